@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: schedule, forward process, objective, samplers. Arrays and functions in, arrays out."""

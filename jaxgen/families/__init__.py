@@ -1,0 +1,15 @@
+"""Model families: each puts networks, mathematics and optimiser together behind the trainer's interface."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from jaxgen.families.ddpm import DDPM
+from jaxgen.training.family import Family
+
+FAMILIES = {'ddpm': DDPM}
+
+
+def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Family:
+    """The family that ``config.family`` names, for images of this shape and labels below ``num_classes``."""
+    return FAMILIES[config.family].from_config(config, image_shape, num_classes)

@@ -1,0 +1,125 @@
+"""The UNet denoiser of Ho et al. 2020 (Denoising Diffusion Probabilistic Models, appendix B)."""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, timestep_embedding, uniform_fan_avg
+
+Array = jax.Array
+
+
+class ResBlock(nn.Module):
+    """norm-swish-conv, plus the time embedding, norm-swish-dropout-conv, plus the input (through 1x1 where widths differ)."""
+
+    features: int
+    groups: int
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        h = nn.swish(GroupNorm(self.groups, self.param_dtype, name='norm1')(x))
+        h = nn.Conv(self.features, (3, 3), kernel_init=uniform_fan_avg(), name='conv1', **common)(h)
+        h += nn.Dense(self.features, kernel_init=uniform_fan_avg(), name='emb', **common)(nn.swish(emb))[:, None, None]
+        h = nn.swish(GroupNorm(self.groups, self.param_dtype, name='norm2')(h))
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = nn.Conv(self.features, (3, 3), kernel_init=uniform_fan_avg(0.0), name='conv2', **common)(h)
+        if x.shape[-1] != self.features:
+            x = nn.Dense(self.features, kernel_init=uniform_fan_avg(), name='shortcut', **common)(x)
+        return x + h
+
+
+class UNet(nn.Module):
+    """Noise-conditional UNet: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
+
+    With the defaults and three image channels it has the paper's 35,746,307 parameters.
+
+    Attributes:
+      out_channels: channels of the image, C.
+      base_channels: width of the first level.
+      channel_multipliers: width of each level over ``base_channels``; each level after the first halves the side.
+      num_res_blocks: residual blocks a level on the way down; one more on the way up.
+      attention_resolutions: sides of the feature map at which every residual block is followed by self-attention.
+      num_heads: attention heads.
+      dropout: dropout rate within the residual blocks, active when ``train`` is true.
+      num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
+      norm_groups: groups of every group normalisation.
+      patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
+      dtype: of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+    """
+
+    out_channels: int = 3
+    base_channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    num_res_blocks: int = 2
+    attention_resolutions: tuple[int, ...] = (16,)
+    num_heads: int = 1
+    dropout: float = 0.1
+    num_classes: int = 0
+    norm_groups: int = 32
+    patch_size: int = 1
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        conv = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
+        dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
+        widths = [self.base_channels * m for m in self.channel_multipliers]
+
+        def block(h: Array, features: int, name: str) -> Array:
+            h = ResBlock(features, self.norm_groups, self.dropout, name=name, **common)(h, emb, train)
+            return attend(h, f'{name}_attention') if h.shape[1] in self.attention_resolutions else h
+
+        def attend(h: Array, name: str) -> Array:
+            return SelfAttention(self.norm_groups, self.num_heads, name=name, **common)(h)
+
+        emb_dim = 4 * self.base_channels
+        emb = timestep_embedding(t, self.base_channels, at_least_float32(self.dtype))
+        emb = dense(emb_dim, name='time2')(nn.swish(dense(emb_dim, name='time1')(emb)))
+        if self.num_classes:
+            emb += nn.Embed(self.num_classes, emb_dim, name='label', **common)(labels)
+
+        h = conv(widths[0], name='conv_in')(fold(x.astype(self.dtype), self.patch_size))
+        skips = [h]
+        for level, width in enumerate(widths):
+            for i in range(self.num_res_blocks):
+                h = block(h, width, f'down{level}_{i}')
+                skips.append(h)
+            if level < len(widths) - 1:
+                h = conv(width, strides=2, name=f'down{level}_sample')(h)
+                skips.append(h)
+
+        h = ResBlock(widths[-1], self.norm_groups, self.dropout, name='middle_0', **common)(h, emb, train)
+        h = attend(h, 'middle_attention')
+        h = ResBlock(widths[-1], self.norm_groups, self.dropout, name='middle_1', **common)(h, emb, train)
+
+        for level, width in reversed(list(enumerate(widths))):
+            for i in range(self.num_res_blocks + 1):
+                h = block(jnp.concatenate([h, skips.pop()], axis=-1), width, f'up{level}_{i}')
+            if level > 0:
+                h = conv(width, name=f'up{level}_sample')(h.repeat(2, axis=1).repeat(2, axis=2))
+
+        h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, name='norm_out')(h))
+        h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
+        return unfold(h, self.patch_size).astype(at_least_float32(self.dtype))
+
+
+def fold(x: Array, p: int) -> Array:
+    """Space to depth: ``[N, H, W, C] -> [N, H/p, W/p, p*p*C]``."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // p, p, w // p, p, c).swapaxes(2, 3).reshape(n, h // p, w // p, p * p * c)
+
+
+def unfold(x: Array, p: int) -> Array:
+    """Depth to space, the inverse of :func:`fold`."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h, w, p, p, c // p**2).swapaxes(2, 3).reshape(n, h * p, w * p, c // p**2)

@@ -1,0 +1,125 @@
+"""Checkpoints of the train state: Orbax, asynchronous, complete or absent, and checked for damage when read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from etils import epath
+
+from jaxgen.errors import UserError
+
+# Orbax reports damage as any of these, tensorstore's as a bare Exception: whatever goes wrong while a file is read.
+_UNREADABLE = Exception
+
+
+@jax.jit
+def checksum(state: Any) -> jax.Array:
+    """uint32 of all bytes of all arrays, weighted by odd numbers so that no change of one byte goes unseen.
+
+    Integer sums do not depend on their order, so neither does this on how the arrays are sharded. Orbax's files have no
+    checksum of their own over the values: a flipped bit would be read back as another number.
+    """
+    total = jnp.zeros((), jnp.uint32)
+    for i, x in enumerate(jax.tree.leaves(state)):
+        data = jax.lax.bitcast_convert_type(x, jnp.uint8).astype(jnp.uint32)
+        weights = jnp.ones((), jnp.uint32) + 2 * jnp.uint32(i)
+        for axis, size in enumerate(data.shape):
+            place = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(2 * (0x1E3779B1 >> axis))
+            weights = weights + place.reshape((size,) + (1,) * (data.ndim - axis - 1))
+        total += jnp.sum(data * weights, dtype=jnp.uint32)
+    return total
+
+
+class Checkpoints:
+    """The checkpoints of a workdir.
+
+    Args:
+      directory: ``workdir/checkpoints``; each step is a folder in it.
+      keep: how many of the newest stay.
+      keep_every: steps that are multiples of this stay for ever; 0 for none.
+      read_only: neither makes the directory nor writes to it.
+    """
+
+    def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int = 0, read_only: bool = False):
+        self.directory = epath.Path(directory)
+        self._options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep, keep_period=keep_every or None, read_only=read_only
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=self._options)
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, rising."""
+        return sorted(self._manager.all_steps(read=True))
+
+    def save(self, step: int, state: Any) -> None:
+        """Starts to write; returns when the state's buffers may be reused.
+
+        Raises:
+          UserError: if the disk is full or not writable; the checkpoints before this one stay.
+        """
+        tree = {'state': state, 'checksum': checksum(state)}
+        try:
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(tree)), force=True)
+        except OSError as e:
+            raise UserError(f'cannot write the checkpoint of step {step} to {self.directory}: {e}') from e
+
+    def wait(self) -> None:
+        """Until what :meth:`save` began is on disk; raises like it."""
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as e:
+            raise UserError(f'cannot write a checkpoint to {self.directory}: {e}') from e
+
+    def restore(self, step: int, template: Any) -> Any:
+        """The state of a step, on the shardings of ``template`` (shapes, dtypes, shardings).
+
+        Raises:
+          DamagedError: if a file is missing, cut short or changed.
+        """
+        any_leaf = jax.tree.leaves(template)[0]
+        tree = {'state': template, 'checksum': jax.ShapeDtypeStruct((), jnp.uint32, sharding=any_leaf.sharding)}
+        try:
+            tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(tree))).state
+        except _UNREADABLE as e:
+            raise DamagedError(str(e).splitlines()[0][:200]) from e
+        if checksum(tree['state']) != tree['checksum']:
+            raise DamagedError('its checksum differs')
+        return tree['state']
+
+    def restore_newest(self, template: Any, report: Callable[[str], None]) -> tuple[int, Any] | None:
+        """The newest checkpoint that is whole, as ``(step, state)``; None where there is none yet.
+
+        Each damaged one is reported; :meth:`discard_after` takes it out of the way.
+
+        Raises:
+          UserError: if there are checkpoints and all are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return step, self.restore(step, template)
+            except DamagedError as e:
+                report(f'checkpoint {self.directory / str(step)} is damaged ({e}); trying the one before it')
+        if steps:
+            raise UserError(f'all checkpoints in {self.directory} are damaged: remove the folder to start again')
+        return None
+
+    def discard_after(self, step: int) -> None:
+        """Moves the (damaged) checkpoints after ``step`` aside, to ``damaged-<step>``, so that theirs can be written again."""
+        for later in [s for s in self.steps() if s > step]:
+            aside = self.directory.parent / f'damaged-{later}'
+            if aside.exists():
+                aside.rmtree()
+            (self.directory / str(later)).rename(aside)
+        self._manager.reload()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+class DamagedError(Exception):
+    """A checkpoint that cannot be read back as it was written."""

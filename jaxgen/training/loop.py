@@ -1,0 +1,249 @@
+"""The training loop: batches in, compiled dispatches, and at intervals a row of the log, a grid, a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from clu import parameter_overview
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxgen import images
+from jaxgen.config import RUN_FIELDS, names, require_same
+from jaxgen.data import Dataset, pipeline
+from jaxgen.errors import UserError
+from jaxgen.files import write_atomically
+from jaxgen.training import metrics
+from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.family import Family
+from jaxgen.training.mesh import batch_sharding, make_mesh
+from jaxgen.training.preemption import StopSignals, exclusive
+from jaxgen.training.sampling import Sampler
+from jaxgen.training.step import init_state, make_dispatch, root_key, state_template
+
+LARGEST_GRID = 100
+
+
+def train(config: ConfigDict, family: Family, dataset: Dataset, workdir: epath.Path) -> None:
+    """Trains to ``config.train.steps``, from the newest checkpoint of ``workdir`` if it has one.
+
+    Raises:
+      UserError: if the config does not fit the workdir's checkpoints, another trainer holds the workdir, or the loss is
+        not finite.
+      SystemExit: with 128 + the signal's number after SIGTERM or SIGINT, when all is saved.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with exclusive(workdir):
+        Run(config, family, dataset, workdir).run()
+
+
+class Run:
+    """One process's share of a training run, between its start (or resumption) and its end."""
+
+    def __init__(self, config: ConfigDict, family: Family, dataset: Dataset, workdir: epath.Path):
+        self.config, self.dataset, self.workdir = config, dataset, workdir
+        self.mesh = make_mesh(config.mesh.fsdp)
+        self.key = root_key(config)
+        stored = workdir / 'config.json'
+        self.checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep, config.checkpoint.keep_every)
+        if stored.exists() and self.checkpoints.steps():
+            require_same(config, json.loads(stored.read_text()), RUN_FIELDS, str(workdir))
+
+        batch_size = config.data.batch_size
+        self.template = state_template(family, self.key, batch_size, self.mesh)
+        restored = self.checkpoints.restore_newest(self.template, print)
+        if restored:
+            self.step, self.state = restored
+            self.checkpoints.discard_after(self.step)
+        else:
+            shardings = jax.tree.map(lambda s: s.sharding, self.template)
+            init = jax.jit(lambda: init_state(family, self.key, batch_size), out_shardings=shardings)
+            self.step, self.state = 0, init()
+        write_atomically(stored, (json.dumps(json.loads(config.to_json()), indent=2) + '\n').encode())
+
+        classes = [dataset.class_names.index(c) for c in names(config.sample.classes)] or range(
+            len(dataset.class_names)
+        )
+        self.dispatch = make_dispatch(family, self.key, config.data.random_flip, self.mesh, self.template)
+        self.sampler = Sampler(
+            family, self.key, self.mesh, self.template.model, classes, config.sample.batch_size, config.sample.ema
+        )
+        self.networks = family.networks(self.template.model)
+        self.compiled: dict[int, jax.stages.Compiled] = {}
+
+    def run(self) -> None:
+        steps = self.config.train.steps
+        if self.step >= steps:
+            print(f'{self.workdir} is already at step {self.step}: raise --config.train.steps to train on')
+            return
+        self._announce()
+        self.log = metrics.MetricsFile(self.workdir / 'metrics.jsonl', self.step)
+        self.tensorboard = metrics.TensorBoard(self.workdir / 'tensorboard')
+        self.progress = metrics.Progress(self.step, steps)
+        batches = pipeline.Prefetcher(self._dispatches(), self._load)
+        try:
+            with StopSignals() as signals:
+                if self.step == 0 and self._draws_grids():
+                    self._draw_grid()
+                self._loop(batches, signals)
+        finally:
+            batches.close()
+            self.progress.close()
+            self.tensorboard.close()
+            self.checkpoints.close()
+
+    def _loop(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:
+        config, steps = self.config, self.config.train.steps
+        saved = None
+        clock = Clock(batches, self.step)
+        done = None
+        for start, end, batch in batches:
+            self._compile(end - start, batch, clock)
+            self.state, next_done = self.compiled[end - start](self.state, batch)
+            if done is not None:
+                done.block_until_ready()  # one dispatch runs, one waits: signals are answered within a step
+            done, self.step = next_done, end
+            self.progress.advance(end - start)
+
+            def due(every: int, start=start, end=end) -> bool:
+                return end // every > start // every or end == steps
+
+            if due(config.train.log_every):
+                self._log(clock)
+            if due(config.sample.every) and self._draws_grids():
+                with clock.paused():
+                    self._draw_grid()
+            if due(config.checkpoint.every) or signals.received:
+                with clock.paused():
+                    self._save()
+                    saved = end
+            if signals.received:
+                self.checkpoints.wait()
+                name = signal.Signals(signals.received).name
+                self.progress.say(
+                    f'{name}: step {saved} is saved in {self.workdir}; the same command goes on from there'
+                )
+                raise SystemExit(128 + signals.received)
+        self.checkpoints.wait()
+        self._conclude()
+
+    def _dispatches(self) -> Iterator[tuple[int, int]]:
+        """The steps of each dispatch, on a grid anchored at step 0 whatever step the run takes up."""
+        at, k = self.step, self.config.train.steps_per_dispatch
+        while at < self.config.train.steps:
+            end = min((at // k + 1) * k, self.config.train.steps)
+            yield at, end
+            at = end
+
+    def _load(self, steps: tuple[int, int]):
+        c = self.config
+        part = pipeline.process_part(c.data.batch_size, jax.process_index(), jax.process_count())
+        each = [pipeline.batch(self.dataset, c.seed, s, c.data.batch_size, part) for s in range(*steps)]
+        stacked = {name: np.stack([b[name] for b in each]) for name in each[0]}
+        sharding = batch_sharding(self.mesh, axis=1)
+        return *steps, {name: jax.make_array_from_process_local_data(sharding, x) for name, x in stacked.items()}
+
+    def _compile(self, length: int, batch, clock: Clock) -> None:
+        if length not in self.compiled:
+            with clock.paused():
+                start = time.perf_counter()
+                self.compiled[length] = self.dispatch.lower(self.template, batch).compile()
+                self.progress.say(f'compiled the step in {time.perf_counter() - start:.0f} s')
+
+    def _log(self, clock: Clock) -> None:
+        state = jax.device_get(self.state.replace(model=None))
+        self._require_finite()
+        steps, seconds, waited = clock.lap(self.step)
+        row = {'step': self.step}
+        row |= {name: float(total / state.count) for name, total in state.sums.items()}
+        row['epoch'] = self.step * self.config.data.batch_size / len(self.dataset.images)
+        row['steps_per_sec'] = steps / seconds
+        row['images_per_sec'] = row['steps_per_sec'] * self.config.data.batch_size
+        row['data_wait'] = waited / seconds
+        self.state = self.state.replace(sums=jax.tree.map(lambda x: x * 0, self.state.sums), count=self.state.count * 0)
+        self.log.write(row)
+        self.tensorboard.write_scalars(self.step, {k: v for k, v in row.items() if k != 'step'})
+        self.progress.row(row)
+
+    def _require_finite(self) -> None:
+        bad = int(self.state.nonfinite_step)
+        if bad >= 0:
+            last = self.checkpoints.steps()
+            kept = f'the checkpoint of step {last[-1]} is whole' if last else 'there is no checkpoint yet'
+            raise UserError(
+                f'the loss is not finite at step {bad} ({kept}): lower config.optimizer.learning_rate or '
+                f'config.optimizer.grad_clip_norm, or compute in float32'
+            )
+
+    def _save(self) -> None:
+        self._require_finite()
+        self.checkpoints.save(self.step, self.state)
+
+    def _draws_grids(self) -> bool:
+        return self.config.train.steps >= self.config.sample.every
+
+    def _draw_grid(self) -> None:
+        drawn, _ = self.sampler(self.state.model, min(self.config.sample.num, LARGEST_GRID))
+        picture = images.grid(drawn)
+        path = self.workdir / 'samples' / f'step_{self.step}.png'
+        write_atomically(path, images.png(picture))
+        self.tensorboard.write_image(self.step, 'samples', picture)
+        self.progress.say(f'samples of step {self.step}: {path}')
+
+    def _conclude(self) -> None:
+        pictures = f'pictures: {self.workdir}/samples/\n' if self._draws_grids() else ''
+        self.progress.say(
+            f'step {self.step} is the last and is saved in {self.workdir}\n{pictures}'
+            f'metrics: {self.workdir}/metrics.jsonl\n'
+            f'curves: {sys.executable} -m tensorboard.main --logdir {self.workdir}/tensorboard'
+        )
+
+    def _announce(self) -> None:
+        for name, params in self.networks.items():
+            for block, part in params.items():
+                print(f'  {name}.{block:24} {parameter_overview.count_parameters(part):>12,}')
+            print(f'{name}: {parameter_overview.count_parameters(params):,} parameters')
+        devices = jax.devices()
+        c = self.config
+        print(
+            f'{c.data.name}: {len(self.dataset.images):,} images of {len(self.dataset.class_names)} classes; '
+            f'{len(devices)} x {devices[0].device_kind}; '
+            + (f'resuming at step {self.step}' if self.step else f'training {c.train.steps:,} steps in {self.workdir}'),
+            flush=True,
+        )
+
+
+class Clock:
+    """Wall time of training alone, and the part of it that was spent waiting for data."""
+
+    def __init__(self, batches: pipeline.Prefetcher, step: int):
+        self._batches = batches
+        self._restart(step)
+
+    def _restart(self, step: int) -> None:
+        self._step, self._waited = step, self._batches.waited
+        self._start = time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves out what happens in the block."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
+
+    def lap(self, step: int) -> tuple[int, float, float]:
+        """Steps, seconds and seconds waited since the last lap."""
+        steps, seconds, waited = (
+            step - self._step,
+            time.perf_counter() - self._start,
+            self._batches.waited - self._waited,
+        )
+        self._restart(step)
+        return steps, seconds, waited

@@ -1,0 +1,39 @@
+"""The named mesh of all devices, and how state and batches lie on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+BATCH_AXES = ('data', 'fsdp')
+
+
+def make_mesh(fsdp: int = 1) -> Mesh:
+    """All devices as ``data`` x ``fsdp``: a batch lies over both, a parameter over ``fsdp``."""
+    return jax.make_mesh((jax.device_count() // fsdp, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Over all devices along ``axis``."""
+    return NamedSharding(mesh, P(*(None,) * axis, BATCH_AXES))
+
+
+def state_shardings(mesh: Mesh, state: Any) -> Any:
+    """Each array along its longest axis that ``fsdp`` divides; a copy on every device where there is none."""
+    size = mesh.shape['fsdp']
+
+    def sharding(x) -> NamedSharding:
+        axes = [i for i, n in enumerate(x.shape) if n % size == 0 and n >= size]
+        if size == 1 or not axes:
+            return replicated(mesh)
+        longest = max(axes, key=lambda i: x.shape[i])
+        return NamedSharding(mesh, P(*(None,) * longest, 'fsdp'))
+
+    return jax.tree.map(sharding, state)

@@ -1,0 +1,113 @@
+"""The log of a run: metrics.jsonl, TensorBoard, and what the terminal shows."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import sys
+
+import numpy as np
+from etils import epath
+from tqdm import tqdm
+
+from jaxgen.files import write_atomically
+
+
+class MetricsFile:
+    """``metrics.jsonl``: one JSON object a line, each step once, in order, also after a kill at any moment."""
+
+    def __init__(self, path: epath.Path, resumed_at: int):
+        """Takes up the file as it was at step ``resumed_at``; later rows, which will be made again, are dropped."""
+        self._path = path
+        rows = [row for row in read_metrics(path) if row['step'] <= resumed_at]
+        write_atomically(path, ''.join(json.dumps(row) + '\n' for row in rows).encode())
+
+    def write(self, row: dict[str, float]) -> None:
+        with open(self._path, 'a') as file:
+            file.write(json.dumps(row) + '\n')
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_metrics(path: epath.Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.jsonl``; a last line that a kill cut short is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+class TensorBoard:
+    """clu's summary writer in a thread of its own, since TensorFlow takes seconds to import; off where it is missing."""
+
+    def __init__(self, logdir: epath.Path):
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._writer = self._thread.submit(_summary_writer, str(logdir))
+
+    def _submit(self, method: str, *args) -> None:
+        def work():
+            if writer := self._writer.result():
+                getattr(writer, method)(*args)
+                writer.flush()
+
+        self._thread.submit(work)
+
+    def write_scalars(self, step: int, values: dict[str, float]) -> None:
+        self._submit('write_scalars', step, values)
+
+    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """``image`` uint8 ``[H, W, C]``."""
+        self._submit('write_images', step, {name: image[None]})
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)
+        if writer := self._writer.result():
+            writer.close()
+
+
+def _summary_writer(logdir: str):
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL='3', TF_ENABLE_ONEDNN_OPTS='0')  # its banners would bury the progress
+    try:
+        import tensorflow as tf
+        from clu.metric_writers import SummaryWriter
+    except ImportError:
+        return None
+    tf.config.set_visible_devices([], 'GPU')  # the accelerator's memory is JAX's
+    return SummaryWriter(logdir)
+
+
+class Progress:
+    """A bar with rate and time left on a terminal, a plain line for each row of the log elsewhere."""
+
+    def __init__(self, start: int, total: int):
+        self._total = total
+        self._bar = tqdm(
+            total=total, initial=start, unit='step', dynamic_ncols=True, disable=None, file=sys.stderr, smoothing=0.05
+        )
+
+    def advance(self, steps: int) -> None:
+        self._bar.update(steps)
+
+    def row(self, row: dict[str, float]) -> None:
+        """Shows a row of the log."""
+        images = row['images_per_sec']
+        if self._bar.disable:
+            left = (self._total - row['step']) / row['steps_per_sec']
+            self.say(
+                f'step {row["step"]}/{self._total}  loss {row["loss"]:.4f}  {row["steps_per_sec"]:.2f} steps/s  '
+                f'{images:.1f} images/s  {tqdm.format_interval(left)} left'
+            )
+        else:
+            self._bar.set_postfix_str(f'loss {row["loss"]:.4f}, {images:.1f} images/s')
+
+    def say(self, text: str) -> None:
+        if self._bar.disable:
+            print(text, flush=True)
+        else:
+            self._bar.write(text)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,54 @@
+"""Adam with warm-up and clipping, gradient accumulation, exponential moving average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+Array = jax.Array
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    """Linear from 0 at step 0 to ``config.learning_rate`` after ``config.warmup_steps``, then constant (Ho et al.)."""
+    if not config.warmup_steps:
+        return optax.constant_schedule(config.learning_rate)
+    return optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """Clipping by global norm, then Adam."""
+    return optax.chain(optax.clip_by_global_norm(config.grad_clip_norm), optax.adam(learning_rate(config)))
+
+
+def ema_update(ema: Any, params: Any, step: Array, decay: float) -> Any:
+    """``ema + (1 - d) (params - ema)`` with d = min(decay, (1 + step) / (10 + step)), so that the start is forgotten."""
+    d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: e + (1 - d).astype(e.dtype) * (p - e), ema, params)
+
+
+def value_and_grad(
+    loss: Callable[[Any, Any, Array], Array], params: Any, examples: Any, key: Array, micro_batches: int
+) -> tuple[Array, Any]:
+    """Mean loss and gradient over ``examples`` ([B, ...] each), taken ``micro_batches`` pieces at a time.
+
+    Rows i, i + n, i + 2n ... make micro-batch i of n, so that each device keeps the rows that it holds. ``key`` is for
+    dropout; all other randomness belongs in ``examples``, and is then the same for any number of micro-batches.
+    """
+    grad = jax.value_and_grad(loss)
+    if micro_batches == 1:
+        return grad(params, examples, key)
+
+    def add(total, piece):
+        i, rows = piece
+        return jax.tree.map(jnp.add, total, grad(params, rows, jax.random.fold_in(key, i))), None
+
+    pieces = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1), examples)
+    shapes = jax.eval_shape(grad, params, jax.tree.map(lambda x: x[0], pieces), key)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total, _ = jax.lax.scan(add, zeros, (jnp.arange(micro_batches), pieces))
+    return jax.tree.map(lambda x: x / micro_batches, total)

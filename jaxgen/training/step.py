@@ -1,0 +1,118 @@
+"""The train state and the one compiled function that advances it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxgen.training.family import Family
+from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
+
+Array = jax.Array
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a run is, between two steps: restored from a checkpoint, it goes on as if it had never stopped.
+
+    Attributes:
+      step: number of updates made, int32.
+      model: the family's pytree.
+      sums: each metric summed since the last row of the log, so that a row is a mean over all its steps.
+      count: the number of steps in ``sums``.
+      nonfinite_step: the first step with a metric that was not finite, or -1.
+    """
+
+    step: Array
+    model: Any
+    sums: dict[str, Array]
+    count: Array
+    nonfinite_step: Array
+
+
+def root_key(config) -> Array:
+    return jax.random.key(config.seed, impl=config.train.prng)
+
+
+def stream(key: Array, name: str) -> Array:
+    """The independent key of one use of randomness."""
+    return jax.random.fold_in(key, ('init', 'train', 'sample').index(name))
+
+
+def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:
+    """What the network sees of stored images: uint8 to [-1, 1], mirrored with probability 1/2 if asked for."""
+    images = batch['image'].astype(jnp.float32) / 127.5 - 1.0
+    if random_flip:
+        mirrored = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
+        images = jnp.where(mirrored, images[:, :, ::-1], images)
+    return {**batch, 'image': images}
+
+
+def init_state(family: Family, key: Array, batch_size: int) -> TrainState:
+    """The state at step 0, of a run with batches of this size."""
+    model = family.init(stream(key, 'init'))
+    batch = {
+        'image': jax.ShapeDtypeStruct((batch_size, *family.image_shape), jnp.float32),
+        'label': jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+    }
+    _, metrics = jax.eval_shape(family.step, model, batch, key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        model=model,
+        sums={name: jnp.zeros(m.shape, m.dtype) for name, m in metrics.items()},
+        count=jnp.zeros((), jnp.int32),
+        nonfinite_step=-jnp.ones((), jnp.int32),
+    )
+
+
+def state_template(family: Family, key: Array, batch_size: int, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the state, without computing it."""
+    shapes = jax.eval_shape(lambda: init_state(family, key, batch_size))
+    return jax.tree.map(
+        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, state_shardings(mesh, shapes)
+    )
+
+
+def train_step(family: Family, key: Array, random_flip: bool, state: TrainState, batch: dict[str, Array]) -> TrainState:
+    """One step on a batch of stored images; a pure function of (key, state, batch)."""
+    flip_key, step_key = jax.random.split(jax.random.fold_in(stream(key, 'train'), state.step))
+    model, metrics = family.step(state.model, prepare(batch, flip_key, random_flip), step_key)
+    finite = jnp.all(jnp.stack([jnp.isfinite(m) for m in metrics.values()]))
+    first_bad = (state.nonfinite_step < 0) & ~finite
+    return TrainState(
+        step=state.step + 1,
+        model=model,
+        sums=jax.tree.map(jnp.add, state.sums, metrics),
+        count=state.count + 1,
+        nonfinite_step=jnp.where(first_bad, state.step + 1, state.nonfinite_step),
+    )
+
+
+def make_dispatch(family: Family, key: Array, random_flip: bool, mesh: Mesh, state: Any) -> Callable:
+    """Compiles ``(state, batches) -> (state, done)``: one step for each of the ``[K, B, ...]`` batches on the mesh.
+
+    The state's buffers are donated; ``done`` is a scalar of its own to wait for.
+    """
+
+    def dispatch(state, batches):
+        def one(state, batch):
+            return train_step(family, key, random_flip, state, batch), None
+
+        if len(batches['label']) == 1:
+            state, _ = one(state, jax.tree.map(lambda x: x[0], batches))
+        else:
+            state, _ = jax.lax.scan(one, state, batches)
+        return state, state.step + 0
+
+    shardings = state_shardings(mesh, state)
+    return jax.jit(
+        dispatch,
+        in_shardings=(shardings, batch_sharding(mesh, axis=1)),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    )

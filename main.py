@@ -1,0 +1,79 @@
+"""jaxgen's command line: flags, mode dispatch, exit codes. ``python main.py --mode=help`` explains."""
+
+from __future__ import annotations
+
+import errno
+import pathlib
+import re
+import signal
+import sys
+
+from absl import flags, logging
+from etils import epath
+from ml_collections import config_flags
+
+FLAGS = flags.FLAGS
+CONFIG = config_flags.DEFINE_config_file('config', None, 'A file in configs/, with :VARIANT if it has any.')
+flags.DEFINE_string('workdir', None, 'Where the run lives; runs/NAME or runs/NAME-VARIANT by default.')
+flags.DEFINE_string('mode', 'train', 'What to do; --mode=help lists the modes.')
+
+
+def main(argv: list[str]) -> int:
+    """Runs a command line and returns its exit code: 2 for what the user can mend."""
+    logging.set_verbosity(logging.ERROR)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    from jaxgen import modes
+    from jaxgen.data.dataset import pick
+    from jaxgen.errors import UserError
+
+    try:
+        _parse(argv)
+        if FLAGS.mode == 'help':
+            print(modes.help_text())
+            return 0
+        pick(FLAGS.mode, modes.MODES, '--mode')
+        if FLAGS.config is None:
+            raise UserError('--config=configs/NAME.py is missing; --mode=help explains')
+        workdir = FLAGS.workdir or _default_workdir(config_flags.get_config_filename(FLAGS['config']))
+        modes.run(FLAGS.mode, FLAGS.config, epath.Path(workdir).absolute())
+    except UserError as e:
+        print(f'jaxgen: {e}', file=sys.stderr)
+        return 2
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        print(
+            f'jaxgen: cannot write {e.filename}: {e.strerror}; mend that and run the same command again',
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _parse(argv: list[str]) -> None:
+    """Parses the flags.
+
+    Raises:
+      UserError: for an unknown flag or field, or a value of the wrong type.
+    """
+    from jaxgen.errors import UserError
+
+    if {'--help', '-h', '-help'} & set(argv):
+        argv = [*(a for a in argv if a.lstrip('-') not in ('help', 'h')), '--mode=help']
+    try:
+        rest = FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
+        raise UserError(' '.join(str(e).split())) from e
+    if len(rest) > 1:
+        raise UserError(f'{rest[1]!r} is not a flag; flags begin with --, and --mode=help lists them')
+
+
+def _default_workdir(config: str) -> str:
+    path, _, variant = config.partition(':')
+    return str(pathlib.Path('runs', '-'.join(filter(None, [pathlib.Path(path).stem, re.sub(r'\W+', '_', variant)]))))
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

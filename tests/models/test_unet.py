@@ -1,0 +1,219 @@
+"""The UNet against the paper's figures and against diffusers' UNet2DModel with the same random weights."""
+
+import functools
+
+import flax
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DModel
+
+from jaxgen.models.layers import timestep_embedding
+from jaxgen.models.unet import UNet, fold, unfold
+
+TINY = {
+    'base_channels': 8,
+    'channel_multipliers': (1, 2),
+    'num_res_blocks': 1,
+    'attention_resolutions': (4,),
+    'norm_groups': 4,
+}
+
+
+def init(network, size, key=0):
+    image = jnp.zeros((1, size, size, network.out_channels))
+    zero = jnp.zeros(1, jnp.int32)
+    return jax.jit(lambda k: network.init(k, image, zero, zero)['params'])(jax.random.key(key))
+
+
+def randomised(params, key=1):
+    """Every tensor replaced by normal numbers of a size that keeps activations of order 1."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(key), len(leaves))
+    new = [
+        jax.random.normal(k, x.shape, x.dtype) * (np.prod(x.shape[:-1]) ** -0.5 if x.ndim > 1 else 0.3)
+        for k, x in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, new)
+
+
+def test_the_papers_parameter_count():
+    params = jax.eval_shape(functools.partial(init, UNet(), 32))
+    assert sum(x.size for x in jax.tree.leaves(params)) == 35_746_307
+
+
+def test_initialisation_is_the_papers():
+    """Uniform with variance 1 / fan_avg, biases 0, norms 1; the last layer of each block, and of all, 1e-5 of that."""
+    params = flax.traverse_util.flatten_dict(init(UNet(base_channels=64, channel_multipliers=(1, 2), num_res_blocks=1), 32))
+    last = ('conv2', 'conv_out', 'out')
+    seen = set()
+    for path, x in params.items():
+        if path[-1] == 'bias':
+            assert not x.any()
+        elif path[-1] == 'scale':
+            assert (x == 1).all()
+        else:
+            fan_avg = np.prod(x.shape[:-2]) * (x.shape[-2] + x.shape[-1]) / 2
+            scale = 1e-10 if path[-2] in last else 1.0
+            np.testing.assert_allclose(x.std(), np.sqrt(scale / fan_avg), rtol=0.1)
+            np.testing.assert_allclose(abs(x).max(), np.sqrt(3 * scale / fan_avg), rtol=0.02)  # uniform, not normal
+            seen.add(path[-2])
+    assert {*last, 'conv1', 'emb', 'query', 'key', 'value', 'time1', 'time2', 'conv_in', 'down0_sample'} <= seen
+
+
+def diffusers_names(num_levels, num_res_blocks, attention_levels):
+    """(our module, diffusers' module) for every layer of the UNet."""
+    pairs = [
+        ('time1', 'time_embedding.linear_1'),
+        ('time2', 'time_embedding.linear_2'),
+        ('label', 'class_embedding'),
+        ('conv_in', 'conv_in'),
+        ('norm_out/norm', 'conv_norm_out'),
+        ('conv_out', 'conv_out'),
+    ]
+
+    def block(ours, theirs):
+        return [(f'{ours}/{a}', f'{theirs}.{b}') for a, b in [
+            ('norm1/norm', 'norm1'), ('conv1', 'conv1'), ('emb', 'time_emb_proj'), ('norm2/norm', 'norm2'),
+            ('conv2', 'conv2'), ('shortcut', 'conv_shortcut'),
+        ]]  # fmt: skip
+
+    def attention(ours, theirs):
+        return [(f'{ours}/{a}', f'{theirs}.{b}') for a, b in [
+            ('norm/norm', 'group_norm'), ('query', 'to_q'), ('key', 'to_k'), ('value', 'to_v'), ('out', 'to_out.0'),
+        ]]  # fmt: skip
+
+    for level in range(num_levels):
+        up = num_levels - 1 - level
+        for i in range(num_res_blocks):
+            pairs += block(f'down{level}_{i}', f'down_blocks.{level}.resnets.{i}')
+            if level in attention_levels:
+                pairs += attention(f'down{level}_{i}_attention', f'down_blocks.{level}.attentions.{i}')
+        for i in range(num_res_blocks + 1):
+            pairs += block(f'up{level}_{i}', f'up_blocks.{up}.resnets.{i}')
+            if level in attention_levels:
+                pairs += attention(f'up{level}_{i}_attention', f'up_blocks.{up}.attentions.{i}')
+        pairs += [(f'down{level}_sample', f'down_blocks.{level}.downsamplers.0.conv')]
+        pairs += [(f'up{level}_sample', f'up_blocks.{up}.upsamplers.0.conv')]
+    pairs += block('middle_0', 'mid_block.resnets.0') + block('middle_1', 'mid_block.resnets.1')
+    return dict(pairs + attention('middle_attention', 'mid_block.attentions.0'))
+
+
+def to_torch(params, names):
+    state = {}
+    for path, x in flax.traverse_util.flatten_dict(params, sep='/').items():
+        module, _, kind = path.rpartition('/')
+        x = np.asarray(x)
+        if names[module].endswith('conv_shortcut'):
+            x = x[None, None] if kind == 'kernel' else x
+        if kind == 'kernel':
+            x = x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T
+        name = {'kernel': 'weight', 'scale': 'weight', 'embedding': 'weight', 'bias': 'bias'}[kind]
+        state[f'{names[module]}.{name}'] = torch.from_numpy(x.copy())
+    return state
+
+
+@pytest.mark.parametrize(
+    ('multipliers', 'blocks', 'attention_level', 'heads', 'classes'),
+    [((1, 2, 2), 2, 1, 1, 0), ((1, 2), 1, 1, 2, 10), ((1, 1, 2), 1, 0, 1, 0)],
+)
+def test_agrees_with_diffusers(multipliers, blocks, attention_level, heads, classes):
+    size, base = 16, 8
+    kinds = [''.join(['Attn' if i == attention_level else '']) for i in range(len(multipliers))]
+    theirs = UNet2DModel(
+        sample_size=size, block_out_channels=[base * m for m in multipliers], layers_per_block=blocks,
+        down_block_types=[f'{k}DownBlock2D' for k in kinds], up_block_types=[f'{k}UpBlock2D' for k in reversed(kinds)],
+        norm_num_groups=4, norm_eps=1e-6, attention_head_dim=base * multipliers[attention_level] // heads,
+        flip_sin_to_cos=False, freq_shift=1, downsample_padding=0, num_class_embeds=classes or None,
+    )  # fmt: skip
+    ours = UNet(3, base, multipliers, blocks, (size // 2**attention_level,), heads, 0.0, classes, norm_groups=4)
+    if multipliers[-1] != multipliers[attention_level]:
+        theirs.mid_block.attentions[0].heads = heads
+    params = randomised(init(ours, size))
+    theirs.load_state_dict(to_torch(params, diffusers_names(len(multipliers), blocks, {attention_level})))
+
+    x = jax.random.normal(jax.random.key(2), (3, size, size, 3))
+    t, labels = jnp.array([0, 17, 999]), jnp.array([0, 3, 9])
+    with torch.no_grad():
+        expected = theirs.eval()(
+            torch.from_numpy(np.asarray(x).transpose(0, 3, 1, 2).copy()),
+            torch.tensor([0, 17, 999]),
+            class_labels=torch.tensor([0, 3, 9]) if classes else None,
+        ).sample
+    got = jax.jit(ours.apply)({'params': params}, x, t, labels)
+    expected = expected.numpy().transpose(0, 2, 3, 1)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(got, expected, atol=1e-4 * abs(expected).max())
+
+
+def test_timestep_embedding_is_the_papers():
+    got = timestep_embedding(jnp.array([0, 5]), 4)
+    np.testing.assert_allclose(got, [[0, 0, 1, 1], [np.sin(5), np.sin(5e-4), np.cos(5), np.cos(5e-4)]], atol=1e-6)
+
+
+@functools.cache
+def tiny(dropout=0.0, **kwargs):
+    network = UNet(dropout=dropout, **TINY, **kwargs)
+    return network, randomised(init(network, 8)), jax.random.normal(jax.random.key(3), (2, 8, 8, 3))
+
+
+def test_dropout_acts_in_training_alone():
+    network, params, x = tiny(dropout=0.5)
+    t = jnp.array([1, 2])
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(key, train):
+        return network.apply({'params': params}, x, t, train=train, rngs={'dropout': jax.random.key(key)})
+
+    np.testing.assert_array_equal(run(0, False), run(1, False))
+    assert abs(run(0, True) - run(1, True)).max() > 0.01
+
+
+def test_labels_and_timesteps_matter_only_for_their_own_example():
+    network, params, x = tiny(num_classes=3)
+
+    apply = jax.jit(network.apply)
+
+    def run(t, labels):
+        return apply({'params': params}, x, jnp.array(t), jnp.array(labels))
+
+    start = run([5, 5], [0, 1])
+    for other in (run([5, 500], [0, 1]), run([5, 5], [0, 2])):
+        np.testing.assert_allclose(other[0], start[0], atol=1e-5)
+        assert abs(other[1] - start[1]).max() > 0.01
+
+
+def test_bfloat16_keeps_norms_softmax_and_parameters_in_float32():
+    network, params, x = tiny(dtype=jnp.bfloat16)
+    apply = functools.partial(jax.jit(network.apply), {'params': params})
+    assert {p.dtype for p in jax.tree.leaves(init(network, 8))} == {jnp.dtype(jnp.float32)}
+    out = apply(x, jnp.array([1, 2]))
+    assert out.dtype == jnp.float32
+    full = jax.jit(tiny()[0].apply)({'params': params}, x, jnp.array([1, 2]))
+    assert 0 < abs(out - full).max() < 0.1 * abs(full).max()
+
+    seen = {}
+    equations(jax.make_jaxpr(apply)(x, jnp.array([1, 2])).jaxpr, seen)
+    assert seen['rsqrt'] == {'float32'} and seen['exp'] == {'float32'}  # norms and softmax
+    assert seen['conv_general_dilated'] == {'bfloat16'}
+
+
+def equations(jaxpr, seen):
+    """Primitive name -> dtypes of its first input, in all nested programs."""
+    for e in jaxpr.eqns:
+        seen.setdefault(e.primitive.name, set()).update(str(v.aval.dtype) for v in e.invars[:1])
+        for inner in jax.extend.core.jaxprs_in_params(e.params):
+            equations(getattr(inner, 'jaxpr', inner), seen)
+
+
+def test_patches_fold_and_unfold():
+    x = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    y = fold(x, 2)
+    assert y.shape == (2, 2, 3, 12)
+    np.testing.assert_array_equal(y[0, 0, 0], x[0, :2, :2].reshape(-1))
+    np.testing.assert_array_equal(unfold(y, 2), x)
+    network, params, image = tiny(patch_size=2)
+    assert network.apply({'params': params}, image, jnp.array([1, 2])).shape == image.shape
