@@ -64,8 +64,17 @@ def _parse(argv: list[str]) -> None:
         argv = [*(a for a in argv if a.lstrip('-') not in ('help', 'h')), '--mode=help']
     try:
         rest = FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
+    except (KeyError, AttributeError) as e:  # ml_collections' words for a field that does not exist
+        unknown, *near = re.findall(r'[\'"](\w+)[\'"]', str(e.args[0]).replace('\\', ''))
+        argument = next((a.partition('=')[0] for a in argv if unknown in a), unknown)
+        meant = f'; did you mean {near[0]}?' if near else '; jaxgen/config.py lists the fields'
+        raise UserError(f'{argument}: the config has no field {unknown!r}{meant}') from e
+    except (flags.Error, TypeError, ValueError) as e:
         raise UserError(' '.join(str(e).split())) from e
+    path = (config_flags.get_config_filename(FLAGS['config']) or '').partition(':')[0]
+    if path and not pathlib.Path(path).is_file():
+        there = ', '.join(sorted(str(p) for p in pathlib.Path('configs').glob('*.py')))
+        raise UserError(f'--config={path} is not a file; here are {there}')
     if len(rest) > 1:
         raise UserError(f'{rest[1]!r} is not a flag; flags begin with --, and --mode=help lists them')
 

@@ -2,13 +2,8 @@
 
 import os
 
-os.environ['XLA_FLAGS'] = ' '.join(
-    [
-        os.environ.get('XLA_FLAGS', ''),
-        '--xla_backend_optimization_level=0',
-        '--xla_llvm_disable_expensive_passes=true',
-        '--xla_cpu_use_thunk_runtime=true',
-    ]
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '') + ' --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true'
 )
 
 import jax  # noqa: E402

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxgen.diffusion.process import noise_prediction_loss, noise_to_x0
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES, Schedule
+from jaxgen.models.layers import at_least_float32
 from jaxgen.models.unet import UNet
 from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, value_and_grad
 
@@ -70,7 +71,7 @@ class DDPM:
 
     def step(self, model: Denoiser, batch: dict[str, Array], key: Array) -> tuple[Denoiser, dict[str, Array]]:
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
-        x0 = batch['image']
+        x0 = batch['image'].astype(at_least_float32(self.network.dtype))
         examples = {
             'x0': x0,
             'noise': jax.random.normal(noise_key, x0.shape, x0.dtype),
@@ -90,7 +91,7 @@ class DDPM:
         params = optax.apply_updates(model.params, updates)
         metrics = {
             'loss': value,
-            'grad_norm': optax.global_norm(grads),
+            'grad_norm': optax.tree.norm(grads),
             'learning_rate': jnp.asarray(learning_rate(self.optimizer)(model.updates), jnp.float32),
         }
         ema = ema_update(model.ema, params, model.updates, self.optimizer.ema_decay)

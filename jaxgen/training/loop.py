@@ -175,6 +175,7 @@ class Run:
     def _require_finite(self) -> None:
         bad = int(self.state.nonfinite_step)
         if bad >= 0:
+            self.checkpoints.wait()
             last = self.checkpoints.steps()
             kept = f'the checkpoint of step {last[-1]} is whole' if last else 'there is no checkpoint yet'
             raise UserError(

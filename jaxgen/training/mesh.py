@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,9 +12,10 @@ from jax.sharding import PartitionSpec as P
 BATCH_AXES = ('data', 'fsdp')
 
 
-def make_mesh(fsdp: int = 1) -> Mesh:
-    """All devices as ``data`` x ``fsdp``: a batch lies over both, a parameter over ``fsdp``."""
-    return jax.make_mesh((jax.device_count() // fsdp, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All (or these) devices as ``data`` x ``fsdp``: a batch lies over both, a parameter over ``fsdp``."""
+    devices = devices or jax.devices()
+    return jax.make_mesh((len(devices) // fsdp, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,0 +1,148 @@
+"""Sources: the embedded digits, real CIFAR-10 where it is prepared, TFDS's own builder on a tiny archive, no network."""
+
+import io
+import os
+import pathlib
+import socket
+import tarfile
+
+import numpy as np
+import pytest
+
+from jaxgen.data import SOURCES, load, tfds_source
+from jaxgen.errors import UserError
+
+needs_cifar = pytest.mark.skipif(
+    not (pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'cifar10').is_dir(),
+    reason='TFDS_DATA_DIR holds no prepared cifar10',
+)
+
+
+def test_digits_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
+    train, test = load('digits', 'train'), load('digits', 'test')
+    assert train.images.shape == (1437, 8, 8, 1) and test.images.shape == (360, 8, 8, 1)
+    both = np.concatenate([train.images, test.images])[..., 0]
+    ours = {tuple(x.ravel()) for x in both}
+    assert ours == {tuple(x.ravel()) for x in np.round(load_digits().images * 255 / 16).astype(np.uint8)}
+    assert not {x.tobytes() for x in train.images} & {x.tobytes() for x in test.images}
+    assert min(np.bincount(train.labels)) > 100 and min(np.bincount(test.labels)) > 25
+
+
+def test_classes_are_kept_in_the_order_asked_for():
+    whole, part = load('digits', 'train'), load('digits', 'train', classes=['7', '2'])
+    assert part.class_names == ('7', '2')
+    for label, digit in enumerate((7, 2)):
+        np.testing.assert_array_equal(part.images[part.labels == label], whole.images[whole.labels == digit])
+    assert len(part.images) == np.isin(whole.labels, [7, 2]).sum()
+
+
+def test_max_examples_and_image_size():
+    part = load('digits', 'train', classes=['3'], max_examples=20, image_size=16)
+    assert part.images.shape == (20, 16, 16, 1) and part.images.dtype == np.uint8
+    whole = load('digits', 'train', classes=['3']).images[:20]
+    assert abs(part.images.mean() - whole.mean()) < 3
+    small = load('digits', 'train', image_size=4).images  # antialiased: about the mean of each 2x2 block
+    blocks = load('digits', 'train').images.reshape(-1, 4, 2, 4, 2, 1).mean((2, 4))
+    assert np.corrcoef(small.ravel(), blocks.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'words'),
+    [
+        ({'name': 'cifar100'}, "config.data.name 'cifar100' does not exist; did you mean cifar10"),
+        ({'name': 'digits', 'split': 'validation'}, "split 'validation' does not exist"),
+        ({'name': 'cifar10', 'classes': ['hose']}, "cifar10 class 'hose' does not exist; did you mean horse"),
+    ],
+)
+def test_names_that_do_not_exist(kwargs, words):
+    with pytest.raises(UserError, match=words):
+        load(**{'split': 'train', **kwargs})
+
+
+@needs_cifar
+def test_real_cifar10():
+    train, test = load('cifar10', 'train'), load('cifar10', 'test')
+    assert train.images.shape == (50000, 32, 32, 3) and test.images.shape == (10000, 32, 32, 3)
+    pixels = train.images.reshape(-1, 3)
+    np.testing.assert_allclose(pixels.mean(0) / 255, [0.49140, 0.48216, 0.44653], atol=1e-5)
+    np.testing.assert_allclose(pixels.std(0, dtype=np.float64) / 255, [0.24703, 0.24349, 0.26159], atol=1e-5)
+    assert set(np.bincount(train.labels)) == {5000} and set(np.bincount(test.labels)) == {1000}
+
+
+def test_no_network_is_one_sentence_before_tfds_downloads(monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
+
+    def entered(*args, **kwargs):
+        raise AssertionError("TFDS's downloader was entered")
+
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+    monkeypatch.setattr(tfds_source, 'reachable', lambda url: False)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, 'download_and_prepare', entered)
+    monkeypatch.setattr(tfds.download, 'DownloadManager', entered)
+    with pytest.raises(UserError) as e:
+        load('cifar10', 'train')
+    for part in (str(tmp_path / 'cifar10'), 'TFDS_DATA_DIR', 'download_and_prepare', 'configs/ddpm_digits.py'):
+        assert part in str(e.value)
+    assert '\n' not in str(e.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_reachable():
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        port = server.getsockname()[1]
+        assert not tfds_source.reachable(f'http://127.0.0.1:{port}/', timeout=2)  # bound, but nobody listens
+        server.listen()
+        assert not tfds_source.reachable(f'http://127.0.0.1:{port}/', timeout=0.2)  # accepts, but never answers
+
+
+@pytest.fixture
+def fake_cifar10(monkeypatch, tmp_path):
+    """A cifar-10-binary.tar.gz of 4 images a file, in TFDS's download cache under the name TFDS gives it."""
+    pytest.importorskip('tensorflow')
+    from tensorflow_datasets.core.download import resource
+
+    rng = np.random.default_rng(0)
+    archive = io.BytesIO()
+    files = {f'{name}.bin': rng.integers(0, 256, (4, 3073), np.uint8) for name in [*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']}
+    with tarfile.open(fileobj=archive, mode='w:gz') as tar:
+        for name, records in files.items():
+            records[:, 0] %= 10
+            info = tarfile.TarInfo(f'cifar-10-batches-bin/{name}')
+            info.size = records.size
+            tar.addfile(info, io.BytesIO(records.tobytes()))
+        names = '\n'.join(SOURCES['cifar10'].class_names).encode()
+        info = tarfile.TarInfo('cifar-10-batches-bin/batches.meta.txt')
+        info.size = len(names)
+        tar.addfile(info, io.BytesIO(names))
+
+    import tensorflow_datasets as tfds
+
+    url = tfds_source.ARCHIVES['cifar10']
+    checksum = tfds.builder('cifar10', data_dir=tmp_path).url_infos[url].checksum
+    downloads = tmp_path / 'downloads'
+    downloads.mkdir()
+    cached = downloads / resource.get_dl_fname(url, checksum)
+    cached.write_bytes(archive.getvalue())
+    pathlib.Path(f'{cached}.INFO').write_text('{"urls": ["%s"], "original_fname": "cifar-10-binary.tar.gz"}' % url)
+    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
+    monkeypatch.setattr(tfds_source, 'reachable', lambda url: True)
+    return files
+
+
+def test_tfds_prepares_and_we_read(fake_cifar10, tmp_path):
+    train = load('cifar10', 'train')
+    written = np.concatenate([fake_cifar10[f'data_batch_{i}.bin'] for i in range(1, 6)])
+    expected = {(r[0], r[1:].reshape(3, 32, 32).transpose(1, 2, 0).tobytes()) for r in written}
+    assert {(label, x.tobytes()) for label, x in zip(train.labels, train.images, strict=True)} == expected
+    assert len(load('cifar10', 'test').images) == 4
+
+    records = next((tmp_path / 'cifar10' / '3.0.2').glob('*train.array_record*'))
+    records.write_bytes(records.read_bytes()[: records.stat().st_size // 2])
+    with pytest.raises(UserError, match='damaged record in .*train.array_record'):
+        load('cifar10', 'train')
+    records.unlink()
+    with pytest.raises(UserError, match='no ArrayRecord files'):
+        load('cifar10', 'train')

@@ -1,0 +1,51 @@
+"""The order of the data and the thread that prepares it."""
+
+import numpy as np
+import pytest
+
+from jaxgen.data import pipeline
+from jaxgen.data.dataset import Dataset
+
+DATASET = Dataset(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10, dtype=np.int32), tuple('abcdefghij'))
+
+
+def test_every_example_comes_once_an_epoch():
+    """Batches of 4 over 10 examples: 20 batches are 8 epochs, and each stretch of 10 is a permutation."""
+    order = np.concatenate([pipeline.example_indices(0, step, 4, 10) for step in range(20)]).reshape(8, 10)
+    np.testing.assert_array_equal(np.sort(order), np.tile(np.arange(10), (8, 1)))
+    assert len({tuple(epoch) for epoch in order}) == 8
+
+
+def test_order_is_a_function_of_seed_and_step():
+    assert np.array_equal(pipeline.example_indices(3, 7, 4, 10), pipeline.example_indices(3, 7, 4, 10))
+    orders = {tuple(pipeline.example_indices(seed, 0, 10, 10)) for seed in range(5)}
+    assert len(orders) == 5
+
+
+def test_a_batch_larger_than_the_data():
+    got = np.sort(pipeline.example_indices(0, 0, 25, 10))
+    assert {2, 3} == set(np.bincount(got))
+
+
+def test_processes_read_parts_of_one_batch():
+    whole = pipeline.batch(DATASET, 0, 5, 8)
+    parts = [pipeline.batch(DATASET, 0, 5, 8, pipeline.process_part(8, i, 4)) for i in range(4)]
+    for name in whole:
+        np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), whole[name])
+    np.testing.assert_array_equal(whole['image'][:, 0, 0, 0], whole['label'])
+
+
+def test_prefetcher_keeps_the_order_and_passes_errors_on():
+    fetched = pipeline.Prefetcher(iter(range(5)), lambda i: 10 // (4 - i))
+    assert [next(fetched) for _ in range(4)] == [2, 3, 5, 10]
+    with pytest.raises(ZeroDivisionError):
+        next(fetched)
+    fetched.close()
+    assert fetched.waited > 0
+
+
+def test_prefetcher_stops_when_nobody_reads_on():
+    fetched = pipeline.Prefetcher(iter(range(10**9)), lambda i: i)
+    assert next(fetched) == 0
+    fetched.close()
+    assert not fetched._thread.is_alive()

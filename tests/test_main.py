@@ -1,0 +1,98 @@
+"""The command line: what it refuses, in one sentence, with exit code 2 and nothing written; the README's configs."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from etils import epath
+
+from jaxgen import modes
+from jaxgen.errors import UserError
+from tests.tiny import tiny_config
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def main(*args):
+    return subprocess.run([sys.executable, 'main.py', *args], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_help_explains_every_mode():
+    for args in (['--mode=help'], ['--help']):
+        done = main(*args)
+        assert done.returncode == 0
+        for name, mode in modes.MODES.items():
+            assert f'--mode={name}' in done.stdout and mode.example in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        (['--config=configs/ddpm_digits.py', '--mode=trian'], "--mode 'trian' does not exist; did you mean train"),
+        (['--config=configs/ddpm_digits.py', '--config.data.bath_size=8'], "--config.data.bath_size: the config has no field 'bath_size'; did you mean batch_size"),
+        (['--config=configs/ddpm_digits.py', '--config.data.batch_size=many'], 'batch_size'),
+        (['--config=configs/ddpm_digits.py', '--config.data.batch_size=0'], 'config.data.batch_size=0 must be at least 1'),
+        (['--config=configs/nothing.py'], 'configs/nothing.py'),
+        (['--config=configs/ddpm_cifar.py:smal'], "has no variant 'smal'"),
+        (['--config=configs/ddpm_digits.py', 'train'], "'train' is not a flag"),
+        (['--wrkdir=x', '--config=configs/ddpm_digits.py'], 'wrkdir'),
+        ([], '--config=configs/NAME.py is missing'),
+    ],
+)
+def test_refused_in_one_sentence(args, words, tmp_path):
+    done = main(f'--workdir={tmp_path}/run', *args)
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith('jaxgen: ') and words in lines[0], done.stderr
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'data.batch_size': 12}, 'config.data.batch_size=12 .* does not divide over 8 devices'),
+        ({'data.batch_size': 16, 'train.grad_accumulation': 4}, 'does not divide over 8 devices'),
+        ({'data.batch_size': 16, 'train.grad_accumulation': 5}, 'does not divide into config.train.grad_accumulation=5'),
+        ({'sample.batch_size': 12}, 'config.sample.batch_size=12 does not divide over 8 devices'),
+        ({'mesh.fsdp': 3}, 'config.mesh.fsdp=3 does not divide 8 devices'),
+        ({'model.norm_groups': 3}, 'config.model.norm_groups=3 does not divide a level of 8 channels'),
+        ({'model.num_heads': 3}, 'config.model.num_heads=3 does not divide'),
+        ({'model.channel_multipliers': (1, 1, 1, 1, 1)}, 'config.data.image_size=8 does not divide by 16'),
+        ({'model.channel_multipliers': ()}, 'config.model.channel_multipliers'),
+        ({'model.patch_size': 3}, 'config.data.image_size=8 does not divide by 3'),
+        ({'model.name': 'unnet'}, "config.model.name 'unnet' does not exist; did you mean unet"),
+        ({'model.dtype': 'float16'}, 'config.model.dtype'),
+        ({'model.dropout': 1.0}, 'config.model.dropout=1.0 must be at least 0 and below 1'),
+        ({'model.base_channels': 7}, 'config.model.base_channels=7 must be even'),
+        ({'family': 'vae'}, "config.family 'vae' does not exist"),
+        ({'data.name': 'digit'}, 'did you mean digits'),
+        ({'data.classes': '3,eight'}, "config.data.classes: 'eight' does not exist"),
+        ({'data.classes': '3,3'}, 'names a class twice'),
+        ({'data.classes': '3', 'sample.classes': '4'}, "config.sample.classes: '4' does not exist; did you mean 3"),
+        ({'model.conditional': False, 'sample.classes': '4'}, 'config.sample.classes needs a network that knows classes'),
+        ({'diffusion.schedule': 'cosin'}, 'config.diffusion.schedule'),
+        ({'sample.sampler': 'dim'}, 'did you mean ddim'),
+        ({'sample.num_steps': 21}, 'config.sample.num_steps=21 is more than config.diffusion.timesteps=20'),
+        ({'optimizer.learning_rate': -1.0}, 'config.optimizer.learning_rate=-1.0 must be positive'),
+        ({'seed': -1}, 'config.seed=-1'),
+        ({'train.prng': 'mt19937'}, 'config.train.prng'),
+    ],
+)
+def test_impossible_values(fields, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        modes.run('train', tiny_config(**fields), epath.Path(tmp_path) / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_every_config_says_how_long_and_what_comes_out():
+    """The header of each file, for the file and for each of its variants: command, hardware, hours, result."""
+    for path in sorted((ROOT / 'configs').glob('*.py')):
+        text = path.read_text()
+        header = text.split('"""')[1]
+        variants = re.findall(r"variant == '(\w+)'", text)
+        for name in [path.name, *(f'{path.name}:{v}' for v in variants)]:
+            assert f'python main.py --config=configs/{name}\n' in header
+        for word in ('Hardware', 'Hours', 'Expect'):
+            assert header.count(word) == 1 + len(variants), (path, word)

@@ -1,0 +1,118 @@
+"""Checkpoints: whole or reported, kept as told, safe from the buffers being reused."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+
+from jaxgen.errors import UserError
+from jaxgen.training.checkpoints import Checkpoints, DamagedError, checksum
+from jaxgen.training.mesh import make_mesh, replicated
+
+STATE = {
+    'a': jnp.arange(3000, dtype=jnp.float32).reshape(30, 100) ** 0.5,
+    'b': jnp.ones((7,), jnp.bfloat16),
+    'n': jnp.asarray(3),
+}
+
+
+def template(devices=1):
+    mesh = make_mesh(devices=jax.devices()[:devices])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), STATE)
+
+
+def saved(tmp_path, steps, **options):
+    checkpoints = Checkpoints(epath.Path(tmp_path) / 'checkpoints', **{'keep': 10, **options})
+    for step in steps:
+        checkpoints.save(step, {**STATE, 'n': jnp.asarray(step)})
+    checkpoints.wait()
+    return checkpoints
+
+
+def largest_file(tmp_path, step):
+    files = [f for f in (tmp_path / 'checkpoints' / str(step)).rglob('*') if f.is_file()]
+    return max(files, key=lambda f: f.stat().st_size)
+
+
+def test_round_trip_on_another_device_count(tmp_path):
+    checkpoints = saved(tmp_path, [5])
+    for devices in (1, 8):
+        got = checkpoints.restore(5, template(devices))
+        assert got['n'] == 5 and got['b'].dtype == jnp.bfloat16
+        np.testing.assert_array_equal(got['a'], STATE['a'])
+        assert len(got['a'].sharding.device_set) == devices
+
+
+def test_keeps_a_count_and_an_interval(tmp_path):
+    assert saved(tmp_path, range(1, 11), keep=2, keep_every=4).steps() == [4, 8, 9, 10]
+
+
+def test_buffers_may_be_reused_at_once(tmp_path):
+    """The next step overwrites donated buffers while the checkpoint is still being written."""
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def overwrite(x):
+        return x * 0 - 1
+
+    checkpoints = saved(tmp_path, [])
+    for step in range(5):
+        big = jnp.full((1000, 1000), float(step))
+        checkpoints.save(step, {'x': big})
+        overwrite(big).block_until_ready()
+    checkpoints.wait()
+    shape = jax.ShapeDtypeStruct((1000, 1000), jnp.float32, sharding=replicated(make_mesh(devices=jax.devices()[:1])))
+    for step in range(5):
+        assert (checkpoints.restore(step, {'x': shape})['x'] == step).all()
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize('damage', [cut, flip, lambda file: file.unlink()], ids=['cut', 'flip', 'unlink'])
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, damage):
+    checkpoints = saved(tmp_path, [1, 2, 3])
+    damage(largest_file(tmp_path, 3))
+    with pytest.raises(DamagedError):
+        checkpoints.restore(3, template())
+    reports = []
+    step, state = checkpoints.restore_newest(template(), reports.append)
+    assert step == 2 and state['n'] == 2
+    assert len(reports) == 1 and str(tmp_path / 'checkpoints' / '3') in reports[0] and 'damaged' in reports[0]
+
+    checkpoints.discard_after(2)
+    assert checkpoints.steps() == [1, 2] and (tmp_path / 'damaged-3').is_dir()
+    checkpoints.save(3, STATE)
+    checkpoints.wait()
+    assert checkpoints.restore(3, template())['n'] == 3
+
+
+def test_all_damaged_is_refused_and_none_is_none(tmp_path):
+    checkpoints = saved(tmp_path, [])
+    assert checkpoints.restore_newest(template(), print) is None
+    checkpoints.save(1, STATE)
+    checkpoints.wait()
+    cut(largest_file(tmp_path, 1))
+    with pytest.raises(UserError, match='all checkpoints in .* are damaged'):
+        checkpoints.restore_newest(template(), lambda text: None)
+
+
+def test_checksum_sees_every_byte_and_place():
+    start = checksum(STATE)
+    assert start == checksum(jax.device_put(STATE, replicated(make_mesh())))
+    swapped = STATE['a'].at[3, 4].set(STATE['a'][3, 5]).at[3, 5].set(STATE['a'][3, 4])
+    others = [
+        {**STATE, 'a': STATE['a'].at[29, 99].multiply(1 + 2**-23)},
+        {**STATE, 'a': swapped},
+        {**STATE, 'n': jnp.asarray(4)},
+    ]
+    assert len({int(start), *(int(checksum(other)) for other in others)}) == 4

@@ -1,0 +1,116 @@
+"""What a run leaves in its workdir, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from jaxgen import modes
+from jaxgen.errors import UserError
+from jaxgen.training import metrics
+from jaxgen.training.preemption import exclusive
+from tests.tiny import tiny_config
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    workdir = epath.Path(tmp_path_factory.mktemp('trained')) / 'run'
+    modes.run('train', tiny_config(), workdir)
+    return workdir
+
+
+def test_the_workdir_of_the_contract(trained):
+    assert json.loads((trained / 'config.json').read_text())['data']['name'] == 'digits'
+    assert [row['step'] for row in metrics.read_metrics(trained / 'metrics.jsonl')] == [4, 8, 12]
+    assert sorted(p.name for p in (trained / 'checkpoints').iterdir()) == ['12', '4', '8']
+    assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
+    with Image.open(trained / 'samples' / 'step_12.png') as picture:
+        assert picture.size == (4 * 66 + 2, 4 * 66 + 2)
+    assert sorted(p.name for p in trained.iterdir()) == [
+        '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', 'samples', 'tensorboard',
+    ]  # fmt: skip
+
+
+def test_tensorboard_has_scalars_and_grids(trained):
+    event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    pytest.importorskip('tensorflow')
+    events = event_accumulator.EventAccumulator(str(trained / 'tensorboard'), size_guidance={'tensors': 0})
+    events.Reload()
+    assert {'loss', 'steps_per_sec', 'data_wait', 'samples'} <= set(events.Tags()['tensors'])
+    assert [e.step for e in events.Tensors('loss')] == [4, 8, 12]
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [('seed', 1), ('data.batch_size', 8), ('model.base_channels', 16), ('optimizer.learning_rate', 1.0)],
+)
+def test_another_config_is_refused_by_field(trained, field, value):
+    before = (trained / 'config.json').read_text()
+    with pytest.raises(UserError, match=f'config.{field} is {value}.*--config.{field}='):
+        modes.run('train', tiny_config(**{field: value, 'train.steps': 16}), trained)
+    assert (trained / 'config.json').read_text() == before
+
+
+def test_more_steps_and_other_intervals_are_not_refused(trained, tmp_path, capsys):
+    modes.run('train', tiny_config(**{'train.steps': 12, 'train.log_every': 1}), trained)
+    assert 'already at step 12' in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = tiny_config(**{'optimizer.learning_rate': 1e30, 'train.log_every': 1, 'checkpoint.every': 1, 'checkpoint.keep': 9})
+    workdir = epath.Path(tmp_path) / 'run'
+    with pytest.raises(UserError, match='the loss is not finite at step (.)') as e:
+        modes.run('train', config, workdir)
+    bad = int(str(e.value).split('at step ')[1][0])
+    assert f'the checkpoint of step {bad - 1} is whole' in str(e.value)
+    rows = metrics.read_metrics(workdir / 'metrics.jsonl')
+    assert rows[-1]['step'] == bad - 1 and np.isfinite(rows[-1]['loss'])
+    assert max(int(p.name) for p in (workdir / 'checkpoints').iterdir()) == bad - 1
+
+
+def test_metrics_file_takes_up_where_the_checkpoint_is(tmp_path):
+    path = epath.Path(tmp_path) / 'metrics.jsonl'
+    path.write_text('{"step": 10, "loss": 1.0}\n{"step": 20, "loss": 0.5}\n{"step": 30, "lo')
+    log = metrics.MetricsFile(path, 10)
+    log.write({'step': 20, 'loss': 0.25})
+    assert metrics.read_metrics(path) == [{'step': 10, 'loss': 1.0}, {'step': 20, 'loss': 0.25}]
+
+
+def test_one_trainer_a_workdir(tmp_path):
+    with exclusive(tmp_path), pytest.raises(UserError, match='another run'), exclusive(tmp_path):
+        pass
+    with exclusive(tmp_path):
+        pass
+
+
+def test_sample_depends_on_the_seed_and_the_index_alone(trained, capsys):
+    def draw(name, **fields):
+        modes.run('sample', tiny_config(**{'sample.name': name, **fields}), trained)
+        with np.load(trained / 'samples' / f'{name}.npz') as file:
+            return file['images'], file['labels']
+
+    images, labels = draw('first', **{'sample.num': 40})
+    assert images.shape == (40, 8, 8, 1) and images.dtype == np.uint8 and labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, np.arange(40) % 10)
+    assert (trained / 'samples' / 'first.png').exists()
+    with Image.open(trained / 'samples' / 'first' / '000013_3.png') as single:
+        np.testing.assert_array_equal(np.asarray(single), images[13, ..., 0])
+
+    np.testing.assert_array_equal(draw('again', **{'sample.num': 7})[0], images[:7])  # one compiled shape
+    other_batch = draw('other', **{'sample.num': 40, 'sample.batch_size': 8})[0]
+    assert np.mean(abs(other_batch.astype(int) - images) <= 1) >= 0.999
+    assert (draw('seed', **{'sample.num': 7, 'seed': 1})[0] != images[:7]).mean() > 0.5
+    assert set(draw('classes', **{'sample.num': 6, 'sample.classes': '7,2'})[1]) == {7, 2}
+    assert 'samples of step 12' in capsys.readouterr().out
+
+
+def test_sample_without_a_model(tmp_path):
+    with pytest.raises(UserError, match='no trained model'):
+        modes.run('sample', tiny_config(), epath.Path(tmp_path))
+
+
+def test_sample_with_another_network(trained):
+    with pytest.raises(UserError, match='config.model.num_res_blocks is 2, but the checkpoint'):
+        modes.run('sample', tiny_config(**{'model.num_res_blocks': 2}), trained)

@@ -1,0 +1,132 @@
+"""Runs as processes: killed at any moment and started again, they end as if they had never been stopped."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from jaxgen import families
+from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.mesh import make_mesh
+from jaxgen.training.step import root_key, state_template
+from tests.tiny import tiny_config
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEPS, LOG_EVERY = 240, 5
+WALL_CLOCK = {'steps_per_sec', 'images_per_sec', 'data_wait'}
+
+# Three steps a dispatch lie across the rows of the log, the checkpoints and the end.
+FIELDS = {
+    'train.steps': STEPS,
+    'train.log_every': LOG_EVERY,
+    'train.steps_per_dispatch': 3,
+    'checkpoint.every': 20,
+    'sample.every': 1000,
+    'data.random_flip': True,
+    'model.dropout': 0.1,
+}
+
+
+def start(workdir):
+    code = f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config(**{FIELDS!r})\n'
+    config = workdir.parent / 'tiny_run.py'
+    config.write_text(code)
+    cache = {'JAX_COMPILATION_CACHE_DIR': str(workdir.parents[1] / 'xla'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+    command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}']
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | cache)
+
+
+def finish(workdir):
+    process = start(workdir)
+    out, _ = process.communicate()
+    assert process.returncode == 0, out
+    return out
+
+
+def rows(workdir):
+    path = workdir / 'metrics.jsonl'
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for_step(process, workdir, step):
+    """Until the log has passed ``step``; the process must still run then."""
+    while process.poll() is None:
+        text = (workdir / 'metrics.jsonl').read_text() if (workdir / 'metrics.jsonl').exists() else ''
+        if any(json.loads(line)['step'] >= step for line in text.split('\n')[:-1]):
+            return
+        time.sleep(0.005)
+    raise AssertionError(process.communicate()[0])
+
+
+def final_state(workdir):
+    config = tiny_config(**FIELDS)
+    family = families.build(config, (8, 8, 1), 10)
+    template = state_template(family, root_key(config), config.data.batch_size, make_mesh(devices=jax.devices()[:1]))
+    return jax.device_get(Checkpoints(epath.Path(workdir) / 'checkpoints', read_only=True).restore(STEPS, template))
+
+
+@pytest.fixture(scope='module')
+def reference(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('reference') / 'run'
+    finish(workdir)
+    return workdir
+
+
+def assert_same_run(workdir, reference):
+    for (path, x), y in zip(
+        jax.tree.leaves_with_path(final_state(workdir)), jax.tree.leaves(final_state(reference)), strict=True
+    ):
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+    logged = [[{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(w)] for w in (workdir, reference)]
+    assert logged[0] == logged[1]
+
+
+def test_the_log_of_a_run(reference):
+    got = rows(reference)
+    assert [row['step'] for row in got] == [*(-(-s // 3) * 3 for s in range(LOG_EVERY, STEPS, LOG_EVERY)), STEPS]
+    for row in got:
+        assert {'step', 'loss', 'grad_norm', 'learning_rate', 'epoch', *WALL_CLOCK} <= set(row)
+        assert 0 <= row['data_wait'] < 1
+    assert got[-1]['loss'] < got[0]['loss']
+
+
+def test_killed_at_any_moment(reference, tmp_path):
+    """SIGKILL at moments counted in rows of the log and then a little time, so that some fall into a save."""
+    workdir = tmp_path / 'run'
+    for step, delay in ((20, 0.003), (90, 0.0), (130, 0.02)):
+        process = start(workdir)
+        wait_for_step(process, workdir, step)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert 'resuming at step' in finish(workdir)
+    assert_same_run(workdir, reference)
+
+
+def test_sigterm_saves_and_exits_143(reference, tmp_path):
+    workdir = tmp_path / 'run'
+    first = start(workdir)
+    wait_for_step(first, workdir, 30)
+
+    second = start(workdir)  # while the first lives
+    first.send_signal(signal.SIGSTOP)
+    out, _ = second.communicate()
+    assert second.returncode == 2 and 'another run is training in' in out
+    first.send_signal(signal.SIGCONT)
+
+    first.send_signal(signal.SIGTERM)
+    out, _ = first.communicate()
+    assert first.returncode == 143, out
+    stopped = int(out.split('SIGTERM: step ')[1].split()[0])
+    assert (workdir / 'checkpoints' / str(stopped)).is_dir() and 30 <= stopped < STEPS
+    assert f'resuming at step {stopped}' in finish(workdir)
+    assert_same_run(workdir, reference)

@@ -1,0 +1,171 @@
+"""The compiled step: any number of devices, micro-batches and steps a dispatch make the same update."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+from jaxgen.diffusion.schedules import linear
+from jaxgen.families.ddpm import DDPM
+from jaxgen.models.unet import UNet
+from jaxgen.training import optimizer, step
+from jaxgen.training.mesh import make_mesh
+from tests.tiny import tiny_config
+
+KEY = jax.random.key(0)
+BATCH = 16
+
+
+def family(dtype, grad_accumulation=1, dropout=0.1):
+    network = UNet(1, 8, (1, 2), 1, (4,), dropout=dropout, norm_groups=4, dtype=dtype, param_dtype=dtype)
+    config = tiny_config(**{'optimizer.warmup_steps': 0}).optimizer
+    return DDPM(network, linear(20), config, (8, 8, 1), grad_accumulation)
+
+
+def batches(count):
+    rng = np.random.default_rng(0)
+    return {
+        'image': rng.integers(0, 256, (count, BATCH, 8, 8, 1), np.uint8),
+        'label': np.zeros((count, BATCH), np.int32),
+    }
+
+
+def randomised_state(ddpm):
+    """A state in which no parameter is at its start: fresh ones end in layers of zeros."""
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: step.init_state(ddpm, KEY, BATCH))
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(x.dtype), state.model.params)
+    return state.replace(model=state.model.replace(params=params), nonfinite_step=np.int32(-1))
+
+
+def run(ddpm, devices=1, fsdp=1, dispatches=((0, 1),)):
+    mesh = make_mesh(fsdp, jax.devices()[:devices])
+    template = step.state_template(ddpm, KEY, BATCH, mesh)
+    state = jax.device_put(randomised_state(ddpm), jax.tree.map(lambda s: s.sharding, template))
+    dispatch = step.make_dispatch(ddpm, KEY, True, mesh, template)
+    data = batches(dispatches[-1][1])
+    for start, end in dispatches:
+        state, done = dispatch(state, jax.tree.map(lambda x, s=start, e=end: x[s:e], data))
+    assert done == dispatches[-1][1]
+    return jax.device_get(state)
+
+
+def assert_same(a, b, tolerance):
+    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1, abs(y).max()), err_msg=jax.tree_util.keystr(path))
+
+
+def assert_same_gradients(a, b, tolerance):
+    """Within ``tolerance`` of each tensor's largest; Adam's first moment after one step is 0.1 of the gradient."""
+    moments = [jax.tree.leaves_with_path(optax.tree_utils.tree_get(state.model.opt_state, 'mu')) for state in (a, b)]
+    for (path, x), (_, y) in zip(*moments, strict=True):
+        name = jax.tree_util.keystr(path)
+        if "['key']['bias']" in name:  # softmax does not see it: its gradient is zero but for rounding
+            assert abs(x).max() < 1e-6 and abs(y).max() < 1e-6
+        else:
+            np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * abs(y).max(), err_msg=name)
+
+
+def test_one_and_eight_devices_agree_in_float64():
+    with jax.enable_x64(True):
+        ddpm = family(jnp.float64)
+        one = run(ddpm)
+        moved = one.model.params['conv_in']['kernel'] - randomised_state(ddpm).model.params['conv_in']['kernel']
+        assert abs(moved).max() > 1e-5
+        assert_same(run(ddpm, devices=8), one, 1e-9)
+        assert_same(run(ddpm, devices=8, fsdp=4), one, 1e-9)
+
+
+def test_one_and_eight_devices_agree_in_float32():
+    one, eight = run(family(jnp.float32)), run(family(jnp.float32), devices=8)
+    np.testing.assert_allclose(eight.sums['loss'], one.sums['loss'], rtol=1e-5)
+    assert_same_gradients(eight, one, 1e-4)
+
+
+def test_fsdp_shards_the_parameters():
+    mesh = make_mesh(4, jax.devices())
+    template = step.state_template(family(jnp.float32), KEY, BATCH, mesh)
+    kernel = template.model.params['middle_0']['conv1']['kernel']
+    assert kernel.sharding.shard_shape(kernel.shape) == (3, 3, 4, 16)
+    assert template.step.sharding.is_fully_replicated
+
+
+def test_micro_batches_make_the_same_update():
+    with jax.enable_x64(True):
+        whole = run(family(jnp.float64, dropout=0.0))
+        for devices in (1, 4):
+            pieces = run(family(jnp.float64, 4, dropout=0.0), devices=devices)
+            assert_same_gradients(pieces, whole, 1e-9)
+            np.testing.assert_allclose(pieces.sums['loss'], whole.sums['loss'], rtol=1e-12)
+
+
+def test_several_steps_a_dispatch_make_the_same_updates():
+    with jax.enable_x64(True):
+        ddpm = family(jnp.float64)
+        single = run(ddpm, dispatches=((0, 1), (1, 2), (2, 3)))
+        assert single.step == 3 and single.count == 3
+        assert_same(run(ddpm, dispatches=((0, 3),)), single, 1e-9)
+
+
+def test_buffers_are_donated():
+    ddpm, mesh = family(jnp.float32), make_mesh(devices=jax.devices()[:1])
+    state = jax.device_put(randomised_state(ddpm))
+    old = state.model.params['conv_in']['kernel']
+    step.make_dispatch(ddpm, KEY, False, mesh, state)(state, batches(1))
+    assert old.is_deleted()
+
+
+def test_flip_mirrors_half_of_the_images():
+    batch = {'image': batches(1)['image'][0].repeat(8, axis=0), 'label': jnp.zeros(128, jnp.int32)}
+    plain = step.prepare(batch, KEY, False)['image']
+    np.testing.assert_allclose(plain, batch['image'] / 127.5 - 1, atol=1e-6)
+    flipped = step.prepare(batch, KEY, True)['image']
+    mirrored = jnp.all(flipped == plain[:, :, ::-1], axis=(1, 2, 3))
+    assert jnp.all(mirrored | jnp.all(flipped == plain, axis=(1, 2, 3)))
+    assert 0.3 < mirrored.mean() < 0.7
+
+
+def test_the_first_step_that_is_not_finite_is_named():
+    class Exploding:
+        image_shape = (8, 8, 1)
+
+        def init(self, key):
+            return jnp.zeros(())
+
+        def step(self, model, batch, key):
+            return model + 1, {'loss': jnp.where(model >= 3, jnp.nan, 1.0)}
+
+    state = step.init_state(Exploding(), KEY, BATCH)
+    for i in range(6):
+        state = step.train_step(Exploding(), KEY, False, state, {k: v[0] for k, v in batches(1).items()})
+        assert state.nonfinite_step == (-1 if i < 3 else 4)
+
+
+def test_adam_with_clipping_and_warm_up_is_pytorchs():
+    config = tiny_config().optimizer
+    config.warmup_steps, config.learning_rate, config.grad_clip_norm = 5, 0.1, 1.0
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=7)
+    gradients = rng.normal(size=(8, 7)) * np.array([0.1, 3, 0.2, 5, 1, 0.01, 2, 1])[:, None]
+    weight = torch.nn.Parameter(torch.tensor(start))
+    theirs = torch.optim.Adam([weight])
+    with jax.enable_x64(True):
+        tx, ours = optimizer.make_optimizer(config), jnp.asarray(start)
+        state = tx.init(ours)
+        for i, g in enumerate(gradients):
+            theirs.param_groups[0]['lr'] = 0.1 * min(i / 5, 1)
+            weight.grad = torch.tensor(g)
+            torch.nn.utils.clip_grad_norm_([weight], 1.0)
+            theirs.step()
+            updates, state = tx.update(jnp.asarray(g), state, ours)
+            ours = optax.apply_updates(ours, updates)
+            np.testing.assert_allclose(ours, weight.detach().numpy(), rtol=1e-5)  # torch clips by norm + 1e-6
+
+
+@pytest.mark.parametrize(('at', 'decay'), [(0, 0.1), (90, 0.91), (10**6, 0.9999)])
+def test_ema_forgets_the_start(at, decay):
+    got = optimizer.ema_update({'w': jnp.ones(())}, {'w': jnp.zeros(())}, jnp.asarray(at), 0.9999)['w']
+    np.testing.assert_allclose(got, decay, rtol=1e-5)
