@@ -31,9 +31,15 @@ def test_help_explains_every_mode():
     ('args', 'words'),
     [
         (['--config=configs/ddpm_digits.py', '--mode=trian'], "--mode 'trian' does not exist; did you mean train"),
-        (['--config=configs/ddpm_digits.py', '--config.data.bath_size=8'], "--config.data.bath_size: the config has no field 'bath_size'; did you mean batch_size"),
+        (
+            ['--config=configs/ddpm_digits.py', '--config.data.bath_size=8'],
+            "--config.data.bath_size: the config has no field 'bath_size'; did you mean batch_size",
+        ),
         (['--config=configs/ddpm_digits.py', '--config.data.batch_size=many'], 'batch_size'),
-        (['--config=configs/ddpm_digits.py', '--config.data.batch_size=0'], 'config.data.batch_size=0 must be at least 1'),
+        (
+            ['--config=configs/ddpm_digits.py', '--config.data.batch_size=0'],
+            'config.data.batch_size=0 must be at least 1',
+        ),
         (['--config=configs/nothing.py'], 'configs/nothing.py'),
         (['--config=configs/ddpm_cifar.py:smal'], "has no variant 'smal'"),
         (['--config=configs/ddpm_digits.py', 'train'], "'train' is not a flag"),
@@ -54,7 +60,10 @@ def test_refused_in_one_sentence(args, words, tmp_path):
     [
         ({'data.batch_size': 12}, 'config.data.batch_size=12 .* does not divide over 8 devices'),
         ({'data.batch_size': 16, 'train.grad_accumulation': 4}, 'does not divide over 8 devices'),
-        ({'data.batch_size': 16, 'train.grad_accumulation': 5}, 'does not divide into config.train.grad_accumulation=5'),
+        (
+            {'data.batch_size': 16, 'train.grad_accumulation': 5},
+            'does not divide into config.train.grad_accumulation=5',
+        ),
         ({'sample.batch_size': 12}, 'config.sample.batch_size=12 does not divide over 8 devices'),
         ({'mesh.fsdp': 3}, 'config.mesh.fsdp=3 does not divide 8 devices'),
         ({'model.norm_groups': 3}, 'config.model.norm_groups=3 does not divide a level of 8 channels'),
@@ -71,7 +80,10 @@ def test_refused_in_one_sentence(args, words, tmp_path):
         ({'data.classes': '3,eight'}, "config.data.classes: 'eight' does not exist"),
         ({'data.classes': '3,3'}, 'names a class twice'),
         ({'data.classes': '3', 'sample.classes': '4'}, "config.sample.classes: '4' does not exist; did you mean 3"),
-        ({'model.conditional': False, 'sample.classes': '4'}, 'config.sample.classes needs a network that knows classes'),
+        (
+            {'model.conditional': False, 'sample.classes': '4'},
+            'config.sample.classes needs a network that knows classes',
+        ),
         ({'diffusion.schedule': 'cosin'}, 'config.diffusion.schedule'),
         ({'sample.sampler': 'dim'}, 'did you mean ddim'),
         ({'sample.num_steps': 21}, 'config.sample.num_steps=21 is more than config.diffusion.timesteps=20'),

@@ -1,6 +1,7 @@
 """Sources: the embedded digits, real CIFAR-10 where it is prepared, TFDS's own builder on a tiny archive, no network."""
 
 import io
+import json
 import os
 import pathlib
 import socket
@@ -106,7 +107,10 @@ def fake_cifar10(monkeypatch, tmp_path):
 
     rng = np.random.default_rng(0)
     archive = io.BytesIO()
-    files = {f'{name}.bin': rng.integers(0, 256, (4, 3073), np.uint8) for name in [*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']}
+    files = {
+        f'{name}.bin': rng.integers(0, 256, (4, 3073), np.uint8)
+        for name in [*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']
+    }
     with tarfile.open(fileobj=archive, mode='w:gz') as tar:
         for name, records in files.items():
             records[:, 0] %= 10
@@ -126,7 +130,8 @@ def fake_cifar10(monkeypatch, tmp_path):
     downloads.mkdir()
     cached = downloads / resource.get_dl_fname(url, checksum)
     cached.write_bytes(archive.getvalue())
-    pathlib.Path(f'{cached}.INFO').write_text('{"urls": ["%s"], "original_fname": "cifar-10-binary.tar.gz"}' % url)
+    about = {'urls': [url], 'original_fname': 'cifar-10-binary.tar.gz'}
+    pathlib.Path(f'{cached}.INFO').write_text(json.dumps(about))
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
     monkeypatch.setattr(tfds_source, 'reachable', lambda url: True)
     return files

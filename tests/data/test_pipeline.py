@@ -6,7 +6,9 @@ import pytest
 from jaxgen.data import pipeline
 from jaxgen.data.dataset import Dataset
 
-DATASET = Dataset(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10, dtype=np.int32), tuple('abcdefghij'))
+DATASET = Dataset(
+    np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10, dtype=np.int32), tuple('abcdefghij')
+)
 
 
 def test_every_example_comes_once_an_epoch():

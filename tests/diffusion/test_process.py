@@ -58,5 +58,7 @@ def test_posterior_is_bayes_rule():
 
 def test_loss_is_the_mean_square_per_example():
     x0, noise = jnp.zeros((2, 2, 2, 3)), jnp.ones((2, 2, 2, 3))
-    loss = process.noise_prediction_loss(lambda x, t: noise * t[:, None, None, None], linear(10), x0, noise, jnp.arange(2) * 3)
+    loss = process.noise_prediction_loss(
+        lambda x, t: noise * t[:, None, None, None], linear(10), x0, noise, jnp.arange(2) * 3
+    )
     np.testing.assert_allclose(loss, [1.0, 4.0])

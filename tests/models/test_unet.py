@@ -47,7 +47,9 @@ def test_the_papers_parameter_count():
 
 def test_initialisation_is_the_papers():
     """Uniform with variance 1 / fan_avg, biases 0, norms 1; the last layer of each block, and of all, 1e-5 of that."""
-    params = flax.traverse_util.flatten_dict(init(UNet(base_channels=64, channel_multipliers=(1, 2), num_res_blocks=1), 32))
+    params = flax.traverse_util.flatten_dict(
+        init(UNet(base_channels=64, channel_multipliers=(1, 2), num_res_blocks=1), 32)
+    )
     last = ('conv2', 'conv_out', 'out')
     seen = set()
     for path, x in params.items():

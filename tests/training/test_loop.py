@@ -59,7 +59,9 @@ def test_more_steps_and_other_intervals_are_not_refused(trained, tmp_path, capsy
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    config = tiny_config(**{'optimizer.learning_rate': 1e30, 'train.log_every': 1, 'checkpoint.every': 1, 'checkpoint.keep': 9})
+    config = tiny_config(
+        **{'optimizer.learning_rate': 1e30, 'train.log_every': 1, 'checkpoint.every': 1, 'checkpoint.keep': 9}
+    )
     workdir = epath.Path(tmp_path) / 'run'
     with pytest.raises(UserError, match='the loss is not finite at step (.)') as e:
         modes.run('train', config, workdir)

@@ -39,9 +39,14 @@ def start(workdir):
     code = f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config(**{FIELDS!r})\n'
     config = workdir.parent / 'tiny_run.py'
     config.write_text(code)
-    cache = {'JAX_COMPILATION_CACHE_DIR': str(workdir.parents[1] / 'xla'), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'}
+    cache = {
+        'JAX_COMPILATION_CACHE_DIR': str(workdir.parents[1] / 'xla'),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    }
     command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}']
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | cache)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | cache
+    )
 
 
 def finish(workdir):

@@ -55,7 +55,9 @@ def run(ddpm, devices=1, fsdp=1, dispatches=((0, 1),)):
 
 def assert_same(a, b, tolerance):
     for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1, abs(y).max()), err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(
+            x, y, rtol=0, atol=tolerance * max(1, abs(y).max()), err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def assert_same_gradients(a, b, tolerance):
