@@ -101,7 +101,6 @@ class Run:
 
     def _loop(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:
         config, steps = self.config, self.config.train.steps
-        saved = None
         clock = Clock(batches, self.step)
         done = None
         for start, end, batch in batches:
@@ -120,17 +119,15 @@ class Run:
             if due(config.sample.every) and self._draws_grids():
                 with clock.paused():
                     self._draw_grid()
-            if due(config.checkpoint.every) or signals.received:
+            stop = signals.received
+            if due(config.checkpoint.every) or stop:
                 with clock.paused():
                     self._save()
-                    saved = end
-            if signals.received:
+            if stop:
                 self.checkpoints.wait()
-                name = signal.Signals(signals.received).name
-                self.progress.say(
-                    f'{name}: step {saved} is saved in {self.workdir}; the same command goes on from there'
-                )
-                raise SystemExit(128 + signals.received)
+                name = signal.Signals(stop).name
+                self.progress.say(f'{name}: step {end} is saved in {self.workdir}; the same command goes on from there')
+                raise SystemExit(128 + stop)
         self.checkpoints.wait()
         self._conclude()
 
