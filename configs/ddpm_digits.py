@@ -24,7 +24,7 @@ def get_config():
     c.optimizer.learning_rate = 2e-3
     c.optimizer.warmup_steps = 100
     c.optimizer.ema_decay = 0.998
-    c.train.steps = 1500
+    c.train.steps = 2000
     c.mesh.cpu_devices = 2
     c.checkpoint.every = 250
     c.sample.every = 500
