@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import sys
+from logging import CRITICAL, getLogger
 
 from absl import flags, logging
 from etils import epath
@@ -20,7 +21,8 @@ flags.DEFINE_string('mode', 'train', 'What to do; --mode=help lists the modes.')
 
 def main(argv: list[str]) -> int:
     """Runs a command line and returns its exit code: 2 for what the user can mend."""
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)
+    getLogger('asyncio').setLevel(CRITICAL)  # it repeats what a failed checkpoint has said in its sentence
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from jaxgen import modes
     from jaxgen.data.dataset import pick
@@ -43,7 +45,7 @@ def main(argv: list[str]) -> int:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         print(
-            f'jaxgen: cannot write {e.filename}: {e.strerror}; mend that and run the same command again',
+            f'jaxgen: cannot write {e.filename or "to the workdir"}: {e.strerror}; mend that and run the same command again',
             file=sys.stderr,
         )
         return 2

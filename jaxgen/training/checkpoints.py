@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -62,17 +63,24 @@ class Checkpoints:
           UserError: if the disk is full or not writable; the checkpoints before this one stay.
         """
         tree = {'state': state, 'checksum': checksum(state)}
-        try:
+        with self._writing():
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(tree)), force=True)
-        except OSError as e:
-            raise UserError(f'cannot write the checkpoint of step {step} to {self.directory}: {e}') from e
 
     def wait(self) -> None:
         """Until what :meth:`save` began is on disk; raises like it."""
-        try:
+        with self._writing():
             self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError) as e:
-            raise UserError(f'cannot write a checkpoint to {self.directory}: {e}') from e
+            reason = 'no space left' if 'RESOURCE_EXHAUSTED' in str(e) else str(e).splitlines()[0][:200]
+            raise UserError(
+                f'cannot write a checkpoint to {self.directory} ({reason}): mend that and run the same command again; '
+                f'the checkpoints before it are whole'
+            ) from e
 
     def restore(self, step: int, template: Any) -> Any:
         """The state of a step, on the shardings of ``template`` (shapes, dtypes, shardings).
@@ -118,7 +126,9 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        self._manager.close()
+        """Ends the writing thread; a write that failed was told by :meth:`save` or :meth:`wait`."""
+        with contextlib.suppress(OSError, ValueError):
+            self._manager.close()
 
 
 class DamagedError(Exception):

@@ -50,8 +50,8 @@ class TensorBoard:
     def _submit(self, method: str, *args) -> None:
         def work():
             if writer := self._writer.result():
-                getattr(writer, method)(*args)
                 writer.flush()
+                getattr(writer, method)(*args)
 
         self._thread.submit(work)
 
@@ -63,9 +63,8 @@ class TensorBoard:
         self._submit('write_images', step, {name: image[None]})
 
     def close(self) -> None:
+        self._submit('close')
         self._thread.shutdown(wait=True)
-        if writer := self._writer.result():
-            writer.close()
 
 
 def _summary_writer(logdir: str):

@@ -116,3 +116,13 @@ def test_checksum_sees_every_byte_and_place():
         {**STATE, 'n': jnp.asarray(4)},
     ]
     assert len({int(start), *(int(checksum(other)) for other in others)}) == 4
+
+
+def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
+    checkpoints = saved(tmp_path, [1])
+    (tmp_path / 'checkpoints').rename(tmp_path / 'before')
+    (tmp_path / 'checkpoints').write_text('in the way')
+    with pytest.raises(UserError, match='cannot write a checkpoint to .*checkpoints'):
+        checkpoints.save(2, STATE)
+        checkpoints.wait()
+    checkpoints.close()
