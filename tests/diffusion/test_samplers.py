@@ -81,10 +81,10 @@ def test_all_timesteps_reach_the_data():
 
 
 def test_ddim_converges_to_the_data():
-    """Its error falls as the steps grow: with T finer timesteps of one continuous schedule, at first order."""
+    """Its error falls as the steps grow: on T finer timesteps of one continuous schedule, at first order."""
     errors = []
     for timesteps in (100, 200, 400, 800, 1600):
-        schedule = Schedule(1 - np.exp(-20 / timesteps * (np.arange(timesteps) + 0.5) / timesteps))
+        schedule = Schedule(1 - np.exp(-40 / timesteps * (np.arange(timesteps) + 0.5) / timesteps))
         mean, variance = law('ddim', schedule, timesteps)
         errors.append(abs(np.sqrt(variance) - STD) + abs(mean - MEAN))
     ratios = np.array(errors[:-1]) / np.array(errors[1:])

@@ -17,7 +17,7 @@ def test_real_digits_pass_and_copies_are_seen(train):
     for figures in got.values():
         assert figures['confident'] > 0.9 and figures['right_class'] > 0.95
         assert all(0.04 < share < 0.2 for share in figures['classes'])
-    assert got['samples']['distance_to_training'] == [0, 0, 0]
+    assert max(got['samples']['distance_to_training']) < 1e-6  # rounding of a^2 + b^2 - 2ab
     assert got['held_out']['distance_to_training'][0] > 0.5
 
 
