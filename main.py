@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
             print(modes.help_text())
             return 0
         pick(FLAGS.mode, modes.MODES, '--mode')
-        if FLAGS.config is None:
+        if not FLAGS['config'].present:
             raise UserError('--config=configs/NAME.py is missing; --mode=help explains')
         workdir = FLAGS.workdir or _default_workdir(config_flags.get_config_filename(FLAGS['config']))
         modes.run(FLAGS.mode, FLAGS.config, epath.Path(workdir).absolute())
@@ -73,7 +73,7 @@ def _parse(argv: list[str]) -> None:
         raise UserError(f'{argument}: the config has no field {unknown!r}{meant}') from e
     except (flags.Error, TypeError, ValueError) as e:
         raise UserError(' '.join(str(e).split())) from e
-    path = (config_flags.get_config_filename(FLAGS['config']) or '').partition(':')[0]
+    path = config_flags.get_config_filename(FLAGS['config']).partition(':')[0] if FLAGS['config'].present else ''
     if path and not pathlib.Path(path).is_file():
         there = ', '.join(sorted(str(p) for p in pathlib.Path('configs').glob('*.py')))
         raise UserError(f'--config={path} is not a file; here are {there}')
