@@ -10,7 +10,6 @@ from jaxgen.data.dataset import SOURCES, pick
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError
-from jaxgen.families import FAMILIES
 
 
 def base() -> ConfigDict:
@@ -144,7 +143,6 @@ def validate(config: ConfigDict) -> None:
     for name in ('optimizer.ema_decay', 'model.dropout'):
         _check(0 <= flat[name] < 1, f'config.{name}={flat[name]} must be at least 0 and below 1')
 
-    pick(config.family, FAMILIES, 'config.family')
     source = SOURCES[pick(config.data.name, SOURCES, 'config.data.name')]
     pick(config.diffusion.schedule, SCHEDULES, 'config.diffusion.schedule')
     pick(config.sample.sampler, SAMPLERS, 'config.sample.sampler')

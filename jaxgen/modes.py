@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxgen import families, images
 from jaxgen.config import NETWORK_FIELDS, names, require_same, validate, validate_devices
 from jaxgen.data import SOURCES, load
+from jaxgen.data.dataset import pick
 from jaxgen.errors import UserError
 from jaxgen.files import write_atomically
 from jaxgen.training import loop
@@ -29,6 +30,7 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
     Raises:
       UserError: if the config cannot work.
     """
+    pick(config.family, families.FAMILIES, 'config.family')
     validate(config)
     if config.mesh.cpu_devices:
         jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
