@@ -8,7 +8,7 @@ python main.py --config=configs/ddpm_cifar.py
 python main.py --config=configs/ddpm_cifar.py:small
   Hardware: two CPU cores
   Hours: 2 to 3
-  Expect: coloured shapes with the make-up of photographs; docs/results/ddpm_cifar_small.md shows a run half as long
+  Expect: loss 0.044 after 112,000 images, with colour and texture but no objects yet (docs/results/ddpm_cifar_small.md)
 """
 
 from jaxgen import config

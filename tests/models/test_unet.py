@@ -16,9 +16,9 @@ from jaxgen.models.unet import UNet, fold, unfold
 
 TINY = {
     'base_channels': 8,
-    'channel_multipliers': (1, 2),
+    'channel_multipliers': (1,),
     'num_res_blocks': 1,
-    'attention_resolutions': (4,),
+    'attention_resolutions': (),
     'norm_groups': 4,
 }
 
