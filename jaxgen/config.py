@@ -84,7 +84,7 @@ def names(field: str) -> tuple[str, ...]:
 
 # What a checkpoint is made of, and what decides the steps that made it.
 NETWORK_FIELDS = ('family', 'data.name', 'data.classes', 'data.image_size', 'model', 'diffusion')
-RUN_FIELDS = (*NETWORK_FIELDS, 'seed', 'data', 'optimizer', 'train.grad_accumulation', 'train.prng')
+RUN_FIELDS = ('family', 'model', 'diffusion', 'seed', 'data', 'optimizer', 'train.grad_accumulation', 'train.prng')
 
 
 def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:

@@ -53,7 +53,7 @@ def test_another_config_is_refused_by_field(trained, field, value):
     assert (trained / 'config.json').read_text() == before
 
 
-def test_more_steps_and_other_intervals_are_not_refused(trained, tmp_path, capsys):
+def test_other_intervals_are_not_refused(trained, capsys):
     modes.run('train', tiny_config(**{'train.steps': 12, 'train.log_every': 1}), trained)
     assert 'already at step 12' in capsys.readouterr().out
 
