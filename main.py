@@ -25,8 +25,7 @@ def main(argv: list[str]) -> int:
     getLogger('asyncio').setLevel(CRITICAL)  # it repeats what a failed checkpoint has said in its sentence
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from jaxgen import modes
-    from jaxgen.data.dataset import pick
-    from jaxgen.errors import UserError
+    from jaxgen.errors import UserError, pick
 
     try:
         _parse(argv)

@@ -6,16 +6,19 @@ import json
 
 from ml_collections import ConfigDict
 
-from jaxgen.data.dataset import SOURCES, pick
-from jaxgen.diffusion.samplers import SAMPLERS
-from jaxgen.diffusion.schedules import SCHEDULES
-from jaxgen.errors import UserError
+from jaxgen import families
+from jaxgen.data.dataset import SOURCES
+from jaxgen.errors import UserError, check, names, pick
 
 
-def base() -> ConfigDict:
-    """The fields of every experiment; a config file changes what differs. Tuples of names are written ``dog,horse``."""
+def base(family: str = 'ddpm') -> ConfigDict:
+    """The fields of every experiment of a family; a config file changes what differs.
+
+    ``model`` and what belongs to one family alone are added by that family's ``fields``, in families/. Several names in
+    one field are written ``dog,horse``.
+    """
     c = ConfigDict()
-    c.family = 'ddpm'
+    c.family = family
     c.seed = 0
 
     c.data = ConfigDict()
@@ -23,31 +26,16 @@ def base() -> ConfigDict:
     c.data.batch_size = 128  # the global batch, over all devices and processes
     c.data.classes = ''  # names to keep; empty keeps all
     c.data.max_examples = 0  # keep the first so many; 0 keeps all
-    c.data.image_size = 0  # side in pixels; 0 keeps the stored size
+    c.data.image_size = 0  # side in pixels; 0 is the data set's own
+    c.data.crop = ''  # of pictures that are not square: the data set's first way, or another of its ways
     c.data.random_flip = False
-
-    c.model = ConfigDict()
-    c.model.name = 'unet'
-    c.model.conditional = False  # class labels as an input
-    c.model.base_channels = 128
-    c.model.channel_multipliers = (1, 2, 2, 2)
-    c.model.num_res_blocks = 2
-    c.model.attention_resolutions = (16,)
-    c.model.num_heads = 1
-    c.model.dropout = 0.1
-    c.model.norm_groups = 32
-    c.model.patch_size = 1
-    c.model.dtype = 'float32'  # of the computation: float32 or bfloat16
-
-    c.diffusion = ConfigDict()
-    c.diffusion.schedule = 'linear'
-    c.diffusion.timesteps = 1000
 
     c.optimizer = ConfigDict()
     c.optimizer.learning_rate = 2e-4
-    c.optimizer.warmup_steps = 5000
-    c.optimizer.grad_clip_norm = 1.0
-    c.optimizer.ema_decay = 0.9999
+    c.optimizer.beta1 = 0.9
+    c.optimizer.warmup_steps = 0
+    c.optimizer.grad_clip_norm = 0.0  # 0 does not clip
+    c.optimizer.ema_decay = 0.9999  # 0 keeps no average
 
     c.train = ConfigDict()
     c.train.steps = 800_000
@@ -69,22 +57,26 @@ def base() -> ConfigDict:
     c.sample.num = 64
     c.sample.batch_size = 64
     c.sample.classes = ''  # classes to draw, in turn; empty draws all in turn
-    c.sample.sampler = 'ddim'
-    c.sample.num_steps = 50
     c.sample.ema = True
     c.sample.every = 5000  # steps between the grids of training
     c.sample.name = 'samples'  # of the files that mode=sample writes
+    families.FAMILIES[family].fields(c)
     return c
-
-
-def names(field: str) -> tuple[str, ...]:
-    """The names in a comma-separated field."""
-    return tuple(name.strip() for name in field.split(',') if name.strip())
 
 
 # What a checkpoint is made of, and what decides the steps that made it.
 NETWORK_FIELDS = ('family', 'data.name', 'data.classes', 'data.image_size', 'model', 'diffusion')
-RUN_FIELDS = ('family', 'model', 'diffusion', 'seed', 'data', 'optimizer', 'train.grad_accumulation', 'train.prng')
+RUN_FIELDS = (
+    'family',
+    'model',
+    'diffusion',
+    'gan',
+    'seed',
+    'data',
+    'optimizer',
+    'train.grad_accumulation',
+    'train.prng',
+)
 
 
 def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:
@@ -125,7 +117,14 @@ def validate(config: ConfigDict) -> None:
     Raises:
       UserError: one sentence naming the field.
     """
+    pick(config.family, families.FAMILIES, 'config.family')
     flat = _flatten(config.to_dict())
+    other = set(_flatten(base(config.family).to_dict())) ^ set(flat)
+    check(
+        not other,
+        f'config.family={config.family} does not fit the fields of the config file (config.{min(other, default="")}): '
+        f'choose another --config',
+    )
     may_be_0 = (
         'data.max_examples',
         'data.image_size',
@@ -136,65 +135,39 @@ def validate(config: ConfigDict) -> None:
     for name, value in flat.items():
         if isinstance(value, int) and not isinstance(value, bool) and name != 'seed':
             least = 0 if name in may_be_0 else 1
-            _check(value >= least, f'config.{name}={value} must be at least {least}')
-    _check(0 <= config.seed < 2**32, f'config.seed={config.seed} must lie between 0 and 2**32 - 1')
-    for name in ('optimizer.learning_rate', 'optimizer.grad_clip_norm'):
-        _check(flat[name] > 0, f'config.{name}={flat[name]} must be positive')
-    for name in ('optimizer.ema_decay', 'model.dropout'):
-        _check(0 <= flat[name] < 1, f'config.{name}={flat[name]} must be at least 0 and below 1')
+            check(value >= least, f'config.{name}={value} must be at least {least}')
+    check(0 <= config.seed < 2**32, f'config.seed={config.seed} must lie between 0 and 2**32 - 1')
+    check(
+        config.optimizer.learning_rate > 0,
+        f'config.optimizer.learning_rate={config.optimizer.learning_rate} must be positive',
+    )
+    check(
+        config.optimizer.grad_clip_norm >= 0,
+        f'config.optimizer.grad_clip_norm={config.optimizer.grad_clip_norm} must not be negative',
+    )
+    for name in ('optimizer.beta1', 'optimizer.ema_decay'):
+        check(0 <= flat[name] < 1, f'config.{name}={flat[name]} must be at least 0 and below 1')
 
     source = SOURCES[pick(config.data.name, SOURCES, 'config.data.name')]
-    pick(config.diffusion.schedule, SCHEDULES, 'config.diffusion.schedule')
-    pick(config.sample.sampler, SAMPLERS, 'config.sample.sampler')
     pick(config.model.dtype, ('float32', 'bfloat16'), 'config.model.dtype')
     pick(config.train.prng, ('threefry2x32', 'rbg'), 'config.train.prng')
     classes = [pick(c, source.class_names, 'config.data.classes:') for c in names(config.data.classes)]
-    _check(len(set(classes)) == len(classes), f'config.data.classes={config.data.classes} names a class twice')
+    check(len(set(classes)) == len(classes), f'config.data.classes={config.data.classes} names a class twice')
+    if config.data.crop:
+        pick(config.data.crop, source.crops, f'config.data.crop: for {config.data.name}')
     for c in names(config.sample.classes):
         pick(c, classes or source.class_names, 'config.sample.classes:')
-    _check(
+    check(
         config.model.conditional or not config.sample.classes,
         'config.sample.classes needs a network that knows classes: set config.model.conditional=True and train, '
         'or leave it empty',
     )
-    _check(
-        config.sample.num_steps <= config.diffusion.timesteps,
-        f'config.sample.num_steps={config.sample.num_steps} is more than config.diffusion.timesteps='
-        f'{config.diffusion.timesteps}',
-    )
-    _check(
+    check(
         config.data.batch_size % config.train.grad_accumulation == 0,
         f'config.data.batch_size={config.data.batch_size} does not divide into '
         f'config.train.grad_accumulation={config.train.grad_accumulation} micro-batches',
     )
-    _check_unet(config, config.data.image_size or source.image_size)
-
-
-def _check_unet(config: ConfigDict, image_size: int) -> None:
-    model = config.model
-    pick(model.name, ('unet',), 'config.model.name')
-    _check(
-        len(model.channel_multipliers) > 0 and min(model.channel_multipliers) > 0,
-        f'config.model.channel_multipliers={model.channel_multipliers} must be positive numbers',
-    )
-    _check(
-        model.base_channels >= 4 and model.base_channels % 2 == 0,
-        f'config.model.base_channels={model.base_channels} must be even and at least 4',
-    )
-    halvings = 2 ** (len(model.channel_multipliers) - 1) * model.patch_size
-    _check(
-        image_size % halvings == 0,
-        f'config.data.image_size={image_size} does not divide by {halvings}: config.model.channel_multipliers has '
-        f'{len(model.channel_multipliers)} levels and config.model.patch_size is {model.patch_size}',
-    )
-    for multiplier in model.channel_multipliers:
-        width = model.base_channels * multiplier
-        for field in ('norm_groups', 'num_heads'):
-            _check(
-                width % model[field] == 0,
-                f'config.model.{field}={model[field]} does not divide a level of {width} channels '
-                f'(config.model.base_channels={model.base_channels} times {multiplier})',
-            )
+    families.FAMILIES[config.family].check(config, config.data.image_size or source.image_size)
 
 
 def validate_devices(config: ConfigDict, devices: int) -> None:
@@ -203,19 +176,14 @@ def validate_devices(config: ConfigDict, devices: int) -> None:
     Raises:
       UserError: one sentence naming the field.
     """
-    _check(devices % config.mesh.fsdp == 0, f'config.mesh.fsdp={config.mesh.fsdp} does not divide {devices} devices')
+    check(devices % config.mesh.fsdp == 0, f'config.mesh.fsdp={config.mesh.fsdp} does not divide {devices} devices')
     micro_batch = config.data.batch_size // config.train.grad_accumulation
-    _check(
+    check(
         micro_batch % devices == 0,
         f'config.data.batch_size={config.data.batch_size} (in config.train.grad_accumulation='
         f'{config.train.grad_accumulation} micro-batches) does not divide over {devices} devices',
     )
-    _check(
+    check(
         config.sample.batch_size % devices == 0,
         f'config.sample.batch_size={config.sample.batch_size} does not divide over {devices} devices',
     )
-
-
-def _check(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise UserError(sentence)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 SMALLEST_TILE = 64
 
@@ -16,13 +17,17 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.clip(np.round((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def grid(images: np.ndarray, columns: int = 0) -> np.ndarray:
+def grid(images: np.ndarray, columns: int = 0, captions: Sequence[str] = ()) -> np.ndarray:
     """One picture uint8 ``[H', W', C]`` of images uint8 ``[N, H, W, C]``, row by row, as square as may be.
 
-    Small images are magnified by a whole factor, pixels kept visible, to about 64 pixels a side.
+    Small images are magnified by a whole factor, pixels kept visible, to about 64 pixels a side, or 128 where there are
+    captions; a caption stands below its image, cut at its width.
     """
-    scale = max(1, SMALLEST_TILE // images.shape[1])
+    scale = max(1, (128 if captions else SMALLEST_TILE) // images.shape[1])
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    if captions:
+        below = np.stack([_caption(text, images.shape[2], images.shape[3]) for text in captions])
+        images = np.concatenate([images, below], axis=1)
     n, h, w, c = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
@@ -32,6 +37,13 @@ def grid(images: np.ndarray, columns: int = 0) -> np.ndarray:
         y, x = gap + i // columns * (h + gap), gap + i % columns * (w + gap)
         canvas[y : y + h, x : x + w] = image
     return canvas
+
+
+def _caption(text: str, width: int, channels: int) -> np.ndarray:
+    """Black on white, 14 pixels high: uint8 ``[14, width, channels]``."""
+    strip = Image.new('L', (width, 14), 255)
+    ImageDraw.Draw(strip).text((1, 1), text, fill=0, font=ImageFont.load_default(size=10))
+    return np.asarray(strip)[..., None].repeat(channels, axis=2)
 
 
 def png(image: np.ndarray) -> bytes:

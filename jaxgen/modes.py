@@ -12,13 +12,14 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import families, images
-from jaxgen.config import NETWORK_FIELDS, names, require_same, validate, validate_devices
-from jaxgen.data import SOURCES, load
-from jaxgen.data.dataset import pick
-from jaxgen.errors import UserError
+from jaxgen.config import NETWORK_FIELDS, require_same, validate, validate_devices
+from jaxgen.data import SOURCES, Dataset, load
+from jaxgen.errors import UserError, names
 from jaxgen.files import write_atomically
 from jaxgen.training import loop
 from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.data_report import report
+from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.sampling import Sampler
 from jaxgen.training.step import root_key, state_template
@@ -30,7 +31,6 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
     Raises:
       UserError: if the config cannot work.
     """
-    pick(config.family, families.FAMILIES, 'config.family')
     validate(config)
     if config.mesh.cpu_devices:
         jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
@@ -39,13 +39,21 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def train(config: ConfigDict, workdir: epath.Path) -> None:
-    dataset = load(
-        config.data.name, 'train', names(config.data.classes), config.data.max_examples, config.data.image_size
-    )
+    loop.train(config, *_family_and_data(config), workdir)
+
+
+def data(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``data/images.png`` and ``data/statistics.json``: see ``report``."""
+    family, dataset = _family_and_data(config)
+    report(config, family, dataset, workdir / 'data')
+
+
+def _family_and_data(config: ConfigDict) -> tuple[Family, Dataset]:
+    d = config.data
+    dataset = load(d.name, 'train', names(d.classes), d.max_examples, d.image_size, d.crop)
     if not len(dataset.images):
         raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
-    family = families.build(config, dataset.images.shape[1:], len(dataset.class_names))
-    loop.train(config, family, dataset, workdir)
+    return families.build(config, dataset.images.shape[1:], len(dataset.class_names)), dataset
 
 
 def sample(config: ConfigDict, workdir: epath.Path) -> None:
@@ -104,6 +112,11 @@ MODES = {
         train,
         'train, or go on from the newest checkpoint of the workdir (the default)',
         'python main.py --config=configs/ddpm_digits.py',
+    ),
+    'data': Mode(
+        data,
+        'show what the network will see: images with their labels before and after augmentation, statistics by channel',
+        'python main.py --config=configs/dcgan_dogs.py --mode=data --config.data.random_flip=True',
     ),
     'sample': Mode(
         sample,

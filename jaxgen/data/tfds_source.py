@@ -9,14 +9,22 @@ import pathlib
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from jaxgen.errors import UserError
 
-VERSIONS = {'cifar10': '3.0.2'}
-ARCHIVES = {'cifar10': 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz'}
+T = TypeVar('T')
+
+VERSIONS = {'cifar10': '3.0.2', 'stanford_dogs': '0.2.0'}
+ARCHIVES = {
+    'cifar10': 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
+    'stanford_dogs': 'http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar',
+}
+CHUNK = 512  # records read at once: photographs are large
 
 
 def data_dir() -> pathlib.Path:
@@ -24,11 +32,11 @@ def data_dir() -> pathlib.Path:
     return pathlib.Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
 
 
-def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """All images of a split, uint8 ``[N, H, W, 3]``, and their labels, int64 ``[N]``; downloads what is not there.
+def prepared(name: str, split: str) -> pathlib.Path:
+    """The folder of a data set that TFDS has prepared; has it download and prepare what is not there.
 
     Raises:
-      UserError: if the data are absent and cannot be downloaded, or are not in ArrayRecord form, or are damaged.
+      UserError: if the data are absent and cannot be downloaded, or are not in ArrayRecord form.
     """
     folder = data_dir() / name / VERSIONS[name]
     if not (folder / 'dataset_info.json').is_file():
@@ -38,29 +46,56 @@ def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
             f'{folder} holds no ArrayRecord files of {split} ({name}-{split}.array_record-*), which is the form that can '
             f'be read at random: move it away, or point TFDS_DATA_DIR at another folder, to have it prepared again'
         )
-    return _read_prepared(folder, split)
+    return folder
 
 
-def _read_prepared(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """All images of a split of one size, uint8 ``[N, H, W, 3]``, and their labels, int32 ``[N]``.
+
+    Raises:
+      UserError: as ``prepared`` and ``records``.
+    """
+    pairs = records(prepared(name, split), split, lambda record: (np.asarray(decode(record)), record['label']))
+    images, labels = zip(*pairs, strict=True)
+    return np.stack(images), np.array(labels, np.int32)
+
+
+def records(folder: pathlib.Path, split: str, convert: Callable[[dict], T]) -> list[T]:
+    """``convert(record)`` of every record of a split, in order, in all cores; images come undecoded (see ``decode``).
+
+    Raises:
+      UserError: naming the file, if a record is damaged.
+    """
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
+    converted: list[T] = []
     try:
         source = builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
-        records = source.__getitems__(list(range(len(source))))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            images = list(pool.map(_decode, (record['image'] for record in records)))
+            for start in range(0, len(source), CHUNK):
+                chunk = source.__getitems__(list(range(start, min(start + CHUNK, len(source)))))
+                converted += pool.map(convert, chunk)
     except (RuntimeError, ValueError, IndexError, OSError) as e:
         files = ', '.join(sorted(f.name for f in folder.glob(f'*-{split}.*')))
         raise UserError(
             f'{folder} holds a damaged record in {files} ({e}): remove the folder, to have it prepared again'
         ) from e
-    return np.stack(images), np.array([record['label'] for record in records])
+    return converted
 
 
-def _decode(encoded: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert('RGB'))
+def decode(record: dict) -> Image.Image:
+    """A record's image in RGB: some files have an alpha channel, a palette or grey alone.
+
+    Raises:
+      ValueError: naming the file as the data set knows it, if it is no image, or half of one.
+    """
+    try:
+        with Image.open(io.BytesIO(record['image'])) as image:
+            return image.convert('RGB')
+    except OSError as e:
+        name = record.get('image/filename', record.get('id', b'without a name')).decode()
+        raise ValueError(f'image {name}: {e}') from e
 
 
 def _prepare(name: str, folder: pathlib.Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from jaxgen.families.dcgan import DCGAN
 from jaxgen.families.ddpm import DDPM
 from jaxgen.training.family import Family
 
-FAMILIES = {'ddpm': DDPM}
+FAMILIES = {'ddpm': DDPM, 'dcgan': DCGAN}
 
 
 def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Family:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxgen.diffusion.process import noise_prediction_loss, noise_to_x0
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES, Schedule
+from jaxgen.errors import check, pick
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.unet import UNet
 from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, value_and_grad
@@ -43,6 +44,72 @@ class DDPM:
     grad_accumulation: int = 1
     sampler: str = 'ddim'
     num_steps: int = 50
+
+    @staticmethod
+    def fields(c: ConfigDict) -> None:
+        """Adds the fields of this family to a config, the values of Ho et al. 2020 for CIFAR-10 in them."""
+        c.model = ConfigDict()
+        c.model.name = 'unet'
+        c.model.conditional = False  # class labels as an input
+        c.model.base_channels = 128
+        c.model.channel_multipliers = (1, 2, 2, 2)
+        c.model.num_res_blocks = 2
+        c.model.attention_resolutions = (16,)
+        c.model.num_heads = 1
+        c.model.dropout = 0.1
+        c.model.norm_groups = 32
+        c.model.patch_size = 1
+        c.model.dtype = 'float32'  # of the computation: float32 or bfloat16
+
+        c.diffusion = ConfigDict()
+        c.diffusion.schedule = 'linear'
+        c.diffusion.timesteps = 1000
+
+        c.optimizer.warmup_steps = 5000
+        c.optimizer.grad_clip_norm = 1.0
+
+        c.sample.sampler = 'ddim'
+        c.sample.num_steps = 50
+
+    @staticmethod
+    def check(c: ConfigDict, image_size: int) -> None:
+        """Refuses what this family cannot be.
+
+        Raises:
+          UserError: one sentence naming the field.
+        """
+        model = c.model
+        pick(c.diffusion.schedule, SCHEDULES, 'config.diffusion.schedule')
+        pick(c.sample.sampler, SAMPLERS, 'config.sample.sampler')
+        check(
+            c.sample.num_steps <= c.diffusion.timesteps,
+            f'config.sample.num_steps={c.sample.num_steps} is more than config.diffusion.timesteps='
+            f'{c.diffusion.timesteps}',
+        )
+        pick(model.name, ('unet',), 'config.model.name')
+        check(0 <= model.dropout < 1, f'config.model.dropout={model.dropout} must be at least 0 and below 1')
+        check(
+            len(model.channel_multipliers) > 0 and min(model.channel_multipliers) > 0,
+            f'config.model.channel_multipliers={model.channel_multipliers} must be positive numbers',
+        )
+        check(
+            model.base_channels >= 4 and model.base_channels % 2 == 0,
+            f'config.model.base_channels={model.base_channels} must be even and at least 4',
+        )
+        halvings = 2 ** (len(model.channel_multipliers) - 1) * model.patch_size
+        check(
+            image_size % halvings == 0,
+            f'config.data.image_size={image_size} does not divide by {halvings}: config.model.channel_multipliers has '
+            f'{len(model.channel_multipliers)} levels and config.model.patch_size is {model.patch_size}',
+        )
+        for multiplier in model.channel_multipliers:
+            width = model.base_channels * multiplier
+            for field in ('norm_groups', 'num_heads'):
+                check(
+                    width % model[field] == 0,
+                    f'config.model.{field}={model[field]} does not divide a level of {width} channels '
+                    f'(config.model.base_channels={model.base_channels} times {multiplier})',
+                )
 
     @classmethod
     def from_config(cls, config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> DDPM:
@@ -97,16 +164,20 @@ class DDPM:
         ema = ema_update(model.ema, params, model.updates, self.optimizer.ema_decay)
         return Denoiser(params, ema, opt_state, model.updates + 1), metrics
 
-    def sample(self, model: Denoiser, keys: Array, labels: Array, ema: bool) -> Array:
-        params = model.ema if ema else model.params
+    def augment(self, images: Array, key: Array) -> Array:
+        return images
 
+    def sampling_variables(self, model: Denoiser, key: Array, ema: bool) -> Any:
+        return {'params': model.ema if ema else model.params}
+
+    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         def normal(i):
             fold = jax.vmap(jax.random.fold_in, (0, None))
             return jax.vmap(lambda k: jax.random.normal(k, self.image_shape))(fold(keys, i))
 
         def denoise(x, t):
             t = jnp.full(len(labels), t)
-            noise = self.network.apply({'params': params}, x, t, labels)
+            noise = self.network.apply(variables, x, t, labels)
             return jnp.clip(noise_to_x0(self.schedule, x, noise, t), -1.0, 1.0)
 
         start, steps = normal(0), lambda i: normal(i + 1)

@@ -67,3 +67,59 @@ class SelfAttention(nn.Module):
         weights = jax.nn.softmax(logits.astype(at_least_float32(self.dtype)), axis=-1).astype(self.dtype)
         y = jnp.einsum('nhqk,nkhd->nqhd', weights, value).reshape(n, h, w, c)
         return x + project('out', y, scale=0.0)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation as PyTorch has it: running statistics move by ``momentum`` (0.1) towards those of the batch,
+    of which the variance is the unbiased one; the batch is the global one on any number of devices.
+
+    Statistics are computed in float32 or better; returns the input's dtype.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        size = (x.shape[-1],)
+        dtype = at_least_float32(self.param_dtype)
+        scale = self.param('scale', _normal_around_one, size, self.param_dtype)
+        bias = self.param('bias', nn.initializers.zeros, size, self.param_dtype)
+        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, size, dtype)
+        running_var = self.variable('batch_stats', 'var', jnp.ones, size, dtype)
+        y = x.astype(dtype)
+        if train:
+            n = x.size // x.shape[-1]
+            mean = jnp.mean(y, (0, 1, 2))
+            var = jnp.mean(jnp.square(y - mean), (0, 1, 2))
+            if not self.is_initializing():
+                running_mean.value += self.momentum * (jax.lax.stop_gradient(mean) - running_mean.value)
+                running_var.value += self.momentum * (jax.lax.stop_gradient(var) * n / (n - 1) - running_var.value)
+        else:
+            mean, var = running_mean.value, running_var.value
+        return ((y - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias).astype(x.dtype)
+
+
+def _normal_around_one(key: Array, shape, dtype) -> Array:
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def spectral_norm(kernel: Array, u: Array) -> tuple[Array, Array]:
+    """Spectral normalisation (Miyato et al. 2018): ``W / sigma`` and the next ``u``, by one step of power iteration.
+
+    Args:
+      kernel: ``[..., outputs]``; W is its matrix ``[outputs, all else]``.
+      u: ``[outputs]``, the left singular vector as it is known so far.
+
+    Returns:
+      ``W / (u' W v)`` with v = W' u / |W' u| and u' = W v / |W v|, where u' and v count as constants; and u'.
+    """
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    v = _unit(jax.lax.stop_gradient(matrix) @ u)
+    u = _unit(v @ jax.lax.stop_gradient(matrix))
+    return kernel / (v @ matrix @ u), u
+
+
+def _unit(x: Array) -> Array:
+    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)

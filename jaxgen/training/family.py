@@ -28,5 +28,11 @@ class Family(Protocol):
     def step(self, model: Model, batch: dict[str, Array], key: Array) -> tuple[Model, dict[str, Array]]:
         """One update on ``{'image': float [B, H, W, C] in [-1, 1], 'label': int32 [B]}``; metrics are scalars."""
 
-    def sample(self, model: Model, keys: Array, labels: Array, ema: bool) -> Array:
+    def augment(self, images: Array, key: Array) -> Array:
+        """Real images as the networks see them in training, for ``--mode=data``: float ``[B, H, W, C]``, as in ``step``."""
+
+    def sampling_variables(self, model: Model, key: Array, ema: bool) -> Any:
+        """What ``sample`` needs of the model, or of its moving average: computed once, used for any number of images."""
+
+    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         """Images float ``[N, H, W, C]`` in [-1, 1] for ``[N]`` keys and labels; image i depends on entry i alone."""

@@ -16,9 +16,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import images
-from jaxgen.config import RUN_FIELDS, names, require_same
+from jaxgen.config import RUN_FIELDS, require_same
 from jaxgen.data import Dataset, pipeline
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, names
 from jaxgen.files import write_atomically
 from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints

@@ -93,14 +93,15 @@ class Progress:
     def row(self, row: dict[str, float]) -> None:
         """Shows a row of the log."""
         images = row['images_per_sec']
+        losses = '  '.join(f'{name} {value:.4f}' for name, value in row.items() if name.startswith('loss'))
         if self._bar.disable:
             left = (self._total - row['step']) / row['steps_per_sec']
             self.say(
-                f'step {row["step"]}/{self._total}  loss {row["loss"]:.4f}  {row["steps_per_sec"]:.2f} steps/s  '
+                f'step {row["step"]}/{self._total}  {losses}  {row["steps_per_sec"]:.2f} steps/s  '
                 f'{images:.1f} images/s  {tqdm.format_interval(left)} left'
             )
         else:
-            self._bar.set_postfix_str(f'loss {row["loss"]:.4f}, {images:.1f} images/s')
+            self._bar.set_postfix_str(f'{losses}, {images:.1f} images/s')
 
     def say(self, text: str) -> None:
         if self._bar.disable:

@@ -21,8 +21,9 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Clipping by global norm, then Adam."""
-    return optax.chain(optax.clip_by_global_norm(config.grad_clip_norm), optax.adam(learning_rate(config)))
+    """Clipping by global norm, unless ``config.grad_clip_norm`` is 0, then Adam."""
+    clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.grad_clip_norm else optax.identity()
+    return optax.chain(clip, optax.adam(learning_rate(config), b1=config.beta1))
 
 
 def ema_update(ema: Any, params: Any, step: Array, decay: float) -> Any:

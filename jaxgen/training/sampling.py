@@ -33,20 +33,26 @@ class Sampler:
         self._batch_size = batch_size
         self._sharding = batch_sharding(mesh)
 
-        def draw(model, indices, labels):
+        def draw(variables, indices, labels):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, 'sample'), indices)
-            images = family.sample(model, keys, labels, ema)
+            images = family.sample(variables, keys, labels)
             return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
-        shardings = state_shardings(mesh, model), self._sharding, self._sharding
+        def prepare(model):
+            return family.sampling_variables(model, stream(key, 'statistics'), ema)
+
+        there = state_shardings(mesh, jax.eval_shape(prepare, model))
+        self._prepare = jax.jit(prepare, in_shardings=(state_shardings(mesh, model),), out_shardings=there)
+        shardings = there, self._sharding, self._sharding
         self._draw = jax.jit(draw, in_shardings=shardings, out_shardings=replicated(mesh))
 
     def batches(self, model, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Images 0 .. num-1 as pieces ``(uint8 [n, H, W, C], labels int32 [n])``."""
+        variables = self._prepare(model)
         for start in range(0, num, self._batch_size):
             indices = np.arange(start, start + self._batch_size)
             labels = self._classes[indices % len(self._classes)]
-            images = self._draw(model, *jax.device_put((indices, labels), self._sharding))
+            images = self._draw(variables, *jax.device_put((indices, labels), self._sharding))
             kept = min(self._batch_size, num - start)
             yield np.asarray(images)[:kept], labels[:kept]
 

@@ -41,7 +41,7 @@ def root_key(config) -> Array:
 
 def stream(key: Array, name: str) -> Array:
     """The independent key of one use of randomness."""
-    return jax.random.fold_in(key, ('init', 'train', 'sample').index(name))
+    return jax.random.fold_in(key, ('init', 'train', 'sample', 'statistics').index(name))
 
 
 def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:
@@ -51,6 +51,11 @@ def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str,
         mirrored = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
     return {**batch, 'image': images}
+
+
+def step_keys(key: Array, step: Array) -> Array:
+    """The keys of ``prepare`` and of the family's step, of the step from ``step`` to ``step + 1``."""
+    return jax.random.split(jax.random.fold_in(stream(key, 'train'), step))
 
 
 def init_state(family: Family, key: Array, batch_size: int) -> TrainState:
@@ -80,7 +85,7 @@ def state_template(family: Family, key: Array, batch_size: int, mesh: Mesh) -> T
 
 def train_step(family: Family, key: Array, random_flip: bool, state: TrainState, batch: dict[str, Array]) -> TrainState:
     """One step on a batch of stored images; a pure function of (key, state, batch)."""
-    flip_key, step_key = jax.random.split(jax.random.fold_in(stream(key, 'train'), state.step))
+    flip_key, step_key = step_keys(key, state.step)
     model, metrics = family.step(state.model, prepare(batch, flip_key, random_flip), step_key)
     finite = jnp.all(jnp.stack([jnp.isfinite(m) for m in metrics.values()]))
     first_bad = (state.nonfinite_step < 0) & ~finite

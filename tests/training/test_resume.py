@@ -24,19 +24,32 @@ STEPS, LOG_EVERY = 240, 5
 WALL_CLOCK = {'steps_per_sec', 'images_per_sec', 'data_wait'}
 
 # Three steps a dispatch lie across the rows of the log, the checkpoints and the end.
-FIELDS = {
+COMMON = {
     'train.steps': STEPS,
     'train.log_every': LOG_EVERY,
     'train.steps_per_dispatch': 3,
     'checkpoint.every': 20,
     'sample.every': 1000,
     'data.random_flip': True,
-    'model.dropout': 0.1,
+}
+FIELDS = {
+    'ddpm': {**COMMON, 'model.dropout': 0.1},
+    'dcgan': {
+        **COMMON,
+        'gan.augment': 'translation,cutout',
+        'gan.diffusion_noise': True,
+        'gan.diffusion_target': 0.1,
+        'gan.diffusion_images': 500,
+        'gan.discriminator_steps': 2,
+        'model.spectral_norm': True,
+    },
 }
 
 
-def start(workdir):
-    code = f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config(**{FIELDS!r})\n'
+def start(workdir, family):
+    code = (
+        f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config({family!r}, **{FIELDS[family]!r})\n'
+    )
     config = workdir.parent / 'tiny_run.py'
     config.write_text(code)
     cache = {
@@ -49,8 +62,8 @@ def start(workdir):
     )
 
 
-def finish(workdir):
-    process = start(workdir)
+def finish(workdir, family):
+    process = start(workdir, family)
     out, _ = process.communicate()
     assert process.returncode == 0, out
     return out
@@ -71,58 +84,71 @@ def wait_for_step(process, workdir, step):
     raise AssertionError(process.communicate()[0])
 
 
-def final_state(workdir):
-    config = tiny_config(**FIELDS)
+def final_state(workdir, family):
+    config = tiny_config(family, **FIELDS[family])
     family = families.build(config, (8, 8, 1), 10)
     template = state_template(family, root_key(config), config.data.batch_size, make_mesh(devices=jax.devices()[:1]))
     return jax.device_get(Checkpoints(epath.Path(workdir) / 'checkpoints', read_only=True).restore(STEPS, template))
 
 
 @pytest.fixture(scope='module')
-def reference(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp('reference') / 'run'
-    finish(workdir)
-    return workdir
+def references(tmp_path_factory):
+    """The workdir of a run that nothing stopped, by family."""
+    workdirs = {family: tmp_path_factory.mktemp(family) / 'run' for family in families.FAMILIES}
+    for family, workdir in workdirs.items():
+        finish(workdir, family)
+    return workdirs
 
 
-def assert_same_run(workdir, reference):
+def assert_same_run(workdir, references, family):
+    reference = references[family]
     for (path, x), y in zip(
-        jax.tree.leaves_with_path(final_state(workdir)), jax.tree.leaves(final_state(reference)), strict=True
+        jax.tree.leaves_with_path(final_state(workdir, family)),
+        jax.tree.leaves(final_state(reference, family)),
+        strict=True,
     ):
         np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
     logged = [[{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows(w)] for w in (workdir, reference)]
     assert logged[0] == logged[1]
 
 
-def test_the_log_of_a_run(reference):
-    got = rows(reference)
+def test_the_log_of_a_run(references):
+    got = rows(references['ddpm'])
     assert [row['step'] for row in got] == [*(-(-s // 3) * 3 for s in range(LOG_EVERY, STEPS, LOG_EVERY)), STEPS]
     for row in got:
         assert {'step', 'loss', 'grad_norm', 'learning_rate', 'epoch', *WALL_CLOCK} <= set(row)
         assert 0 <= row['data_wait'] < 1
     assert got[-1]['loss'] < got[0]['loss']
 
+    for row in rows(references['dcgan']):
+        players = ('generator', 'discriminator')
+        assert {f'{what}_{player}' for what in ('loss', 'grad_norm') for player in players} <= set(row)
+        for share in ('accuracy_real', 'accuracy_fake', 'd_real', 'd_fake', 'd_fake_after'):
+            assert 0 <= row[share] <= 1
+    assert len({row['noise_timesteps'] for row in rows(references['dcgan'])}) > 10
 
-def test_killed_at_any_moment(reference, tmp_path):
+
+@pytest.mark.parametrize('family', families.FAMILIES)
+def test_killed_at_any_moment(references, tmp_path, family):
     """SIGKILL at moments counted in rows of the log and then a little time, so that some fall into a save."""
     workdir = tmp_path / 'run'
     for step, delay in ((20, 0.003), (90, 0.0), (130, 0.02)):
-        process = start(workdir)
+        process = start(workdir, family)
         wait_for_step(process, workdir, step)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    assert 'resuming at step' in finish(workdir)
-    assert_same_run(workdir, reference)
+    assert 'resuming at step' in finish(workdir, family)
+    assert_same_run(workdir, references, family)
 
 
-def test_sigterm_saves_and_exits_143(reference, tmp_path):
+def test_sigterm_saves_and_exits_143(references, tmp_path):
     workdir = tmp_path / 'run'
-    first = start(workdir)
+    first = start(workdir, 'ddpm')
     wait_for_step(first, workdir, 30)
 
-    second = start(workdir)  # while the first lives
+    second = start(workdir, 'ddpm')  # while the first lives
     first.send_signal(signal.SIGSTOP)
     out, _ = second.communicate()
     assert second.returncode == 2 and 'another run is training in' in out
@@ -133,5 +159,5 @@ def test_sigterm_saves_and_exits_143(reference, tmp_path):
     assert first.returncode == 143, out
     stopped = int(out.split('SIGTERM: step ')[1].split()[0])
     assert (workdir / 'checkpoints' / str(stopped)).is_dir() and 30 <= stopped < STEPS
-    assert f'resuming at step {stopped}' in finish(workdir)
-    assert_same_run(workdir, reference)
+    assert f'resuming at step {stopped}' in finish(workdir, 'ddpm')
+    assert_same_run(workdir, references, 'ddpm')

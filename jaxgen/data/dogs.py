@@ -1,0 +1,105 @@
+"""Stanford Dogs (Khosla et al. 2011): 20,580 photographs of 120 breeds, cropped to a square and resized once, then cached."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from jaxgen.data import tfds_source
+from jaxgen.data.resize import resize
+from jaxgen.files import cache_dir, replacing
+
+BREEDS = tuple(
+    """
+chihuahua japanese_spaniel maltese_dog pekinese shih-tzu blenheim_spaniel papillon toy_terrier rhodesian_ridgeback
+afghan_hound basset beagle bloodhound bluetick black-and-tan_coonhound walker_hound english_foxhound redbone borzoi
+irish_wolfhound italian_greyhound whippet ibizan_hound norwegian_elkhound otterhound saluki scottish_deerhound
+weimaraner staffordshire_bullterrier american_staffordshire_terrier bedlington_terrier border_terrier
+kerry_blue_terrier irish_terrier norfolk_terrier norwich_terrier yorkshire_terrier wire-haired_fox_terrier
+lakeland_terrier sealyham_terrier airedale cairn australian_terrier dandie_dinmont boston_bull miniature_schnauzer
+giant_schnauzer standard_schnauzer scotch_terrier tibetan_terrier silky_terrier soft-coated_wheaten_terrier
+west_highland_white_terrier lhasa flat-coated_retriever curly-coated_retriever golden_retriever labrador_retriever
+chesapeake_bay_retriever german_short-haired_pointer vizsla english_setter irish_setter gordon_setter
+brittany_spaniel clumber english_springer welsh_springer_spaniel cocker_spaniel sussex_spaniel irish_water_spaniel
+kuvasz schipperke groenendael malinois briard kelpie komondor old_english_sheepdog shetland_sheepdog collie
+border_collie bouvier_des_flandres rottweiler german_shepherd doberman miniature_pinscher greater_swiss_mountain_dog
+bernese_mountain_dog appenzeller entlebucher boxer bull_mastiff tibetan_mastiff french_bulldog great_dane
+saint_bernard eskimo_dog malamute siberian_husky affenpinscher basenji pug leonberg newfoundland great_pyrenees
+samoyed pomeranian chow keeshond brabancon_griffon pembroke cardigan toy_poodle miniature_poodle standard_poodle
+mexican_hairless dingo dhole african_hunting_dog
+""".split()
+)  # in the order of TFDS's labels, which is that of their WordNet numbers
+CROPS = ('center', 'box')
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
+    """The official split: images uint8 ``[N, image_size, image_size, 3]`` and labels int32 ``[N]``.
+
+    Args:
+      split: ``train`` (12,000) or ``test`` (8,580).
+      image_size: side in pixels, resized with antialiasing (bicubic).
+      crop: ``center``, the largest square in the middle of the photograph; or ``box``, the square around the dog's
+        bounding box (see ``square_around``).
+
+    Raises:
+      UserError: as ``tfds_source.prepared`` and ``tfds_source.records``.
+    """
+    folder = tfds_source.prepared('stanford_dogs', split)
+    cached = _cache_path(folder, split, image_size, crop)
+    arrays = _load(cached)
+    if arrays is None:
+        arrays = _decode_all(folder, split, image_size, crop)
+        with replacing(cached) as temporary:
+            np.savez(temporary, images=arrays[0], labels=arrays[1])
+    return arrays
+
+
+def square_around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+    """The square (left, top, right, bottom), in whole pixels, with a box in its middle, as far as the picture allows.
+
+    Its side is the longer one of the box, or the shorter one of the picture if that is less; where it would leave the
+    picture it is moved inside.
+
+    Args:
+      box: (ymin, xmin, ymax, xmax) as fractions of the picture's sides, as in TFDS.
+    """
+    ymin, xmin, ymax, xmax = box
+    side = max(1, min(round(max((ymax - ymin) * height, (xmax - xmin) * width)), height, width))
+    left = min(max(int((xmin + xmax) / 2 * width - side / 2), 0), width - side)
+    top = min(max(int((ymin + ymax) / 2 * height - side / 2), 0), height - side)
+    return left, top, left + side, top + side
+
+
+def _decode_all(folder: pathlib.Path, split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
+    def convert(record: dict) -> tuple[np.ndarray, int]:
+        boxes = record['objects']['bbox'] if crop == 'box' else []
+        largest = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=WHOLE)  # there may be several dogs
+        image = tfds_source.decode(record)
+        return resize(image, image_size, square_around(largest, *image.size)), record['label']
+
+    images, labels = zip(*tfds_source.records(folder, split, convert), strict=True)
+    return np.stack(images), np.array(labels, np.int32)
+
+
+def _cache_path(folder: pathlib.Path, split: str, image_size: int, crop: str) -> pathlib.Path:
+    """A file for these arguments and this copy of the data: its description counts the bytes of each split."""
+    copy = hashlib.sha256((folder / 'dataset_info.json').read_bytes()).hexdigest()[:12]
+    return cache_dir() / f'stanford_dogs-{folder.name}-{copy}-{split}-{image_size}-{crop}.npz'
+
+
+def _load(cached: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """What the cache holds; None if it is not there or was damaged (a zip file checks the sum of what it holds)."""
+    try:
+        with np.load(cached) as arrays:
+            return arrays['images'], arrays['labels']
+    except FileNotFoundError:
+        return None
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError):
+        cached.unlink()
+        return None

@@ -1,0 +1,1 @@
+"""The mathematics of adversarial training: arrays and functions in, arrays out."""

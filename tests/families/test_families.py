@@ -1,0 +1,142 @@
+"""What the trainer expects of every family, and what is DCGAN's own: the game's steps and options."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen import families
+from jaxgen.gan import losses
+from jaxgen.training import step
+from jaxgen.training.mesh import make_mesh
+from tests.tiny import tiny_config
+
+KEY = jax.random.key(0)
+
+
+def build(name, **fields):
+    return families.build(tiny_config(name, **fields), (8, 8, 1), 10)
+
+
+def batch(size=16):
+    rng = np.random.default_rng(0)
+    return {'image': rng.uniform(-1, 1, (size, 8, 8, 1)), 'label': np.arange(size, dtype=np.int32) % 10}
+
+
+@pytest.mark.parametrize('name', families.FAMILIES)
+@pytest.mark.parametrize('ema', [True, False])
+def test_an_image_depends_on_its_key_and_label_alone(name, ema):
+    family = build(name)
+    shapes = jax.eval_shape(family.init, KEY)
+    rng = np.random.default_rng(0)
+    model = jax.tree.map(lambda s: abs(rng.normal(0, 0.3, s.shape)).astype(s.dtype), shapes)
+    variables = jax.jit(lambda m: family.sampling_variables(m, KEY, ema))(model)
+    draw = jax.jit(family.sample)
+    keys, labels = jax.random.split(KEY, 6), np.arange(6)
+    images = draw(variables, keys, labels)
+    assert images.shape == (6, 8, 8, 1) and abs(images).max() <= 1 and images.std() > 0.05
+    np.testing.assert_allclose(draw(variables, keys[3:5], labels[3:5]), images[3:5], atol=1e-4)
+    assert abs(draw(variables, keys[:2], labels[[0, 5]])[1] - images[1]).max() > 1e-3
+
+
+def one_step(family, devices):
+    mesh = make_mesh(devices=jax.devices()[:devices])
+    template = step.state_template(family, KEY, 16, mesh)
+    where = jax.tree.map(lambda s: s.sharding, template)
+    state = jax.jit(lambda: step.init_state(family, KEY, 16), out_shardings=where)()
+    images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 8, 1), np.uint8)
+    batches = {'image': images, 'label': batch()['label'][None]}
+    return jax.device_get(step.make_dispatch(family, KEY, True, mesh, template)(state, batches)[0])
+
+
+def test_dcgan_on_one_and_eight_devices_with_everything_on():
+    """Above all the statistics of its normalisation: those of the global batch, whatever a device holds of it."""
+    fields = {
+        'gan.r1_gamma': 0.1,
+        'gan.augment': 'color,translation,cutout',
+        'gan.diffusion_noise': True,
+        'model.spectral_norm': True,
+    }
+    with jax.enable_x64(True):
+        family = build('dcgan', **fields)
+        types = {'dtype': np.float64, 'param_dtype': np.float64}
+        family = dataclasses.replace(
+            family, generator=family.generator.clone(**types), discriminator=family.discriminator.clone(**types)
+        )
+        one, eight = one_step(family, 1), one_step(family, 8)
+    assert one.step == 1
+    for (path, x), y in zip(jax.tree.leaves_with_path(eight), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-9 * max(1, abs(y).max()), err_msg=jax.tree_util.keystr(path))
+
+
+def test_steps_and_learning_rate_of_the_discriminator():
+    family = build('dcgan', **{'gan.discriminator_steps': 2, 'gan.discriminator_learning_rate': 1e-12})
+    start = jax.jit(family.init)(KEY)
+    model, _ = jax.jit(family.step)(start, batch(), KEY)
+    players = model.generator, model.discriminator
+    counts = [int(optax.tree_utils.tree_get_all_with_path(p.opt_state, 'count')[0][1]) for p in players]
+    assert counts == [1, 2] and model.updates == 1
+    moved = [
+        jax.tree.leaves(jax.tree.map(lambda a, b: abs(a - b).max(), after.params, before.params))
+        for after, before in zip(players, (start.generator, start.discriminator), strict=True)
+    ]
+    assert min(moved[0]) > 1e-5 and max(moved[1]) < 1e-8
+
+
+def test_the_penalty_is_added_to_the_discriminators_loss():
+    model = jax.jit(build('dcgan').init)(KEY)
+    without, penalised = (
+        jax.jit(build('dcgan', **{'gan.r1_gamma': gamma}).step)(model, batch(), KEY)[1]['loss_discriminator']
+        for gamma in (0.0, 100.0)
+    )
+    discriminator = build('dcgan').discriminator
+
+    def critic(x):
+        variables = {'params': model.discriminator.params, **model.discriminator.stats}
+        return discriminator.apply(variables, x, batch()['label'], train=True, mutable=['batch_stats'])[0]
+
+    penalty = losses.r1_penalty(critic, batch()['image'].astype(np.float32), 100.0)
+    assert penalty > 0.01
+    np.testing.assert_allclose(penalised - without, penalty, rtol=1e-3)
+
+
+def test_the_noise_grows_every_fourth_step_while_the_discriminator_is_sure():
+    fields = {'gan.diffusion_noise': True, 'gan.diffusion_images': 640, 'gan.diffusion_target': -0.99}
+    family = build('dcgan', **fields)
+    model, advance = jax.jit(family.init)(KEY), jax.jit(family.step)
+    for i, strength in enumerate((0, 0, 0, 0.1, 0.1, 0.1, 0.1, 0.2)):
+        model, metrics = advance(model, batch(), jax.random.fold_in(KEY, i))
+        np.testing.assert_allclose(model.noise['strength'], strength, atol=1e-6)
+        assert (model.noise['signs'] == 0) == (i in (3, 7))
+    assert metrics['noise_timesteps'] == 109  # 10 + 0.1 * 990, during the eighth step
+
+
+class Spy:
+    """Records the images that a discriminator is shown."""
+
+    def __init__(self, network):
+        self.network, self.shown = network, []
+
+    def apply(self, variables, images, *args, **kwargs):
+        self.shown.append(images)
+        return self.network.apply(variables, images, *args, **kwargs)
+
+
+def test_the_discriminator_is_shown_what_mode_data_shows():
+    """First the real images, augmented by ``augment`` under the step's key; generated ones twice."""
+    family = build('dcgan', **{'gan.augment': 'color,translation,cutout'})
+
+    @jax.jit
+    def shown(model):
+        spy = Spy(family.discriminator)
+        dataclasses.replace(family, discriminator=spy).step(model, batch(), KEY)
+        assert len(spy.shown) == 3
+        return spy.shown[0]
+
+    real = jnp.asarray(batch()['image'], jnp.float32)
+    seen = shown(jax.jit(family.init)(KEY))
+    np.testing.assert_allclose(seen, family.augment(real, KEY), atol=1e-6)
+    assert abs(seen - real).max() > 0.5

@@ -1,0 +1,313 @@
+"""DCGAN against the PyTorch tutorial's networks, with every tensor randomised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jaxgen.families.dcgan import DCGAN
+from jaxgen.models.dcgan import Discriminator, Generator, num_levels
+from jaxgen.models.layers import spectral_norm
+from tests.tiny import tiny_config
+
+BATCH = 4
+STEP_KEY = jax.random.key(5)
+TAKEN = 10  # steps that Adam has behind it
+
+
+def tutorial_networks(image_size=64, ngf=64, nz=100, nc=3):
+    """The tutorial's generator and discriminator, each block as it stands there; without the sigmoid at the end, since
+    the loss takes logits."""
+    levels = num_levels(image_size)
+    width = ngf * 2 ** (levels - 1)
+    generator = [nn.ConvTranspose2d(nz, width, 4, 1, 0, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
+    for _ in range(levels - 1):
+        generator += [
+            nn.ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(True),
+        ]
+        width //= 2
+    generator += [nn.ConvTranspose2d(width, nc, 4, 2, 1, bias=False), nn.Tanh()]
+
+    discriminator = [nn.Conv2d(nc, ngf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+    for level in range(1, levels):
+        discriminator += [nn.Conv2d(ngf * 2 ** (level - 1), ngf * 2**level, 4, 2, 1, bias=False)]
+        discriminator += [nn.BatchNorm2d(ngf * 2**level), nn.LeakyReLU(0.2, inplace=True)]
+    discriminator += [nn.Conv2d(ngf * 2 ** (levels - 1), 1, 4, 1, 0, bias=False)]
+    return nn.Sequential(*generator), nn.Sequential(*discriminator)
+
+
+def randomise(network, rng):
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if name.endswith('running_var'):
+            value = rng.uniform(0.5, 2, tensor.shape)
+        elif tensor.ndim == 1:
+            value = 1 + 0.3 * rng.normal(size=tensor.shape) * (not name.endswith('bias'))
+        else:
+            value = 0.05 * rng.normal(size=tensor.shape)
+        if tensor.ndim:
+            tensor.copy_(torch.from_numpy(np.asarray(value)))
+
+
+def from_torch(network, kind):
+    """Parameters and running statistics of a tutorial network as ours: ``(params, batch_stats)``, float64 NumPy."""
+    params, stats = {}, {}
+    convolutions, norms = 0, 0 if kind == 'up' else 1
+    for module in network:
+        if isinstance(module, nn.ConvTranspose2d | nn.Conv2d):
+            weight = module.weight.detach().numpy()
+            kernel = weight.transpose(2, 3, 0, 1) if kind == 'up' else weight.transpose(2, 3, 1, 0)
+            if kind == 'up' and not convolutions:
+                kernel = weight.transpose(0, 2, 3, 1)
+            params[f'{kind}_{convolutions}'] = {'kernel': kernel}
+            convolutions += 1
+        if isinstance(module, nn.BatchNorm2d):
+            params[f'norm_{norms}'] = {'scale': module.weight.detach().numpy(), 'bias': module.bias.detach().numpy()}
+            stats[f'norm_{norms}'] = {'mean': module.running_mean.numpy(), 'var': module.running_var.numpy()}
+            norms += 1
+    return jax.tree.map(np.copy, (params, stats))
+
+
+def ours(dtype, image_size=64, ngf=64, nz=100, nc=3):
+    c = tiny_config('dcgan')
+    types = {'dtype': dtype, 'param_dtype': dtype}
+    return DCGAN(
+        Generator(image_size, nc, ngf, nz, **types),
+        Discriminator(image_size, ngf, **types),
+        c.optimizer,
+        c.gan,
+        (image_size, image_size, nc),
+    )
+
+
+def with_moments(network, kind, optimizers, name):
+    """A tree like the parameters of a network, of what Adam keeps of each."""
+    states = {p: s for optimizer in optimizers for p, s in optimizer.state.items()}
+    kept = {key: p.detach().clone() for key, p in network.named_parameters()}
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(states[p][name])
+        tree = from_torch(network, kind)[0]
+        for key, p in network.named_parameters():
+            p.copy_(kept[key])
+    return tree
+
+
+def game_of(dcgan, networks, dtype, optimizers=()):
+    """The model with the parameters of the tutorial's networks, and what their optimisers keep."""
+    shapes = jax.eval_shape(dcgan.init, STEP_KEY)
+    model = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    players = []
+    for player, network, kind in zip((model.generator, model.discriminator), networks, ('up', 'down'), strict=True):
+        params, stats = jax.tree.map(lambda x: x.astype(dtype), from_torch(network, kind))
+        assert jax.tree.structure(params) == jax.tree.structure(player.params)
+        players.append(player.replace(params=params, stats={'batch_stats': stats}))
+        if optimizers:
+            adam = player.opt_state[1][0]._replace(
+                count=np.int32(TAKEN),
+                mu=with_moments(network, kind, optimizers, 'exp_avg'),
+                nu=with_moments(network, kind, optimizers, 'exp_avg_sq'),
+            )
+            state = (player.opt_state[0], (adam, *player.opt_state[1][1:]))
+            players[-1] = players[-1].replace(opt_state=jax.tree.map(lambda x: x.astype(dtype) if x.ndim else x, state))
+    return model.replace(generator=players[0], discriminator=players[1], ema=players[0].params)
+
+
+def nchw(x):
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(x).transpose(0, 3, 1, 2)))
+
+
+def assert_close(got, expected, tolerance):
+    """Every tensor to ``tolerance`` of its largest value."""
+    for (path, x), y in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(expected), strict=True):
+        y = np.asarray(y)
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * abs(y).max(), err_msg=jax.tree_util.keystr(path))
+
+
+def test_the_tutorials_number_of_parameters_and_their_law():
+    dcgan = ours(jnp.float32)
+    model = jax.eval_shape(dcgan.init, STEP_KEY)
+    counts = {name: sum(x.size for x in jax.tree.leaves(p)) for name, p in dcgan.networks(model).items()}
+    assert counts == {'generator': 3_576_704, 'discriminator': 2_765_568}
+
+    generator = jax.jit(ours(jnp.float32).init)(STEP_KEY).generator
+    for name, mean in (('up_1', 0), ('norm_0', 1)):
+        values = jax.tree.leaves({k: v for k, v in generator.params[name].items() if k != 'bias'})[0]
+        error = 0.02 / np.sqrt(values.size)
+        assert abs(values.mean() - mean) < 5 * error and abs(values.std() - 0.02) < 5 * error
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance', 'width'), [(np.float64, 1e-9, 64), (np.float32, 1e-4, 16)])
+def test_one_full_step_is_pytorchs(dtype, tolerance, width):
+    """Outputs, losses, running statistics, updated weights, and Adam's moments, into which the gradients go.
+
+    Adam is met in mid-training, its moments random like all else: its first update is the sign of the gradient, which
+    is chance where that is zero but for rounding.
+    """
+    rng = np.random.default_rng(0)
+    networks = tutorial_networks(ngf=width)
+    optimizers = [torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in networks]
+    for network, optimizer in zip(networks, optimizers, strict=True):
+        network.double()
+        randomise(network, rng)
+        network.to(torch.float64 if dtype == np.float64 else torch.float32)
+        for p in network.parameters():
+            first, second = 0.01 * rng.normal(size=p.shape), 1e-3 * rng.uniform(0.5, 2, p.shape)
+            optimizer.state[p] = {
+                'step': torch.tensor(float(TAKEN)),
+                'exp_avg': torch.from_numpy(first).to(p.dtype),
+                'exp_avg_sq': torch.from_numpy(second).to(p.dtype),
+            }
+    generator, discriminator = networks
+    real = rng.uniform(-1, 1, (BATCH, 64, 64, 3)).astype(dtype)
+    label = np.zeros(BATCH, np.int32)
+
+    with jax.enable_x64(dtype == np.float64):
+        dcgan = ours(dtype, ngf=width)
+        model = game_of(dcgan, networks, dtype, optimizers)
+        latent_key = jax.random.split(jax.random.fold_in(STEP_KEY, 1), 4)[0]
+        z = np.asarray(jax.random.normal(latent_key, (BATCH, 100), dtype))
+        images = dcgan.generator.apply({'params': model.generator.params, **model.generator.stats}, z, label)
+        logits = dcgan.discriminator.apply(
+            {'params': model.discriminator.params, **model.discriminator.stats}, real, label
+        )
+        after, metrics = jax.device_get(jax.jit(dcgan.step)(model, {'image': real, 'label': label}, STEP_KEY))
+
+    noise = torch.from_numpy(z.copy())[:, :, None, None]
+    with torch.no_grad():
+        assert_close(images.transpose(0, 3, 1, 2), generator.eval()(noise), tolerance)
+        assert_close(logits, discriminator.eval()(nchw(real)).flatten(), tolerance)
+
+    for network in networks:
+        network.train()
+    criterion = nn.BCEWithLogitsLoss()
+    one, zero = torch.ones(BATCH, dtype=noise.dtype), torch.zeros(BATCH, dtype=noise.dtype)
+    loss_real = criterion(discriminator(nchw(real)).view(-1), one)
+    loss_real.backward()
+    fake = generator(noise)
+    loss_fake = criterion(discriminator(fake.detach()).view(-1), zero)
+    loss_fake.backward()
+    optimizers[1].step()
+    generator.zero_grad()
+    loss_generator = criterion(discriminator(fake).view(-1), one)
+    loss_generator.backward()
+    optimizers[0].step()
+
+    np.testing.assert_allclose(metrics['loss_discriminator'], (loss_real + loss_fake).item(), rtol=tolerance)
+    np.testing.assert_allclose(metrics['loss_generator'], loss_generator.item(), rtol=tolerance)
+    for player, network, kind in zip((after.generator, after.discriminator), networks, ('up', 'down'), strict=True):
+        params, stats = from_torch(network, kind)
+        assert_close(player.stats['batch_stats'], stats, tolerance)
+        assert_close(player.params, params, tolerance)
+        assert_close(player.opt_state[1][0].mu, with_moments(network, kind, optimizers, 'exp_avg'), tolerance)
+        assert_close(player.opt_state[1][0].nu, with_moments(network, kind, optimizers, 'exp_avg_sq'), tolerance)
+
+
+def test_other_sizes_are_the_same_networks_with_fewer_levels():
+    rng = np.random.default_rng(1)
+    for image_size in (8, 32):
+        networks = tutorial_networks(image_size, ngf=8, nz=5, nc=1)
+        for network in networks:
+            randomise(network.double(), rng)
+        z, real = rng.normal(size=(3, 5)), rng.uniform(-1, 1, (3, image_size, image_size, 1))
+        with jax.enable_x64(True):
+            dcgan = ours(np.float64, image_size, 8, 5, 1)
+            model = game_of(dcgan, networks, np.float64)
+            label = np.zeros(3, np.int32)
+            images = dcgan.generator.apply({'params': model.generator.params, **model.generator.stats}, z, label)
+            logits = dcgan.discriminator.apply(
+                {'params': model.discriminator.params, **model.discriminator.stats}, real, label
+            )
+        with torch.no_grad():
+            assert_close(images.transpose(0, 3, 1, 2), networks[0].eval()(torch.from_numpy(z)[:, :, None, None]), 1e-9)
+            assert_close(logits, networks[1].eval()(nchw(real)).flatten(), 1e-9)
+
+
+def test_statistics_of_the_averaged_generator_are_update_bns():
+    """``torch.optim.swa_utils.update_bn`` on the same latents; the running statistics it starts from do not matter."""
+    rng = np.random.default_rng(2)
+    networks = tutorial_networks(8, ngf=4, nz=5, nc=1)
+    for network in networks:
+        randomise(network.double(), rng)
+    with jax.enable_x64(True):
+        dcgan = ours(np.float64, 8, 4, 5, 1)
+        model = game_of(dcgan, networks, np.float64)
+        variables = jax.jit(lambda m: dcgan.sampling_variables(m, STEP_KEY, ema=True))(model)
+        keys = [jax.random.split(k)[0] for k in jax.random.split(STEP_KEY, 16)]
+        latents = [torch.from_numpy(np.array(jax.random.normal(k, (128, 5))))[:, :, None, None] for k in keys]
+    torch.optim.swa_utils.update_bn(latents, networks[0])
+    assert_close(variables['batch_stats'], from_torch(networks[0], 'up')[1], 1e-9)
+    running = dcgan.sampling_variables(model, STEP_KEY, ema=False)
+    assert_close(running['batch_stats'], model.generator.stats['batch_stats'], 0)
+
+
+def test_labels_reach_both_networks():
+    rng = np.random.default_rng(3)
+    generator, discriminator = Generator(8, 1, 4, 5, num_classes=3), Discriminator(8, 4, num_classes=3)
+    z, x = rng.normal(size=(2, 5)).astype('f'), rng.normal(size=(2, 8, 8, 1)).astype('f')
+    for network, inputs in ((generator, z), (discriminator, x)):
+        variables = network.init(STEP_KEY, inputs, np.array([0, 1]))
+        first = network.apply(variables, inputs, np.array([0, 1]))
+        second = network.apply(variables, inputs, np.array([0, 2]))
+        np.testing.assert_array_equal(first[0], second[0])
+        assert abs(first[1] - second[1]).max() > 1e-3
+
+
+def test_the_projection_of_the_label():
+    """The logit of label y is that without labels plus the product of the embedding of y and the last features' sum."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(5, 8, 8, 1))
+    with jax.enable_x64(True):
+        types = {'dtype': np.float64, 'param_dtype': np.float64}
+        labelled, plain = Discriminator(8, 4, num_classes=3, **types), Discriminator(8, 4, **types)
+        labels = np.array([0, 1, 2, 1, 0])
+        params = labelled.init(STEP_KEY, x, labels)['params']
+        kernel = np.asarray(params['down_0']['kernel'])
+        embedding = rng.normal(size=(3, 4))
+        got = labelled.apply({'params': {**params, 'label': {'embedding': embedding}}}, x, labels)
+        without = plain.apply({'params': {k: v for k, v in params.items() if k != 'label'}}, x, labels)
+    features = torch.nn.functional.conv2d(nchw(x), torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()), None, 2, 1)
+    summed = torch.nn.functional.leaky_relu(features, 0.2).sum((2, 3)).numpy()
+    np.testing.assert_allclose(got - without, (embedding[labels] * summed).sum(1), atol=1e-12)
+
+
+def test_spectral_norm_is_pytorchs():
+    rng = np.random.default_rng(5)
+    layer = torch.nn.utils.spectral_norm(nn.Conv2d(3, 6, 4, bias=False).double())
+    kernel, x = layer.weight_orig.detach().numpy().transpose(2, 3, 1, 0), rng.normal(size=(1, 3, 4, 4))
+    u = layer.weight_u.numpy().copy()
+    (layer(torch.from_numpy(x)) ** 2).sum().backward()
+    with jax.enable_x64(True):
+
+        def loss(kernel):
+            normalised, next_u = spectral_norm(kernel, u)
+            return jnp.sum(jnp.einsum('nihw,hwio->no', x, normalised) ** 2), (normalised, next_u)
+
+        grad, (normalised, next_u) = jax.grad(loss, has_aux=True)(jnp.asarray(kernel))
+    np.testing.assert_allclose(normalised.transpose(3, 2, 0, 1), layer.weight.detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(next_u, layer.weight_u.numpy(), atol=1e-12)
+    np.testing.assert_allclose(grad.transpose(3, 2, 0, 1), layer.weight_orig.grad.numpy(), atol=1e-9)
+
+
+def test_the_discriminators_kernels_come_to_norm_one():
+    discriminator = Discriminator(8, 4, batch_norm=False, spectral_norm=True)
+    x, label = np.ones((2, 8, 8, 1), 'f'), np.zeros(2, np.int32)
+    variables = jax.jit(discriminator.init)(STEP_KEY, x, label)
+    train = jax.jit(lambda v: discriminator.apply(v, x, label, train=True, mutable=['spectral'])[1])
+    for _ in range(60):
+        variables = {**variables, **train(variables)}
+    for name in ('down_0', 'down_1'):
+        kernel = variables['params'][name]['kernel']
+        normalised, _ = spectral_norm(kernel, variables['spectral'][name]['u'])
+        largest = np.linalg.svd(np.asarray(normalised).reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        np.testing.assert_allclose(largest, 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize('image_size', [4, 12, 48, 63, 72, 100])
+def test_sizes_that_dcgan_cannot_make(image_size):
+    with pytest.raises(ValueError, match=f'{image_size} pixels'):
+        num_levels(image_size)
