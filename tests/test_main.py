@@ -76,6 +76,8 @@ def test_refused_in_one_sentence(args, words, tmp_path):
         ({'model.dropout': 1.0}, 'config.model.dropout=1.0 must be at least 0 and below 1'),
         ({'model.base_channels': 7}, 'config.model.base_channels=7 must be even'),
         ({'family': 'vae'}, "config.family 'vae' does not exist"),
+        ({'family': 'dcgan'}, 'config.family=dcgan does not fit the fields of the config file'),
+        ({'data.crop': 'box'}, "config.data.crop: for digits 'box' does not exist; did you mean center"),
         ({'data.name': 'digit'}, 'did you mean digits'),
         ({'data.classes': '3,eight'}, "config.data.classes: 'eight' does not exist"),
         ({'data.classes': '3,3'}, 'names a class twice'),
@@ -95,6 +97,30 @@ def test_refused_in_one_sentence(args, words, tmp_path):
 def test_impossible_values(fields, words, tmp_path):
     with pytest.raises(UserError, match=words):
         modes.run('train', tiny_config(**fields), epath.Path(tmp_path) / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'data.image_size': 12}, 'config.data.image_size: DCGAN makes images of 8, 16, 32, 64 .*, not of 12'),
+        ({'data.image_size': 4}, 'config.data.image_size: .*, not of 4'),
+        ({'model.latent_size': 0}, 'config.model.latent_size=0 must be at least 1'),
+        ({'model.base_channels': 0}, 'config.model.base_channels=0 must be at least 1'),
+        ({'gan.loss': 'hing'}, "config.gan.loss 'hing' does not exist; did you mean hinge"),
+        ({'gan.augment': 'color,cutoff'}, "config.gan.augment: 'cutoff' does not exist; did you mean cutout"),
+        ({'gan.r1_gamma': -1.0}, 'config.gan.r1_gamma=-1.0 must not be negative'),
+        ({'gan.diffusion_target': 2.0}, 'config.gan.diffusion_target=2.0 must lie between -1 and 1'),
+        ({'gan.discriminator_steps': 3}, 'config.gan.discriminator_steps=3'),
+        ({'train.grad_accumulation': 2}, 'config.train.grad_accumulation=2 must be 1 for DCGAN'),
+        ({'optimizer.beta1': 1.0}, 'config.optimizer.beta1=1.0 must be at least 0 and below 1'),
+        ({'data.name': 'stanford_dogs', 'data.classes': 'beagel'}, "'beagel' does not exist; did you mean beagle"),
+        ({'data.name': 'stanford_dogs', 'data.image_size': 72}, 'config.data.image_size: .*, not of 72'),
+    ],
+)
+def test_impossible_games(fields, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        modes.run('train', tiny_config('dcgan', **fields), epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run').exists()
 
 

@@ -3,7 +3,7 @@
 from jaxgen import config
 
 
-def tiny_config(family='ddpm', **fields):
+def tiny_config(family='ddpm', /, **fields):
     """``fields`` by dotted name, as in ``tiny_config('dcgan', **{'train.steps': 4})``."""
     c = config.base(family)
     c.data.name = 'digits'

@@ -8,14 +8,12 @@ import zipfile
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from jaxgen.data import tfds_source
 from jaxgen.data.resize import resize
 from jaxgen.files import cache_dir, replacing
 
-BREEDS = tuple(
-    """
+_IN_ORDER = """
 chihuahua japanese_spaniel maltese_dog pekinese shih-tzu blenheim_spaniel papillon toy_terrier rhodesian_ridgeback
 afghan_hound basset beagle bloodhound bluetick black-and-tan_coonhound walker_hound english_foxhound redbone borzoi
 irish_wolfhound italian_greyhound whippet ibizan_hound norwegian_elkhound otterhound saluki scottish_deerhound
@@ -32,8 +30,8 @@ bernese_mountain_dog appenzeller entlebucher boxer bull_mastiff tibetan_mastiff 
 saint_bernard eskimo_dog malamute siberian_husky affenpinscher basenji pug leonberg newfoundland great_pyrenees
 samoyed pomeranian chow keeshond brabancon_griffon pembroke cardigan toy_poodle miniature_poodle standard_poodle
 mexican_hairless dingo dhole african_hunting_dog
-""".split()
-)  # in the order of TFDS's labels, which is that of their WordNet numbers
+"""
+BREEDS = tuple(_IN_ORDER.split())  # in the order of TFDS's labels, which is that of their WordNet numbers
 CROPS = ('center', 'box')
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 

@@ -102,7 +102,7 @@ class DCGAN:
         try:
             num_levels(image_size)
         except ValueError as e:
-            raise UserError(f'config.data.image_size: DCGAN cannot make {e}') from e
+            raise UserError(f'config.data.image_size: {e}') from e
         pick(c.gan.loss, losses.LOSSES, 'config.gan.loss')
         for name in names(c.gan.augment):
             pick(name, augment.AUGMENTATIONS, 'config.gan.augment:')
@@ -174,53 +174,67 @@ class DCGAN:
         return augment.augment(jax.random.fold_in(key, 0), images, names(self.options.augment))
 
     def step(self, model: Game, batch: dict[str, Array], key: Array) -> tuple[Game, dict[str, Array]]:
-        metrics: dict[str, Array] = {}
+        real = self.augment(batch['image'].astype(at_least_float32(self.generator.dtype)), key)
         n = self.options.discriminator_steps
-        images = batch['image'].astype(at_least_float32(self.generator.dtype))
-        batch = {**batch, 'image': self.augment(images, key)}
         for i in range(n):
-            rows = jax.tree.map(lambda x, i=i: x[i::n], batch)
-            model, fake, backward, judge = self._discriminator_step(
-                model, rows, jax.random.fold_in(key, i + 1), metrics
-            )
-        return self._generator_step(model, fake, backward, judge, len(batch['label']), metrics), metrics
+            label, turn_key = batch['label'][i::n], jax.random.fold_in(key, i + 1)
+            fake, backward, model = self._generate(model, label, turn_key)
+            model, metrics = self._discriminator_turn(model, real[i::n], fake, label, turn_key)
+        model, more = self._generator_turn(model, fake, backward, label, turn_key)
+        return self._counted(model, len(real)), metrics | more
 
-    def _discriminator_step(self, model: Game, batch: dict[str, Array], key: Array, metrics: dict[str, Array]):
-        """The model with a better discriminator, the images that it learned from, and what the generator's turn needs."""
-        latent_key, real_key, fake_key, generator_key = jax.random.split(key, 4)
-        real, label = batch['image'], batch['label']
-        z = jax.random.normal(latent_key, (len(real), self.generator.latent_size), real.dtype)
+    def _generate(self, model: Game, label: Array, key: Array) -> tuple[Array, Callable, Game]:
+        """Images of new latents, the function from their gradients to those of the generator's parameters, and the
+        model with the generator's next running statistics."""
+        latent_key = jax.random.split(key, 4)[0]
+        dtype = at_least_float32(self.generator.dtype)
+        z = jax.random.normal(latent_key, (len(label), self.generator.latent_size), dtype)
+        player = model.generator
 
         def generate(params):
-            variables = {'params': params, **model.generator.stats}
-            return self.generator.apply(variables, z, label, train=True, mutable=list(model.generator.stats))
+            variables = {'params': params, **player.stats}
+            return self.generator.apply(variables, z, label, train=True, mutable=list(player.stats))
 
-        fake_images, backward, stats = jax.vjp(generate, model.generator.params, has_aux=True)
-        model = model.replace(generator=model.generator.replace(stats=dict(stats)))
+        fake, backward, stats = jax.vjp(generate, player.params, has_aux=True)
+        return fake, backward, model.replace(generator=player.replace(stats=dict(stats)))
 
-        def judge(params, stats, images: Array, key: Array) -> tuple[Array, Any]:
-            """Logits of augmented images, and what the pass leaves behind."""
-            seen, t = self._noised(images, key, model.noise)
-            variables = {'params': params, **stats}
-            logits, stats = self.discriminator.apply(variables, seen, label, t, train=True, mutable=list(stats))
-            return logits, dict(stats)
+    def _judge(
+        self, params: Any, stats: Any, images: Array, label: Array, key: Array, adaptation: dict[str, Array]
+    ) -> tuple[Array, Any]:
+        """The discriminator's logits of augmented images, with Diffusion-GAN's noise if asked for; its next ``stats``."""
+        t = jnp.zeros(len(images), jnp.int32)
+        if self.options.diffusion_noise:
+            _, time_key, noise_key = jax.random.split(key, 3)
+            timesteps = noise.num_timesteps(adaptation['strength'])
+            t = noise.sample_times(time_key, len(images), timesteps)
+            normal = jax.random.normal(noise_key, images.shape, images.dtype)
+            images = noise.add_noise(images, normal, t, timesteps, self.options.diffusion_std)
+        variables = {'params': params, **stats}
+        logits, stats = self.discriminator.apply(variables, images, label, t, train=True, mutable=list(stats))
+        return logits, dict(stats)
 
-        loss = losses.LOSSES[self.options.loss]
-        stats = model.discriminator.stats
+    def _discriminator_turn(
+        self, model: Game, real: Array, fake: Array, label: Array, key: Array
+    ) -> tuple[Game, dict[str, Array]]:
+        _, real_key, fake_key, _ = jax.random.split(key, 4)
+        loss, gamma = losses.LOSSES[self.options.loss], self.options.r1_gamma
+        player = model.discriminator
+        fake = self.augment(fake, fake_key)
 
         def total(params):
-            real_logits, after_real = judge(params, stats, real, real_key)
-            fake_logits, after_both = judge(params, after_real, self.augment(fake_images, fake_key), fake_key)
+            real_logits, stats = self._judge(params, player.stats, real, label, real_key, model.noise)
+            fake_logits, stats = self._judge(params, stats, fake, label, fake_key, model.noise)
             value = loss.real(real_logits) + loss.fake(fake_logits)
-            if self.options.r1_gamma:
-                critic = lambda x: judge(params, stats, x, real_key)[0]  # noqa: E731
-                value += losses.r1_penalty(critic, real, self.options.r1_gamma)
-            return value, (after_both, real_logits, fake_logits)
+            if gamma:
 
-        grad = jax.value_and_grad(total, has_aux=True)
-        (value, (stats, real_logits, fake_logits)), grads = grad(model.discriminator.params)
-        discriminator = _update(self._optimizers()[1], model.discriminator, grads).replace(stats=stats)
-        metrics |= {
+                def critic(images):
+                    return self._judge(params, player.stats, images, label, real_key, model.noise)[0]
+
+                value += losses.r1_penalty(critic, real, gamma)
+            return value, (stats, real_logits, fake_logits)
+
+        (value, (stats, real_logits, fake_logits)), grads = jax.value_and_grad(total, has_aux=True)(player.params)
+        metrics = {
             'loss_discriminator': value,
             'd_real': jnp.mean(jax.nn.sigmoid(real_logits)),
             'd_fake': jnp.mean(jax.nn.sigmoid(fake_logits)),
@@ -228,72 +242,56 @@ class DCGAN:
             'accuracy_fake': jnp.mean(fake_logits < 0, dtype=value.dtype),
             'grad_norm_discriminator': optax.tree.norm(grads),
         }
+        adaptation = model.noise
         if self.options.diffusion_noise:
-            signs = model.noise['signs'] + jnp.mean(jnp.sign(real_logits)) / self.options.discriminator_steps
-            model = model.replace(noise={**model.noise, 'signs': signs})
-        model = model.replace(discriminator=discriminator)
+            signs = jnp.mean(jnp.sign(real_logits)) / self.options.discriminator_steps
+            adaptation = {**adaptation, 'signs': adaptation['signs'] + signs}
+        player = _updated(self._optimizers()[1], player, grads).replace(stats=stats)
+        return model.replace(discriminator=player, noise=adaptation), metrics
 
-        def judge_generated(params, stats, images: Array) -> tuple[Array, Any]:
-            return judge(params, stats, self.augment(images, generator_key), generator_key)
-
-        return model, fake_images, backward, judge_generated
-
-    def _generator_step(
-        self, model: Game, fake: Array, backward: Callable, judge: Callable, images: int, metrics: dict[str, Array]
-    ) -> Game:
-        loss = losses.LOSSES[self.options.loss]
-        params, stats = model.discriminator.params, model.discriminator.stats
+    def _generator_turn(
+        self, model: Game, fake: Array, backward: Callable, label: Array, key: Array
+    ) -> tuple[Game, dict[str, Array]]:
+        generator_key = jax.random.split(key, 4)[3]
+        player = model.discriminator
 
         def fooled(images):
-            logits, after = judge(params, stats, images)
-            return loss.generator(logits), (after, logits)
+            images = self.augment(images, generator_key)
+            logits, stats = self._judge(player.params, player.stats, images, label, generator_key, model.noise)
+            return losses.LOSSES[self.options.loss].generator(logits), (stats, logits)
 
         (value, (stats, logits)), by_pixel = jax.value_and_grad(fooled, has_aux=True)(fake)
         (grads,) = backward(by_pixel)
-        generator = _update(self._optimizers()[0], model.generator, grads)
-        metrics |= {
+        generator = _updated(self._optimizers()[0], model.generator, grads)
+        metrics = {
             'loss_generator': value,
             'd_fake_after': jnp.mean(jax.nn.sigmoid(logits)),
             'grad_norm_generator': optax.tree.norm(grads),
             'learning_rate': jnp.asarray(learning_rate(self.optimizer)(model.updates), jnp.float32),
         }
-        adaptation = model.noise
         if self.options.diffusion_noise:
-            metrics['noise_timesteps'] = noise.num_timesteps(adaptation['strength']).astype(jnp.float32)
-            adaptation = self._adapted(adaptation, model.updates + 1, images)
-        return Game(
-            generator=generator,
-            discriminator=model.discriminator.replace(stats=stats),
-            ema=ema_update(model.ema, generator.params, model.updates, self.optimizer.ema_decay),
-            updates=model.updates + 1,
-            noise=adaptation,
-        )
+            metrics['noise_timesteps'] = noise.num_timesteps(model.noise['strength']).astype(jnp.float32)
+        ema = ema_update(model.ema, generator.params, model.updates, self.optimizer.ema_decay)
+        return model.replace(generator=generator, discriminator=player.replace(stats=stats), ema=ema), metrics
 
-    def _noised(self, images: Array, key: Array, adaptation: dict[str, Array]) -> tuple[Array, Array]:
-        """Images with Diffusion-GAN's noise, if it is asked for, and the time of the noise on each."""
-        if not self.options.diffusion_noise:
-            return images, jnp.zeros(len(images), jnp.int32)
-        timesteps = noise.num_timesteps(adaptation['strength'])
-        _, time_key, noise_key = jax.random.split(key, 3)
-        t = noise.sample_times(time_key, len(images), timesteps)
-        normal = jax.random.normal(noise_key, images.shape, images.dtype)
-        return noise.add_noise(images, normal, t, timesteps, self.options.diffusion_std), t
-
-    def _adapted(self, adaptation: dict[str, Array], updates: Array, images: int) -> dict[str, Array]:
-        every = noise.ADAPTATION_INTERVAL
-        options = self.options
-        strength = noise.adapt(
-            adaptation['strength'],
-            adaptation['signs'] / every,
-            options.diffusion_target,
-            images * every,
-            options.diffusion_images,
-        )
-        due = updates % every == 0
-        return {
-            'strength': jnp.where(due, strength, adaptation['strength']),
-            'signs': jnp.where(due, 0, adaptation['signs']),
-        }
+    def _counted(self, model: Game, images: int) -> Game:
+        """The model at the end of a step of so many images: the noise adapts every fourth time."""
+        updates, adaptation = model.updates + 1, model.noise
+        if self.options.diffusion_noise:
+            options, every = self.options, noise.ADAPTATION_INTERVAL
+            strength = noise.adapt(
+                adaptation['strength'],
+                adaptation['signs'] / every,
+                options.diffusion_target,
+                images * every,
+                options.diffusion_images,
+            )
+            due = updates % every == 0
+            adaptation = {
+                'strength': jnp.where(due, strength, adaptation['strength']),
+                'signs': jnp.where(due, 0, adaptation['signs']),
+            }
+        return model.replace(updates=updates, noise=adaptation)
 
     def sampling_variables(self, model: Game, key: Array, ema: bool) -> Any:
         """The generator as it was last trained, or its average with statistics of its own.
@@ -322,6 +320,6 @@ class DCGAN:
         return self.generator.apply(variables, z, labels)
 
 
-def _update(optimizer: optax.GradientTransformation, player: Player, grads: Any) -> Player:
+def _updated(optimizer: optax.GradientTransformation, player: Player, grads: Any) -> Player:
     updates, opt_state = optimizer.update(grads, player.opt_state, player.params)
     return player.replace(params=optax.apply_updates(player.params, updates), opt_state=opt_state)

@@ -18,11 +18,13 @@ def num_levels(image_size: int) -> int:
     """How often 4 is doubled to make ``image_size``: 4 levels for 64 pixels, as in the tutorial.
 
     Raises:
-      ValueError: if that makes no whole number above zero.
+      ValueError: if that is not a whole number above zero.
     """
     levels = (image_size // SMALLEST).bit_length() - 1
     if levels < 1 or SMALLEST * 2**levels != image_size:
-        raise ValueError(f'{image_size} pixels are not 4 times a power of two above one (8, 16, 32, 64 ...)')
+        raise ValueError(
+            f'DCGAN makes images of 8, 16, 32, 64 ... pixels (4 times a power of two), not of {image_size}'
+        )
     return levels
 
 
@@ -57,7 +59,7 @@ class Generator(nn.Module):
     """``z [N, latent_size]`` and labels ``[N]`` to images ``[N, image_size, image_size, out_channels]`` in [-1, 1].
 
     At 64 pixels with base 64, latent 100 and 3 channels: 3,576,704 parameters. With ``num_classes`` an embedding of the
-    label, as long as the latent, is appended to it.
+    label, of as many numbers as the latent but of length about 1 at the start, like a one-hot vector, is appended.
     """
 
     image_size: int
@@ -79,8 +81,9 @@ class Generator(nn.Module):
 
         x = z.astype(self.dtype)
         if self.num_classes:
+            as_long_as_one_hot = nn.initializers.normal(self.latent_size**-0.5)
             embed = nn.Embed(
-                self.num_classes, self.latent_size, embedding_init=nn.initializers.normal(1.0), **dtypes, name='label'
+                self.num_classes, self.latent_size, embedding_init=as_long_as_one_hot, **dtypes, name='label'
             )
             x = jnp.concatenate([x, embed(label)], axis=1)
         levels = num_levels(self.image_size)
@@ -135,8 +138,9 @@ class Discriminator(nn.Module):
     """Images ``[N, image_size, image_size, C]`` to logits ``[N]``, high for real ones.
 
     At 64 pixels with base 64 and 3 channels: 2,765,568 parameters. What is known of the image, its label and the
-    amount of noise on it, enters by projection (Miyato & Koyama 2018): the product of its embedding and the sum of the
-    last feature map is added to the logit.
+    amount of noise on it, enters by projection (Miyato & Koyama 2018): the product of its embedding and the mean of the
+    last feature map is added to the logit (the mean, not the sum: without spectral normalisation the label would drown
+    the rest at the start).
 
     Attributes:
       batch_norm: normalises every level but the first, as the tutorial does.
@@ -175,5 +179,5 @@ class Discriminator(nn.Module):
             y = nn.silu(nn.Dense(width, **dtypes, name='time_1')(y))
             known.append(nn.Dense(width, kernel_init=normal, **dtypes, name='time_2')(y))
         if known:
-            logits += jnp.sum(sum(known) * jnp.sum(x, (1, 2)), axis=1)
+            logits += jnp.sum(sum(known) * jnp.mean(x, (1, 2)), axis=1)
         return logits.astype(at_least_float32(self.dtype))

@@ -99,12 +99,26 @@ def test_reachable():
         assert not tfds_source.reachable(f'http://127.0.0.1:{port}/', timeout=0.2)  # accepts, but never answers
 
 
-@pytest.fixture
-def fake_cifar10(monkeypatch, tmp_path):
-    """A cifar-10-binary.tar.gz of 4 images a file, in TFDS's download cache under the name TFDS gives it."""
+def lay_in_tfds_cache(monkeypatch, data_dir, name, archives):
+    """Archives by URL, laid where TFDS looks for what it has downloaded already; the builder is TFDS's own."""
     pytest.importorskip('tensorflow')
+    import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import resource
 
+    infos = tfds.builder(name, data_dir=data_dir).url_infos
+    (data_dir / 'downloads').mkdir()
+    for url, content in archives.items():
+        cached = data_dir / 'downloads' / resource.get_dl_fname(url, infos[url].checksum)
+        cached.write_bytes(content)
+        about = {'urls': [url], 'original_fname': url.rpartition('/')[2]}
+        pathlib.Path(f'{cached}.INFO').write_text(json.dumps(about))
+    monkeypatch.setenv('TFDS_DATA_DIR', str(data_dir))
+    monkeypatch.setattr(tfds_source, 'reachable', lambda url: True)
+
+
+@pytest.fixture
+def fake_cifar10(monkeypatch, tmp_path):
+    """A cifar-10-binary.tar.gz of 4 images a file, in TFDS's download cache."""
     rng = np.random.default_rng(0)
     archive = io.BytesIO()
     files = {
@@ -122,18 +136,7 @@ def fake_cifar10(monkeypatch, tmp_path):
         info.size = len(names)
         tar.addfile(info, io.BytesIO(names))
 
-    import tensorflow_datasets as tfds
-
-    url = tfds_source.ARCHIVES['cifar10']
-    checksum = tfds.builder('cifar10', data_dir=tmp_path).url_infos[url].checksum
-    downloads = tmp_path / 'downloads'
-    downloads.mkdir()
-    cached = downloads / resource.get_dl_fname(url, checksum)
-    cached.write_bytes(archive.getvalue())
-    about = {'urls': [url], 'original_fname': 'cifar-10-binary.tar.gz'}
-    pathlib.Path(f'{cached}.INFO').write_text(json.dumps(about))
-    monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
-    monkeypatch.setattr(tfds_source, 'reachable', lambda url: True)
+    lay_in_tfds_cache(monkeypatch, tmp_path, 'cifar10', {tfds_source.ARCHIVES['cifar10']: archive.getvalue()})
     return files
 
 

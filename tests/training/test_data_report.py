@@ -1,0 +1,55 @@
+"""--mode=data: the picture and the statistics are those of the batches that the steps of training get."""
+
+import json
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from jaxgen import families, modes
+from jaxgen.data import load, pipeline
+from jaxgen.training.step import prepare, root_key, step_keys
+from tests.tiny import tiny_config
+
+
+def report_of(tmp_path, **fields):
+    config = tiny_config('dcgan', **{'data.batch_size': 64, **fields})
+    modes.run('data', config, epath.Path(tmp_path))
+    with Image.open(tmp_path / 'data' / 'images.png') as picture:
+        return config, json.loads((tmp_path / 'data' / 'statistics.json').read_text()), np.asarray(picture)
+
+
+def tile(picture, i):
+    """Tile i of 8 a row, its caption left out, back at its 8x8 pixels."""
+    y, x = 2 + i // 8 * (128 + 14 + 2), 2 + i % 8 * (128 + 2)
+    return picture[y + 8 : y + 128 : 16, x + 8 : x + 128 : 16]
+
+
+def test_without_augmentation_stored_and_seen_are_the_same(tmp_path, capsys):
+    config, statistics, picture = report_of(tmp_path)
+    assert statistics['stored'] == statistics['seen'] and statistics['images_measured'] == 2048
+    dataset = load('digits', 'train')
+    assert list(statistics['images_by_class'].values()) == np.bincount(dataset.labels).tolist()
+    first = pipeline.batch(dataset, config.seed, 0, 64)
+    for i in range(32):
+        for shown in (tile(picture, 2 * i), tile(picture, 2 * i + 1)):
+            np.testing.assert_array_equal(shown, first['image'][i, ..., 0])
+    out = capsys.readouterr().out
+    assert 'digits: 1,437 images 8x8x1, 10 classes' in out and 'seen   grey' in out
+
+
+def test_what_is_seen_is_what_the_step_sees(tmp_path):
+    config, statistics, picture = report_of(tmp_path, **{'gan.augment': 'color', 'data.random_flip': True})
+    dataset, family = load('digits', 'train'), families.build(config, (8, 8, 1), 10)
+    seen = []
+    for step in range(2048 // 64):
+        flip_key, step_key = step_keys(root_key(config), step)
+        prepared = prepare(pipeline.batch(dataset, config.seed, step, 64), flip_key, True)
+        seen.append(np.asarray(family.augment(prepared['image'], step_key)))
+    for i in (0, 5, 31):
+        expected = np.clip((seen[0][i, ..., 0] + 1) * 127.5, 0, 255)
+        assert abs(tile(picture, 2 * i + 1).astype(float) - expected).max() <= 1
+    seen = np.concatenate(seen)
+    np.testing.assert_allclose(statistics['seen']['mean'], seen.mean((0, 1, 2)), atol=1e-3)
+    np.testing.assert_allclose(statistics['seen']['max'], seen.max((0, 1, 2)), atol=1e-3)
+    assert statistics['seen']['max'][0] > 1.2 and statistics['stored']['max'] == [1]
