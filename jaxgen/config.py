@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from ml_collections import ConfigDict
 
 from jaxgen import families
 from jaxgen.data.dataset import SOURCES
-from jaxgen.errors import UserError, check, names, pick
+from jaxgen.errors import check, names, pick
+from jaxgen.training.same_run import flatten
 
 
 def base(family: str = 'ddpm') -> ConfigDict:
@@ -64,53 +63,6 @@ def base(family: str = 'ddpm') -> ConfigDict:
     return c
 
 
-# What a checkpoint is made of, and what decides the steps that made it.
-NETWORK_FIELDS = ('family', 'data.name', 'data.classes', 'data.image_size', 'model', 'diffusion')
-RUN_FIELDS = (
-    'family',
-    'model',
-    'diffusion',
-    'gan',
-    'seed',
-    'data',
-    'optimizer',
-    'train.grad_accumulation',
-    'train.prng',
-)
-
-
-def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:
-    """Refuses a config that is not the one a checkpoint was made with.
-
-    Args:
-      stored: the config of the checkpoint, as in ``config.json``.
-      fields: dotted names of the fields, or groups of fields, that must agree.
-      where: the workdir, for the message.
-
-    Raises:
-      UserError: naming the first field that differs.
-    """
-    now = _flatten(json.loads(config.to_json()))
-    then = _flatten(stored)
-    for name in {**then, **now}:
-        if any(name == f or name.startswith(f'{f}.') for f in fields) and now.get(name) != then.get(name):
-            raise UserError(
-                f'config.{name} is {now.get(name)!r}, but the checkpoint in {where} was made with {then.get(name)!r}: '
-                f'pass --config.{name}={_argument(then.get(name))}, or another --workdir'
-            )
-
-
-def _argument(value) -> str:
-    return ','.join(map(str, value)) if isinstance(value, list) else f"'{value}'" if value == '' else str(value)
-
-
-def _flatten(tree: dict, prefix: str = '') -> dict:
-    flat = {}
-    for key, value in tree.items():
-        flat.update(_flatten(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
-    return flat
-
-
 def validate(config: ConfigDict) -> None:
     """Refuses values that cannot work, before anything is loaded or compiled.
 
@@ -118,8 +70,8 @@ def validate(config: ConfigDict) -> None:
       UserError: one sentence naming the field.
     """
     pick(config.family, families.FAMILIES, 'config.family')
-    flat = _flatten(config.to_dict())
-    other = set(_flatten(base(config.family).to_dict())) ^ set(flat)
+    flat = flatten(config.to_dict())
+    other = set(flatten(base(config.family).to_dict())) ^ set(flat)
     check(
         not other,
         f'config.family={config.family} does not fit the fields of the config file (config.{min(other, default="")}): '

@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import families, images
-from jaxgen.config import NETWORK_FIELDS, require_same, validate, validate_devices
+from jaxgen.config import validate, validate_devices
 from jaxgen.data import SOURCES, Dataset, load
 from jaxgen.errors import UserError, names
 from jaxgen.files import write_atomically
@@ -21,6 +21,7 @@ from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.data_report import report
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
+from jaxgen.training.same_run import NETWORK_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
 from jaxgen.training.step import root_key, state_template
 

@@ -16,7 +16,6 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import images
-from jaxgen.config import RUN_FIELDS, require_same
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError, names
 from jaxgen.files import write_atomically
@@ -25,6 +24,7 @@ from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import batch_sharding, make_mesh
 from jaxgen.training.preemption import StopSignals, exclusive
+from jaxgen.training.same_run import RUN_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
 from jaxgen.training.step import init_state, make_dispatch, root_key, state_template
 
@@ -176,8 +176,8 @@ class Run:
             last = self.checkpoints.steps()
             kept = f'the checkpoint of step {last[-1]} is whole' if last else 'there is no checkpoint yet'
             raise UserError(
-                f'the loss is not finite at step {bad} ({kept}): lower config.optimizer.learning_rate or '
-                f'config.optimizer.grad_clip_norm, or compute in float32'
+                f'the loss is not finite at step {bad} ({kept}): lower config.optimizer.learning_rate, clip '
+                f'with config.optimizer.grad_clip_norm, or compute in float32'
             )
 
     def _save(self) -> None:

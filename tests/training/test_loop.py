@@ -11,6 +11,7 @@ from jaxgen import modes
 from jaxgen.errors import UserError
 from jaxgen.training import metrics
 from jaxgen.training.preemption import exclusive
+from jaxgen.training.same_run import RUN_FIELDS, require_same
 from tests.tiny import tiny_config
 
 
@@ -51,6 +52,12 @@ def test_another_config_is_refused_by_field(trained, field, value):
     with pytest.raises(UserError, match=f'config.{field} is {value}.*--config.{field}='):
         modes.run('train', tiny_config(**{field: value, 'train.steps': 16}), trained)
     assert (trained / 'config.json').read_text() == before
+
+
+def test_a_workdir_from_before_a_field_existed(trained):
+    stored = json.loads((trained / 'config.json').read_text())
+    del stored['data']['crop'], stored['optimizer']['beta1']
+    require_same(tiny_config(), stored, RUN_FIELDS, 'there')
 
 
 def test_other_intervals_are_not_refused(trained, capsys):

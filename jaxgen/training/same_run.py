@@ -1,0 +1,57 @@
+"""Whether a config is that of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+
+from ml_collections import ConfigDict
+
+from jaxgen.errors import UserError
+
+# What a checkpoint is made of, and what decides the steps that made it.
+NETWORK_FIELDS = ('family', 'data.name', 'data.classes', 'data.image_size', 'model', 'diffusion', 'gan')
+RUN_FIELDS = (
+    'family',
+    'model',
+    'diffusion',
+    'gan',
+    'seed',
+    'data',
+    'optimizer',
+    'train.grad_accumulation',
+    'train.prng',
+)
+
+
+def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:
+    """Refuses a config that is not the one a checkpoint was made with.
+
+    Args:
+      stored: the config of the checkpoint, as in ``config.json``; a field that did not exist then is
+        not compared.
+      fields: dotted names of the fields, or groups of fields, that must agree.
+      where: the workdir, for the message.
+
+    Raises:
+      UserError: naming the first field that differs.
+    """
+    now = flatten(json.loads(config.to_json()))
+    then = flatten(stored)
+    for name, value in then.items():
+        if any(name == f or name.startswith(f'{f}.') for f in fields) and now.get(name) != value:
+            raise UserError(
+                f'config.{name} is {now.get(name)!r}, but the checkpoint in {where} was made with {value!r}: '
+                f'pass --config.{name}={_argument(value)}, or another --workdir'
+            )
+
+
+def _argument(value) -> str:
+    return ','.join(map(str, value)) if isinstance(value, list) else f"'{value}'" if value == '' else str(value)
+
+
+def flatten(tree: dict, prefix: str = '') -> dict:
+    """The leaves of nested dicts by dotted name."""
+    flat = {}
+    for key, value in tree.items():
+        flat.update(flatten(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value})
+    return flat
