@@ -100,11 +100,12 @@ class Generator(nn.Module):
 
 
 class DownConv(nn.Module):
-    """4x4 convolution without bias, its kernel divided by its spectral norm if asked for."""
+    """4x4 convolution, its kernel divided by its spectral norm if asked for."""
 
     features: int
     stride: int
     padding: int
+    use_bias: bool
     spectral_norm: bool = False
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
@@ -115,13 +116,16 @@ class DownConv(nn.Module):
         if self.spectral_norm:
             kernel = _normalised(self, kernel, train)
         padding = (self.padding, self.padding)
-        return jax.lax.conv_general_dilated(
+        x = jax.lax.conv_general_dilated(
             x,
             kernel.astype(self.dtype),
             (self.stride, self.stride),
             (padding, padding),
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
         )
+        if self.use_bias:
+            x += self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype).astype(self.dtype)
+        return x
 
 
 def _normalised(module: nn.Module, kernel: Array, train: bool) -> Array:
@@ -143,7 +147,8 @@ class Discriminator(nn.Module):
     the rest at the start).
 
     Attributes:
-      batch_norm: normalises every level but the first, as the tutorial does.
+      batch_norm: normalises every level but the first, as the tutorial does; without it the convolutions have biases,
+        or else the logit of a grey image, which is zero everywhere, would be zero for ever.
       spectral_norm: divides every kernel by its spectral norm.
       num_classes: with labels if not 0.
       noise_levels: knows the time ``t`` (``[N]``, of noise as in Diffusion-GAN) if not 0.
@@ -162,14 +167,15 @@ class Discriminator(nn.Module):
     def __call__(self, x: Array, label: Array, t: Array | None = None, train: bool = False) -> Array:
         dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         x = x.astype(self.dtype)
+        conv = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}
         levels = num_levels(self.image_size)
         for level in range(levels):
             width = self.base_channels * 2**level
-            x = DownConv(width, 2, 1, self.spectral_norm, **dtypes, name=f'down_{level}')(x, train)
+            x = DownConv(width, 2, 1, **conv, name=f'down_{level}')(x, train)
             if self.batch_norm and level:
                 x = BatchNorm(param_dtype=self.param_dtype, name=f'norm_{level}')(x, train)
             x = nn.leaky_relu(x, 0.2)
-        logits = DownConv(1, 1, 0, self.spectral_norm, **dtypes, name=f'down_{levels}')(x, train)[:, 0, 0, 0]
+        logits = DownConv(1, 1, 0, **conv, name=f'down_{levels}')(x, train)[:, 0, 0, 0]
 
         known = []
         if self.num_classes:

@@ -307,6 +307,19 @@ def test_the_discriminators_kernels_come_to_norm_one():
         np.testing.assert_allclose(largest, 1, rtol=1e-4)
 
 
+def test_without_normalisation_a_grey_image_can_be_told():
+    discriminator = Discriminator(8, 4, batch_norm=False, spectral_norm=True)
+    grey, label = np.zeros((1, 8, 8, 1), 'f'), np.zeros(1, np.int32)
+    variables = jax.jit(discriminator.init)(STEP_KEY, grey, label)
+    grads = jax.grad(lambda p: discriminator.apply({**variables, 'params': p}, grey, label)[0])(variables['params'])
+    assert grads['down_1']['bias'] == 1
+    assert all(
+        'bias' not in p
+        for p in jax.eval_shape(Discriminator(8, 4).init, STEP_KEY, grey, label)['params'].values()
+        if 'kernel' in p
+    )
+
+
 @pytest.mark.parametrize('image_size', [4, 12, 48, 63, 72, 100])
 def test_sizes_that_dcgan_cannot_make(image_size):
     with pytest.raises(ValueError, match=f'8, 16, 32, 64 ... pixels .*, not of {image_size}'):
