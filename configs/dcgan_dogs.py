@@ -28,7 +28,7 @@ def get_config(variant: str = ''):
     if variant == 'small':
         c.data.batch_size = 64
         c.model.base_channels = 32
-        c.gan.augment = ''  # ten epochs are too few to learn photographs by heart
+        c.gan.augment = ''  # sixteen epochs are too few to learn photographs by heart
         c.train.steps = 3000
         c.train.log_every = 50
         c.mesh.cpu_devices = 2

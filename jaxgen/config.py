@@ -1,4 +1,4 @@
-"""Every field of a config with its default, and the checks that need neither data nor a device."""
+"""The fields of a config with their defaults, and the checks that need neither data nor a device."""
 
 from __future__ import annotations
 

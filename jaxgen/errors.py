@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 
+MANY = 12  # names that a sentence can hold
+
 
 class UserError(Exception):
     """One sentence that names the field or file at fault and the way out; main.py prints it and exits with 2."""
@@ -19,11 +21,14 @@ def pick(name: str, known, what: str) -> str:
     """``name`` if it is among the ``known`` names.
 
     Raises:
-      UserError: if not; the sentence lists the nearest names, or all where none is near.
+      UserError: if not; the sentence lists the nearest names, or all where none is near (of many, some).
     """
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+    within = [k for k in known if name and name.lower() in k.lower()]
+    near = difflib.get_close_matches(name, known, n=3) or within[:3] or sorted(known)
+    if len(near) > MANY:
+        near = [*near[:MANY], f'another of {len(near)}']
     raise UserError(f'{what} {name!r} does not exist; did you mean {" or ".join(near)}?')
 
 

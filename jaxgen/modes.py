@@ -58,7 +58,10 @@ def _family_and_data(config: ConfigDict) -> tuple[Family, Dataset]:
 
 
 def sample(config: ConfigDict, workdir: epath.Path) -> None:
-    """Writes ``samples/<name>.npz``, a grid ``samples/<name>.png`` and a folder ``samples/<name>/`` of single PNGs."""
+    """Writes ``samples/<name>.npz``, a grid ``samples/<name>.png`` and a folder ``samples/<name>/`` of single PNGs.
+
+    The labels of a network that knows no classes are -1.
+    """
     source = SOURCES[config.data.name]
     class_names = names(config.data.classes) or source.class_names
     side = config.data.image_size or source.image_size
@@ -72,9 +75,10 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
     drawn, labels = [], []
     for batch, batch_labels in sampler.batches(model, config.sample.num):
         for image, label in zip(batch, batch_labels, strict=True):
-            write_atomically(folder / name / f'{len(drawn):06}_{class_names[label]}.png', images.png(image))
+            asked_for = f'_{class_names[label]}' if config.model.conditional else ''
+            write_atomically(folder / name / f'{len(drawn):06}{asked_for}.png', images.png(image))
             drawn.append(image)
-            labels.append(label)
+            labels.append(label if config.model.conditional else -1)
         print(f'{len(drawn)}/{config.sample.num} images', flush=True)
     write_atomically(folder / f'{name}.npz', images.npz(images=np.stack(drawn), labels=np.array(labels, np.int32)))
     write_atomically(folder / f'{name}.png', images.png(images.grid(np.stack(drawn[: loop.LARGEST_GRID]))))
@@ -117,7 +121,7 @@ MODES = {
     'data': Mode(
         data,
         'show what the network will see: images with their labels before and after augmentation, statistics by channel',
-        'python main.py --config=configs/dcgan_dogs.py --mode=data --config.data.random_flip=True',
+        'python main.py --config=configs/dcgan_dogs.py --mode=data --config.gan.augment=color',
     ),
     'sample': Mode(
         sample,
@@ -138,6 +142,7 @@ def help_text() -> str:
         '',
         '  --mode=help: this text',
         '',
-        'jaxgen/config.py lists every field; a config file says what it changes.',
+        'jaxgen/config.py lists every field that all families share, jaxgen/families/ those of one; a config file says what it '
+        'changes.',
     ]
     return '\n'.join(lines)

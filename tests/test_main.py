@@ -1,14 +1,17 @@
 """The command line: what it refuses, in one sentence, with exit code 2 and nothing written; the README's configs."""
 
+import importlib
 import pathlib
 import re
 import subprocess
 import sys
 
+import jax
 import pytest
 from etils import epath
 
-from jaxgen import modes
+from jaxgen import families, modes
+from jaxgen.data import SOURCES
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config
 
@@ -109,6 +112,7 @@ def test_impossible_values(fields, words, tmp_path):
         ({'model.base_channels': 0}, 'config.model.base_channels=0 must be at least 1'),
         ({'gan.loss': 'hing'}, "config.gan.loss 'hing' does not exist; did you mean hinge"),
         ({'gan.augment': 'color,cutoff'}, "config.gan.augment: 'cutoff' does not exist; did you mean cutout"),
+        ({'gan.diffusion_noise': True, 'model.base_channels': 3}, 'config.model.base_channels=3 must be at least 4'),
         ({'gan.r1_gamma': -1.0}, 'config.gan.r1_gamma=-1.0 must not be negative'),
         ({'gan.diffusion_target': 2.0}, 'config.gan.diffusion_target=2.0 must lie between -1 and 1'),
         ({'gan.discriminator_steps': 3}, 'config.gan.discriminator_steps=3'),
@@ -134,3 +138,27 @@ def test_every_config_says_how_long_and_what_comes_out():
             assert f'python main.py --config=configs/{name}\n' in header
         for word in ('Hardware', 'Hours', 'Expect'):
             assert header.count(word) == 1 + len(variants), (path, word)
+
+
+@pytest.mark.parametrize(
+    ('name', 'counts'),
+    [
+        ('ddpm_cifar', {'': [35_746_307], 'small': [4_448_076]}),
+        ('dcgan_cifar', {'': [1_479_528, 665_856]}),
+        ('ddpm_dogs', {'': [113_673_219], 'small': [4_489_584]}),
+        ('dcgan_dogs', {'': [4_407_904, 2_827_008]}),
+    ],
+)
+def test_the_numbers_of_parameters_that_configs_state(name, counts):
+    text = (ROOT / 'configs' / f'{name}.py').read_text()
+    module = importlib.import_module(f'configs.{name}')
+    for variant, expected in counts.items():
+        config = module.get_config(variant)
+        modes.validate(config)
+        source = SOURCES[config.data.name]
+        side = config.data.image_size or source.image_size
+        family = families.build(config, (side, side, source.channels), len(source.class_names))
+        model = jax.eval_shape(family.init, jax.random.key(0))
+        got = [sum(x.size for x in jax.tree.leaves(params)) for params in family.networks(model).values()]
+        assert got == expected
+        assert all(f'{count:,}' in text for count in expected)

@@ -33,6 +33,7 @@ mexican_hairless dingo dhole african_hunting_dog
 """
 BREEDS = tuple(_IN_ORDER.split())  # in the order of TFDS's labels, which is that of their WordNet numbers
 CROPS = ('center', 'box')
+PREPARATION = 1  # of what is cached: raised when cropping or resizing changes
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -50,7 +51,7 @@ def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray
     """
     folder = tfds_source.prepared('stanford_dogs', split)
     cached = _cache_path(folder, split, image_size, crop)
-    arrays = _load(cached)
+    arrays = _load(cached, image_size)
     if arrays is None:
         arrays = _decode_all(folder, split, image_size, crop)
         with replacing(cached) as temporary:
@@ -88,16 +89,25 @@ def _decode_all(folder: pathlib.Path, split: str, image_size: int, crop: str) ->
 def _cache_path(folder: pathlib.Path, split: str, image_size: int, crop: str) -> pathlib.Path:
     """A file for these arguments and this copy of the data: its description counts the bytes of each split."""
     copy = hashlib.sha256((folder / 'dataset_info.json').read_bytes()).hexdigest()[:12]
-    return cache_dir() / f'stanford_dogs-{folder.name}-{copy}-{split}-{image_size}-{crop}.npz'
+    return cache_dir() / f'stanford_dogs-{folder.name}-{copy}-{split}-{image_size}-{crop}-{PREPARATION}.npz'
 
 
-def _load(cached: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """What the cache holds; None if it is not there or was damaged (a zip file checks the sum of what it holds)."""
+def _load(cached: pathlib.Path, image_size: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """What the cache holds; None if it is not there or was damaged.
+
+    A zip file has a checksum of each member, which is compared when the last byte is read: numpy may not come to it
+    where the damage is in a header.
+    """
     try:
-        with np.load(cached) as arrays:
-            return arrays['images'], arrays['labels']
+        with zipfile.ZipFile(cached) as archive:
+            if archive.testzip() is None:
+                with np.load(cached) as arrays:
+                    images, labels = arrays['images'], arrays['labels']
+                if images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8:
+                    return images, labels
     except FileNotFoundError:
         return None
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError):
-        cached.unlink()
-        return None
+    except Exception:  # zipfile and numpy have an error of their own for each thing that a damaged byte can mean
+        pass
+    cached.unlink(missing_ok=True)
+    return None

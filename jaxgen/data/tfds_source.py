@@ -68,20 +68,34 @@ def records(folder: pathlib.Path, split: str, convert: Callable[[dict], T]) -> l
     """
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
     converted: list[T] = []
     try:
+        builder = tfds.builder_from_directory(folder)
         source = builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for start in range(0, len(source), CHUNK):
                 chunk = source.__getitems__(list(range(start, min(start + CHUNK, len(source)))))
                 converted += pool.map(convert, chunk)
-    except (RuntimeError, ValueError, IndexError, OSError) as e:
-        files = ', '.join(sorted(f.name for f in folder.glob(f'*-{split}.*')))
+    except (RuntimeError, ValueError, KeyError, IndexError, OSError) as e:
         raise UserError(
-            f'{folder} holds a damaged record in {files} ({e}): remove the folder, to have it prepared again'
+            f'{folder} holds a damaged record in {_damaged(folder, split)} ({e}): remove the folder, to have it prepared again'
         ) from e
     return converted
+
+
+def _damaged(folder: pathlib.Path, split: str) -> str:
+    """The files of a split that cannot be read to their end; all of them where the damage lies elsewhere."""
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    files = sorted(folder.glob(f'*-{split}.array_record*'))
+    damaged = []
+    for file in files:
+        try:
+            with ArrayRecordDataSource([str(file)]) as source:
+                source.__getitems__(list(range(len(source))))
+        except (RuntimeError, ValueError, IndexError, OSError):
+            damaged.append(file)
+    return ', '.join(file.name for file in damaged or files)
 
 
 def decode(record: dict) -> Image.Image:
@@ -118,7 +132,7 @@ def _prepare(name: str, folder: pathlib.Path) -> None:
     builder = tfds.builder(name, data_dir=data_dir(), file_format='array_record')
     try:
         builder.download_and_prepare()
-    except (OSError, tfds.download.DownloadError) as e:
+    except Exception as e:  # TFDS has errors of its own for a wrong checksum, an archive cut off, a refused download
         raise UserError(f'downloading {name} to {folder} failed ({e}): {how}') from e
 
 

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxgen.errors import names
+from jaxgen.errors import UserError, check, names, pick
 from jaxgen.training.metrics import read_metrics
 
 
 def plot(rows: list[dict[str, float]], metrics: Sequence[str]) -> Figure:
-    """Metrics over the steps, on a logarithmic scale where they are positive."""
+    """Metrics over the steps, on a logarithmic scale where they are positive.
+
+    Raises:
+      UserError: if there are no rows, or they have no such metric.
+    """
+    check(bool(rows), 'the log has no rows: train until config.train.log_every is reached')
+    for metric in metrics:
+        pick(metric, rows[0], 'the metric')
     figure = Figure(figsize=(6, 3.5), layout='constrained')
     axes = figure.subplots()
     for metric in metrics:
@@ -28,4 +35,7 @@ def plot(rows: list[dict[str, float]], metrics: Sequence[str]) -> Figure:
 if __name__ == '__main__':
     if len(sys.argv) != 4:
         raise SystemExit(__doc__)
-    plot(read_metrics(epath.Path(sys.argv[1])), names(sys.argv[2])).savefig(sys.argv[3], dpi=100)
+    try:
+        plot(read_metrics(epath.Path(sys.argv[1])), names(sys.argv[2])).savefig(sys.argv[3], dpi=100)
+    except UserError as e:
+        raise SystemExit(f'{sys.argv[1]}: {e}') from e

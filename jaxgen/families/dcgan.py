@@ -113,6 +113,11 @@ class DCGAN:
             f'config.gan.diffusion_target={c.gan.diffusion_target} must lie between -1 and 1',
         )
         check(
+            not c.gan.diffusion_noise or c.model.base_channels >= 4,
+            f'config.model.base_channels={c.model.base_channels} must be at least 4 with config.gan.diffusion_noise, of '
+            f'which the time has an embedding as wide',
+        )
+        check(
             c.train.grad_accumulation == 1,
             f'config.train.grad_accumulation={c.train.grad_accumulation} must be 1 for DCGAN: the statistics of its '
             f'normalisation are those of the whole batch',
@@ -146,8 +151,11 @@ class DCGAN:
         )
 
     def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-        other = self.options.discriminator_learning_rate or self.optimizer.learning_rate
-        return make_optimizer(self.optimizer), make_optimizer(ConfigDict({**self.optimizer, 'learning_rate': other}))
+        """The generator's, and the discriminator's: warm-up ends at the same step for both."""
+        discriminator = ConfigDict(self.optimizer)
+        discriminator.learning_rate = self.options.discriminator_learning_rate or self.optimizer.learning_rate
+        discriminator.warmup_steps = self.optimizer.warmup_steps * self.options.discriminator_steps
+        return make_optimizer(self.optimizer), make_optimizer(discriminator)
 
     def init(self, key: Array) -> Game:
         label = t = jnp.zeros(2, jnp.int32)
@@ -204,7 +212,7 @@ class DCGAN:
         """The discriminator's logits of augmented images, with Diffusion-GAN's noise if asked for; its next ``stats``."""
         t = jnp.zeros(len(images), jnp.int32)
         if self.options.diffusion_noise:
-            _, time_key, noise_key = jax.random.split(key, 3)
+            _, time_key, noise_key = jax.random.split(key, 3)  # the first is fold_in(key, 0), that of ``augment``
             timesteps = noise.num_timesteps(adaptation['strength'])
             t = noise.sample_times(time_key, len(images), timesteps)
             normal = jax.random.normal(noise_key, images.shape, images.dtype)

@@ -149,7 +149,7 @@ class Discriminator(nn.Module):
     Attributes:
       batch_norm: normalises every level but the first, as the tutorial does; without it the convolutions have biases,
         or else the logit of a grey image, which is zero everywhere, would be zero for ever.
-      spectral_norm: divides every kernel by its spectral norm.
+      spectral_norm: divides the kernel of every convolution by its spectral norm.
       num_classes: with labels if not 0.
       noise_levels: knows the time ``t`` (``[N]``, of noise as in Diffusion-GAN) if not 0.
     """

@@ -17,7 +17,7 @@ from jaxgen.training.family import Family
 from jaxgen.training.step import prepare, root_key, step_keys
 
 SHOWN = 32  # images in the picture
-MEASURED = 2048  # images behind the statistics, at least
+MEASURED = 2048  # images behind the statistics, at least; fewer where they are larger than 64 pixels a side
 
 
 def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.Path) -> None:
@@ -33,7 +33,9 @@ def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.P
         flip_key, step_key = step_keys(root_key(config), step)
         return family.augment(prepare(batch, flip_key, config.data.random_flip)['image'], step_key)
 
-    batches = [pipeline.batch(dataset, config.seed, step, batch_size) for step in range(-(-MEASURED // batch_size))]
+    pixels = dataset.images.shape[1] * dataset.images.shape[2]
+    num = max(SHOWN, min(MEASURED, MEASURED * 64**2 // pixels))
+    batches = [pipeline.batch(dataset, config.seed, step, batch_size) for step in range(-(-num // batch_size))]
     after = np.concatenate([seen(batch, jnp.int32(step)) for step, batch in enumerate(batches)])
     stored = np.concatenate([batch['image'] for batch in batches])
     labels = np.concatenate([batch['label'] for batch in batches])

@@ -1,6 +1,7 @@
 """Stanford Dogs: TFDS's own builder on tiny archives with odd files, cropping, and the cache of decoded images."""
 
 import io
+import json
 import os
 import pathlib
 import subprocess
@@ -163,14 +164,23 @@ def test_the_cache_is_read_again_and_damage_is_mended(fake_dogs, cache, monkeypa
     monkeypatch.setattr(dogs, '_decode_all', not_again)
     np.testing.assert_array_equal(load('stanford_dogs', 'train', image_size=20).images, first.images)
     monkeypatch.setattr(dogs, '_decode_all', decode)
-    flipped = bytearray(whole)
-    flipped[len(whole) // 3] ^= 4
-    for damaged in (whole[: len(whole) // 2], bytes(flipped), b'', b'PK'):
+
+    def flipped(at, bit=2):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << bit
+        return bytes(damaged)
+
+    in_data, in_header, in_shape = len(whole) // 3, whole.index(b'descr'), whole.index(b'(6, 20') + 1
+    for damaged in (
+        *(whole[: len(whole) // 2], b'', b'PK'),
+        *(flipped(at, bit) for at in (in_data, in_header, in_shape) for bit in range(8)),
+        *(flipped(at) for at in range(40)),  # the first member's own header
+        *(flipped(-at) for at in range(1, 60)),  # the directory at the end
+    ):
         file.write_bytes(damaged)
         again = load('stanford_dogs', 'train', image_size=20)
         np.testing.assert_array_equal(again.images, first.images)
         np.testing.assert_array_equal(again.labels, first.labels)
-        assert file.read_bytes() == whole
 
 
 def test_a_killed_preparation_leaves_nothing_that_is_trusted(fake_dogs, cache, monkeypatch):
@@ -207,7 +217,33 @@ def test_a_damaged_picture_is_named(monkeypatch, tmp_path):
     assert '\n' not in str(e.value)
 
 
+def test_the_damaged_file_of_several_is_named(fake_dogs, tmp_path):
+    load('stanford_dogs', 'test')
+    folder = tmp_path / 'stanford_dogs' / '0.2.0'
+    (only,) = folder.glob('*train.array_record*')
+    whole = only.read_bytes()
+    info = json.loads((folder / 'dataset_info.json').read_text())
+    train = next(s for s in info['splits'] if s['name'] == 'train')
+    train['shardLengths'] = ['6', '6']
+    (folder / 'dataset_info.json').write_text(json.dumps(info))
+    first, second = (folder / f'stanford_dogs-train.array_record-0000{i}-of-00002' for i in range(2))
+    only.rename(first)
+    second.write_bytes(whole)
+    assert load('stanford_dogs', 'train', image_size=8).images.shape == (12, 8, 8, 3)
+    second.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r'damaged record in stanford_dogs-train.array_record-00001-of-00002 \('):
+        load('stanford_dogs', 'train', image_size=9)
+    (folder / 'features.json').write_text('{')
+    with pytest.raises(UserError, match='remove the folder'):
+        load('stanford_dogs', 'train', image_size=9)
+
+
 def test_breeds_and_crops_that_do_not_exist():
+    with pytest.raises(UserError, match="stanford_dogs class 'husky' does not exist; did you mean siberian_husky"):
+        load('stanford_dogs', 'train', ['husky'])
+    with pytest.raises(UserError, match='did you mean .* or another of 120') as e:
+        load('stanford_dogs', 'train', ['xyzzy'])
+    assert len(str(e.value)) < 400
     with pytest.raises(UserError, match="stanford_dogs class 'beagel' does not exist; did you mean beagle"):
         load('stanford_dogs', 'train', ['beagel'])
     with pytest.raises(UserError, match="stanford_dogs crop 'centre' does not exist; did you mean center"):

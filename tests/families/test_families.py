@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -42,8 +41,8 @@ def test_an_image_depends_on_its_key_and_label_alone(name, ema):
     assert abs(draw(variables, keys[:2], labels[[0, 5]])[1] - images[1]).max() > 1e-3
 
 
-def one_step(family, devices):
-    mesh = make_mesh(devices=jax.devices()[:devices])
+def one_step(family, devices, fsdp=1):
+    mesh = make_mesh(fsdp, jax.devices()[:devices])
     template = step.state_template(family, KEY, 16, mesh)
     where = jax.tree.map(lambda s: s.sharding, template)
     state = jax.jit(lambda: step.init_state(family, KEY, 16), out_shardings=where)()
@@ -66,7 +65,7 @@ def test_dcgan_on_one_and_eight_devices_with_everything_on():
         family = dataclasses.replace(
             family, generator=family.generator.clone(**types), discriminator=family.discriminator.clone(**types)
         )
-        one, eight = one_step(family, 1), one_step(family, 8)
+        one, eight = one_step(family, 1), one_step(family, 8, fsdp=2)
     assert one.step == 1
     for (path, x), y in zip(jax.tree.leaves_with_path(eight), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-9 * max(1, abs(y).max()), err_msg=jax.tree_util.keystr(path))
@@ -116,28 +115,54 @@ def test_the_noise_grows_every_fourth_step_while_the_discriminator_is_sure():
 
 
 class Spy:
-    """Records the images that a discriminator is shown."""
+    """Records what a discriminator is shown."""
 
     def __init__(self, network):
-        self.network, self.shown = network, []
+        self.network, self.shown, self.labels = network, [], []
 
-    def apply(self, variables, images, *args, **kwargs):
+    def apply(self, variables, images, label, *args, **kwargs):
         self.shown.append(images)
-        return self.network.apply(variables, images, *args, **kwargs)
+        self.labels.append(label)
+        return self.network.apply(variables, images, label, *args, **kwargs)
 
 
-def test_the_discriminator_is_shown_what_mode_data_shows():
-    """First the real images, augmented by ``augment`` under the step's key; generated ones twice."""
-    family = build('dcgan', **{'gan.augment': 'color,translation,cutout'})
+@pytest.mark.parametrize(('loss', 'turns'), [('non_saturating', 2), ('hinge', 1)])
+def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
+    """In each turn its rows of the real images as ``--mode=data`` shows them, and generated ones augmented by the turn's
+    keys; at last those of the last turn for the generator."""
+    family = build('dcgan', **{'gan.augment': 'color,cutout', 'gan.discriminator_steps': turns, 'gan.loss': loss})
+    data = {'image': batch()['image'].astype(np.float32), 'label': batch()['label']}
+    labels = []
 
     @jax.jit
-    def shown(model):
+    def run(model):
         spy = Spy(family.discriminator)
-        dataclasses.replace(family, discriminator=spy).step(model, batch(), KEY)
-        assert len(spy.shown) == 3
-        return spy.shown[0]
+        _, metrics = dataclasses.replace(family, discriminator=spy).step(model, data, KEY)
+        labels.extend(spy.labels)
+        return spy.shown[: 2 * turns], metrics
 
-    real = jnp.asarray(batch()['image'], jnp.float32)
-    seen = shown(jax.jit(family.init)(KEY))
-    np.testing.assert_allclose(seen, family.augment(real, KEY), atol=1e-6)
-    assert abs(seen - real).max() > 0.5
+    @jax.jit
+    def expect(model):
+        real, shown = family.augment(data['image'], KEY), []
+        for i in range(turns):
+            turn_key = jax.random.fold_in(KEY, i + 1)
+            fake, _, model = family._generate(model, data['label'][i::turns], turn_key)
+            shown += [real[i::turns], family.augment(fake, jax.random.split(turn_key, 4)[2])]
+        variables = {'params': model.discriminator.params, **model.discriminator.stats}
+        say = lambda x: family.discriminator.apply(
+            variables, x, data['label'][::turns], train=True, mutable=['batch_stats']
+        )  # noqa: E731
+        return shown, [say(x)[0] for x in shown[:2]]
+
+    model = jax.jit(family.init)(KEY)
+    (shown, metrics), (expected, (real_logits, fake_logits)) = run(model), expect(model)
+    assert abs(expected[0] - data['image'][::turns]).max() > 0.5
+    for got, images in zip(shown, expected, strict=True):
+        np.testing.assert_allclose(got, images, atol=1e-5)
+    for i, label in enumerate(labels):
+        np.testing.assert_array_equal(label, data['label'][min(i // 2, turns - 1) :: turns])
+    assert len(labels) == 2 * turns + 1
+    if turns == 1:  # later turns meet another discriminator
+        functions = losses.LOSSES[loss]
+        value = functions.real(real_logits) + functions.fake(fake_logits)
+        np.testing.assert_allclose(metrics['loss_discriminator'], value, rtol=1e-5)

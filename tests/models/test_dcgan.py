@@ -134,22 +134,27 @@ def test_the_tutorials_number_of_parameters_and_their_law():
     counts = {name: sum(x.size for x in jax.tree.leaves(p)) for name, p in dcgan.networks(model).items()}
     assert counts == {'generator': 3_576_704, 'discriminator': 2_765_568}
 
-    generator = jax.jit(ours(jnp.float32).init)(STEP_KEY).generator
-    for name, mean in (('up_1', 0), ('norm_0', 1)):
-        values = jax.tree.leaves({k: v for k, v in generator.params[name].items() if k != 'bias'})[0]
-        error = 0.02 / np.sqrt(values.size)
-        assert abs(values.mean() - mean) < 5 * error and abs(values.std() - 0.02) < 5 * error
+    started = jax.device_get(jax.jit(dcgan.init)(STEP_KEY))
+    for player in (started.generator, started.discriminator):
+        for path, values in jax.tree.leaves_with_path(player.params):
+            name = path[-1].key
+            if name == 'bias':
+                assert not values.any()
+            else:
+                error = 0.02 / np.sqrt(values.size)
+                assert abs(values.mean() - (name == 'scale')) < 5 * error, path
+                assert abs(values.std() - 0.02) < 5 * error, path
 
 
-@pytest.mark.parametrize(('dtype', 'tolerance', 'width'), [(np.float64, 1e-9, 64), (np.float32, 1e-4, 16)])
-def test_one_full_step_is_pytorchs(dtype, tolerance, width):
-    """Outputs, losses, running statistics, updated weights, and Adam's moments, into which the gradients go.
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_one_full_step_is_pytorchs(dtype, tolerance):
+    """Outputs, losses, metrics, running statistics, updated weights, and Adam's moments, into which the gradients go.
 
     Adam is met in mid-training, its moments random like all else: its first update is the sign of the gradient, which
     is chance where that is zero but for rounding.
     """
     rng = np.random.default_rng(0)
-    networks = tutorial_networks(ngf=width)
+    networks = tutorial_networks()
     optimizers = [torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999)) for network in networks]
     for network, optimizer in zip(networks, optimizers, strict=True):
         network.double()
@@ -167,8 +172,9 @@ def test_one_full_step_is_pytorchs(dtype, tolerance, width):
     label = np.zeros(BATCH, np.int32)
 
     with jax.enable_x64(dtype == np.float64):
-        dcgan = ours(dtype, ngf=width)
+        dcgan = ours(dtype)
         model = game_of(dcgan, networks, dtype, optimizers)
+        model = model.replace(ema=jax.tree.map(lambda x: -x, model.ema))
         latent_key = jax.random.split(jax.random.fold_in(STEP_KEY, 1), 4)[0]
         z = np.asarray(jax.random.normal(latent_key, (BATCH, 100), dtype))
         images = dcgan.generator.apply({'params': model.generator.params, **model.generator.stats}, z, label)
@@ -186,19 +192,30 @@ def test_one_full_step_is_pytorchs(dtype, tolerance, width):
         network.train()
     criterion = nn.BCEWithLogitsLoss()
     one, zero = torch.ones(BATCH, dtype=noise.dtype), torch.zeros(BATCH, dtype=noise.dtype)
-    loss_real = criterion(discriminator(nchw(real)).view(-1), one)
+    real_logits = discriminator(nchw(real)).view(-1)
+    loss_real = criterion(real_logits, one)
     loss_real.backward()
     fake = generator(noise)
-    loss_fake = criterion(discriminator(fake.detach()).view(-1), zero)
+    fake_logits = discriminator(fake.detach()).view(-1)
+    loss_fake = criterion(fake_logits, zero)
     loss_fake.backward()
     optimizers[1].step()
     generator.zero_grad()
-    loss_generator = criterion(discriminator(fake).view(-1), one)
+    later_logits = discriminator(fake).view(-1)
+    loss_generator = criterion(later_logits, one)
     loss_generator.backward()
     optimizers[0].step()
 
     np.testing.assert_allclose(metrics['loss_discriminator'], (loss_real + loss_fake).item(), rtol=tolerance)
     np.testing.assert_allclose(metrics['loss_generator'], loss_generator.item(), rtol=tolerance)
+    for name, logits in (('d_real', real_logits), ('d_fake', fake_logits), ('d_fake_after', later_logits)):
+        np.testing.assert_allclose(metrics[name], logits.sigmoid().mean().item(), rtol=tolerance)
+    assert metrics['accuracy_real'] == (real_logits > 0).double().mean() != metrics['accuracy_fake']
+    assert metrics['accuracy_fake'] == (fake_logits < 0).double().mean()
+    averaged = jax.tree.map(
+        lambda old, new: old + 0.9 * (new - old), model.ema, after.generator.params
+    )  # (1 + 0) / (10 + 0)
+    assert_close(after.ema, averaged, tolerance)
     for player, network, kind in zip((after.generator, after.discriminator), networks, ('up', 'down'), strict=True):
         params, stats = from_torch(network, kind)
         assert_close(player.stats['batch_stats'], stats, tolerance)
@@ -236,13 +253,16 @@ def test_statistics_of_the_averaged_generator_are_update_bns():
     with jax.enable_x64(True):
         dcgan = ours(np.float64, 8, 4, 5, 1)
         model = game_of(dcgan, networks, np.float64)
-        variables = jax.jit(lambda m: dcgan.sampling_variables(m, STEP_KEY, ema=True))(model)
+        elsewhere = model.replace(generator=model.generator.replace(params=jax.tree.map(lambda x: -x, model.ema)))
+        variables = jax.jit(lambda m: dcgan.sampling_variables(m, STEP_KEY, ema=True))(elsewhere)
         keys = [jax.random.split(k)[0] for k in jax.random.split(STEP_KEY, 16)]
         latents = [torch.from_numpy(np.array(jax.random.normal(k, (128, 5))))[:, :, None, None] for k in keys]
     torch.optim.swa_utils.update_bn(latents, networks[0])
     assert_close(variables['batch_stats'], from_torch(networks[0], 'up')[1], 1e-9)
-    running = dcgan.sampling_variables(model, STEP_KEY, ema=False)
+    assert_close(variables['params'], model.ema, 0)
+    running = dcgan.sampling_variables(elsewhere, STEP_KEY, ema=False)
     assert_close(running['batch_stats'], model.generator.stats['batch_stats'], 0)
+    assert_close(running['params'], elsewhere.generator.params, 0)
 
 
 def test_labels_reach_both_networks():

@@ -9,6 +9,7 @@ from PIL import Image
 
 from jaxgen import modes
 from jaxgen.errors import UserError
+from jaxgen.families import FAMILIES
 from jaxgen.training import metrics
 from jaxgen.training.preemption import exclusive
 from jaxgen.training.same_run import RUN_FIELDS, require_same
@@ -16,13 +17,22 @@ from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    workdir = epath.Path(tmp_path_factory.mktemp('trained')) / 'run'
-    modes.run('train', tiny_config(), workdir)
-    return workdir
+def runs(tmp_path_factory):
+    """The workdir of a finished run of each family."""
+    workdirs = {family: epath.Path(tmp_path_factory.mktemp(family)) / 'run' for family in FAMILIES}
+    for family, workdir in workdirs.items():
+        modes.run('train', tiny_config(family), workdir)
+    return workdirs
 
 
-def test_the_workdir_of_the_contract(trained):
+@pytest.fixture
+def trained(runs):
+    return runs['ddpm']
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_the_workdir_of_the_contract(runs, family):
+    trained = runs[family]
     assert json.loads((trained / 'config.json').read_text())['data']['name'] == 'digits'
     assert [row['step'] for row in metrics.read_metrics(trained / 'metrics.jsonl')] == [4, 8, 12]
     assert sorted(p.name for p in (trained / 'checkpoints').iterdir()) == ['12', '4', '8']
@@ -94,9 +104,12 @@ def test_one_trainer_a_workdir(tmp_path):
         pass
 
 
-def test_sample_depends_on_the_seed_and_the_index_alone(trained, capsys):
+@pytest.mark.parametrize('family', FAMILIES)
+def test_sample_depends_on_the_seed_and_the_index_alone(runs, family, capsys):
+    trained = runs[family]
+
     def draw(name, **fields):
-        modes.run('sample', tiny_config(**{'sample.name': name, **fields}), trained)
+        modes.run('sample', tiny_config(family, **{'sample.name': name, **fields}), trained)
         with np.load(trained / 'samples' / f'{name}.npz') as file:
             return file['images'], file['labels']
 

@@ -1,0 +1,169 @@
+"""The Inception network against pytorch-fid's and torch-fidelity's with the same random weights, and its weights' files."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from jaxgen.errors import UserError
+from jaxgen.evaluation import inception, weights
+
+
+@pytest.fixture(scope='module')
+def references():
+    """Both packages; where torchvision was built for another PyTorch, its compiled operators are declared, not used."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        library = torch.library.Library('torchvision', 'DEF')
+        for name in ('nms', 'qnms'):
+            library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    pytest.importorskip('torchvision')
+    pytest.importorskip('pytorch_fid')
+    from pytorch_fid import inception as pytorch_fid
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as TorchFidelity
+
+    return pytorch_fid, TorchFidelity
+
+
+@pytest.fixture(scope='module')
+def state(references):
+    """Random weights under the published names, of sizes that keep activations near one throughout."""
+    _, torch_fidelity = references
+    shapes = torch_fidelity.__new__(torch_fidelity)
+    torch.nn.Module.__init__(shapes)
+    load = torch.load
+    try:
+        torch.load = lambda *args, **kwargs: {}
+        torch_fidelity.load_state_dict = lambda self, state: None
+        shapes = torch_fidelity('random', ['2048'], feature_extractor_weights_path='unused')
+    finally:
+        torch.load = load
+        del torch_fidelity.load_state_dict
+    rng = np.random.default_rng(0)
+
+    def value(name, shape):
+        if name.endswith('conv.weight') or name == 'fc.weight':
+            return rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+        if name.endswith(('running_var', 'bn.weight')):
+            return rng.uniform(0.7, 1.4, shape)
+        return rng.normal(0, 0.1, shape)
+
+    return {
+        name: torch.from_numpy(np.asarray(value(name, tuple(x.shape)), np.float32))
+        for name, x in shapes.state_dict().items()
+        if not name.endswith('num_batches_tracked')
+    }
+
+
+@pytest.fixture(scope='module')
+def variables(state, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('JAXGEN_CACHE_DIR', str(tmp_path_factory.mktemp('cache')))
+        path = tmp_path_factory.mktemp('weights') / 'random.pth'
+        torch.save(state, path)
+        yield weights.inception_variables(str(path))[0]
+
+
+@functools.cache
+def compiled():
+    return jax.jit(lambda variables, x: inception.Inception().apply(variables, x))
+
+
+def relative(got, expected):
+    return abs(got - expected).max() / abs(expected).max()
+
+
+def test_features_and_logits_are_those_of_the_reference_networks(references, state, variables, tmp_path, monkeypatch):
+    pytorch_fid, torch_fidelity = references
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    x = np.asarray(inception.preprocess(images))
+    features, logits = compiled()(variables, x)
+
+    monkeypatch.setattr(pytorch_fid, 'load_state_dict_from_url', lambda *args, **kwargs: state)
+    theirs = pytorch_fid.InceptionV3([3], resize_input=False, normalize_input=False).eval()
+    with torch.no_grad():
+        (pooled,) = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+    assert relative(features, pooled[:, :, 0, 0].numpy()) < 1e-4
+
+    torch.save(state, tmp_path / 'state.pth')
+    extractor = torch_fidelity(
+        'random', ['2048', 'logits_unbiased'], feature_extractor_weights_path=tmp_path / 'state.pth'
+    )
+    their_features, their_logits = extractor(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    assert relative(features, their_features.numpy()) < 1e-4
+    assert relative(logits, their_logits.numpy()) < 1e-4
+
+
+@pytest.mark.parametrize('shape', [(32, 32), (64, 48), (299, 299), (400, 350)])
+def test_the_resize_is_tensorflow_1s(shape):
+    tensorflow = pytest.importorskip('tensorflow')
+    images = np.random.default_rng(2).integers(0, 256, (1, *shape, 3), np.uint8)
+    resized = tensorflow.compat.v1.image.resize_bilinear(images.astype(np.float32), (299, 299), align_corners=False)
+    np.testing.assert_allclose(inception.preprocess(images), (resized.numpy() - 128) / 128, atol=2e-6)
+
+
+def test_all_products_run_at_the_highest_precision():
+    """Read off the lowered program, convolution by convolution: the default is less on TPUs and GPUs."""
+    shapes = jax.eval_shape(inception.Inception().init, jax.random.key(0), np.zeros((1, 299, 299, 3), np.float32))
+    program = compiled().lower(shapes, jax.ShapeDtypeStruct((1, 299, 299, 3), np.float32)).as_text()
+    products = [line for line in program.splitlines() if 'stablehlo.convolution' in line or 'dot_general' in line]
+    assert len(products) == weights.CONVOLUTIONS + 1
+    for line in products:
+        assert line.count('HIGHEST') == 2, line
+
+
+def test_weights_without_classifier_and_the_hash_of_the_tensors(state, tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
+    bare = {k: v for k, v in state.items() if not k.startswith('fc.')}
+    torch.save(bare, tmp_path / 'new.pth')
+    torch.save(bare, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    (new, new_hash), (old, old_hash) = (weights.inception_variables(str(tmp_path / f'{n}.pth')) for n in ('new', 'old'))
+    assert 'fc' not in new['params'] and new_hash == old_hash
+    np.testing.assert_array_equal(
+        new['params']['Mixed_7c.branch_pool']['kernel'], old['params']['Mixed_7c.branch_pool']['kernel']
+    )
+    changed = {**bare, 'Conv2d_1a_3x3.bn.bias': bare['Conv2d_1a_3x3.bn.bias'] + 1e-3}
+    torch.save(changed, tmp_path / 'changed.pth')
+    assert weights.inception_variables(str(tmp_path / 'changed.pth'))[1] != new_hash
+
+
+def test_a_wrong_file_is_named(state, tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
+    for broken, words in (
+        ({k: v for k, v in state.items() if 'Mixed_7c' not in k}, '94 convolutions: found 85'),
+        (
+            {k: v for k, v in state.items() if k != 'Mixed_5b.branch1x1.bn.bias'},
+            'Mixed_5b.branch1x1.bn.bias is missing',
+        ),
+        ({'weight': torch.ones(3)}, 'is not the FID Inception network'),
+    ):
+        torch.save(broken, tmp_path / 'x.pth')
+        with pytest.raises(UserError, match=words):
+            weights.inception_variables(str(tmp_path / 'x.pth'))
+    with pytest.raises(UserError, match='config.evaluation.inception_weights=.*absent.pth is not a file'):
+        weights.inception_variables(str(tmp_path / 'absent.pth'))
+
+
+def test_no_network_is_one_sentence_with_the_address(tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
+    monkeypatch.setattr(weights, 'reachable', lambda url: False)
+    with pytest.raises(UserError) as e:
+        weights.inception_variables()
+    assert weights.URL in str(e.value) and str(tmp_path / 'cache' / 'pt_inception-2015-12-05-6726825d.pth') in str(
+        e.value
+    )
+    assert '\n' not in str(e.value) and not (tmp_path / 'cache').exists()
+
+
+def test_what_is_downloaded_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
+    served = tmp_path / 'served.pth'
+    served.write_bytes(b'not the published file')
+    monkeypatch.setattr(weights, 'reachable', lambda url: True)
+    monkeypatch.setattr(weights, 'URL', served.as_uri())
+    with pytest.raises(UserError, match='its SHA-256 is another'):
+        weights.inception_variables()
+    assert not list((tmp_path / 'cache').iterdir())
