@@ -149,9 +149,11 @@ def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
             fake, _, model = family._generate(model, data['label'][i::turns], turn_key)
             shown += [real[i::turns], family.augment(fake, jax.random.split(turn_key, 4)[2])]
         variables = {'params': model.discriminator.params, **model.discriminator.stats}
-        say = lambda x: family.discriminator.apply(
-            variables, x, data['label'][::turns], train=True, mutable=['batch_stats']
-        )  # noqa: E731
+
+        def say(images):
+            label = data['label'][::turns]
+            return family.discriminator.apply(variables, images, label, train=True, mutable=['batch_stats'])
+
         return shown, [say(x)[0] for x in shown[:2]]
 
     model = jax.jit(family.init)(KEY)
