@@ -7,8 +7,8 @@ python main.py --config=configs/dcgan_dogs.py
 
 python main.py --config=configs/dcgan_dogs.py:small
   Hardware: two CPU cores
-  Hours: 1
-  Expect: to be measured
+  Hours: 0.9, reckoned from 31 minutes for 1,750 of the 3,000 steps
+  Expect: after 1,750 steps patches of fur on grass and snow, no dog yet (docs/results/dcgan_dogs_small.md)
 """
 
 from jaxgen import config

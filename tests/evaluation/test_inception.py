@@ -1,6 +1,7 @@
 """The Inception network against pytorch-fid's and torch-fidelity's with the same random weights, and its weights' files."""
 
 import functools
+import importlib.util
 
 import jax
 import numpy as np
@@ -13,15 +14,17 @@ from jaxgen.evaluation import inception, weights
 
 @pytest.fixture(scope='module')
 def references():
-    """Both packages; where torchvision was built for another PyTorch, its compiled operators are declared, not used."""
+    """Both packages, where they are installed; where torchvision was built for another PyTorch, its compiled operators
+    are declared, and not used."""
+    for name in ('torchvision', 'pytorch_fid', 'torch_fidelity'):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f'{name} is not installed')
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
         library = torch.library.Library('torchvision', 'DEF')
         for name in ('nms', 'qnms'):
             library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    pytest.importorskip('torchvision')
-    pytest.importorskip('pytorch_fid')
     from pytorch_fid import inception as pytorch_fid
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as TorchFidelity
 
