@@ -118,7 +118,7 @@ def game_of(dcgan, networks, dtype, optimizers=()):
 
 
 def nchw(x):
-    return torch.from_numpy(np.ascontiguousarray(np.asarray(x).transpose(0, 3, 1, 2)))
+    return torch.from_numpy(np.asarray(x).transpose(0, 3, 1, 2).copy())
 
 
 def assert_close(got, expected, tolerance):
