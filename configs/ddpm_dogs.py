@@ -7,8 +7,8 @@ python main.py --config=configs/ddpm_dogs.py
 
 python main.py --config=configs/ddpm_dogs.py:small
   Hardware: two CPU cores
-  Hours: 1
-  Expect: to be measured
+  Hours: 0.9, reckoned from 30 minutes for 1,650 of the 3,000 steps
+  Expect: loss 0.09 after 1,650 steps, the samples still noise (docs/results/ddpm_dogs_small.md)
 """
 
 from jaxgen import config
