@@ -1,7 +1,7 @@
 """DDPM on Stanford Dogs at 64x64: a UNet of the size that diffusers' unconditional training tutorial trains.
 
 python main.py --config=configs/ddpm_dogs.py
-  Hardware: an accelerator with 16 GB or more
+  Hardware: an accelerator
   Hours: not yet measured; 50,000 steps of 64 images are 267 epochs
   Expect: not yet measured
 
