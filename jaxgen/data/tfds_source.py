@@ -52,11 +52,18 @@ def prepared(name: str, split: str) -> pathlib.Path:
 def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """All images of a split of one size, uint8 ``[N, H, W, 3]``, and their labels, int32 ``[N]``.
 
+    TFDS stores them shuffled; here they come in the order of their ids, which for CIFAR-10 is that of the original
+    files: image i is the one that torchvision calls i.
+
     Raises:
       UserError: as ``prepared`` and ``records``.
     """
-    pairs = records(prepared(name, split), split, lambda record: (np.asarray(decode(record)), record['label']))
-    images, labels = zip(*pairs, strict=True)
+
+    def convert(record: dict) -> tuple[bytes, np.ndarray, int]:
+        return record['id'], np.asarray(decode(record)), record['label']
+
+    rows = sorted(records(prepared(name, split), split, convert), key=lambda row: row[0])
+    _, images, labels = zip(*rows, strict=True)
     return np.stack(images), np.array(labels, np.int32)
 
 
