@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
 from jaxgen.data import tfds_source
 from jaxgen.data.resize import resize
-from jaxgen.files import cache_dir, replacing
+from jaxgen.files import cache_dir, read_npz, replacing
 
 _IN_ORDER = """
 chihuahua japanese_spaniel maltese_dog pekinese shih-tzu blenheim_spaniel papillon toy_terrier rhodesian_ridgeback
@@ -93,21 +92,10 @@ def _cache_path(folder: pathlib.Path, split: str, image_size: int, crop: str) ->
 
 
 def _load(cached: pathlib.Path, image_size: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """What the cache holds; None if it is not there or was damaged.
-
-    A zip file has a checksum of each member, which is compared when the last byte is read: numpy may not come to it
-    where the damage is in a header.
-    """
-    try:
-        with zipfile.ZipFile(cached) as archive:
-            if archive.testzip() is None:
-                with np.load(cached) as arrays:
-                    images, labels = arrays['images'], arrays['labels']
-                if images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8:
-                    return images, labels
-    except FileNotFoundError:
+    """What the cache holds; None if it is not there or was damaged."""
+    arrays = read_npz(cached)
+    if not arrays or set(arrays) != {'images', 'labels'}:
         return None
-    except Exception:  # zipfile and numpy have an error of their own for each thing that a damaged byte can mean
-        pass
-    cached.unlink(missing_ok=True)
-    return None
+    images, labels = arrays['images'], arrays['labels']
+    fits = images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8
+    return (images, labels) if fits else None

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,6 +36,12 @@ class Moments:
         between = np.outer(apart, apart) * (self.count * other.count / count)
         return Moments(count, mean, self.scatter + other.scatter + between)
 
+    @classmethod
+    def streamed(cls, features: np.ndarray, rows: int = 1000) -> Moments:
+        """The same as ``of``, so many rows at a time: nothing of the size of ``features`` is made in float64."""
+        parts = (cls.of(features[i : i + rows]) for i in range(0, len(features), rows))
+        return functools.reduce(operator.add, parts)
+
     @property
     def covariance(self) -> np.ndarray:
         """Unbiased (n - 1)."""
@@ -51,6 +59,19 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     cross = np.sqrt(np.maximum(product, 0)).sum()
     apart = a.mean - b.mean
     return float(apart @ apart + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross)
+
+
+def frechet_distance_of_few(a: np.ndarray, b: np.ndarray) -> float:
+    """``frechet_distance`` of features ``[N, D]`` and ``[M, D]``, quickly where N or M is far below D.
+
+    With A and B the centred features over ``sqrt(n - 1)``, the eigenvalues of ``C_a C_b`` are the squared singular values
+    of the N x M matrix ``A B^T``.
+    """
+    (x, mean_x), (y, mean_y) = ((f - f.mean(0), f.mean(0)) for f in (np.asarray(f, np.float64) for f in (a, b)))
+    x, y = x / np.sqrt(len(x) - 1), y / np.sqrt(len(y) - 1)
+    cross = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    apart = mean_x - mean_y
+    return float(apart @ apart + (x**2).sum() + (y**2).sum() - 2 * cross)
 
 
 def kernel_distance(

@@ -83,6 +83,8 @@ def _folded(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
         )
         scale = gamma / np.sqrt(var + BATCH_NORM_EPSILON)
         kernel = (weight * scale[:, None, None, None]).transpose(2, 3, 1, 0)
+        if kernel.shape[:2] == (1, 1):
+            kernel = kernel[0, 0]
         params[name] = {'kernel': kernel.astype(np.float32), 'bias': (beta - mean * scale).astype(np.float32)}
     if 'fc.weight' in tensors:
         params['fc'] = {'kernel': np.ascontiguousarray(tensors['fc.weight'].T)}

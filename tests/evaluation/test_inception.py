@@ -7,58 +7,30 @@ import jax
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jaxgen.errors import UserError
 from jaxgen.evaluation import inception, weights
+from tests.evaluation import random_inception
 
 
 @pytest.fixture(scope='module')
 def references():
-    """Both packages, where they are installed; where torchvision was built for another PyTorch, its compiled operators
-    are declared, and not used."""
+    """Both packages, where they are installed."""
     for name in ('torchvision', 'pytorch_fid', 'torch_fidelity'):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f'{name} is not installed')
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library('torchvision', 'DEF')
-        for name in ('nms', 'qnms'):
-            library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    operators = random_inception.declare_torchvision_operators()
     from pytorch_fid import inception as pytorch_fid
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as TorchFidelity
 
-    return pytorch_fid, TorchFidelity
+    yield pytorch_fid, TorchFidelity
+    del operators
 
 
 @pytest.fixture(scope='module')
-def state(references):
-    """Random weights under the published names, of sizes that keep activations near one throughout."""
-    _, torch_fidelity = references
-    shapes = torch_fidelity.__new__(torch_fidelity)
-    torch.nn.Module.__init__(shapes)
-    load = torch.load
-    try:
-        torch.load = lambda *args, **kwargs: {}
-        torch_fidelity.load_state_dict = lambda self, state: None
-        shapes = torch_fidelity('random', ['2048'], feature_extractor_weights_path='unused')
-    finally:
-        torch.load = load
-        del torch_fidelity.load_state_dict
-    rng = np.random.default_rng(0)
-
-    def value(name, shape):
-        if name.endswith('conv.weight') or name == 'fc.weight':
-            return rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
-        if name.endswith(('running_var', 'bn.weight')):
-            return rng.uniform(0.7, 1.4, shape)
-        return rng.normal(0, 0.1, shape)
-
-    return {
-        name: torch.from_numpy(np.asarray(value(name, tuple(x.shape)), np.float32))
-        for name, x in shapes.state_dict().items()
-        if not name.endswith('num_batches_tracked')
-    }
+def state():
+    return random_inception.state()
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +54,7 @@ def relative(got, expected):
 def test_features_and_logits_are_those_of_the_reference_networks(references, state, variables, tmp_path, monkeypatch):
     pytorch_fid, torch_fidelity = references
     images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    x = np.asarray(inception.preprocess(images))
+    x = np.asarray(inception.tf1_resize(images))
     features, logits = compiled()(variables, x)
 
     monkeypatch.setattr(pytorch_fid, 'load_state_dict_from_url', lambda *args, **kwargs: state)
@@ -105,7 +77,18 @@ def test_the_resize_is_tensorflow_1s(shape):
     tensorflow = pytest.importorskip('tensorflow')
     images = np.random.default_rng(2).integers(0, 256, (1, *shape, 3), np.uint8)
     resized = tensorflow.compat.v1.image.resize_bilinear(images.astype(np.float32), (299, 299), align_corners=False)
-    np.testing.assert_allclose(inception.preprocess(images), (resized.numpy() - 128) / 128, atol=2e-6)
+    np.testing.assert_allclose(inception.tf1_resize(images), (resized.numpy() - 128) / 128, atol=2e-6)
+
+
+@pytest.mark.parametrize('shape', [(8, 8), (64, 48), (299, 299), (400, 350)])
+def test_the_clean_resize_is_pils(shape):
+    """Clean-FID's: each channel as floats through PIL's antialiased bicubic filter, then clipped."""
+    images = np.random.default_rng(2).integers(0, 256, (1, *shape, 3), np.uint8)
+    channels = [
+        Image.fromarray(images[0, :, :, c].astype(np.float32)).resize((299, 299), Image.BICUBIC) for c in range(3)
+    ]
+    expected = np.clip(np.stack(channels, axis=-1), 0, 255)
+    np.testing.assert_allclose(inception.clean_resize(images)[0] * 128 + 128, expected, atol=6e-3)  # float32 of 255
 
 
 def test_all_products_run_at_the_highest_precision():

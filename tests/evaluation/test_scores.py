@@ -50,6 +50,25 @@ def test_moments_do_not_depend_on_how_the_features_are_cut():
         )
 
 
+def test_frechet_distance_of_few_is_the_same_number():
+    a, b = RNG.normal(0, 1, (30, 8)), RNG.normal(0.3, 1.5, (50, 8))
+    expected = scores.frechet_distance(Moments.of(a), Moments.of(b))
+    np.testing.assert_allclose(scores.frechet_distance_of_few(a, b), expected, rtol=1e-9)
+    few = RNG.normal(0, 1, (5, 40)), RNG.normal(0.3, 1.5, (7, 40))
+    root = linalg.sqrtm(np.cov(few[0], rowvar=False) @ np.cov(few[1], rowvar=False) + 0j)
+    apart = few[0].mean(0) - few[1].mean(0)
+    expected = apart @ apart + sum(np.trace(np.cov(x, rowvar=False)) for x in few) - 2 * np.trace(root).real
+    np.testing.assert_allclose(scores.frechet_distance_of_few(*few), expected, rtol=1e-4)
+
+
+def test_streamed_moments():
+    features = RNG.normal(30, 0.1, (105, 4)).astype(np.float32)
+    for rows in (1, 10, 105, 1000):
+        np.testing.assert_allclose(
+            Moments.streamed(features, rows).covariance, Moments.of(features).covariance, rtol=1e-9
+        )
+
+
 def test_kernel_distance_by_its_definition():
     x, y = RNG.normal(size=(5, 4)), RNG.normal(0.5, 1, (7, 4))
     got, spread = scores.kernel_distance(x, y, subsets=3, subset_size=5)
