@@ -128,6 +128,31 @@ def test_impossible_games(fields, words, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'model.widths': ()}, 'config.model.widths=.* must name one width or more'),
+        ({'model.widths': (4, 0)}, 'config.model.widths=.* must name one width or more'),
+        ({'model.widths': (4, 4, 4)}, 'config.data.image_size=8 is too small for the 3 blocks .* at least 9'),
+        ({'model.translation': 8}, 'config.model.translation=8 must be below the side of the images, 8'),
+        ({'model.conditional': True}, 'config.model.conditional must be False'),
+        (
+            {'optimizer.warmup_steps': 12},
+            'config.optimizer.warmup_steps=12 must be below config.optimizer.decay_steps=12',
+        ),
+        ({'optimizer.weight_decay': -0.1}, 'config.optimizer.weight_decay=-0.1 must not be negative'),
+        ({'optimizer.bias_scale': 0.0}, 'config.optimizer.bias_scale=0.0 must be positive'),
+        ({'optimizer.label_smoothing': 1.0}, 'config.optimizer.label_smoothing=1.0 must be at least 0 and below 1'),
+        ({'train.grad_accumulation': 2}, 'config.train.grad_accumulation=2 must be 1 for the judge'),
+        ({'evaluation.every': 4}, 'config.evaluation.every must be 0'),
+    ],
+)
+def test_impossible_judges(fields, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        modes.run('train', tiny_config('judge', **fields), epath.Path(tmp_path) / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
 def test_every_config_says_how_long_and_what_comes_out():
     """The header of each file, for the file and for each of its variants: command, hardware, hours, result."""
     for path in sorted((ROOT / 'configs').glob('*.py')):
@@ -147,13 +172,14 @@ def test_every_config_says_how_long_and_what_comes_out():
         ('dcgan_cifar', {'': [1_479_528, 665_856]}),
         ('ddpm_dogs', {'': [113_673_219], 'small': [4_489_584]}),
         ('dcgan_dogs', {'': [4_407_904, 2_827_008]}),
+        ('judge_cifar', {'': [1_971_328]}),
     ],
 )
 def test_the_numbers_of_parameters_that_configs_state(name, counts):
     text = (ROOT / 'configs' / f'{name}.py').read_text()
     module = importlib.import_module(f'configs.{name}')
     for variant, expected in counts.items():
-        config = module.get_config(variant)
+        config = module.get_config(*filter(None, [variant]))
         modes.validate(config)
         source = SOURCES[config.data.name]
         side = config.data.image_size or source.image_size

@@ -1,6 +1,13 @@
 """The smallest configs that do everything: a few thousand parameters on 8x8 digits, compiled in seconds."""
 
-from jaxgen import config
+import json
+
+import jax
+
+from jaxgen import config, families
+from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.mesh import make_mesh
+from jaxgen.training.step import init_state, root_key, state_template
 
 
 def tiny_config(family='ddpm', /, **fields):
@@ -8,8 +15,9 @@ def tiny_config(family='ddpm', /, **fields):
     c = config.base(family)
     c.data.name = 'digits'
     c.data.batch_size = 16
-    c.model.base_channels = 8
-    c.model.conditional = True
+    if family != 'judge':
+        c.model.base_channels = 8
+        c.model.conditional = True
     c.optimizer.ema_decay = 0.9
     c.train.steps = 12
     c.train.log_every = 4
@@ -27,5 +35,27 @@ def tiny_config(family='ddpm', /, **fields):
         c.sample.num_steps = 4
     if family == 'dcgan':
         c.model.latent_size = 6
+    if family == 'judge':
+        c.model.widths = (4, 8)
+        c.optimizer.learning_rate = 0.1
+        c.optimizer.warmup_steps = 2
+        c.optimizer.decay_steps = 12
     c.update_from_flattened_dict(fields)
     return c
+
+
+def untrained(c, workdir, step=4):
+    """A workdir as a run of ``c`` leaves it, with random weights: nothing but their drawing is compiled."""
+    family, key, mesh = families.build(c, (8, 8, 1), 10), root_key(c), make_mesh()
+    template = state_template(family, key, c.data.batch_size, mesh)
+    shardings = jax.tree.map(lambda s: s.sharding, template)
+    state = jax.jit(lambda: init_state(family, key, c.data.batch_size), out_shardings=shardings)()
+    workdir.mkdir(parents=True)
+    (workdir / 'config.json').write_text(c.to_json())
+    checkpoints = Checkpoints(workdir / 'checkpoints')
+    checkpoints.save(step, state)
+    checkpoints.wait()
+    checkpoints.close()
+    rows = [{'step': i, 'loss': 1 / i, 'steps_per_sec': 10.0} for i in range(1, step + 1)]
+    (workdir / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    return workdir

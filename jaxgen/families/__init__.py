@@ -6,9 +6,10 @@ from ml_collections import ConfigDict
 
 from jaxgen.families.dcgan import DCGAN
 from jaxgen.families.ddpm import DDPM
+from jaxgen.families.judge import Judge
 from jaxgen.training.family import Family
 
-FAMILIES = {'ddpm': DDPM, 'dcgan': DCGAN}
+FAMILIES = {'ddpm': DDPM, 'dcgan': DCGAN, 'judge': Judge}
 
 
 def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Family:

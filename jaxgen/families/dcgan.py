@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -57,6 +57,8 @@ class DCGAN:
     pass each, then the generator from the same generated images under the discriminator so improved. With n steps of
     the discriminator, rows i, i + n, i + 2n ... of the batch are the real images of its i-th step.
     """
+
+    draws: ClassVar[bool] = True
 
     generator: Generator
     discriminator: Discriminator
@@ -326,6 +328,9 @@ class DCGAN:
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         z = jax.vmap(lambda key: jax.random.normal(key, (self.generator.latent_size,)))(keys)
         return self.generator.apply(variables, z, labels)
+
+    def sampling_protocol(self) -> dict[str, Any]:
+        return {'sampler': 'generator', 'network_calls': 1}
 
 
 def _updated(optimizer: optax.GradientTransformation, player: Player, grads: Any) -> Player:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -36,6 +36,8 @@ class Denoiser:
 @dataclasses.dataclass(frozen=True)
 class DDPM:
     """A network that predicts the noise, trained by equation 14, sampled by any of ``SAMPLERS``."""
+
+    draws: ClassVar[bool] = True
 
     network: nn.Module
     schedule: Schedule
@@ -182,3 +184,11 @@ class DDPM:
 
         start, steps = normal(0), lambda i: normal(i + 1)
         return SAMPLERS[self.sampler](denoise, self.schedule, start, steps, self.num_steps)
+
+    def sampling_protocol(self) -> dict[str, Any]:
+        return {
+            'sampler': self.sampler,
+            'num_steps': self.num_steps,
+            'network_calls': self.num_steps,
+            'guidance_scale': 1.0,  # the network's own estimate
+        }

@@ -78,14 +78,16 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.1
     epsilon: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
     param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         size = (x.shape[-1],)
         dtype = at_least_float32(self.param_dtype)
-        scale = self.param('scale', _normal_around_one, size, self.param_dtype)
-        bias = self.param('bias', nn.initializers.zeros, size, self.param_dtype)
+        scale = self.param('scale', _normal_around_one, size, self.param_dtype) if self.use_scale else 1
+        bias = self.param('bias', nn.initializers.zeros, size, self.param_dtype) if self.use_bias else 0
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, size, dtype)
         running_var = self.variable('batch_stats', 'var', jnp.ones, size, dtype)
         y = x.astype(dtype)

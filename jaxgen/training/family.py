@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 
@@ -15,9 +15,11 @@ class Family(Protocol):
 
     Attributes:
       image_shape: (height, width, channels).
+      draws: whether it draws images; if not, ``sample`` raises UserError, and training makes no grids.
     """
 
     image_shape: tuple[int, int, int]
+    draws: ClassVar[bool]
 
     def init(self, key: Array) -> Model:
         """The model before the first step."""
@@ -36,3 +38,6 @@ class Family(Protocol):
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         """Images float ``[N, H, W, C]`` in [-1, 1] for ``[N]`` keys and labels; image i depends on entry i alone."""
+
+    def sampling_protocol(self) -> dict[str, Any]:
+        """How ``sample`` draws an image: JSON values, ``network_calls`` among them."""

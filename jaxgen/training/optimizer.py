@@ -1,4 +1,4 @@
-"""Adam with warm-up and clipping, gradient accumulation, exponential moving average."""
+"""Adam with warm-up and clipping, Nesterov's momentum, gradient accumulation, exponential moving average, lookahead."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 Array = jax.Array
 
+LOOKAHEAD_STEPS = 5
+
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
     """Linear from 0 at step 0 to ``config.learning_rate`` after ``config.warmup_steps``, then constant (Ho et al.)."""
@@ -24,6 +26,46 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """Clipping by global norm, unless ``config.grad_clip_norm`` is 0, then Adam."""
     clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.grad_clip_norm else optax.identity()
     return optax.chain(clip, optax.adam(learning_rate(config), b1=config.beta1))
+
+
+def triangular(config: ConfigDict) -> optax.Schedule:
+    """A fifth of ``config.learning_rate`` at step 0, all of it at ``warmup_steps``, 7% at ``decay_steps`` and after."""
+    peak, top, end = config.learning_rate, config.warmup_steps, config.decay_steps
+    fall = optax.linear_schedule(peak, 0.07 * peak, end - top)
+    return optax.join_schedules([optax.linear_schedule(0.2 * peak, peak, top), fall], [top])
+
+
+def make_nesterov(config: ConfigDict) -> optax.GradientTransformation:
+    """PyTorch's SGD with Nesterov's momentum ``beta1`` and a learning rate that ``triangular`` gives, after clipping.
+
+    ``weight_decay`` times the parameter joins each gradient. A parameter named bias learns ``bias_scale`` times as fast,
+    and decays like the others.
+    """
+    clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.grad_clip_norm else optax.identity()
+
+    def scale(updates, params=None):
+        return jax.tree.map_with_path(lambda p, g: g * config.bias_scale if p[-1].key == 'bias' else g, updates)
+
+    return optax.chain(
+        clip,
+        optax.stateless(scale),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.trace(config.beta1, nesterov=True),
+        optax.scale_by_learning_rate(triangular(config)),
+    )
+
+
+def lookahead(slow: Any, fast: Any, step: Array, config: ConfigDict) -> tuple[Any, Any]:
+    """The slow weights and the fast ones after the update that made ``step`` of them (Zhang et al. 2019).
+
+    After every fifth update the slow weights come nearer, ``slow + (1 - d) (fast - slow)``, and the fast ones go on from
+    there; d grows with the cube of the step from 0 to ``config.ema_decay ** 5`` at ``config.decay_steps``.
+    """
+    done = jnp.minimum(step / config.decay_steps, 1.0)
+    d = config.ema_decay**LOOKAHEAD_STEPS * done**3
+    due = step % LOOKAHEAD_STEPS == 0
+    slow = jax.tree.map(lambda s, f: jnp.where(due, f + d.astype(f.dtype) * (s - f), s), slow, fast)
+    return slow, jax.tree.map(lambda s, f: jnp.where(due, s, f), slow, fast)
 
 
 def ema_update(ema: Any, params: Any, step: Array, decay: float) -> Any:

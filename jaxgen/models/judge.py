@@ -1,0 +1,108 @@
+"""A small fast classifier after airbench94 (Jordan 2024, arXiv:2404.00498), for images of any size and one or three channels."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.models.layers import BatchNorm, at_least_float32
+
+Array = jax.Array
+
+LOGIT_SCALE = 1 / 9
+NORM_MOMENTUM = 0.4  # of running statistics, in PyTorch's sense
+
+# PyTorch's own: uniform in +-1/sqrt(fan_in).
+uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+
+def smallest_image(blocks: int) -> int:
+    """The side that leaves one pixel after the first layer, which takes one away, and as many halvings."""
+    return 2**blocks + 1
+
+
+def patch_basis(channels: int) -> np.ndarray:
+    """An orthonormal basis of patches of 2x2 pixels: float64 ``[2, 2, channels, 4 * channels]``, a kernel.
+
+    Mean and differences of rows and columns (Haar), each of brightness, red minus green, and yellow minus blue: near to
+    the principal components of photographs, whatever the data.
+    """
+    pair = np.array([[1, 1], [1, -1]]) / 2**0.5
+    opponents = {1: [[1]], 3: [[1, 1, 1], [1, -1, 0], [1, 1, -2]]}[channels]
+    colours = np.array([np.array(c) / np.linalg.norm(c) for c in opponents])
+    return np.einsum('ay,bx,ok->yxkabo', pair, pair, colours).reshape(2, 2, channels, 4 * channels)
+
+
+def identity(key: Array, shape: tuple[int, ...], dtype) -> Array:
+    """Filters that copy one channel each of the input, as far as there are channels; the rest are ``uniform``."""
+    height, width, inputs, outputs = shape
+    copies = np.zeros(shape, bool)
+    for channel in range(min(inputs, outputs)):
+        copies[height // 2, width // 2, channel, channel] = True
+    random = jnp.arange(outputs) >= inputs
+    return jnp.where(random, uniform(key, shape, dtype), jnp.asarray(copies, dtype))
+
+
+def halved(x: Array) -> Array:
+    """The largest of each 2x2 pixels, ``[N, H, W, C] -> [N, H // 2, W // 2, C]``; an odd last row or column is left out.
+
+    By maxima of slices: XLA's gradient of a pooling window is many times slower on a CPU.
+    """
+    n, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
+    rows = jnp.maximum(x[:, :, 0], x[:, :, 1])
+    return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
+
+
+class Classifier(nn.Module):
+    """Images ``[N, H, W, C]`` in [-1, 1] to features ``[N, widths[-1]]`` and logits ``[N, num_classes]``.
+
+    airbench94 whitens patches of 2x2 pixels with the data's principal components; here a fixed basis takes their place,
+    and a normalisation gives each component its variance. With widths (64, 256, 256) and ten classes of colour images:
+    1,971,328 parameters.
+
+    Attributes:
+      widths: channels of each block, which halves the side.
+    """
+
+    num_classes: int
+    widths: tuple[int, ...] = (64, 256, 256)
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> tuple[Array, Array]:
+        exact = at_least_float32(self.dtype)
+
+        def norm(x: Array, name: str, use_bias: bool = True) -> Array:
+            settings = {'epsilon': 1e-12, 'use_scale': False, 'use_bias': use_bias, 'param_dtype': self.param_dtype}
+            return BatchNorm(NORM_MOMENTUM, **settings, name=name)(x, train)
+
+        def conv(x: Array, width: int, name: str) -> Array:
+            settings = {'use_bias': False, 'kernel_init': identity, 'dtype': self.dtype}
+            return nn.Conv(width, (3, 3), **settings, param_dtype=self.param_dtype, name=name)(x)
+
+        def gelu(x: Array) -> Array:
+            return jax.nn.gelu(x, approximate=False)
+
+        basis = jnp.asarray(patch_basis(x.shape[-1]), exact)
+        patches = jax.lax.conv_general_dilated(
+            x.astype(exact), basis, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
+        x = norm(patches, 'whiten', use_bias=False).astype(self.dtype)
+        x = gelu(jnp.concatenate([x, -x], axis=-1))
+        for i, width in enumerate(self.widths):
+            x = gelu(norm(halved(conv(x, width, f'conv_{i}_0')), f'norm_{i}_0'))
+            x = gelu(norm(conv(x, width, f'conv_{i}_1'), f'norm_{i}_1'))
+        features = jnp.max(x, (1, 2)).astype(exact)
+        head = nn.Dense(
+            self.num_classes,
+            use_bias=False,
+            kernel_init=uniform,
+            dtype=exact,
+            param_dtype=self.param_dtype,
+            name='head',
+        )
+        return features, head(features) * LOGIT_SCALE
