@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 from jaxgen import families
 from jaxgen.data.dataset import SOURCES
 from jaxgen.errors import check, names, pick
+from jaxgen.evaluation.figures import METRICS
+from jaxgen.evaluation.inception import RESIZES
 from jaxgen.training.same_run import flatten
 
 
@@ -51,6 +53,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.checkpoint.every = 5000
     c.checkpoint.keep = 3
     c.checkpoint.keep_every = 0  # checkpoints at multiples of this stay for ever; 0 for none
+    c.checkpoint.restore = 'newest'  # or best (see evaluation.every), to sample and evaluate
 
     c.sample = ConfigDict()
     c.sample.num = 64
@@ -59,6 +62,24 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.sample.ema = True
     c.sample.every = 5000  # steps between the grids of training
     c.sample.name = 'samples'  # of the files that mode=sample writes
+
+    c.evaluation = ConfigDict()
+    c.evaluation.generated = ''  # a folder, an .npz or a data set's split; empty: the workdir's model draws
+    c.evaluation.reference = ''  # likewise; empty: the training split of data.name
+    c.evaluation.num = 50_000  # images generated, or taken of what is given
+    c.evaluation.reference_num = 0  # images taken of the reference; 0 takes all
+    c.evaluation.seed = 0  # of what is generated: no sample of training has it
+    c.evaluation.metrics = 'fid,kid,inception_score,precision_recall,fid_per_class'
+    c.evaluation.extractor = 'inception'  # or judge
+    c.evaluation.inception_weights = ''  # a .pth; empty: the published one, downloaded once
+    c.evaluation.resize = 'tf1'  # to Inception's 299x299: tf1, as published figures have it, or clean, antialiased
+    c.evaluation.judge = ''  # a classifier's .safetensors; empty: the one that comes with jaxgen, if any
+    c.evaluation.batch_size = 0  # images that a network looks at at once; 0 is 8 a device on a CPU, 64 on others
+    c.evaluation.every = 0  # steps between evaluations in training, after which the best checkpoint is kept; 0 for none
+
+    c.compare = ConfigDict()
+    c.compare.workdirs = ''  # of trained models, as in runs/ddpm_cifar,runs/dcgan_cifar
+    c.compare.seeds = 1  # with which each is judged, from evaluation.seed on
     families.FAMILIES[family].fields(c)
     return c
 
@@ -83,12 +104,16 @@ def validate(config: ConfigDict) -> None:
         'optimizer.warmup_steps',
         'mesh.cpu_devices',
         'checkpoint.keep_every',
+        'evaluation.reference_num',
+        'evaluation.batch_size',
+        'evaluation.every',
     )
     for name, value in flat.items():
-        if isinstance(value, int) and not isinstance(value, bool) and name != 'seed':
+        if isinstance(value, int) and not isinstance(value, bool) and name not in ('seed', 'evaluation.seed'):
             least = 0 if name in may_be_0 else 1
             check(value >= least, f'config.{name}={value} must be at least {least}')
-    check(0 <= config.seed < 2**32, f'config.seed={config.seed} must lie between 0 and 2**32 - 1')
+    for name in ('seed', 'evaluation.seed'):
+        check(0 <= flat[name] < 2**32, f'config.{name}={flat[name]} must lie between 0 and 2**32 - 1')
     check(
         config.optimizer.learning_rate > 0,
         f'config.optimizer.learning_rate={config.optimizer.learning_rate} must be positive',
@@ -102,6 +127,11 @@ def validate(config: ConfigDict) -> None:
 
     source = SOURCES[pick(config.data.name, SOURCES, 'config.data.name')]
     pick(config.model.dtype, ('float32', 'bfloat16'), 'config.model.dtype')
+    pick(config.checkpoint.restore, ('newest', 'best'), 'config.checkpoint.restore')
+    pick(config.evaluation.extractor, ('inception', 'judge'), 'config.evaluation.extractor')
+    pick(config.evaluation.resize, RESIZES, 'config.evaluation.resize')
+    for metric in names(config.evaluation.metrics):
+        pick(metric, METRICS, 'config.evaluation.metrics:')
     pick(config.train.prng, ('threefry2x32', 'rbg'), 'config.train.prng')
     classes = [pick(c, source.class_names, 'config.data.classes:') for c in names(config.data.classes)]
     check(len(set(classes)) == len(classes), f'config.data.classes={config.data.classes} names a class twice')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 
 import jax
@@ -13,17 +14,18 @@ from ml_collections import ConfigDict
 
 from jaxgen import families, images
 from jaxgen.config import validate, validate_devices
-from jaxgen.data import SOURCES, Dataset, load
+from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, names
+from jaxgen.evaluation import compare as comparing
+from jaxgen.evaluation import during_training, report
+from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
+from jaxgen.evaluation.generated import generated_set
+from jaxgen.evaluation.image_sets import open_set
 from jaxgen.files import write_atomically
-from jaxgen.training import loop
-from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.data_report import report
+from jaxgen.training import data_report, loop
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
-from jaxgen.training.same_run import NETWORK_FIELDS, require_same
-from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import root_key, state_template
+from jaxgen.training.restore import restore
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
@@ -40,13 +42,18 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def train(config: ConfigDict, workdir: epath.Path) -> None:
-    loop.train(config, *_family_and_data(config), workdir)
+    family, dataset = _family_and_data(config)
+    evaluation = None
+    if config.evaluation.every:
+        mesh = make_mesh(config.mesh.fsdp)
+        evaluation = during_training.Progress(config, family, mesh, dataset.class_names, workdir)
+    loop.train(config, family, dataset, workdir, evaluation)
 
 
 def data(config: ConfigDict, workdir: epath.Path) -> None:
-    """Writes ``data/images.png`` and ``data/statistics.json``: see ``report``."""
+    """Writes ``data/images.png`` and ``data/statistics.json``: see ``data_report``."""
     family, dataset = _family_and_data(config)
-    report(config, family, dataset, workdir / 'data')
+    data_report.report(config, family, dataset, workdir / 'data')
 
 
 def _family_and_data(config: ConfigDict) -> tuple[Family, Dataset]:
@@ -62,47 +69,46 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
 
     The labels of a network that knows no classes are -1.
     """
-    source = SOURCES[config.data.name]
-    class_names = names(config.data.classes) or source.class_names
-    side = config.data.image_size or source.image_size
-    family = families.build(config, (side, side, source.channels), len(class_names))
-    mesh = make_mesh(config.mesh.fsdp)
-    step, model = restore_model(config, family, mesh, workdir)
-    classes = [class_names.index(c) for c in names(config.sample.classes)] or range(len(class_names))
-    sampler = Sampler(family, root_key(config), mesh, model, classes, config.sample.batch_size, config.sample.ema)
-
+    trained = restore(config, workdir)
     folder, name = workdir / 'samples', config.sample.name
     drawn, labels = [], []
-    for batch, batch_labels in sampler.batches(model, config.sample.num):
+    for batch, batch_labels in trained.sampler().batches(trained.model, config.sample.num):
         for image, label in zip(batch, batch_labels, strict=True):
-            asked_for = f'_{class_names[label]}' if config.model.conditional else ''
+            asked_for = f'_{trained.class_names[label]}' if config.model.conditional else ''
             write_atomically(folder / name / f'{len(drawn):06}{asked_for}.png', images.png(image))
             drawn.append(image)
             labels.append(label if config.model.conditional else -1)
         print(f'{len(drawn)}/{config.sample.num} images', flush=True)
     write_atomically(folder / f'{name}.npz', images.npz(images=np.stack(drawn), labels=np.array(labels, np.int32)))
     write_atomically(folder / f'{name}.png', images.png(images.grid(np.stack(drawn[: loop.LARGEST_GRID]))))
-    print(f'{len(drawn)} samples of step {step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)')
+    print(
+        f'{len(drawn)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
+    )
 
 
-def restore_model(config: ConfigDict, family, mesh, workdir: epath.Path):
-    """The step and the model of the newest whole checkpoint of a workdir.
+def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``evaluation/<step>.json``, or of a given set ``evaluation/<set>.json``; the last line printed is the same."""
+    options = config.evaluation
+    if options.generated:
+        judged = open_set(options.generated, 'config.evaluation.generated', options.num, **data_options(config))
+        name = re.sub(r'\W+', '-', options.generated).strip('-')
+    else:
+        trained = restore(config, workdir)
+        judged, name = generated_set(trained, options.num, options.seed), str(trained.step)
+    result = Evaluator(config, make_mesh(config.mesh.fsdp), names(options.metrics))(judged)
+    path = workdir / 'evaluation' / f'{name}.json'
+    write(result, path)
+    print(summary(result))
+    print(f'all figures and their protocol: {path}')
+    print(json.dumps(result))
 
-    Raises:
-      UserError: if there is none, or its config is another.
-    """
-    stored = workdir / 'config.json'
-    if not stored.exists():
-        raise UserError(
-            f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
-        )
-    require_same(config, json.loads(stored.read_text()), NETWORK_FIELDS, str(workdir))
-    checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
-    template = state_template(family, root_key(config), config.data.batch_size, mesh)
-    restored = checkpoints.restore_newest(template, print)
-    if restored is None:
-        raise UserError(f'{workdir} holds no checkpoint yet: train there until config.checkpoint.every is reached')
-    return restored[0], restored[1].model
+
+def compare(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``report.html``, and the figures of each model under ``evaluation/``."""
+    comparison = comparing.compare(config, workdir)
+    path = workdir / 'report.html'
+    write_atomically(path, report.page(comparison).encode())
+    print(f'one page, with nothing from elsewhere: {path}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +128,16 @@ MODES = {
         data,
         'show what the network will see: images with their labels before and after augmentation, statistics by channel',
         'python main.py --config=configs/dcgan_dogs.py --mode=data --config.gan.augment=color',
+    ),
+    'evaluate': Mode(
+        evaluate,
+        'FID and other figures of the newest checkpoint, or of any two sets: folders, .npz files, splits of a data set',
+        'python main.py --config=configs/ddpm_cifar.py --mode=evaluate --config.evaluation.generated=cifar10:test',
+    ),
+    'compare': Mode(
+        compare,
+        'judge several trained models under one protocol, and lay it all out in one report.html',
+        'python main.py --config=configs/ddpm_cifar.py --mode=compare --config.compare.workdirs=runs/ddpm_cifar,runs/dcgan_cifar',
     ),
     'sample': Mode(
         sample,

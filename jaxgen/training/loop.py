@@ -7,7 +7,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -31,8 +32,24 @@ from jaxgen.training.step import init_state, make_dispatch, root_key, state_temp
 LARGEST_GRID = 100
 
 
-def train(config: ConfigDict, family: Family, dataset: Dataset, workdir: epath.Path) -> None:
+class Evaluation(Protocol):
+    """Judges the images that a sampler draws from the model of a step."""
+
+    def __call__(
+        self, sampler: Sampler, model: Any, step: int, tick: Callable[[], None]
+    ) -> tuple[dict[str, float], bool]:
+        """The figures, and whether this step is the best so far; calls ``tick`` often, which may raise."""
+
+    def has(self, step: int) -> bool:
+        """Whether a step has been judged."""
+
+
+def train(
+    config: ConfigDict, family: Family, dataset: Dataset, workdir: epath.Path, evaluation: Evaluation | None = None
+) -> None:
     """Trains to ``config.train.steps``, from the newest checkpoint of ``workdir`` if it has one.
+
+    With an ``evaluation`` the step that it calls the best so far is kept in ``workdir/best``.
 
     Raises:
       UserError: if the config does not fit the workdir's checkpoints, another trainer holds the workdir, or the loss is
@@ -41,14 +58,21 @@ def train(config: ConfigDict, family: Family, dataset: Dataset, workdir: epath.P
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
-        Run(config, family, dataset, workdir).run()
+        Run(config, family, dataset, workdir, evaluation).run()
 
 
 class Run:
     """One process's share of a training run, between its start (or resumption) and its end."""
 
-    def __init__(self, config: ConfigDict, family: Family, dataset: Dataset, workdir: epath.Path):
-        self.config, self.dataset, self.workdir = config, dataset, workdir
+    def __init__(
+        self,
+        config: ConfigDict,
+        family: Family,
+        dataset: Dataset,
+        workdir: epath.Path,
+        evaluation: Evaluation | None = None,
+    ):
+        self.config, self.dataset, self.workdir, self.evaluation = config, dataset, workdir, evaluation
         self.mesh = make_mesh(config.mesh.fsdp)
         self.key = root_key(config)
         stored = workdir / 'config.json'
@@ -76,6 +100,7 @@ class Run:
             family, self.key, self.mesh, self.template.model, classes, config.sample.batch_size, config.sample.ema
         )
         self.networks = family.networks(self.template.model)
+        self.draws = family.draws
         self.compiled: dict[int, jax.stages.Compiled] = {}
 
     def run(self) -> None:
@@ -92,6 +117,8 @@ class Run:
             with StopSignals() as signals:
                 if self.step == 0 and self._draws_grids():
                     self._draw_grid()
+                if self._evaluation_broken_off():
+                    self._evaluate(signals)
                 self._loop(batches, signals)
         finally:
             batches.close()
@@ -119,6 +146,9 @@ class Run:
             if due(config.sample.every) and self._draws_grids():
                 with clock.paused():
                     self._draw_grid()
+            if self.evaluation and due(config.evaluation.every):
+                with clock.paused():
+                    self._evaluate(signals)
             stop = signals.received
             if due(config.checkpoint.every) or stop:
                 with clock.paused():
@@ -184,8 +214,42 @@ class Run:
         self._require_finite()
         self.checkpoints.save(self.step, self.state)
 
+    def _evaluate(self, signals: StopSignals) -> None:
+        """Judges this step; a signal breaks it off, and the resumed run judges it first."""
+
+        def tick() -> None:
+            if signals.received:
+                raise Stopped
+
+        try:
+            figures, best = self.evaluation(self.sampler, self.state.model, self.step, tick)
+        except Stopped:
+            return
+        self.tensorboard.write_scalars(self.step, figures)
+        shown = ', '.join(f'{name} {value:.4f}' for name, value in figures.items())
+        self.progress.say(f'step {self.step}: {shown}{", the best so far" if best else ""}')
+        if best:
+            self._require_finite()
+            kept = Checkpoints(self.workdir / 'best', keep=1)
+            if not any(
+                step >= self.step for step in kept.steps()
+            ):  # a step that was the best before a kill is so again
+                kept.save(self.step, self.state)
+                kept.wait()
+            kept.close()
+
+    def _evaluation_broken_off(self) -> bool:
+        every = self.config.evaluation.every
+        before = self.step - self.config.train.steps_per_dispatch
+        return bool(
+            self.evaluation
+            and self.step
+            and self.step // every > before // every
+            and not self.evaluation.has(self.step)
+        )
+
     def _draws_grids(self) -> bool:
-        return self.config.train.steps >= self.config.sample.every
+        return self.draws and self.config.train.steps >= self.config.sample.every
 
     def _draw_grid(self) -> None:
         drawn, _ = self.sampler(self.state.model, min(self.config.sample.num, LARGEST_GRID))
@@ -216,6 +280,10 @@ class Run:
             + (f'resuming at step {self.step}' if self.step else f'training {c.train.steps:,} steps in {self.workdir}'),
             flush=True,
         )
+
+
+class Stopped(Exception):
+    """A signal came while something was going on that can be done again."""
 
 
 class Clock:

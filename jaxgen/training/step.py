@@ -35,13 +35,14 @@ class TrainState:
     nonfinite_step: Array
 
 
-def root_key(config) -> Array:
-    return jax.random.key(config.seed, impl=config.train.prng)
+def root_key(config, seed: int | None = None) -> Array:
+    """Of the run, or of another seed."""
+    return jax.random.key(config.seed if seed is None else seed, impl=config.train.prng)
 
 
 def stream(key: Array, name: str) -> Array:
     """The independent key of one use of randomness."""
-    return jax.random.fold_in(key, ('init', 'train', 'sample', 'statistics').index(name))
+    return jax.random.fold_in(key, ('init', 'train', 'sample', 'statistics', 'evaluation').index(name))
 
 
 def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:

@@ -15,6 +15,8 @@ from jaxgen.training.preemption import exclusive
 from jaxgen.training.same_run import RUN_FIELDS, require_same
 from tests.tiny import tiny_config
 
+GENERATORS = [name for name, family in FAMILIES.items() if family.draws]
+
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
@@ -36,12 +38,13 @@ def test_the_workdir_of_the_contract(runs, family):
     assert json.loads((trained / 'config.json').read_text())['data']['name'] == 'digits'
     assert [row['step'] for row in metrics.read_metrics(trained / 'metrics.jsonl')] == [4, 8, 12]
     assert sorted(p.name for p in (trained / 'checkpoints').iterdir()) == ['12', '4', '8']
-    assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
-    with Image.open(trained / 'samples' / 'step_12.png') as picture:
-        assert picture.size == (4 * 66 + 2, 4 * 66 + 2)
     assert sorted(p.name for p in trained.iterdir()) == [
-        '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', 'samples', 'tensorboard',
+        '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', *(['samples'] * FAMILIES[family].draws), 'tensorboard',
     ]  # fmt: skip
+    if FAMILIES[family].draws:
+        assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
+        with Image.open(trained / 'samples' / 'step_12.png') as picture:
+            assert picture.size == (4 * 66 + 2, 4 * 66 + 2)
 
 
 def test_tensorboard_has_scalars_and_grids(trained):
@@ -104,7 +107,7 @@ def test_one_trainer_a_workdir(tmp_path):
         pass
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', GENERATORS)
 def test_sample_depends_on_the_seed_and_the_index_alone(runs, family, capsys):
     trained = runs[family]
 
@@ -131,6 +134,12 @@ def test_sample_depends_on_the_seed_and_the_index_alone(runs, family, capsys):
 def test_sample_without_a_model(tmp_path):
     with pytest.raises(UserError, match='no trained model'):
         modes.run('sample', tiny_config(), epath.Path(tmp_path))
+
+
+def test_sample_with_a_judge(runs):
+    with pytest.raises(UserError, match='config.family=judge draws no images'):
+        modes.run('sample', tiny_config('judge'), runs['judge'])
+    assert not (runs['judge'] / 'samples').exists()
 
 
 def test_sample_with_another_network(trained):

@@ -43,6 +43,7 @@ FIELDS = {
         'gan.discriminator_steps': 2,
         'model.spectral_norm': True,
     },
+    'judge': {**COMMON, 'optimizer.decay_steps': STEPS},
 }
 
 
@@ -119,6 +120,10 @@ def test_the_log_of_a_run(references):
         assert {'step', 'loss', 'grad_norm', 'learning_rate', 'epoch', *WALL_CLOCK} <= set(row)
         assert 0 <= row['data_wait'] < 1
     assert got[-1]['loss'] < got[0]['loss']
+
+    judged = rows(references['judge'])
+    assert all({'loss', 'accuracy', 'grad_norm', 'learning_rate'} <= set(row) for row in judged)
+    assert judged[-1]['accuracy'] > judged[0]['accuracy']
 
     for row in rows(references['dcgan']):
         players = ('generator', 'discriminator')

@@ -1,0 +1,69 @@
+"""The figures of a pair of sets, by name: each a function of features alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxgen.evaluation import scores
+from jaxgen.evaluation.features import Features
+
+FEWEST_OF_A_CLASS = 100
+MANIFOLD = 10_000  # images of each set that span the manifolds of precision and recall
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Features and labels (or None) of both sets; ``class_names`` is empty where the labels mean different things."""
+
+    fake: Features
+    real: Features
+    fake_labels: np.ndarray | None
+    real_labels: np.ndarray | None
+    class_names: tuple[str, ...]
+
+
+def _fid(pair: Pair) -> dict[str, Any]:
+    moments = (scores.Moments.streamed(x.features) for x in (pair.fake, pair.real))
+    return {'fid': scores.frechet_distance(*moments)}
+
+
+def _kid(pair: Pair) -> dict[str, Any]:
+    mean, std = scores.kernel_distance(pair.fake.features, pair.real.features)
+    return {'kid': mean, 'kid_std': std}
+
+
+def _inception_score(pair: Pair) -> dict[str, Any]:
+    if pair.fake.logits is None:  # weights without the classifier
+        return {'inception_score': None, 'inception_score_std': None}
+    mean, std = scores.inception_score(pair.fake.logits)
+    return {'inception_score': mean, 'inception_score_std': std}
+
+
+def _precision_recall(pair: Pair) -> dict[str, Any]:
+    fake, real = (x.features[:MANIFOLD] for x in (pair.fake, pair.real))
+    precision, recall = scores.precision_recall(fake, real)
+    return {'precision': precision, 'recall': recall}
+
+
+def _fid_per_class(pair: Pair) -> dict[str, Any]:
+    """Of the classes with enough images in both sets."""
+    found = {}
+    for label, name in enumerate(pair.class_names):
+        fake = pair.fake.features[pair.fake_labels == label]
+        real = pair.real.features[pair.real_labels == label]
+        if min(len(fake), len(real)) >= FEWEST_OF_A_CLASS:
+            found[name] = scores.frechet_distance_of_few(fake, real)
+    return {'fid_per_class': found} if found else {}
+
+
+METRICS: dict[str, Callable[[Pair], dict[str, Any]]] = {
+    'fid': _fid,
+    'kid': _kid,
+    'inception_score': _inception_score,
+    'precision_recall': _precision_recall,
+    'fid_per_class': _fid_per_class,
+}

@@ -1,0 +1,99 @@
+"""Charts as SVG that take the page's text colour, so that they are legible in light and dark."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+INK = '#010203'  # stands for the page's colour until the SVG is written
+STYLE = {
+    'svg.fonttype': 'none',
+    'font.family': 'sans-serif',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'legend.frameon': False,
+    **dict.fromkeys(('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), INK),
+}
+
+
+def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
+    """One small chart for each figure: a bar for each (name, mean, deviation)."""
+    with mpl.rc_context(STYLE):
+        columns = min(3, len(figures))
+        rows = math.ceil(len(figures) / columns)
+        height = 0.5 + 0.35 * max(map(len, figures.values()))
+        figure = Figure(figsize=(3.2 * columns, height * rows + 0.3), layout='constrained')
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax, (title, entries) in zip(axes, figures.items(), strict=False):
+            names, means, deviations = zip(*entries, strict=True)
+            colours = [f'C{i}' for i in range(len(names))]
+            ax.barh(range(len(names)), means, xerr=deviations if any(deviations) else None, color=colours, ecolor=INK)
+            ax.set_yticks(range(len(names)), names)
+            ax.invert_yaxis()
+            ax.set_title(title, fontsize=10)
+        for ax in axes[len(figures) :]:
+            ax.remove()
+        return _svg(figure)
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
+    """Lines of (x, y), on a logarithmic y axis where all are positive."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, 3.5), layout='constrained')
+        ax = figure.subplots()
+        for name, points in lines.items():
+            ax.plot(*zip(*points, strict=True), label=name, marker='o' if len(points) < 20 else None, markersize=3)
+        positive = all(value > 0 for points in lines.values() for _, value in points)
+        ax.set(xlabel=x, ylabel=y, yscale='log' if positive else 'linear')
+        ax.grid(True, which='both', alpha=0.3)
+        ax.legend()
+        return _svg(figure)
+
+
+def by_class(entries: Mapping[str, Mapping[str, float]], title: str) -> str:
+    """Bars side by side for each class."""
+    with mpl.rc_context(STYLE):
+        classes = sorted({c for values in entries.values() for c in values})
+        figure = Figure(figsize=(max(7, 0.25 * len(classes) * len(entries)), 3), layout='constrained')
+        ax = figure.subplots()
+        width = 0.8 / len(entries)
+        for i, (name, values) in enumerate(entries.items()):
+            places = np.arange(len(classes)) + (i - (len(entries) - 1) / 2) * width
+            ax.bar(places, [values.get(c, np.nan) for c in classes], width, label=name)
+        ax.set_xticks(range(len(classes)), classes, rotation=40, ha='right')
+        ax.set_title(title, fontsize=10)
+        ax.legend()
+        return _svg(figure)
+
+
+def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> str:
+    """Shares of each row in percent, one matrix beside the other; numbers where there are few classes."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5 * len(matrices), 4.6), layout='constrained')
+        for ax, (name, counts) in zip(
+            figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True
+        ):
+            shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+            ax.imshow(shares, cmap='viridis', vmin=0, vmax=100)
+            if len(class_names) <= 12:
+                ax.set_xticks(range(len(class_names)), class_names, rotation=60, ha='right', fontsize=8)
+                ax.set_yticks(range(len(class_names)), class_names, fontsize=8)
+                for (i, j), share in np.ndenumerate(shares):
+                    ax.text(
+                        j, i, f'{share:.0f}', ha='center', va='center', fontsize=7, color='k' if share > 50 else 'w'
+                    )
+            ax.set_title(name, fontsize=10)
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    out = io.StringIO()
+    with mpl.rc_context({'svg.hashsalt': 'jaxgen'}):
+        figure.savefig(out, format='svg', transparent=True, metadata={'Date': None})
+    text = out.getvalue()
+    return text[text.index('<svg') :].replace(INK, 'currentColor')

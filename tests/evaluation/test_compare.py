@@ -1,0 +1,126 @@
+"""``--mode=compare``: one self-contained page, figures not made twice, protocols that differ said to."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from etils import epath
+
+from jaxgen import modes
+from jaxgen.errors import UserError
+from jaxgen.evaluation import compare, during_training, evaluate, plots
+from tests.tiny import tiny_config, untrained
+
+FIELDS = {'evaluation.extractor': 'judge', 'evaluation.num': 150, 'compare.seeds': 2}
+
+
+@pytest.fixture(scope='module')
+def workdirs(tmp_path_factory):
+    root = epath.Path(tmp_path_factory.mktemp('runs'))
+    for family in ('ddpm', 'dcgan'):
+        folder = untrained(tiny_config(family), root / family) / during_training.FOLDER
+        folder.mkdir(parents=True)
+        for step in (2, 4):
+            result = {'fid': 9.0 / step, 'protocol': {'generated': {'count': 50}}}
+            (folder / f'{step}.json').write_text(json.dumps(result))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('JAXGEN_CACHE_DIR', str(root / 'cache'))
+        yield f'{root / "ddpm"},{root / "dcgan"}'
+
+
+@pytest.fixture(scope='module')
+def report(workdirs, tmp_path_factory):
+    workdir = epath.Path(tmp_path_factory.mktemp('comparison'))
+    modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs}), workdir)
+    return workdir
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.addresses, self.open = [], '', [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ('src', 'href', 'xlink:href')]
+        if tag not in ('meta', 'img', 'br', 'link'):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_needs_nothing_from_elsewhere(report):
+    text = (report / 'report.html').read_text()
+    page = Page(text)
+    assert not page.open and 'script' not in page.tags
+    assert all(address.startswith(('data:', '#')) for address in page.addresses)
+    assert not re.search(r'url\((?!#)', text) and '@import' not in text
+    assert plots.INK not in text and text.count('currentColor') > 20
+
+
+def test_what_the_page_shows(report):
+    page = Page((report / 'report.html').read_text())
+    for words in (
+        'FID', 'KID', 'precision', 'recall', 'judge: right class', 'parameters', 'training images', 'sampling images/sec',
+        'network calls an image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
+        'generator ',  'fewer than 2048', 'for each of 2 seeds', '±', 'In training, of 50 images',
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert page.tags.count('svg') >= 4 and page.tags.count('img') == 5
+
+
+def test_a_figure_is_not_made_twice_under_one_protocol(report, workdirs, monkeypatch):
+    before = {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
+    assert len(before) == 4
+    judged = []
+    whole = evaluate.Evaluator.__call__
+
+    def counted(self, images, *args):
+        judged.append(images.description['seed'])
+        return whole(self, images, *args)
+
+    monkeypatch.setattr(evaluate.Evaluator, '__call__', counted)
+    fields = {**FIELDS, 'compare.workdirs': workdirs}
+    modes.run('compare', tiny_config(**fields), report)
+    assert not judged and before == {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
+    modes.run('compare', tiny_config(**{**fields, 'evaluation.num': 151, 'compare.seeds': 1}), report)
+    assert judged == [0, 0]
+
+
+def test_differences_of_protocols():
+    one = {'generated': {'ema': True, 'step': 3}, 'reference': {'count': 5}}
+    assert compare.differences([one, {**one, 'generated': {'ema': True, 'step': 4}}]) == []
+    other = {'generated': {'ema': False, 'step': 4, 'classes': 'dog'}, 'reference': {'count': 6}}
+    assert compare.differences([one, other]) == ['generated.classes', 'generated.ema', 'reference.count']
+
+
+def test_nearest_neighbours_by_brute_force():
+    rng = np.random.default_rng(0)
+    images, others = rng.integers(0, 256, (4, 5, 3, 2), np.uint8), rng.integers(0, 256, (7, 5, 3, 2), np.uint8)
+    others[2] = images[1, :, ::-1]
+    indices, distances = compare.nearest(images, others)
+    for image, index, distance in zip(images, indices, distances, strict=True):
+        each = [min(np.linalg.norm(image / 255 - x / 255) for x in (other, other[:, ::-1])) for other in others]
+        assert index == np.argmin(each)
+        np.testing.assert_allclose(distance, min(each), atol=2e-3)
+    assert indices[1] == 2
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'compare.workdirs': ''}, 'config.compare.workdirs is empty'),
+        ({'compare.workdirs': 'nowhere'}, 'nowhere holds no trained model'),
+        ({'data.classes': '3,7'}, "trained with config.data.classes=, and this comparison has '3,7'"),
+    ],
+)
+def test_bad_input_is_one_sentence(workdirs, tmp_path, fields, words):
+    with pytest.raises(UserError, match=words):
+        modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs, **fields}), epath.Path(tmp_path))

@@ -1,0 +1,153 @@
+"""``--mode=evaluate``: torch-fidelity's numbers, the protocol, what a figure depends on and what it does not."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import torch
+from etils import epath
+
+from jaxgen import modes
+from jaxgen.errors import UserError
+from jaxgen.evaluation.evaluate import Evaluator
+from jaxgen.evaluation.generated import generated_set
+from jaxgen.evaluation.image_sets import open_set
+from jaxgen.training.mesh import make_mesh
+from jaxgen.training.restore import restore
+from tests.evaluation import random_inception
+from tests.tiny import tiny_config, untrained
+
+# torch-fidelity 0.4.0, PyTorch 2.13.0: python -m tests.evaluation.random_inception
+TORCH_FIDELITY = {
+    'fid': 625.7066801134066,
+    'kid': 1826.0553125,
+    'inception_score': 1.0113182939919918,
+    'inception_score_std': 0.006835130451673626,
+    'precision': 0.475,
+    'recall': 0.05,
+}
+TINY = {'evaluation.extractor': 'judge', 'evaluation.num': 200}
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    root = epath.Path(tmp_path_factory.mktemp('runs'))
+    return {family: untrained(tiny_config(family), root / family) for family in ('ddpm', 'dcgan')}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path_factory.getbasetemp() / 'cache'))
+
+
+def evaluate(workdir, capsys, family='ddpm', **fields):
+    modes.run('evaluate', tiny_config(family, **{**TINY, **fields}), workdir)
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_the_figures_of_torch_fidelity(tmp_path, capsys):
+    fake, real = random_inception.two_sets()
+    np.savez(tmp_path / 'fake.npz', images=fake)
+    np.savez(tmp_path / 'real.npz', images=real)
+    torch.save(random_inception.state(), tmp_path / 'random.pth')
+    fields = {
+        'evaluation.extractor': 'inception',
+        'evaluation.generated': str(tmp_path / 'fake.npz'),
+        'evaluation.reference': str(tmp_path / 'real.npz'),
+        'evaluation.inception_weights': str(tmp_path / 'random.pth'),
+    }
+    result = evaluate(epath.Path(tmp_path), capsys, **fields)
+    for name, expected in TORCH_FIDELITY.items():
+        np.testing.assert_allclose(result[name], expected, rtol=1e-3 if name == 'fid' else 1e-4, err_msg=name)
+    assert [w.split(':')[0] for w in result['warnings']] == [
+        '40 generated images are fewer than 2048',
+        '40 reference images are fewer than 2048',
+    ]
+    (file,) = (tmp_path / 'evaluation').iterdir()
+    assert file.name.endswith('fake-npz.json') and json.loads(file.read_text()) == result
+
+
+def test_no_figure_without_its_protocol(runs, capsys):
+    result = evaluate(runs['ddpm'], capsys)
+    assert json.loads((runs['ddpm'] / 'evaluation' / '4.json').read_text()) == result
+    protocol = result['protocol']
+    generated, reference = dict(protocol['generated']), protocol['reference']
+    assert generated.pop('weights') != protocol['extractor']['weights'] == protocol['judge']['weights']
+    assert generated == {
+        'family': 'ddpm', 'trained_on': 'digits:train', 'step': 4, 'ema': True, 'sampler': 'ddim', 'num_steps': 4,
+        'network_calls': 4, 'guidance_scale': 1.0, 'classes': '', 'count': 200, 'seed': 0, 'prng': 'threefry2x32',
+    }  # fmt: skip
+    assert (reference['dataset'], reference['split'], reference['count']) == ('digits', 'train', 1437)
+    assert protocol['device'] == 'cpu' and protocol['precision'] and protocol['versions']['jax'] == jax.__version__
+    judged = result['judge']
+    assert np.sum(judged['confusion']) == 200 and 0 <= judged['accuracy'] <= 1
+    assert 'fid_per_class' not in result  # of 20 images each
+
+    again = evaluate(runs['ddpm'], capsys)
+    assert {**again, 'images_per_sec': 0} == {**result, 'images_per_sec': 0}
+    assert evaluate(runs['dcgan'], capsys, 'dcgan')['protocol']['generated']['network_calls'] == 1
+
+
+def test_another_protocol_overwrites_nothing(runs, capsys):
+    first = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 7})
+    second = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 8})
+    assert first['fid'] != second['fid']
+    files = {p.name: json.loads(p.read_text()) for p in (runs['dcgan'] / 'evaluation').iterdir()}
+    assert files['4.json'] == second and first in files.values()
+
+
+def test_end_to_end_neither_batches_nor_devices_matter(runs):
+    """From the same seeds, drawn and looked at anew: within a thousandth of FID, here of its size."""
+    found = []
+    for devices, batch_size, sample_batch in ((8, 16, 16), (1, 50, 40), (2, 4, 64)):
+        config = tiny_config(**{**TINY, 'evaluation.batch_size': batch_size, 'sample.batch_size': sample_batch})
+        mesh = make_mesh(devices=jax.devices()[:devices])
+        trained = restore(config, runs['ddpm'])
+        result = Evaluator(config, mesh, ('fid', 'kid', 'precision_recall'))(generated_set(trained, 200, 0))
+        found.append([result[name] for name in ('fid', 'kid')])
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-3)
+
+
+def test_images_of_training_are_others(runs):
+    """The seed of an evaluation draws images that no grid and no evaluation in training has shown."""
+    trained = restore(tiny_config(), runs['ddpm'])
+    shown = trained.sampler()(trained.model, 16)[0]
+    judged = np.concatenate(list(generated_set(trained, 16, seed=0).pieces()))
+    assert (shown != judged).mean() > 0.5
+
+
+def test_a_set_against_itself(capsys, tmp_path):
+    fields = {'evaluation.generated': 'digits:train', 'evaluation.num': 2000}
+    result = evaluate(epath.Path(tmp_path), capsys, **fields)
+    assert abs(result['fid']) < 1e-6 and result['precision'] == result['recall'] == 1
+    assert result['judge']['accuracy'] > 0.97
+    assert set(result['fid_per_class']) == set('0123456789')
+    assert max(map(abs, result['fid_per_class'].values())) < 1e-6
+    held_out = evaluate(epath.Path(tmp_path), capsys, **{**fields, 'evaluation.generated': 'digits:test'})
+    assert held_out['fid'] > 1e-3 and held_out['judge']['accuracy'] > 0.95
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'evaluation.metrics': 'fid,kod'}, "config.evaluation.metrics: 'kod' does not exist; did you mean kid"),
+        ({'evaluation.resize': 'bicubic'}, "config.evaluation.resize 'bicubic' does not exist"),
+        ({'evaluation.generated': 'digits:tset'}, "the split 'tset' does not exist; did you mean test"),
+        ({'evaluation.reference': 'nowhere'}, 'config.evaluation.reference=nowhere is neither a folder'),
+        ({'evaluation.judge': 'nowhere.safetensors'}, 'nowhere.safetensors is not a file'),
+        ({'data.image_size': 16, 'evaluation.generated': 'digits:test'}, '16x16, and judge-digits sees 8x8'),
+        ({'checkpoint.restore': 'best'}, 'best holds no checkpoint yet: train there with config.evaluation.every'),
+        ({'evaluation.extractor': 'inception', 'evaluation.inception_weights': 'x.pth'}, 'x.pth is not a file'),
+    ],
+)
+def test_bad_input_is_one_sentence(runs, capsys, fields, words):
+    with pytest.raises(UserError, match=words):
+        evaluate(runs['ddpm'], capsys, **fields)
+
+
+def test_colours_are_not_shown_to_a_judge_of_grey(tmp_path):
+    np.savez(tmp_path / 'x.npz', images=np.zeros((20, 8, 8, 3), np.uint8))
+    evaluator = Evaluator(tiny_config(**TINY), make_mesh(), ('fid',))
+    with pytest.raises(UserError, match='the images have 3 channels, and judge-digits sees 1'):
+        evaluator(open_set(str(tmp_path / 'x.npz'), 'field'))
