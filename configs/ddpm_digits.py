@@ -30,4 +30,6 @@ def get_config():
     c.sample.every = 500
     c.sample.num = 100
     c.sample.batch_size = 100
+    c.evaluation.extractor = 'judge'  # Inception has never seen an 8x8 picture
+    c.evaluation.num = 1000
     return c

@@ -165,7 +165,6 @@ def validate_devices(config: ConfigDict, devices: int) -> None:
         f'config.data.batch_size={config.data.batch_size} (in config.train.grad_accumulation='
         f'{config.train.grad_accumulation} micro-batches) does not divide over {devices} devices',
     )
-    check(
-        config.sample.batch_size % devices == 0,
-        f'config.sample.batch_size={config.sample.batch_size} does not divide over {devices} devices',
-    )
+    for group in ('sample', 'evaluation'):
+        size = config[group].batch_size
+        check(size % devices == 0, f'config.{group}.batch_size={size} does not divide over {devices} devices')

@@ -181,7 +181,8 @@ def _entry(
         'steps_per_sec': float(np.median([row['steps_per_sec'] for row in log])) if log else None,
         'sampling_images_per_sec': rate,
     }
-    best = evaluator.best(images, trained.sampler().labels(len(images)), trained.class_names)[:BEST]
+    labels = trained.sampler().labels(len(images)) if trained.config.model.conditional else None
+    best = evaluator.best(images, labels, trained.class_names)[:BEST]
     indices, distances = nearest(images, train)
     found = Neighbours(images[best], train[indices[best]], distances)
     return Entry(name, results, facts, log, during_training.read(folder), images[:SHOWN], found)

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import features, judge
 from jaxgen.evaluation.features import Extraction, Extractor, Meter
-from jaxgen.evaluation.figures import METRICS, Pair
+from jaxgen.evaluation.figures import METRICS, PARAMETERS, Pair
 from jaxgen.evaluation.image_sets import ImageSet, open_set
 from jaxgen.files import write_atomically
 
@@ -89,7 +89,7 @@ class Evaluator:
             'protocol': self.protocol(images),
         }
 
-    def best(self, images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    def best(self, images: np.ndarray, labels: np.ndarray | None, class_names: tuple[str, ...]) -> np.ndarray:
         """The order of images uint8 ``[N, H, W, C]`` by the judge's confidence, the surest first; as they are without one.
 
         Args:
@@ -111,6 +111,7 @@ class Evaluator:
             'reference': self.reference.description,
             'extractor': self._extractor.description,
             'judge': self._judge.description if self._sees(images) else None,
+            'parameters': PARAMETERS,
             **features.environment(),
         }
 
@@ -132,6 +133,9 @@ class Evaluator:
 
     def _warnings(self, images: ImageSet, pair: Pair) -> list[str]:
         found = []
+        name = self._extractor.description['name']
+        if not name.startswith('inception'):
+            found.append(f'distances are those of features of {name}: they compare with no FID elsewhere')
         for what, count in (('generated', images.count), ('reference', self.reference.count)):
             if count < FEWEST:
                 found.append(

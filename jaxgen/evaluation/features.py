@@ -160,16 +160,21 @@ def of_stored(
 
 
 class Meter:
-    """Prints how many images are done, and how many a second, at most every so many seconds."""
+    """Prints how many images are done, and how many a second after the first batch, at most every so many seconds."""
 
     def __init__(self, what: str, total: int, every: float = 10.0):
         self._what, self._total, self._every = what, total, every
         self._start = self._said = time.perf_counter()
-        self.rate = 0.0
+        self._before = 0
+        self.rate: float | None = None
 
     def __call__(self, count: int) -> None:
         now = time.perf_counter()
-        self.rate = count / (now - self._start)
+        if self._before:
+            self.rate = (count - self._before) / (now - self._start)
+        else:  # the first batch took the compilation along
+            self._start, self._before = now, count
         if now - self._said > self._every or count == self._total:
             self._said = now
-            print(f'{self._what}: {count}/{self._total} images, {self.rate:.1f} images/s', flush=True)
+            rate = '' if self.rate is None else f', {self.rate:.1f} images/s'
+            print(f'{self._what}: {count}/{self._total} images{rate}', flush=True)

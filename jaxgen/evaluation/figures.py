@@ -13,6 +13,17 @@ from jaxgen.evaluation.features import Features
 
 FEWEST_OF_A_CLASS = 100
 MANIFOLD = 10_000  # images of each set that span the manifolds of precision and recall
+SUBSETS, SUBSET_SIZE = 100, 1000  # of kernel distances
+SPLITS = 10  # of the Inception Score
+NEIGHBOURS = 3  # the manifold reaches from each image to this nearest one
+# For the protocol: what else decides a figure.
+PARAMETERS = {
+    'kid_subsets': SUBSETS,
+    'kid_subset_size': SUBSET_SIZE,
+    'inception_score_splits': SPLITS,
+    'manifold_images': MANIFOLD,
+    'manifold_neighbours': NEIGHBOURS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +43,20 @@ def _fid(pair: Pair) -> dict[str, Any]:
 
 
 def _kid(pair: Pair) -> dict[str, Any]:
-    mean, std = scores.kernel_distance(pair.fake.features, pair.real.features)
+    mean, std = scores.kernel_distance(pair.fake.features, pair.real.features, SUBSETS, SUBSET_SIZE)
     return {'kid': mean, 'kid_std': std}
 
 
 def _inception_score(pair: Pair) -> dict[str, Any]:
     if pair.fake.logits is None:  # weights without the classifier
         return {'inception_score': None, 'inception_score_std': None}
-    mean, std = scores.inception_score(pair.fake.logits)
+    mean, std = scores.inception_score(pair.fake.logits, SPLITS)
     return {'inception_score': mean, 'inception_score_std': std}
 
 
 def _precision_recall(pair: Pair) -> dict[str, Any]:
     fake, real = (x.features[:MANIFOLD] for x in (pair.fake, pair.real))
-    precision, recall = scores.precision_recall(fake, real)
+    precision, recall = scores.precision_recall(fake, real, NEIGHBOURS)
     return {'precision': precision, 'recall': recall}
 
 

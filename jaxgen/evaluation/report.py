@@ -23,7 +23,7 @@ figure { margin: 0; max-width: 100%; } figcaption { font-size: .9rem; opacity: .
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; image-rendering: pixelated; } svg { max-width: 100%; height: auto; }
+img { max-width: 100%; image-rendering: pixelated; } svg { max-width: 100%; min-width: 36rem; height: auto; }
 pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); padding: .7rem; }
 .note { border-left: .3rem solid #c80; padding: .1rem .8rem; margin: .8rem 0; }
 """
@@ -36,7 +36,7 @@ def page(comparison: Comparison) -> str:
         _figures(comparison),
         _section(
             'Charts',
-            _svg(plots.bars(_bars(entries)), 'Bars are means, whiskers the standard deviation ' + _over(entries)),
+            _svg(plots.bars(_bars(entries)), f'Bars are means, whiskers standard deviations: {_over(entries)}.'),
         ),
         _curves(entries),
         _by_class(comparison),
@@ -69,7 +69,8 @@ def _figures(comparison: Comparison) -> str:
     notes += sorted({warning for e in entries for result in e.results for warning in result['warnings']})
     return (
         f'<p>Reference: {_text(source)}, {reference["count"]:,} of {reference["of"]:,} images. Each model drew '
-        f'{entries[0].results[0]["protocol"]["generated"]["count"]:,} images {_over(entries)}.</p>'
+        f'{entries[0].results[0]["protocol"]["generated"]["count"]:,} images ({_over(entries)}). Features: '
+        f'{_text(entries[0].results[0]["protocol"]["extractor"]["name"])}.</p>'
         f'<div class="wide"><table><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         + ''.join(f'<p class="note">{_text(note)}</p>' for note in notes)
     )
@@ -77,7 +78,7 @@ def _figures(comparison: Comparison) -> str:
 
 def _over(entries: Sequence[Entry]) -> str:
     seeds = len(entries[0].results)
-    return f'for each of {seeds} seeds' if seeds > 1 else 'with one seed, so that no spread over seeds is known'
+    return f'{seeds} seeds' if seeds > 1 else 'one seed, so that no spread over seeds is known'
 
 
 def values(entry: Entry, path: str) -> list[float]:

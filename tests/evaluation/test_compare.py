@@ -70,7 +70,7 @@ def test_what_the_page_shows(report):
     for words in (
         'FID', 'KID', 'precision', 'recall', 'judge: right class', 'parameters', 'training images', 'sampling images/sec',
         'network calls an image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
-        'generator ',  'fewer than 2048', 'for each of 2 seeds', '±', 'In training, of 50 images',
+        'generator ',  'fewer than 2048', '2 seeds', 'features of judge-digits', '±', 'In training, of 50 images',
     ):  # fmt: skip
         assert words in page.text, words
     assert page.tags.count('svg') >= 4 and page.tags.count('img') == 5
