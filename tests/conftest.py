@@ -1,7 +1,15 @@
-"""Eight virtual CPU devices for every test, so that one process can compare one device with eight; quick compilation."""
+"""Eight virtual CPU devices for every test, so that one process can compare one device with eight; quick compilation.
+
+What one process has compiled, the others of the same run of the tests (and runs that a test kills and starts again) read.
+"""
 
 import os
+import tempfile
 
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix='jaxgen-tests-')
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = COMPILED.name
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
 os.environ['XLA_FLAGS'] = (
     os.environ.get('XLA_FLAGS', '') + ' --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true'
 )

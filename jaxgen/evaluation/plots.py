@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK = '#010203'  # stands for the page's colour until the SVG is written
 STYLE = {
@@ -35,6 +36,7 @@ def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
             ax.barh(range(len(names)), means, xerr=deviations if any(deviations) else None, color=colours, ecolor=INK)
             ax.set_yticks(range(len(names)), names)
             ax.invert_yaxis()
+            ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.set_title(title, fontsize=10)
         for ax in axes[len(figures) :]:
             ax.remove()
@@ -55,10 +57,10 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -
         return _svg(figure)
 
 
-def by_class(entries: Mapping[str, Mapping[str, float]], title: str) -> str:
-    """Bars side by side for each class."""
+def by_class(entries: Mapping[str, Mapping[str, float]], class_names: Sequence[str], title: str) -> str:
+    """Bars side by side for each class that has a value."""
     with mpl.rc_context(STYLE):
-        classes = sorted({c for values in entries.values() for c in values})
+        classes = [c for c in class_names if any(c in values for values in entries.values())]
         figure = Figure(figsize=(max(7, 0.25 * len(classes) * len(entries)), 3), layout='constrained')
         ax = figure.subplots()
         width = 0.8 / len(entries)

@@ -112,6 +112,12 @@ FIGURES = {
     'judge: mean confidence': ('judge.mean_confidence', '.3f'),
 }
 
+BY_CLASS = {
+    'FID by class': 'fid_per_class',
+    'judge: right class': 'judge.accuracy_per_class',
+    'judge: images seen as each class': 'judge.seen',
+}
+
 
 def _generated(entry: Entry, field: str) -> Any:
     return entry.results[0]['protocol']['generated'].get(field, '')
@@ -172,10 +178,10 @@ def _curves(entries: Sequence[Entry]) -> str:
 
 def _by_class(comparison: Comparison) -> str:
     parts = []
-    for title, path in (('FID by class', 'fid_per_class'), ('judge: right class', 'judge.accuracy_per_class')):
+    for title, path in BY_CLASS.items():
         rows = {e.name: values(e, path)[0] for e in comparison.entries if values(e, path)}
         if rows:
-            parts.append(_svg(plots.by_class(rows, title), f'{title}, of the first seed.'))
+            parts.append(_svg(plots.by_class(rows, comparison.class_names, title), f'{title}, of the first seed.'))
     confusions = {
         e.name: np.array(values(e, 'judge.confusion')[0]) for e in comparison.entries if values(e, 'judge.confusion')
     }

@@ -25,18 +25,18 @@ def cache(tmp_path_factory, monkeypatch):
 
 def test_the_best_step_is_kept_also_over_a_resumption(tmp_path):
     whole, parts = (epath.Path(tmp_path) / name for name in ('whole', 'parts'))
-    modes.run('train', tiny_config(**FIELDS), whole)
+    modes.run('train', tiny_config('dcgan', **FIELDS), whole)
     for steps in (8, 12):
-        modes.run('train', tiny_config(**{**FIELDS, 'train.steps': steps}), parts)
+        modes.run('train', tiny_config('dcgan', **{**FIELDS, 'train.steps': steps}), parts)
     figures = [
         [(row['step'], row['fid'], row['kid']) for row in during_training.read(workdir)] for workdir in (whole, parts)
     ]
     assert figures[0] == figures[1] and [step for step, *_ in figures[0]] == [4, 8, 12]
     best = min(figures[0], key=lambda row: row[1])[0]
     for workdir in (whole, parts):
-        trained = restore(tiny_config(**{'checkpoint.restore': 'best'}), workdir)
+        trained = restore(tiny_config('dcgan', **{'checkpoint.restore': 'best'}), workdir)
         assert trained.step == best
-        newest = restore(tiny_config(), workdir)
+        newest = restore(tiny_config('dcgan'), workdir)
         assert newest.step == 12
 
 
@@ -59,7 +59,7 @@ class Scripted:
 
 
 def train(workdir, evaluation):
-    config = tiny_config(**FIELDS)
+    config = tiny_config('dcgan', **FIELDS)
     family = families.build(config, (8, 8, 1), 10)
     loop.train(config, family, load('digits', 'train'), workdir, evaluation)
 
@@ -72,14 +72,14 @@ def test_a_signal_breaks_an_evaluation_off_and_it_is_made_first_thing_after(tmp_
     scripted.stop_at = None
     train(workdir, scripted)
     assert scripted.judged == [4, 8, 12]
-    assert restore(tiny_config(**{'checkpoint.restore': 'best'}), workdir).step == 8
+    assert restore(tiny_config('dcgan', **{'checkpoint.restore': 'best'}), workdir).step == 8
 
 
 def test_a_figure_of_training_is_another_than_the_quoted_one(tmp_path, capsys):
     workdir = epath.Path(tmp_path) / 'run'
     fields = {**FIELDS, 'train.steps': 4}
-    modes.run('train', tiny_config(**fields), workdir)
-    modes.run('evaluate', tiny_config(**fields), workdir)
+    modes.run('train', tiny_config('dcgan', **fields), workdir)
+    modes.run('evaluate', tiny_config('dcgan', **fields), workdir)
     quoted = json.loads(capsys.readouterr().out.splitlines()[-1])
     (seen,) = during_training.read(workdir)
     assert quoted['protocol']['generated']['weights'] == seen['protocol']['generated']['weights']

@@ -1,7 +1,6 @@
 """Runs as processes: killed at any moment and started again, they end as if they had never been stopped."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -53,14 +52,8 @@ def start(workdir, family):
     )
     config = workdir.parent / 'tiny_run.py'
     config.write_text(code)
-    cache = {
-        'JAX_COMPILATION_CACHE_DIR': str(workdir.parents[1] / 'xla'),
-        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    }
     command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}']
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | cache
-    )
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(workdir, family):
