@@ -14,6 +14,7 @@ from etils import epath
 from ml_collections import config_flags
 
 FLAGS = flags.FLAGS
+STORED = str(pathlib.Path(__file__).parent / 'jaxgen' / 'stored_config.py')
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A file in configs/, with :VARIANT if it has any.')
 flags.DEFINE_string('workdir', None, 'Where the run lives; runs/NAME or runs/NAME-VARIANT by default.')
 flags.DEFINE_string('mode', 'train', 'What to do; --mode=help lists the modes.')
@@ -63,6 +64,8 @@ def _parse(argv: list[str]) -> None:
 
     if {'--help', '-h', '-help'} & set(argv):
         argv = [*(a for a in argv if a.lstrip('-') not in ('help', 'h')), '--mode=help']
+    stored = re.compile(r'^(--?config=)?((?:[^-].*/)?config\.json)$')  # of a workdir, and then its own config is meant
+    argv = [stored.sub(rf'\1{STORED}:\2', a) for a in argv]
     try:
         rest = FLAGS(argv)
     except (KeyError, AttributeError) as e:  # ml_collections' words for a field that does not exist
@@ -82,6 +85,8 @@ def _parse(argv: list[str]) -> None:
 
 def _default_workdir(config: str) -> str:
     path, _, variant = config.partition(':')
+    if path == STORED:
+        return variant.rpartition('/')[0] or '.'
     return str(pathlib.Path('runs', '-'.join(filter(None, [pathlib.Path(path).stem, re.sub(r'\W+', '_', variant)]))))
 
 

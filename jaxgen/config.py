@@ -80,6 +80,9 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.compare = ConfigDict()
     c.compare.workdirs = ''  # of trained models, as in runs/ddpm_cifar,runs/dcgan_cifar
     c.compare.seeds = 1  # with which each is judged, from evaluation.seed on
+
+    c.interop = ConfigDict()
+    c.interop.path = ''  # of mode=import and mode=export: a folder; to import also a name on the Hugging Face Hub
     families.FAMILIES[family].fields(c)
     return c
 
@@ -107,6 +110,9 @@ def validate(config: ConfigDict) -> None:
         'evaluation.reference_num',
         'evaluation.batch_size',
         'evaluation.every',
+        'model.attention_head_dim',
+        'model.freq_shift',
+        'model.downsample_padding',
     )
     for name, value in flat.items():
         if isinstance(value, int) and not isinstance(value, bool) and name not in ('seed', 'evaluation.seed'):

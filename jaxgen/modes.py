@@ -22,6 +22,7 @@ from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
 from jaxgen.evaluation.generated import generated_set
 from jaxgen.evaluation.image_sets import open_set
 from jaxgen.files import write_atomically
+from jaxgen.interop import workdirs
 from jaxgen.training import data_report, loop
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
@@ -143,6 +144,19 @@ MODES = {
         sample,
         'draw images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
+    ),
+    'import': Mode(
+        workdirs.import_weights,
+        'make a workdir of weights from elsewhere: a UNet2DModel or DDPMPipeline of diffusers (a folder, or a name on the '
+        "Hugging Face Hub), or the state dicts of the PyTorch tutorial's DCGAN",
+        'python main.py --config=configs/ddpm_cifar.py --mode=import --config.interop.path=google/ddpm-cifar10-32 '
+        '--workdir=runs/pretrained',
+    ),
+    'export': Mode(
+        workdirs.export_weights,
+        'write the newest checkpoint for PyTorch: a folder that DDPMPipeline.from_pretrained loads, or the state dicts of '
+        "the tutorial's DCGAN",
+        'python main.py --config=runs/pretrained/config.json --mode=export --config.interop.path=exported',
     ),
 }
 

@@ -12,6 +12,7 @@ from clu import parameter_overview
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxgen import stored_config
 from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import during_training
@@ -121,15 +122,10 @@ def _config_of(folder: epath.Path, config: ConfigDict) -> ConfigDict:
     Raises:
       UserError: if it holds none, or its model is of other data.
     """
-    from jaxgen.config import base  # which knows the metrics of this package
-
     path = folder / 'config.json'
     if not path.exists():
         raise UserError(f'config.compare.workdirs: {folder} holds no trained model (no config.json)')
-    stored = flatten(json.loads(path.read_text()))
-    own = base(stored['family'])
-    known = flatten(own.to_dict())
-    own.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known})
+    own = stored_config.get_config(path)
     for field in ('name', 'classes', 'image_size', 'crop'):
         if own.data[field] != config.data[field]:
             raise UserError(

@@ -29,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from scipy.optimize import minimize_scalar
 
+from jaxgen import stored_config
 from jaxgen.data import load
 from jaxgen.errors import UserError, check, names
 from jaxgen.evaluation.features import Extractor
@@ -244,14 +245,10 @@ def _logits(judge: Judge, images: np.ndarray) -> np.ndarray:
 
 def _config(workdir: epath.Path) -> ConfigDict:
     """That of a judge's training, on this machine's devices."""
-    from jaxgen.config import base  # which knows the figures that a judge is one of
-
     stored = workdir / 'config.json'
     check(stored.exists(), f'{workdir} holds no trained model (no config.json): train a judge there')
-    fields = json.loads(stored.read_text())
-    check(fields['family'] == 'judge', f'{workdir} holds a {fields["family"]}, and not a judge')
-    config = base('judge')
-    config.update(fields)
+    config = stored_config.get_config(stored)
+    check(config.family == 'judge', f'{workdir} holds a {config.family}, and not a judge')
     config.mesh.fsdp = 1
     return config
 

@@ -307,7 +307,8 @@ class DCGAN:
         """The generator as it was last trained, or its average with statistics of its own.
 
         These are the means of the statistics of 16 batches of 128 latents from ``key``, as in
-        ``torch.optim.swa_utils.update_bn``: the running ones belong to other parameters.
+        ``torch.optim.swa_utils.update_bn``: the running ones belong to other parameters. Before the first update they do
+        not, and a generator that was imported draws with those that came with it.
         """
         if not ema:
             return {'params': model.generator.params, **model.generator.stats}
@@ -323,7 +324,10 @@ class DCGAN:
 
         zeros = jax.tree.map(jnp.zeros_like, model.generator.stats)
         total, _ = jax.lax.scan(add, zeros, jax.random.split(key, STATISTICS_BATCHES))
-        return {'params': model.ema, **jax.tree.map(lambda x: x / STATISTICS_BATCHES, total)}
+        stats = jax.tree.map(
+            lambda running, x: jnp.where(model.updates, x / STATISTICS_BATCHES, running), model.generator.stats, total
+        )
+        return {'params': model.ema, **stats}
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         z = jax.vmap(lambda key: jax.random.normal(key, (self.generator.latent_size,)))(keys)

@@ -17,7 +17,7 @@ from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES, Schedule
 from jaxgen.errors import check, pick
 from jaxgen.models.layers import at_least_float32
-from jaxgen.models.unet import UNet
+from jaxgen.models.unet import UNet, attention_levels
 from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, value_and_grad
 
 Array = jax.Array
@@ -58,8 +58,13 @@ class DDPM:
         c.model.num_res_blocks = 2
         c.model.attention_resolutions = (16,)
         c.model.num_heads = 1
+        c.model.attention_head_dim = 0  # channels of each head, instead of their number; 0 leaves it to num_heads
         c.model.dropout = 0.1
         c.model.norm_groups = 32
+        c.model.norm_eps = 1e-6
+        c.model.freq_shift = 1  # this and the next two are the paper's; diffusers' own defaults are 0, True and 1
+        c.model.flip_sin_to_cos = False
+        c.model.downsample_padding = 0
         c.model.patch_size = 1
         c.model.dtype = 'float32'  # of the computation: float32 or bfloat16
 
@@ -104,9 +109,26 @@ class DDPM:
             f'config.data.image_size={image_size} does not divide by {halvings}: config.model.channel_multipliers has '
             f'{len(model.channel_multipliers)} levels and config.model.patch_size is {model.patch_size}',
         )
-        for multiplier in model.channel_multipliers:
+        check(
+            model.freq_shift < model.base_channels // 2,
+            f'config.model.freq_shift={model.freq_shift} must be below half of config.model.base_channels='
+            f'{model.base_channels}',
+        )
+        check(
+            model.downsample_padding in (0, 1),
+            f'config.model.downsample_padding={model.downsample_padding} must be 0 or 1',
+        )
+        check(model.norm_eps > 0, f'config.model.norm_eps={model.norm_eps} must be positive')
+        DDPM._check_widths(model, image_size // model.patch_size)
+
+    @staticmethod
+    def _check_widths(model: ConfigDict, side: int) -> None:
+        levels = len(model.channel_multipliers)
+        attended = *attention_levels(levels, model.attention_resolutions, side), levels - 1  # the middle has it too
+        for level, multiplier in enumerate(model.channel_multipliers):
             width = model.base_channels * multiplier
-            for field in ('norm_groups', 'num_heads'):
+            by_width = ('attention_head_dim',) if level in attended else ()
+            for field in ('norm_groups', *(by_width if model.attention_head_dim else ('num_heads',))):
                 check(
                     width % model[field] == 0,
                     f'config.model.{field}={model[field]} does not divide a level of {width} channels '
@@ -131,7 +153,10 @@ class DDPM:
 
     def init(self, key: Array) -> Denoiser:
         example = jnp.zeros((1, *self.image_shape)), jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
-        params = self.network.init(key, *example)['params']
+        return self.start(self.network.init(key, *example)['params'])
+
+    def start(self, params: Any) -> Denoiser:
+        """The model before the first step, with these parameters."""
         ema = jax.tree.map(jnp.copy, params)
         return Denoiser(params, ema, make_optimizer(self.optimizer).init(params), jnp.zeros((), jnp.int32))
 

@@ -19,24 +19,37 @@ def at_least_float32(dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def timestep_embedding(t: Array, dim: int, dtype=jnp.float32) -> Array:
-    """Sinusoidal embedding of Vaswani et al. 2017 as in Ho et al. 2020: ``[N] -> [N, dim]``, sines first, then cosines."""
+def timestep_embedding(
+    t: Array, dim: int, dtype=jnp.float32, freq_shift: int = 1, flip_sin_to_cos: bool = False
+) -> Array:
+    """Sinusoidal embedding of Vaswani et al. 2017 as in Ho et al. 2020: ``[N] -> [N, dim]``, sines first, then cosines.
+
+    Args:
+      freq_shift: 1 ends the frequencies at 1/10000, 0 one step before that.
+      flip_sin_to_cos: puts the cosines first.
+    """
     half = dim // 2
-    frequencies = jnp.exp(-jnp.log(jnp.asarray(10000.0, dtype)) / (half - 1) * jnp.arange(half, dtype=dtype))
+    frequencies = jnp.exp(-jnp.log(jnp.asarray(10000.0, dtype)) / (half - freq_shift) * jnp.arange(half, dtype=dtype))
     angles = t.astype(dtype)[:, None] * frequencies[None, :]
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+    waves = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.concatenate(waves[::-1] if flip_sin_to_cos else waves, axis=1)
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (epsilon 1e-6) computed in float32 or better; returns the input's dtype."""
+    """Group normalisation computed in float32 or better; returns the input's dtype."""
 
     groups: int
     param_dtype: jnp.dtype = jnp.float32
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         norm = nn.GroupNorm(
-            self.groups, epsilon=1e-6, dtype=at_least_float32(x.dtype), param_dtype=self.param_dtype, name='norm'
+            self.groups,
+            epsilon=self.epsilon,
+            dtype=at_least_float32(x.dtype),
+            param_dtype=self.param_dtype,
+            name='norm',
         )
         return norm(x).astype(x.dtype)
 
@@ -48,6 +61,7 @@ class SelfAttention(nn.Module):
     num_heads: int = 1
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -58,7 +72,7 @@ class SelfAttention(nn.Module):
                 c, kernel_init=uniform_fan_avg(scale), dtype=self.dtype, param_dtype=self.param_dtype, name=name
             )(inputs)
 
-        y = GroupNorm(self.groups, self.param_dtype, name='norm')(x).reshape(n, h * w, c)
+        y = GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm')(x).reshape(n, h * w, c)
         query, key, value = (
             project(name, y).reshape(n, h * w, self.num_heads, c // self.num_heads)
             for name in ('query', 'key', 'value')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -21,14 +22,15 @@ class ResBlock(nn.Module):
     dropout: float
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, emb: Array, train: bool) -> Array:
         common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        h = nn.swish(GroupNorm(self.groups, self.param_dtype, name='norm1')(x))
+        h = nn.swish(GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm1')(x))
         h = nn.Conv(self.features, (3, 3), kernel_init=uniform_fan_avg(), name='conv1', **common)(h)
         h += nn.Dense(self.features, kernel_init=uniform_fan_avg(), name='emb', **common)(nn.swish(emb))[:, None, None]
-        h = nn.swish(GroupNorm(self.groups, self.param_dtype, name='norm2')(h))
+        h = nn.swish(GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm2')(h))
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
         h = nn.Conv(self.features, (3, 3), kernel_init=uniform_fan_avg(0.0), name='conv2', **common)(h)
         if x.shape[-1] != self.features:
@@ -39,7 +41,8 @@ class ResBlock(nn.Module):
 class UNet(nn.Module):
     """Noise-conditional UNet: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
 
-    With the defaults and three image channels it has the paper's 35,746,307 parameters.
+    With the defaults and three image channels it has the paper's 35,746,307 parameters. What it can be beyond the paper
+    is what diffusers' ``UNet2DModel`` is by default; the fields that decide it have their names there.
 
     Attributes:
       out_channels: channels of the image, C.
@@ -47,10 +50,16 @@ class UNet(nn.Module):
       channel_multipliers: width of each level over ``base_channels``; each level after the first halves the side.
       num_res_blocks: residual blocks a level on the way down; one more on the way up.
       attention_resolutions: sides of the feature map at which every residual block is followed by self-attention.
-      num_heads: attention heads.
+      num_heads: attention heads, at every width.
+      attention_head_dim: channels of each head instead, so that wider levels have more heads; 0 leaves it to
+        ``num_heads``.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
       norm_groups: groups of every group normalisation.
+      norm_eps: epsilon of every group normalisation.
+      freq_shift: of the time embedding, see ``timestep_embedding``.
+      flip_sin_to_cos: likewise.
+      downsample_padding: 0 pads below and on the right before a strided convolution, as TensorFlow does; 1 on all sides.
       patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
       dtype: of the computation (bfloat16 keeps norms, softmax and parameters in float32).
     """
@@ -61,9 +70,14 @@ class UNet(nn.Module):
     num_res_blocks: int = 2
     attention_resolutions: tuple[int, ...] = (16,)
     num_heads: int = 1
+    attention_head_dim: int = 0
     dropout: float = 0.1
     num_classes: int = 0
     norm_groups: int = 32
+    norm_eps: float = 1e-6
+    freq_shift: int = 1
+    flip_sin_to_cos: bool = False
+    downsample_padding: int = 0
     patch_size: int = 1
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
@@ -73,17 +87,23 @@ class UNet(nn.Module):
         common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
         dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
+        res_block = functools.partial(
+            ResBlock, groups=self.norm_groups, dropout=self.dropout, epsilon=self.norm_eps, **common
+        )
+        down_padding = ((self.downsample_padding, 1),) * 2
         widths = [self.base_channels * m for m in self.channel_multipliers]
 
         def block(h: Array, features: int, name: str) -> Array:
-            h = ResBlock(features, self.norm_groups, self.dropout, name=name, **common)(h, emb, train)
+            h = res_block(features, name=name)(h, emb, train)
             return attend(h, f'{name}_attention') if h.shape[1] in self.attention_resolutions else h
 
         def attend(h: Array, name: str) -> Array:
-            return SelfAttention(self.norm_groups, self.num_heads, name=name, **common)(h)
+            heads = h.shape[-1] // self.attention_head_dim if self.attention_head_dim else self.num_heads
+            return SelfAttention(self.norm_groups, heads, epsilon=self.norm_eps, name=name, **common)(h)
 
         emb_dim = 4 * self.base_channels
-        emb = timestep_embedding(t, self.base_channels, at_least_float32(self.dtype))
+        dtype = at_least_float32(self.dtype)
+        emb = timestep_embedding(t, self.base_channels, dtype, self.freq_shift, self.flip_sin_to_cos)
         emb = dense(emb_dim, name='time2')(nn.swish(dense(emb_dim, name='time1')(emb)))
         if self.num_classes:
             emb += nn.Embed(self.num_classes, emb_dim, name='label', **common)(labels)
@@ -95,12 +115,12 @@ class UNet(nn.Module):
                 h = block(h, width, f'down{level}_{i}')
                 skips.append(h)
             if level < len(widths) - 1:
-                h = conv(width, strides=2, name=f'down{level}_sample')(h)
+                h = conv(width, strides=2, padding=down_padding, name=f'down{level}_sample')(h)
                 skips.append(h)
 
-        h = ResBlock(widths[-1], self.norm_groups, self.dropout, name='middle_0', **common)(h, emb, train)
+        h = res_block(widths[-1], name='middle_0')(h, emb, train)
         h = attend(h, 'middle_attention')
-        h = ResBlock(widths[-1], self.norm_groups, self.dropout, name='middle_1', **common)(h, emb, train)
+        h = res_block(widths[-1], name='middle_1')(h, emb, train)
 
         for level, width in reversed(list(enumerate(widths))):
             for i in range(self.num_res_blocks + 1):
@@ -108,9 +128,14 @@ class UNet(nn.Module):
             if level > 0:
                 h = conv(width, name=f'up{level}_sample')(h.repeat(2, axis=1).repeat(2, axis=2))
 
-        h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, name='norm_out')(h))
+        h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, self.norm_eps, name='norm_out')(h))
         h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
-        return unfold(h, self.patch_size).astype(at_least_float32(self.dtype))
+        return unfold(h, self.patch_size).astype(dtype)
+
+
+def attention_levels(num_levels: int, resolutions: Sequence[int], side: int) -> tuple[int, ...]:
+    """The levels whose residual blocks are followed by self-attention, of a network that works on ``side`` pixels."""
+    return tuple(level for level in range(num_levels) if side >> level in resolutions)
 
 
 def fold(x: Array, p: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -35,14 +36,24 @@ def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:
     Raises:
       UserError: naming the first field that differs.
     """
-    now = flatten(json.loads(config.to_json()))
-    then = flatten(stored)
-    for name, value in then.items():
+    for name, now, then in differences(json.loads(config.to_json()), stored, fields):
+        raise UserError(
+            f'config.{name} is {now!r}, but the checkpoint in {where} was made with {then!r}: '
+            f'pass {flag(name, then)}, or another --workdir'
+        )
+
+
+def differences(config: dict, stored: dict, fields) -> Iterator[tuple[str, object, object]]:
+    """``(name, value in config, value in stored)`` of the fields in which two configs differ, as in ``require_same``."""
+    now = flatten(config)
+    for name, value in flatten(stored).items():
         if any(name == f or name.startswith(f'{f}.') for f in fields) and now.get(name) != value:
-            raise UserError(
-                f'config.{name} is {now.get(name)!r}, but the checkpoint in {where} was made with {value!r}: '
-                f'pass --config.{name}={_argument(value)}, or another --workdir'
-            )
+            yield name, now.get(name), value
+
+
+def flag(name: str, value) -> str:
+    """The argument of the command line that gives a field this value."""
+    return f'--config.{name}={_argument(value)}'
 
 
 def _argument(value) -> str:

@@ -61,7 +61,11 @@ def step_keys(key: Array, step: Array) -> Array:
 
 def init_state(family: Family, key: Array, batch_size: int) -> TrainState:
     """The state at step 0, of a run with batches of this size."""
-    model = family.init(stream(key, 'init'))
+    return start_state(family, family.init(stream(key, 'init')), key, batch_size)
+
+
+def start_state(family: Family, model: Any, key: Array, batch_size: int) -> TrainState:
+    """The state at step 0 of a run that starts from this model."""
     batch = {
         'image': jax.ShapeDtypeStruct((batch_size, *family.image_shape), jnp.float32),
         'label': jax.ShapeDtypeStruct((batch_size,), jnp.int32),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from jaxgen.families.dcgan import DCGAN
+from jaxgen.interop import dcgan as interop
 from jaxgen.models.dcgan import Discriminator, Generator, num_levels
 from jaxgen.models.layers import spectral_norm
 from tests.tiny import tiny_config
@@ -55,21 +56,9 @@ def randomise(network, rng):
 
 def from_torch(network, kind):
     """Parameters and running statistics of a tutorial network as ours: ``(params, batch_stats)``, float64 NumPy."""
-    params, stats = {}, {}
-    convolutions, norms = 0, 0 if kind == 'up' else 1
-    for module in network:
-        if isinstance(module, nn.ConvTranspose2d | nn.Conv2d):
-            weight = module.weight.detach().numpy()
-            kernel = weight.transpose(2, 3, 0, 1) if kind == 'up' else weight.transpose(2, 3, 1, 0)
-            if kind == 'up' and not convolutions:
-                kernel = weight.transpose(0, 2, 3, 1)
-            params[f'{kind}_{convolutions}'] = {'kernel': kernel}
-            convolutions += 1
-        if isinstance(module, nn.BatchNorm2d):
-            params[f'norm_{norms}'] = {'scale': module.weight.detach().numpy(), 'bias': module.bias.detach().numpy()}
-            stats[f'norm_{norms}'] = {'mean': module.running_mean.numpy(), 'var': module.running_var.numpy()}
-            norms += 1
-    return jax.tree.map(np.copy, (params, stats))
+    state = {f'main.{name}': x.numpy().copy() for name, x in network.state_dict().items()}
+    variables = interop.from_tutorial(state, kind)
+    return variables['params'], variables.get('batch_stats', {})
 
 
 def ours(dtype, image_size=64, ngf=64, nz=100, nc=3):
@@ -245,7 +234,7 @@ def test_other_sizes_are_the_same_networks_with_fewer_levels():
 
 
 def test_statistics_of_the_averaged_generator_are_update_bns():
-    """``torch.optim.swa_utils.update_bn`` on the same latents; the running statistics it starts from do not matter."""
+    """``torch.optim.swa_utils.update_bn`` on the same latents; the running ones do not matter, but before any update."""
     rng = np.random.default_rng(2)
     networks = tutorial_networks(8, ngf=4, nz=5, nc=1)
     for network in networks:
@@ -253,8 +242,10 @@ def test_statistics_of_the_averaged_generator_are_update_bns():
     with jax.enable_x64(True):
         dcgan = ours(np.float64, 8, 4, 5, 1)
         model = game_of(dcgan, networks, np.float64)
-        elsewhere = model.replace(generator=model.generator.replace(params=jax.tree.map(lambda x: -x, model.ema)))
-        variables = jax.jit(lambda m: dcgan.sampling_variables(m, STEP_KEY, ema=True))(elsewhere)
+        params = jax.tree.map(lambda x: -x, model.ema)
+        elsewhere = model.replace(updates=np.int32(1), generator=model.generator.replace(params=params))
+        averaged = jax.jit(lambda m: dcgan.sampling_variables(m, STEP_KEY, ema=True))
+        variables, imported = averaged(elsewhere), averaged(model)
         keys = [jax.random.split(k)[0] for k in jax.random.split(STEP_KEY, 16)]
         latents = [torch.from_numpy(np.array(jax.random.normal(k, (128, 5))))[:, :, None, None] for k in keys]
     torch.optim.swa_utils.update_bn(latents, networks[0])
@@ -263,6 +254,7 @@ def test_statistics_of_the_averaged_generator_are_update_bns():
     running = dcgan.sampling_variables(elsewhere, STEP_KEY, ema=False)
     assert_close(running['batch_stats'], model.generator.stats['batch_stats'], 0)
     assert_close(running['params'], elsewhere.generator.params, 0)
+    assert_close(imported['batch_stats'], model.generator.stats['batch_stats'], 0)
 
 
 def test_labels_reach_both_networks():

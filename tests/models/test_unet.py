@@ -1,4 +1,4 @@
-"""The UNet against the paper's figures and against diffusers' UNet2DModel with the same random weights."""
+"""The UNet against the paper's figures; tests/interop has it against diffusers' UNet2DModel."""
 
 import functools
 
@@ -7,9 +7,6 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
-import pytest
-import torch
-from diffusers import UNet2DModel
 
 from jaxgen.models.layers import timestep_embedding
 from jaxgen.models.unet import UNet, fold, unfold
@@ -66,94 +63,11 @@ def test_initialisation_is_the_papers():
     assert {*last, 'conv1', 'emb', 'query', 'key', 'value', 'time1', 'time2', 'conv_in', 'down0_sample'} <= seen
 
 
-def diffusers_names(num_levels, num_res_blocks, attention_levels):
-    """(our module, diffusers' module) for every layer of the UNet."""
-    pairs = [
-        ('time1', 'time_embedding.linear_1'),
-        ('time2', 'time_embedding.linear_2'),
-        ('label', 'class_embedding'),
-        ('conv_in', 'conv_in'),
-        ('norm_out/norm', 'conv_norm_out'),
-        ('conv_out', 'conv_out'),
-    ]
-
-    def block(ours, theirs):
-        return [(f'{ours}/{a}', f'{theirs}.{b}') for a, b in [
-            ('norm1/norm', 'norm1'), ('conv1', 'conv1'), ('emb', 'time_emb_proj'), ('norm2/norm', 'norm2'),
-            ('conv2', 'conv2'), ('shortcut', 'conv_shortcut'),
-        ]]  # fmt: skip
-
-    def attention(ours, theirs):
-        return [(f'{ours}/{a}', f'{theirs}.{b}') for a, b in [
-            ('norm/norm', 'group_norm'), ('query', 'to_q'), ('key', 'to_k'), ('value', 'to_v'), ('out', 'to_out.0'),
-        ]]  # fmt: skip
-
-    for level in range(num_levels):
-        up = num_levels - 1 - level
-        for i in range(num_res_blocks):
-            pairs += block(f'down{level}_{i}', f'down_blocks.{level}.resnets.{i}')
-            if level in attention_levels:
-                pairs += attention(f'down{level}_{i}_attention', f'down_blocks.{level}.attentions.{i}')
-        for i in range(num_res_blocks + 1):
-            pairs += block(f'up{level}_{i}', f'up_blocks.{up}.resnets.{i}')
-            if level in attention_levels:
-                pairs += attention(f'up{level}_{i}_attention', f'up_blocks.{up}.attentions.{i}')
-        pairs += [(f'down{level}_sample', f'down_blocks.{level}.downsamplers.0.conv')]
-        pairs += [(f'up{level}_sample', f'up_blocks.{up}.upsamplers.0.conv')]
-    pairs += block('middle_0', 'mid_block.resnets.0') + block('middle_1', 'mid_block.resnets.1')
-    return dict(pairs + attention('middle_attention', 'mid_block.attentions.0'))
-
-
-def to_torch(params, names):
-    state = {}
-    for path, x in flax.traverse_util.flatten_dict(params, sep='/').items():
-        module, _, kind = path.rpartition('/')
-        x = np.asarray(x)
-        if names[module].endswith('conv_shortcut'):
-            x = x[None, None] if kind == 'kernel' else x
-        if kind == 'kernel':
-            x = x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T
-        name = {'kernel': 'weight', 'scale': 'weight', 'embedding': 'weight', 'bias': 'bias'}[kind]
-        state[f'{names[module]}.{name}'] = torch.from_numpy(x.copy())
-    return state
-
-
-@pytest.mark.parametrize(
-    ('multipliers', 'blocks', 'attention_level', 'heads', 'classes'),
-    [((1, 2, 2), 2, 1, 1, 0), ((1, 2), 1, 1, 2, 10), ((1, 1, 2), 1, 0, 1, 0)],
-)
-def test_agrees_with_diffusers(multipliers, blocks, attention_level, heads, classes):
-    size, base = 16, 8
-    kinds = [''.join(['Attn' if i == attention_level else '']) for i in range(len(multipliers))]
-    theirs = UNet2DModel(
-        sample_size=size, block_out_channels=[base * m for m in multipliers], layers_per_block=blocks,
-        down_block_types=[f'{k}DownBlock2D' for k in kinds], up_block_types=[f'{k}UpBlock2D' for k in reversed(kinds)],
-        norm_num_groups=4, norm_eps=1e-6, attention_head_dim=base * multipliers[attention_level] // heads,
-        flip_sin_to_cos=False, freq_shift=1, downsample_padding=0, num_class_embeds=classes or None,
-    )  # fmt: skip
-    ours = UNet(3, base, multipliers, blocks, (size // 2**attention_level,), heads, 0.0, classes, norm_groups=4)
-    if multipliers[-1] != multipliers[attention_level]:
-        theirs.mid_block.attentions[0].heads = heads
-    params = randomised(init(ours, size))
-    theirs.load_state_dict(to_torch(params, diffusers_names(len(multipliers), blocks, {attention_level})))
-
-    x = jax.random.normal(jax.random.key(2), (3, size, size, 3))
-    t, labels = jnp.array([0, 17, 999]), jnp.array([0, 3, 9])
-    with torch.no_grad():
-        expected = theirs.eval()(
-            torch.from_numpy(np.asarray(x).transpose(0, 3, 1, 2).copy()),
-            torch.tensor([0, 17, 999]),
-            class_labels=torch.tensor([0, 3, 9]) if classes else None,
-        ).sample
-    got = jax.jit(ours.apply)({'params': params}, x, t, labels)
-    expected = expected.numpy().transpose(0, 2, 3, 1)
-    assert expected.std() > 0.1
-    np.testing.assert_allclose(got, expected, atol=1e-4 * abs(expected).max())
-
-
 def test_timestep_embedding_is_the_papers():
     got = timestep_embedding(jnp.array([0, 5]), 4)
     np.testing.assert_allclose(got, [[0, 0, 1, 1], [np.sin(5), np.sin(5e-4), np.cos(5), np.cos(5e-4)]], atol=1e-6)
+    other = timestep_embedding(jnp.array([5]), 4, freq_shift=0, flip_sin_to_cos=True)
+    np.testing.assert_allclose(other, [[np.cos(5), np.cos(5e-2), np.sin(5), np.sin(5e-2)]], atol=1e-6)
 
 
 @functools.cache

@@ -1,0 +1,226 @@
+"""diffusers' description of a ``UNet2DModel`` as the fields of ``config.model``, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxgen.errors import UserError, check
+from jaxgen.models.unet import attention_levels
+
+# What diffusers 0.42 takes for a field that a config.json leaves out.
+DEFAULTS = {
+    'sample_size': None,
+    'in_channels': 3,
+    'out_channels': 3,
+    'center_input_sample': False,
+    'time_embedding_type': 'positional',
+    'time_embedding_dim': None,
+    'freq_shift': 0,
+    'flip_sin_to_cos': True,
+    'down_block_types': ('DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D'),
+    'mid_block_type': 'UNetMidBlock2D',
+    'up_block_types': ('AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'),
+    'block_out_channels': (224, 448, 672, 896),
+    'layers_per_block': 2,
+    'mid_block_scale_factor': 1,
+    'downsample_padding': 1,
+    'downsample_type': 'conv',
+    'upsample_type': 'conv',
+    'dropout': 0.0,
+    'act_fn': 'silu',
+    'attention_head_dim': 8,
+    'norm_num_groups': 32,
+    'attn_norm_num_groups': None,
+    'norm_eps': 1e-5,
+    'resnet_time_scale_shift': 'default',
+    'add_attention': True,
+    'class_embed_type': None,
+    'num_class_embeds': None,
+}
+# Fields of which our UNet has these values and no other.
+ONLY = {
+    'center_input_sample': (False,),
+    'time_embedding_type': ('positional',),
+    'mid_block_type': ('UNetMidBlock2D',),
+    'mid_block_scale_factor': (1,),
+    'downsample_type': ('conv',),
+    'upsample_type': ('conv',),
+    'downsample_padding': (0, 1),
+    'act_fn': ('silu', 'swish'),
+    'resnet_time_scale_shift': ('default',),
+    'add_attention': (True,),
+    'class_embed_type': (None,),
+}
+
+
+def to_model(theirs: Mapping[str, Any], model: ConfigDict, image_size: int, where: object) -> dict[str, Any]:
+    """The fields of ``config.model`` that make our UNet the one that is described.
+
+    Several values can describe one network (resolutions at which there is no feature map; heads by number or by width):
+    then those of ``model`` stay. What does not change the network's function, dropout and dtype, is left out.
+
+    Args:
+      theirs: a ``config.json``.
+      model: ``config.model`` as it was asked for.
+      image_size: side of the images, in pixels.
+      where: the file, for the message.
+
+    Raises:
+      UserError: naming the field and the value that our UNet cannot have.
+    """
+    t = {**DEFAULTS, **theirs}
+    for field, values in ONLY.items():
+        _only(t, field, values, where)
+    widths = _whole_numbers(t, 'block_out_channels', where)
+    base, levels = widths[0], len(widths)
+    check(
+        not any(width % base for width in widths),
+        f'{where}: block_out_channels={list(widths)} are not all multiples of the first, and jaxgen has no such levels',
+    )
+    _only(t, 'out_channels', (t['in_channels'],), where)
+    _only(t, 'time_embedding_dim', (None, 4 * base), where)
+    for field in ('layers_per_block', 'norm_num_groups'):
+        _whole(t, field, where)
+    _only(t, 'attn_norm_num_groups', (None, t['norm_num_groups']), where)
+    attended = _attended(t, levels, where)
+    fields = {
+        'conditional': t['num_class_embeds'] is not None,
+        'base_channels': base,
+        'channel_multipliers': tuple(width // base for width in widths),
+        'num_res_blocks': t['layers_per_block'],
+        'attention_resolutions': tuple(image_size >> level for level in attended),
+        **_heads(t, where),
+        'norm_groups': t['norm_num_groups'],
+        'norm_eps': float(t['norm_eps']),
+        'freq_shift': _whole(t, 'freq_shift', where),
+        'flip_sin_to_cos': bool(t['flip_sin_to_cos']),
+        'downsample_padding': t['downsample_padding'],
+        'patch_size': 1,
+    }
+    asked = tuple(model.attention_resolutions)
+    if attention_levels(levels, asked, image_size) == attended:
+        fields['attention_resolutions'] = asked
+    attended_widths = {*(widths[level] for level in attended), widths[-1]}
+    if all(head_dim(model, width) == head_dim(fields, width) for width in attended_widths):
+        fields |= {name: model[name] for name in ('num_heads', 'attention_head_dim')}
+    return fields
+
+
+def head_dim(model: Mapping[str, Any], width: int) -> float:
+    """Channels of each head of ``config.model`` at a width."""
+    return model['attention_head_dim'] or width / model['num_heads']
+
+
+def from_model(model: ConfigDict, image_size: int, channels: int, num_classes: int) -> dict[str, Any]:
+    """The ``config.json`` of the ``UNet2DModel`` that our UNet is.
+
+    Raises:
+      UserError: naming the field of ``config.model`` that no ``UNet2DModel`` has.
+    """
+    multipliers, levels = model.channel_multipliers, len(model.channel_multipliers)
+    _representable(model.patch_size == 1, 'patch_size', model.patch_size, 'it works on pixels, not on patches of them')
+    _representable(
+        multipliers[0] == 1,
+        'channel_multipliers',
+        multipliers,
+        'its first level is as wide as the embedding of time, so the first multiplier must be 1',
+    )
+    widths = [model.base_channels * m for m in multipliers]
+    attended = attention_levels(levels, model.attention_resolutions, image_size)
+    head_dims = {head_dim(model, width) for width in (*(widths[level] for level in attended), widths[-1])}
+    one_head = not model.attention_head_dim and model.num_heads == 1
+    _representable(
+        one_head or len(head_dims) == 1,
+        'num_heads',
+        model.num_heads,
+        'its heads have as many channels at every width: train with config.model.attention_head_dim instead',
+    )
+    kinds = ['Attn' if level in attended else '' for level in range(levels)]
+    return DEFAULTS | {
+        '_class_name': 'UNet2DModel',
+        'sample_size': image_size,
+        'in_channels': channels,
+        'out_channels': channels,
+        'freq_shift': model.freq_shift,
+        'flip_sin_to_cos': model.flip_sin_to_cos,
+        'down_block_types': [f'{kind}DownBlock2D' for kind in kinds],
+        'up_block_types': [f'{kind}UpBlock2D' for kind in reversed(kinds)],
+        'block_out_channels': widths,
+        'layers_per_block': model.num_res_blocks,
+        'downsample_padding': model.downsample_padding,
+        'dropout': model.dropout,
+        'attention_head_dim': None if one_head else int(head_dims.pop()),
+        'norm_num_groups': model.norm_groups,
+        'norm_eps': model.norm_eps,
+        'num_class_embeds': num_classes if model.conditional else None,
+    }
+
+
+def side(theirs: Mapping[str, Any], otherwise: int, where: object) -> int:
+    """Side of the images in pixels; ``otherwise`` where the file does not say.
+
+    Raises:
+      UserError: if they are not square.
+    """
+    size = theirs.get('sample_size')
+    if size is None:
+        return otherwise
+    if isinstance(size, Sequence) and not isinstance(size, str) and len(set(size)) == 1:
+        size = size[0]
+    check(
+        isinstance(size, int) and size > 0,
+        f'{where}: sample_size={size} is not the side of a square, and all images are square in jaxgen',
+    )
+    return size
+
+
+def _attended(t: Mapping[str, Any], levels: int, where: object) -> tuple[int, ...]:
+    attended = []
+    for way in ('Down', 'Up'):
+        field, kinds = f'{way.lower()}_block_types', {f'Attn{way}Block2D': True, f'{way}Block2D': False}
+        types = [str(name).removeprefix('UNetRes') for name in t[field]]
+        strange = [name for name in types if name not in kinds]
+        check(not strange, f"{where}: {field} has {next(iter(strange), '')}, which is no block of jaxgen's UNet")
+        check(len(types) == levels, f'{where}: {field} and block_out_channels differ in number')
+        types = types if way == 'Down' else types[::-1]
+        attended.append(tuple(level for level, name in enumerate(types) if kinds[name]))
+    check(
+        attended[0] == attended[1],
+        f"{where}: up_block_types have self-attention at other levels than down_block_types, which jaxgen's UNet cannot",
+    )
+    return attended[0]
+
+
+def _heads(t: Mapping[str, Any], where: object) -> dict[str, int]:
+    if t['attention_head_dim'] is None:
+        return {'num_heads': 1, 'attention_head_dim': 0}
+    return {'num_heads': 1, 'attention_head_dim': _whole(t, 'attention_head_dim', where, least=1)}
+
+
+def _only(t: Mapping[str, Any], field: str, values: Sequence[Any], where: object) -> None:
+    has = ' or '.join(repr(value) for value in values)
+    check(t[field] in values, f"{where}: {field}={t[field]!r} is not what jaxgen's UNet can be: it has {has}")
+
+
+def _whole(t: Mapping[str, Any], field: str, where: object, least: int = 0) -> int:
+    value = t[field]
+    check(
+        isinstance(value, int) and not isinstance(value, bool) and value >= least,
+        f"{where}: {field}={value!r} is not what jaxgen's UNet can be: it has a whole number, at least {least}",
+    )
+    return value
+
+
+def _whole_numbers(t: Mapping[str, Any], field: str, where: object) -> tuple[int, ...]:
+    values = t[field]
+    good = isinstance(values, list | tuple) and values and all(isinstance(v, int) and v > 0 for v in values)
+    check(bool(good), f'{where}: {field}={values!r} is not a list of widths')
+    return tuple(values)
+
+
+def _representable(holds: bool, field: str, value: Any, why: str) -> None:
+    if not holds:
+        raise UserError(f'config.model.{field}={value} cannot be exported: diffusers has no such UNet2DModel ({why})')
