@@ -3,7 +3,7 @@
 python main.py --config=configs/judge_cifar.py
   Hardware: two CPU cores
   Hours: not yet measured; eight epochs are 400,384 images of 0.68 GFLOP
-  Expect: at least 93% of the 10,000 test images recognised, each seen as it is and mirrored
+  Expect: not yet measured; meant to recognise 93% of the 10,000 test images, each seen as it is and mirrored
 """
 
 from jaxgen import config

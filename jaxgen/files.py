@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -35,25 +37,45 @@ def write_atomically(path: epath.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_json(path: epath.PathLike, tree: Any) -> None:
+    """The same of an indented JSON file."""
+    write_atomically(path, (json.dumps(tree, indent=2) + '\n').encode())
+
+
 def cache_dir() -> pathlib.Path:
     """What can be made again at the price of some time: ``JAXGEN_CACHE_DIR``, or ``~/.cache/jaxgen``."""
     return pathlib.Path(os.environ.get('JAXGEN_CACHE_DIR') or '~/.cache/jaxgen').expanduser()
 
 
-def read_npz(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a cached file; None if it is not there or, then removed, was damaged.
+def load_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, none of them pickled.
 
     A zip file has a checksum of each member, which is compared when the last byte is read: numpy may not come to it
     where the damage is in a header.
+
+    Raises:
+      FileNotFoundError: if it is not there.
+      ValueError: if it was damaged, or is something else.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is None:
-                with np.load(path) as arrays:
-                    return dict(arrays)
+            damaged = archive.testzip()
+        if damaged is None:
+            with np.load(path) as arrays:
+                return dict(arrays)
+    except FileNotFoundError:
+        raise
+    except Exception as e:  # zipfile and numpy have an error of their own for each thing that a damaged byte can mean
+        raise ValueError(str(e)) from e
+    raise ValueError(f'{damaged} is damaged')
+
+
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a cached file; None if it is not there or, then removed, was damaged."""
+    try:
+        return load_npz(path)
     except FileNotFoundError:
         return None
-    except Exception:  # zipfile and numpy have an error of their own for each thing that a damaged byte can mean
-        pass
-    path.unlink(missing_ok=True)
-    return None
+    except ValueError:
+        path.unlink(missing_ok=True)
+        return None

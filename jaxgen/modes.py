@@ -19,7 +19,7 @@ from jaxgen.errors import UserError, names
 from jaxgen.evaluation import compare as comparing
 from jaxgen.evaluation import during_training, report
 from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
-from jaxgen.evaluation.generated import generated_set
+from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
 from jaxgen.files import write_atomically
 from jaxgen.interop import workdirs
@@ -47,7 +47,7 @@ def train(config: ConfigDict, workdir: epath.Path) -> None:
     evaluation = None
     if config.evaluation.every:
         mesh = make_mesh(config.mesh.fsdp)
-        evaluation = during_training.Progress(config, family, mesh, dataset.class_names, workdir)
+        evaluation = during_training.DuringTraining(config, family, mesh, dataset.class_names, workdir)
     loop.train(config, family, dataset, workdir, evaluation)
 
 
@@ -95,7 +95,7 @@ def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
         name = re.sub(r'\W+', '-', options.generated).strip('-')
     else:
         trained = restore(config, workdir)
-        judged, name = generated_set(trained, options.num, options.seed), str(trained.step)
+        judged, name = generated_set(trained, trained.sampler(options.seed, STREAM), options.num), str(trained.step)
     result = Evaluator(config, make_mesh(config.mesh.fsdp), names(options.metrics))(judged)
     path = workdir / 'evaluation' / f'{name}.json'
     write(result, path)

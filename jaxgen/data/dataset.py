@@ -78,6 +78,11 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def class_names(name: str, classes: Sequence[str] = ()) -> tuple[str, ...]:
+    """What labels mean after ``load`` with the same arguments."""
+    return tuple(classes) or SOURCES[name].class_names
+
+
 def load(
     name: str, split: str, classes: Sequence[str] = (), max_examples: int = 0, image_size: int = 0, crop: str = ''
 ) -> Dataset:
@@ -107,4 +112,4 @@ def load(
         images, labels = images[keep], position[labels[keep]]
     if max_examples:
         images, labels = images[:max_examples], labels[:max_examples]
-    return Dataset(np.ascontiguousarray(images), labels, tuple(classes) or source.class_names)
+    return Dataset(np.ascontiguousarray(images), labels, class_names(name, classes))

@@ -13,16 +13,18 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import stored_config
+from jaxgen.config import validate
 from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import during_training
-from jaxgen.evaluation.evaluate import Evaluator, data_options, protocol_hash
-from jaxgen.evaluation.generated import generated_set
-from jaxgen.files import write_atomically
+from jaxgen.evaluation.evaluate import Evaluator, loaded, protocol_hash
+from jaxgen.evaluation.generated import STREAM, generated_set
+from jaxgen.files import write_json
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.metrics import read_metrics
 from jaxgen.training.restore import Trained, restore
 from jaxgen.training.same_run import flatten
+from jaxgen.training.sampling import Sampler
 
 SHOWN = 40  # images of each model on the page
 SCRUTINISED = 200  # images among which the best are looked for
@@ -101,7 +103,7 @@ def compare(config: ConfigDict, workdir: epath.Path) -> Comparison:
     configs = [_config_of(folder, config) for folder in folders]
     trained = [restore(c, folder) for c, folder in zip(configs, folders, strict=True)]
     evaluator = Evaluator(config, make_mesh(config.mesh.fsdp), names(config.evaluation.metrics))
-    train, test = (load(config.data.name, split, **data_options(config)) for split in ('train', 'test'))
+    train, test = (load(config.data.name, split, **loaded(config)) for split in ('train', 'test'))
     entries = [
         _entry(name, model, folder, config, evaluator, train.images, workdir)
         for name, model, folder in zip(_names(folders), trained, folders, strict=True)
@@ -120,7 +122,7 @@ def _config_of(folder: epath.Path, config: ConfigDict) -> ConfigDict:
     """A workdir's own config, but sampled, evaluated and laid on devices as ``config`` says.
 
     Raises:
-      UserError: if it holds none, or its model is of other data.
+      UserError: if it holds none, its model is of other data, or cannot be sampled so.
     """
     path = folder / 'config.json'
     if not path.exists():
@@ -132,11 +134,12 @@ def _config_of(folder: epath.Path, config: ConfigDict) -> ConfigDict:
                 f'config.compare.workdirs: {folder} was trained with config.data.{field}={own.data[field]}, and this '
                 f'comparison has {config.data[field]!r}: one reference cannot judge both'
             )
-    for group in ('sample', 'mesh', 'evaluation'):
+    for group in ('sample', 'mesh'):
         for field, value in config[group].items():
             if field in own[group]:
                 own[group][field] = value
     own.checkpoint.restore = config.checkpoint.restore
+    validate(own)
     return own
 
 
@@ -156,19 +159,20 @@ def _entry(
     workdir: epath.Path,
 ) -> Entry:
     options = config.evaluation
+    sampler = trained.sampler(options.seed, STREAM)
     results = []
     for seed in range(options.seed, options.seed + config.compare.seeds):
         print(f'{name}: step {trained.step}, seed {seed}', flush=True)
-        images = generated_set(trained, options.num, seed)
-        about = evaluator.protocol(images)
-        path = workdir / 'evaluation' / f'{name.replace("/", "-")}-{protocol_hash(about)}.json'
+        images = generated_set(trained, sampler.reseeded(seed), options.num)
+        about = protocol_hash(evaluator.protocol(images))
+        path = workdir / 'evaluation' / f'{name.replace("/", "-")}-{about}.json'
         result = json.loads(path.read_text()) if path.exists() else {'metrics': []}
         if not set(names(options.metrics)) <= set(result['metrics']):
             result = evaluator(images)
-        write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
+            write_json(path, result)
         results.append(result)
 
-    images, rate = _draw(trained, options.seed)
+    images, rate = _draw(sampler, trained)
     log = read_metrics(folder / 'metrics.jsonl')
     networks = trained.family.networks(trained.model)
     facts = {
@@ -177,16 +181,15 @@ def _entry(
         'steps_per_sec': float(np.median([row['steps_per_sec'] for row in log])) if log else None,
         'sampling_images_per_sec': rate,
     }
-    labels = trained.sampler().labels(len(images)) if trained.config.model.conditional else None
+    labels = sampler.labels(len(images)) if trained.config.model.conditional else None
     best = evaluator.best(images, labels, trained.class_names)[:BEST]
     indices, distances = nearest(images, train)
     found = Neighbours(images[best], train[indices[best]], distances)
     return Entry(name, results, facts, log, during_training.read(folder), images[:SHOWN], found)
 
 
-def _draw(trained: Trained, seed: int) -> tuple[np.ndarray, float]:
+def _draw(sampler: Sampler, trained: Trained) -> tuple[np.ndarray, float]:
     """The first ``SCRUTINISED`` images of the evaluation, and how many a second are drawn once all is compiled."""
-    sampler = trained.sampler('evaluation', seed)
     for _ in sampler.batches(trained.model, 1):
         pass
     start = time.perf_counter()

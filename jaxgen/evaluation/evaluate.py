@@ -13,12 +13,13 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxgen.data import class_names
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import features, judge
 from jaxgen.evaluation.features import Extraction, Extractor, Meter
 from jaxgen.evaluation.figures import METRICS, PARAMETERS, Pair
 from jaxgen.evaluation.image_sets import ImageSet, open_set
-from jaxgen.files import write_atomically
+from jaxgen.files import write_json
 
 FEWEST = 2048  # images below which the covariance of Inception's 2,048 features is singular
 
@@ -39,8 +40,11 @@ class Evaluator:
         self._metrics = metrics
         self._judge = judge.for_images(options.judge, config.data.name)
         self._extractor = _extractor(config, self._judge)
-        self._batch_size = batch_size(options)
-        self._mesh = mesh
+        extractors = [self._extractor]
+        if self._judge is not None and options.extractor != 'judge':
+            extractors.append(self._judge.extractor())
+        self._extraction = Extraction(extractors, mesh, batch_size(options))
+        self._judges = len(extractors) - 1  # the judge's place among the extractors, which may be the first
         self.reference = open_set(
             options.reference or f'{config.data.name}:train',
             'config.evaluation.reference',
@@ -48,40 +52,32 @@ class Evaluator:
             **data_options(config),
         )
         self._require_fit(self.reference, 'config.evaluation.reference')
-        extraction = Extraction([self._extractor], mesh, self._batch_size)
         meter = Meter('reference', self.reference.count)
-        self._real = features.of_stored(extraction, self._extractor.description, self.reference, meter)
-        self._extractions: dict[bool, Extraction] = {}
+        self._real = features.of_stored(self._extraction, self._extractor.description, self.reference, meter)
 
     def __call__(self, images: ImageSet, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """The figures of a set, with warnings and the protocol: JSON values; ``tick`` is called after each batch."""
         self._require_fit(images, 'the generated images')
-        judged = self._sees(images)
-        if judged not in self._extractions:
-            extractors = [self._extractor, *([self._judge.extractor()] if judged else [])]
-            self._extractions[judged] = Extraction(extractors, self._mesh, self._batch_size)
+        judged = self._sees(images.image_shape)
         meter = Meter('generated', images.count)
 
         def progress(count: int) -> None:
             meter(count)
             tick()
 
-        fake, *seen = self._extractions[judged](images.pieces(), progress)
+        which = sorted({0, self._judges}) if judged else [0]
+        found = self._extraction(images.pieces(), progress, which)
+        fake, seen = found[0], found[-1]
 
-        same_classes = images.class_names == self.reference.class_names
-        pair = Pair(
-            fake,
-            self._real,
-            images.labels,
-            self.reference.labels,
-            images.class_names if same_classes and images.labels is not None else (),
-        )
+        real = self.reference
+        labelled = images.labels is not None and real.labels is not None and images.class_names == real.class_names
+        pair = Pair(fake, self._real, images.labels, real.labels, images.class_names if labelled else ())
         result: dict[str, Any] = {}
         for name in self._metrics:
             result |= METRICS[name](pair)
         if judged:
             labels = self._judge.labels(images.labels, images.class_names)
-            result['judge'] = judge.figures(seen[0].logits, labels, self._judge.class_names)
+            result['judge'] = judge.figures(seen.logits, labels, self._judge.class_names)
         return result | {
             'metrics': list(self._metrics),
             'images_per_sec': meter.rate,
@@ -95,10 +91,9 @@ class Evaluator:
         Args:
           labels: ``[N]``, what they should show, or None: then the confidence is that of any class.
         """
-        if self._judge is None or images.shape[1:] != self._judge.image_shape:
+        if not self._sees(images.shape[1:]):
             return np.arange(len(images))
-        extraction = Extraction([self._judge.extractor()], self._mesh, self._batch_size)
-        (seen,) = extraction([images], lambda count: None)
+        (seen,) = self._extraction([images], which=[self._judges])
         probabilities = np.asarray(jax.nn.softmax(seen.logits))
         asked = self._judge.labels(labels, class_names)
         sure = probabilities.max(1) if asked is None else probabilities[np.arange(len(images)), asked]
@@ -110,13 +105,14 @@ class Evaluator:
             'generated': images.description,
             'reference': self.reference.description,
             'extractor': self._extractor.description,
-            'judge': self._judge.description if self._sees(images) else None,
+            'judge': self._judge.description if self._sees(images.image_shape) else None,
             'parameters': PARAMETERS,
             **features.environment(),
         }
 
-    def _sees(self, images: ImageSet) -> bool:
-        return self._judge is not None and images.image_shape == self._judge.image_shape
+    def _sees(self, image_shape: tuple[int, ...]) -> bool:
+        """Whether the judge can look at such images."""
+        return self._judge is not None and image_shape == self._judge.image_shape
 
     def _require_fit(self, images: ImageSet, what: str) -> None:
         if images.image_shape[-1] not in (1, self._extractor.channels):
@@ -152,13 +148,18 @@ class Evaluator:
 
 
 def data_options(config: ConfigDict) -> dict[str, Any]:
-    """How ``open_set`` loads a data set for this config: as training does."""
+    """How ``open_set`` reads images for this config: a data set as training does, labels as training counts them."""
+    return {'class_names': class_names(config.data.name, names(config.data.classes)), **loaded(config)}
+
+
+def loaded(config: ConfigDict) -> dict[str, Any]:
+    """How ``jaxgen.data.load`` reads what ``config.data`` names, but for a limit of examples."""
     d = config.data
     return {'classes': names(d.classes), 'image_size': d.image_size, 'crop': d.crop}
 
 
 def batch_size(options: ConfigDict) -> int:
-    """``evaluation.batch_size``, or 8 a device on a CPU, where larger ones are slower, and 64 on others."""
+    """``evaluation.batch_size``, or 8 a device on a CPU, 64 on others."""
     return options.batch_size or jax.device_count() * (8 if jax.default_backend() == 'cpu' else 64)
 
 
@@ -184,7 +185,7 @@ def write(result: dict[str, Any], path: epath.Path) -> None:
         before = json.loads(path.read_text())
         if before['protocol'] != json.loads(json.dumps(result['protocol'])):
             path.rename(path.parent / f'{path.stem}-{protocol_hash(before["protocol"])}.json')
-    write_atomically(path, (json.dumps(result, indent=2) + '\n').encode())
+    write_json(path, result)
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -67,27 +67,30 @@ def inception_extractor(config: ConfigDict) -> Extractor:
 
 
 class Extraction:
-    """Runs extractors over any number of images in one compiled shape, its rows spread over the devices.
+    """Runs extractors over any number of images, each in one compiled shape, its rows spread over the devices.
 
     Args:
-      batch_size: of the compiled function; the last batch is filled up and cut.
+      batch_size: of the compiled functions; the last batch is filled up and cut.
     """
 
     def __init__(self, extractors: Sequence[Extractor], mesh: Mesh, batch_size: int):
-        def run(variables, images):
-            return [e.apply(v, images) for e, v in zip(extractors, variables, strict=True)]
-
         self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
-        shardings = replicated(mesh), self._sharding
-        self._run = jax.jit(run, in_shardings=shardings, out_shardings=replicated(mesh))
+        shardings = {'in_shardings': (replicated(mesh), self._sharding), 'out_shardings': replicated(mesh)}
+        self._runs = [jax.jit(e.apply, **shardings) for e in extractors]
         self._variables = jax.device_put([e.variables for e in extractors], replicated(mesh))
 
-    def __call__(self, pieces: Iterable[np.ndarray], progress: Callable[[int], None]) -> list[Features]:
-        """What each extractor sees in the images, in their order.
+    def __call__(
+        self,
+        pieces: Iterable[np.ndarray],
+        progress: Callable[[int], None] = lambda count: None,
+        which: Sequence[int] = (0,),
+    ) -> list[Features]:
+        """What extractors see in the images, in their order.
 
         Args:
           pieces: uint8 ``[n, H, W, C]`` each, of any lengths; read in a thread of its own.
           progress: called with the number of images done.
+          which: places of the extractors to run; the others are not compiled for it.
 
         Raises:
           UserError: if the features are not finite.
@@ -100,7 +103,7 @@ class Extraction:
         results, done = [], 0
         try:
             for kept, images in batches:
-                seen = self._run(self._variables, images)
+                seen = [self._runs[i](self._variables[i], images) for i in which]
                 results.append([tuple(x if x is None else np.asarray(x)[:kept] for x in pair) for pair in seen])
                 done += kept
                 progress(done)
@@ -142,7 +145,7 @@ def environment() -> dict[str, Any]:
 def of_stored(
     extraction: Extraction, about: dict[str, Any], images: ImageSet, progress: Callable[[int], None]
 ) -> Features:
-    """The features of a stored set, as the one extractor of ``extraction`` sees them.
+    """The features of a stored set, as the first extractor of ``extraction`` sees them.
 
     They are cached (``JAXGEN_CACHE_DIR``) under a fingerprint of the images, the extractor, that ``about`` describes,
     and the environment.

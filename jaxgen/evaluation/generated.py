@@ -7,53 +7,40 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxgen.evaluation.image_sets import ImageSet
 from jaxgen.evaluation.weights import tensors_hash
-from jaxgen.training.family import Family
 from jaxgen.training.restore import Trained
 from jaxgen.training.sampling import Sampler
 
-
-def generated_set(trained: Trained, num: int, seed: int) -> ImageSet:
-    """``num`` images of a model, drawn with a seed that no training saw."""
-    sampler = trained.sampler('evaluation', seed)
-    return sampled_set(
-        trained.config, trained.family, sampler, trained.model, trained.step, num, seed, trained.class_names
-    )
+STREAM = 'evaluation'  # of a seed: no sample of training comes from it
 
 
-def sampled_set(
-    config: ConfigDict,
-    family: Family,
-    sampler: Sampler,
-    model: Any,
-    step: int,
-    num: int,
-    seed: int,
-    class_names: tuple[str, ...],
-) -> ImageSet:
-    """The first ``num`` images that ``sampler`` draws from ``model``."""
+def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
+    """The first ``num`` images that a sampler draws from a model."""
+    config = trained.config
 
     def pieces() -> Iterator[np.ndarray]:
-        for images, _ in sampler.batches(model, num):
+        for images, _ in sampler.batches(trained.model, num):
             yield images
 
     description = {
         'family': config.family,
-        'trained_on': f'{config.data.name}:train',
-        'step': step,
+        'data': config.data.name,
+        'data_classes': config.data.classes,
+        'max_examples': config.data.max_examples,
+        'step': trained.step,
         'ema': config.sample.ema,
-        **family.sampling_protocol(),
+        **trained.family.sampling_protocol(),
         'classes': config.sample.classes,
         'count': num,
-        'seed': seed,
+        'seed': sampler.seed,
+        'stream': sampler.use,
         'prng': config.train.prng,
-        'weights': _hash(sampler.variables(model)),
+        'weights': _hash(sampler.variables(trained.model)),
     }
     labels = sampler.labels(num) if config.model.conditional else None
-    return ImageSet(description, num, family.image_shape, pieces, labels, class_names)
+    return ImageSet(description, num, trained.family.image_shape, pieces, labels, trained.class_names)
 
 
 def _hash(variables: Any) -> str:

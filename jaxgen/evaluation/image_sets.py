@@ -5,8 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import hashlib
+import io
 import pathlib
-import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from jaxgen.data import SOURCES, load
 from jaxgen.errors import UserError, check
+from jaxgen.files import load_npz
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 GREY, COLOUR = ('1', 'L'), ('P', 'PA', 'LA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')  # PIL's modes of 8 bits
@@ -43,7 +44,7 @@ class ImageSet:
     class_names: tuple[str, ...] = ()
 
 
-def open_set(name: str, field: str, num: int = 0, **data: Any) -> ImageSet:
+def open_set(name: str, field: str, num: int = 0, class_names: tuple[str, ...] = (), **data: Any) -> ImageSet:
     """The set that a config's field names.
 
     Args:
@@ -51,17 +52,19 @@ def open_set(name: str, field: str, num: int = 0, **data: Any) -> ImageSet:
         ``images`` (or ``arr_0``) uint8 ``[N, H, W, C]`` and perhaps ``labels``.
       field: the config's field, for messages.
       num: takes so many at random (see ``subset``); 0, or as many as there are, takes all.
+      class_names: what the labels of an ``.npz`` mean.
       data: ``classes``, ``image_size`` and ``crop`` of a data set, as for ``jaxgen.data.load``.
 
     Raises:
-      UserError: if there is no such set, it is empty, or an image is unreadable, of another size or no uint8.
+      UserError: if there is no such set, it is empty, an image is unreadable, of another size or no uint8, or a label
+        has no meaning.
     """
     source, _, split = name.partition(':')
     path = pathlib.Path(name).expanduser()
     if source in SOURCES and split:
         return _of_dataset(source, split, num, **data)
     if path.suffix == '.npz':
-        return _of_npz(path, field, num)
+        return _of_npz(path, field, num, class_names)
     if path.is_dir():
         return _of_folder(path, field, num)
     raise UserError(
@@ -88,7 +91,7 @@ def _of_arrays(
     chosen = subset(len(images), num)
     description |= {'count': len(chosen), 'of': len(images)}
     images = images[chosen]
-    description['sha256'] = hashlib.sha256(images.tobytes()).hexdigest()
+    description['sha256'] = hashlib.sha256(memoryview(images).cast('B')).hexdigest()
 
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(images), PIECE):
@@ -98,23 +101,30 @@ def _of_arrays(
     return ImageSet(description, len(images), images.shape[1:], pieces, labels, class_names)
 
 
-def _of_npz(path: pathlib.Path, field: str, num: int) -> ImageSet:
+def _of_npz(path: pathlib.Path, field: str, num: int, class_names: tuple[str, ...]) -> ImageSet:
     where = f'{field}={path}'
     try:
-        with np.load(path) as file:
-            name = next((n for n in ('images', 'arr_0') if n in file), None)
-            check(name is not None, f'{where} holds neither images nor arr_0, but {", ".join(file) or "nothing"}')
-            images = file[name]
-            labels = file.get('labels')
+        arrays = load_npz(path)
     except FileNotFoundError as e:
         raise UserError(f'{where} is not a file') from e
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as e:
-        raise UserError(f'{where} is not a whole .npz file ({e}): write it again') from e
-    images = _require_uint8(images, where)
+    except ValueError as e:
+        raise UserError(f'{where} is not a whole .npz file of arrays ({e}): write it again') from e
+    name = next((n for n in ('images', 'arr_0') if n in arrays), None)
+    check(name is not None, f'{where} holds neither images nor arr_0, but {", ".join(arrays) or "nothing"}')
+    images = _require_uint8(arrays[name], where)
+    labels = arrays.get('labels')
     if labels is not None:
-        check(labels.shape == images.shape[:1], f'{where} has {len(images)} images, but labels of shape {labels.shape}')
+        check(
+            labels.shape == images.shape[:1] and np.issubdtype(labels.dtype, np.integer),
+            f'{where} has {len(images)} images, but labels {labels.dtype} of shape {labels.shape}',
+        )
+        check(
+            labels.max() < len(class_names),
+            f'{where} has labels up to {labels.max()}, and the data of the config {len(class_names)} classes: choose '
+            f'config.data.name and config.data.classes as they were when these images were drawn',
+        )
         labels = None if labels.min() < 0 else labels
-    return _of_arrays(images, labels, num, {'file': path.name})
+    return _of_arrays(images, labels, num, {'file': path.name}, class_names)
 
 
 def _require_uint8(images: np.ndarray, where: str) -> np.ndarray:
@@ -165,12 +175,13 @@ def _of_folder(folder: pathlib.Path, field: str, num: int) -> ImageSet:
 def _header(file: pathlib.Path) -> tuple[str, tuple[int, int], str]:
     """SHA-256, size and PIL's mode of an image file."""
     try:
-        with Image.open(file) as image:
+        data = file.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
             size, mode = image.size, image.mode
     except (OSError, ValueError, Image.DecompressionBombError) as e:
         raise UserError(f'{file} is not a readable image ({e}): remove it or write it again') from e
     check(mode in GREY + COLOUR, f'{file} has pixels of mode {mode}, and only 8 bits a channel are judged: convert it')
-    return hashlib.sha256(file.read_bytes()).hexdigest(), size, mode
+    return hashlib.sha256(data).hexdigest(), size, mode
 
 
 def _decode(file: pathlib.Path, mode: str) -> np.ndarray:

@@ -30,7 +30,7 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> tuple[Array, Array | None]:
         def conv(name: str, x: Array, features: int, size=(1, 1), stride: int = 1, same: bool = True) -> Array:
-            if size == (1, 1):  # a matrix product: XLA's convolution takes up to twice as long for it on a CPU
+            if size == (1, 1):  # a matrix product, for which XLA has quicker code on a CPU
                 layer = nn.Dense(features, precision=HIGHEST, name=name)
             else:
                 layer = nn.Conv(features, size, stride, 'SAME' if same else 'VALID', precision=HIGHEST, name=name)

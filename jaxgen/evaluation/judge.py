@@ -3,10 +3,11 @@
 python -m jaxgen.evaluation.judge runs/judge_cifar OUT.safetensors
 
 makes the file of a judge from the workdir of its training, and prints one JSON object: its accuracy on the test images
-and the confusion of their classes. jaxgen brings some such files, in ``judges/`` beside this one.
+and the confusion of their classes. What jaxgen brings of such files lies in ``judges/`` beside this one.
 
 Label smoothing makes a classifier less sure than it has reason to be. So the logits in the file are divided by a
-temperature (Guo et al. 2017), the one that makes the labels of the test images the likeliest; no class changes by it.
+temperature (Guo et al. 2017), the one that makes the labels of the test images the likeliest; but for rounding no class
+changes by it. On those test images the confidence is therefore as right as it can be.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from scipy.optimize import minimize_scalar
 from jaxgen import stored_config
 from jaxgen.data import load
 from jaxgen.errors import UserError, check, names
-from jaxgen.evaluation.features import Extractor
+from jaxgen.evaluation.features import Extraction, Extractor
 from jaxgen.evaluation.weights import tensors_hash
 from jaxgen.files import replacing
-from jaxgen.models.judge import Classifier
+from jaxgen.models.judge import LOGIT_SCALE, Classifier
 from jaxgen.training.restore import restore
 
 Array = jax.Array
 
 CONFIDENT = 0.9
-BATCH_SIZE = 250  # test images looked at at once
+BATCH_SIZE = 50  # test images that a device looks at at once
 METADATA = ('data', 'class_names', 'image_shape', 'model', 'mirrored', 'test_accuracy')
 
 
@@ -215,10 +216,14 @@ def publish(workdir: epath.Path, path: epath.PathLike) -> dict[str, Any]:
     )
     d = config.data
     test = load(d.name, 'test', names(d.classes), image_size=d.image_size, crop=d.crop)
-    divisor = temperature(_logits(judge, test.images), test.labels)
-    params = {**variables['params'], 'head': {'kernel': variables['params']['head']['kernel'] / divisor}}
+    extraction = Extraction([judge.extractor()], trained.mesh, BATCH_SIZE * trained.mesh.size)
+    (seen,) = extraction([test.images])  # the features are those of the file; the head is scaled yet
+    head = np.asarray(variables['params']['head']['kernel'])
+    divisor = temperature(seen.features @ head * LOGIT_SCALE, test.labels)
+    params = {**variables['params'], 'head': {'kernel': head / divisor}}
     judge = dataclasses.replace(judge, variables=_rounded({**variables, 'params': params}))
-    result = figures(_logits(judge, test.images), test.labels, test.class_names)
+    logits = seen.features @ judge.variables['params']['head']['kernel'] * LOGIT_SCALE
+    result = figures(logits, test.labels, test.class_names)
     save_judge(path, dataclasses.replace(judge, test_accuracy=result['accuracy']))
     return result | {'temperature': divisor}
 
@@ -235,12 +240,6 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def _rounded(variables: dict[str, Any]) -> dict[str, Any]:
     """As they come back from the file."""
     return jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), variables)
-
-
-def _logits(judge: Judge, images: np.ndarray) -> np.ndarray:
-    look = jax.jit(judge.apply)
-    pieces = [images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE)]
-    return np.concatenate([look(judge.variables, piece)[1] for piece in pieces])
 
 
 def _config(workdir: epath.Path) -> ConfigDict:

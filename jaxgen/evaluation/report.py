@@ -34,10 +34,7 @@ def page(comparison: Comparison) -> str:
     entries = comparison.entries
     sections = [
         _figures(comparison),
-        _section(
-            'Charts',
-            _svg(plots.bars(_bars(entries)), f'Bars are means, whiskers standard deviations: {_over(entries)}.'),
-        ),
+        _charts(entries),
         _curves(entries),
         _by_class(comparison),
         _section('Samples', _side([(e.name, e.images) for e in entries] + [('real, held out', comparison.real)], 10)),
@@ -81,7 +78,7 @@ def _over(entries: Sequence[Entry]) -> str:
     return f'{seeds} seeds' if seeds > 1 else 'one seed, so that no spread over seeds is known'
 
 
-def values(entry: Entry, path: str) -> list[float]:
+def values(entry: Entry, path: str) -> list[Any]:
     """A figure by its dotted path in the result, one for each seed; empty where it is not known."""
     found = []
     for result in entry.results:
@@ -140,6 +137,12 @@ def _rate(value: float | None) -> str:
     return '' if value is None else f'{value:.3g}'
 
 
+def _charts(entries: Sequence[Entry]) -> str:
+    bars = _bars(entries)
+    caption = f'Bars are means, whiskers standard deviations: {_over(entries)}.'
+    return _section('Charts', _svg(plots.bars(bars), caption)) if bars else ''
+
+
 def _bars(entries: Sequence[Entry]) -> dict[str, list[tuple[str, float, float]]]:
     """Of each figure that is known of all models: (name, mean, deviation)."""
     found = {}
@@ -150,7 +153,7 @@ def _bars(entries: Sequence[Entry]) -> dict[str, list[tuple[str, float, float]]]
             if over_seeds:
                 spread = np.std(over_seeds, ddof=1) if len(over_seeds) > 1 else 0.0
                 rows.append((entry.name, float(np.mean(over_seeds)), float(spread)))
-        if len(rows) == len(entries) and 'deviation' not in name:
+        if len(rows) == len(entries) and path != 'kid_std':
             found[name] = rows
     return found
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from jaxgen import families
 from jaxgen.config import validate
-from jaxgen.data import SOURCES
+from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names
 from jaxgen.interop import scheduler, tensors, unet, unet_config
 from jaxgen.interop.hub import WEIGHTS
@@ -65,7 +65,7 @@ def _describe_network(config: ConfigDict, path: pathlib.Path) -> tuple[tuple[int
     config.model.update(unet_config.to_model(theirs, config.model, side, path))
     channels = {**unet_config.DEFAULTS, **theirs}['in_channels']
     data_fields(config, side, channels, f'{path}: in_channels')
-    num_classes = len(names(config.data.classes) or source.class_names)
+    num_classes = len(class_names(config.data.name, names(config.data.classes)))
     expected = theirs.get('num_class_embeds')
     check(
         expected in (None, num_classes),

@@ -9,21 +9,6 @@ from ml_collections import ConfigDict
 
 from jaxgen.errors import UserError, check
 
-# What diffusers 0.42 takes for a field that a scheduler_config.json leaves out, where it decides the images.
-DEFAULTS = {
-    'num_train_timesteps': 1000,
-    'beta_start': 1e-4,
-    'beta_end': 0.02,
-    'beta_schedule': 'linear',
-    'trained_betas': None,
-    'variance_type': 'fixed_small',
-    'clip_sample': True,
-    'clip_sample_range': 1.0,
-    'prediction_type': 'epsilon',
-    'thresholding': False,
-    'rescale_betas_zero_snr': False,
-    'set_alpha_to_one': True,
-}
 # Fields of which jaxgen has this value and no other, in its schedules or in all its samplers.
 ONLY = {
     'beta_start': 1e-4,
@@ -37,6 +22,8 @@ ONLY = {
     'rescale_betas_zero_snr': False,
     'set_alpha_to_one': True,
 }
+# What diffusers 0.42 takes for a field that a scheduler_config.json leaves out, where it decides the images.
+DEFAULTS = {**ONLY, 'num_train_timesteps': 1000, 'variance_type': 'fixed_small'}
 SAMPLERS = {'fixed_large': 'ddpm', 'fixed_small': 'ddpm_fixedsmall', 'fixed_small_log': 'ddpm_fixedsmall'}
 # diffusers' scheduler for each of our samplers. With fewer steps than timesteps the first has other ones than ours: on
 # ours, trailing, diffusers would add noise even in its last step.

@@ -15,7 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.errors import UserError, check
-from jaxgen.files import write_atomically
+from jaxgen.files import write_json
 from jaxgen.interop import diffusers_folder, hub, tutorial_folder
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh
@@ -51,7 +51,7 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
 
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
-        write_atomically(workdir / 'config.json', (json.dumps(json.loads(c.to_json()), indent=2) + '\n').encode())
+        write_json(workdir / 'config.json', json.loads(c.to_json()))
         checkpoints = Checkpoints(workdir / 'checkpoints', c.checkpoint.keep, c.checkpoint.keep_every)
         checkpoints.save(0, state)
         checkpoints.wait()

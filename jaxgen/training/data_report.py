@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxgen import images
 from jaxgen.data import Dataset, pipeline
-from jaxgen.files import write_atomically
+from jaxgen.files import write_atomically, write_json
 from jaxgen.training.family import Family
 from jaxgen.training.step import prepare, root_key, step_keys
 
@@ -51,7 +49,7 @@ def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.P
             )
         ),
     }
-    write_atomically(folder / 'statistics.json', (json.dumps(statistics, indent=2) + '\n').encode())
+    write_json(folder / 'statistics.json', statistics)
 
     pairs = np.stack([stored[:SHOWN], images.to_uint8(after[:SHOWN])], axis=1).reshape(-1, *stored.shape[1:])
     captions = [text for label in labels[:SHOWN] for text in (dataset.class_names[label], 'seen')]

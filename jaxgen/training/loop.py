@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 
 from jaxgen import images
 from jaxgen.data import Dataset, pipeline
-from jaxgen.errors import UserError, names
-from jaxgen.files import write_atomically
+from jaxgen.errors import UserError
+from jaxgen.files import write_atomically, write_json
 from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
@@ -90,22 +90,17 @@ class Run:
             shardings = jax.tree.map(lambda s: s.sharding, self.template)
             init = jax.jit(lambda: init_state(family, self.key, batch_size), out_shardings=shardings)
             self.step, self.state = 0, init()
-        write_atomically(stored, (json.dumps(json.loads(config.to_json()), indent=2) + '\n').encode())
+        write_json(stored, json.loads(config.to_json()))
 
-        classes = [dataset.class_names.index(c) for c in names(config.sample.classes)] or range(
-            len(dataset.class_names)
-        )
         self.dispatch = make_dispatch(family, self.key, config.data.random_flip, self.mesh, self.template)
-        self.sampler = Sampler(
-            family, self.key, self.mesh, self.template.model, classes, config.sample.batch_size, config.sample.ema
-        )
+        self.sampler = Sampler(config, family, self.mesh, self.template.model, dataset.class_names)
         self.networks = family.networks(self.template.model)
         self.draws = family.draws
         self.compiled: dict[int, jax.stages.Compiled] = {}
 
     def run(self) -> None:
         steps = self.config.train.steps
-        if self.step >= steps:
+        if self.step >= steps and not self._evaluation_broken_off():
             print(f'{self.workdir} is already at step {self.step}: raise --config.train.steps to train on')
             return
         self._announce()
@@ -127,7 +122,7 @@ class Run:
             self.checkpoints.close()
 
     def _loop(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:
-        config, steps = self.config, self.config.train.steps
+        config = self.config
         clock = Clock(batches, self.step)
         done = None
         for start, end, batch in batches:
@@ -138,19 +133,16 @@ class Run:
             done, self.step = next_done, end
             self.progress.advance(end - start)
 
-            def due(every: int, start=start, end=end) -> bool:
-                return end // every > start // every or end == steps
-
-            if due(config.train.log_every):
+            if self._due(config.train.log_every, start, end):
                 self._log(clock)
-            if due(config.sample.every) and self._draws_grids():
+            if self._due(config.sample.every, start, end) and self._draws_grids():
                 with clock.paused():
                     self._draw_grid()
-            if self.evaluation and due(config.evaluation.every):
+            if self.evaluation and self._due(config.evaluation.every, start, end):
                 with clock.paused():
                     self._evaluate(signals)
             stop = signals.received
-            if due(config.checkpoint.every) or stop:
+            if self._due(config.checkpoint.every, start, end) or stop:
                 with clock.paused():
                     self._save()
             if stop:
@@ -231,22 +223,20 @@ class Run:
         if best:
             self._require_finite()
             kept = Checkpoints(self.workdir / 'best', keep=1)
-            if not any(
-                step >= self.step for step in kept.steps()
-            ):  # a step that was the best before a kill is so again
+            if all(step < self.step for step in kept.steps()):  # one kept before a kill is the best again
                 kept.save(self.step, self.state)
                 kept.wait()
             kept.close()
 
+    def _due(self, every: int, start: int, end: int) -> bool:
+        """Whether what happens at such intervals, and at the last step, happens after this dispatch."""
+        return end // every > start // every or end == self.config.train.steps
+
     def _evaluation_broken_off(self) -> bool:
-        every = self.config.evaluation.every
-        before = self.step - self.config.train.steps_per_dispatch
-        return bool(
-            self.evaluation
-            and self.step
-            and self.step // every > before // every
-            and not self.evaluation.has(self.step)
-        )
+        if not self.evaluation or not self.step or self.evaluation.has(self.step):
+            return False
+        k = self.config.train.steps_per_dispatch
+        return self._due(self.config.evaluation.every, (self.step - 1) // k * k, self.step)
 
     def _draws_grids(self) -> bool:
         return self.draws and self.config.train.steps >= self.config.sample.every

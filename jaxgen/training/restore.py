@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxgen import families
-from jaxgen.data import SOURCES
+from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, names
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
@@ -32,12 +32,9 @@ class Trained:
     model: Any
     class_names: tuple[str, ...]
 
-    def sampler(self, use: str = 'sample', seed: int | None = None) -> Sampler:
-        """As ``config.sample`` says; ``seed`` instead of the run's own, if given."""
-        c = self.config
-        key = root_key(c) if seed is None else root_key(c, seed)
-        classes = [self.class_names.index(name) for name in names(c.sample.classes)] or range(len(self.class_names))
-        return Sampler(self.family, key, self.mesh, self.model, classes, c.sample.batch_size, c.sample.ema, use)
+    def sampler(self, seed: int | None = None, use: str = 'sample') -> Sampler:
+        """See ``Sampler``."""
+        return Sampler(self.config, self.family, self.mesh, self.model, self.class_names, seed, use)
 
 
 def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
@@ -53,16 +50,15 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
         )
     require_same(config, json.loads(stored.read_text()), NETWORK_FIELDS, str(workdir))
     source = SOURCES[config.data.name]
-    class_names = names(config.data.classes) or source.class_names
+    labelled = class_names(config.data.name, names(config.data.classes))
     side = config.data.image_size or source.image_size
-    family = families.build(config, (side, side, source.channels), len(class_names))
+    family = families.build(config, (side, side, source.channels), len(labelled))
     mesh = make_mesh(config.mesh.fsdp)
-    folder = {'newest': 'checkpoints', 'best': 'best'}[config.checkpoint.restore]
-    if not (workdir / folder).exists():
-        how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}
-        raise UserError(f'{workdir / folder} holds no checkpoint yet: train there {how[config.checkpoint.restore]}')
+    which = config.checkpoint.restore
+    folder = workdir / {'newest': 'checkpoints', 'best': 'best'}[which]
     template = state_template(family, root_key(config), config.data.batch_size, mesh)
-    restored = Checkpoints(workdir / folder, read_only=True).restore_newest(template, print)
+    restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
     if restored is None:
-        raise UserError(f'{workdir} holds no checkpoint yet: train there until config.checkpoint.every is reached')
-    return Trained(config, family, mesh, restored[0], restored[1].model, class_names)
+        how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
+        raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
+    return Trained(config, family, mesh, restored[0], restored[1].model, labelled)

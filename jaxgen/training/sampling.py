@@ -2,57 +2,78 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
+from jaxgen.errors import names
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
-from jaxgen.training.step import stream
-
-Array = jax.Array
+from jaxgen.training.step import root_key, stream
 
 
 class Sampler:
-    """Draws image i of a seed as a function of (seed, i) alone: its label is ``classes[i % len(classes)]``.
+    """Draws image i of a seed as a function of (seed, i) alone: its label is that of the classes asked for, in turn.
 
     Args:
+      config: ``config.sample`` says how, and which classes.
       family: draws a batch.
-      key: a root key; ``use`` names its stream that the images are drawn from.
-      classes: labels to draw, in turn.
-      batch_size: of the compiled function; the last batch of a request is filled up and cut.
+      model: of the family, or its shapes.
+      class_names: what the labels mean.
+      seed: the run's own if None.
+      use: the stream of the seed's randomness that the images come from.
     """
 
     def __init__(
         self,
+        config: ConfigDict,
         family: Family,
-        key: Array,
         mesh: Mesh,
-        model,
-        classes: Sequence[int],
-        batch_size: int,
-        ema: bool = True,
+        model: Any,
+        class_names: Sequence[str],
+        seed: int | None = None,
         use: str = 'sample',
     ):
+        classes = [class_names.index(name) for name in names(config.sample.classes)] or range(len(class_names))
+        self._config, self.use = config, use
         self._classes = np.asarray(classes, np.int32)
-        self._batch_size = batch_size
+        self._batch_size = config.sample.batch_size
         self._sharding = batch_sharding(mesh)
+        self._set_seed(config.seed if seed is None else seed)
 
-        def draw(variables, indices, labels):
+        def draw(variables, key, indices, labels):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, use), indices)
             images = family.sample(variables, keys, labels)
             return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
-        def prepare(model):
-            return family.sampling_variables(model, stream(key, 'statistics'), ema)
+        def prepare(model, key):
+            return family.sampling_variables(model, stream(key, 'statistics'), config.sample.ema)
 
-        there = state_shardings(mesh, jax.eval_shape(prepare, model))
-        self.variables = jax.jit(prepare, in_shardings=(state_shardings(mesh, model),), out_shardings=there)
-        shardings = there, self._sharding, self._sharding
+        there = state_shardings(mesh, jax.eval_shape(prepare, model, self._key))
+        self._prepare = jax.jit(
+            prepare, in_shardings=(state_shardings(mesh, model), replicated(mesh)), out_shardings=there
+        )
+        shardings = there, replicated(mesh), self._sharding, self._sharding
         self._draw = jax.jit(draw, in_shardings=shardings, out_shardings=replicated(mesh))
+
+    def _set_seed(self, seed: int) -> None:
+        self.seed, self._key = seed, root_key(self._config, seed)
+
+    def reseeded(self, seed: int) -> Sampler:
+        """The same of another seed: nothing is compiled again."""
+        other = copy.copy(self)
+        other._set_seed(seed)
+        return other
+
+    def variables(self, model: Any) -> Any:
+        """What the family draws with."""
+        return self._prepare(model, self._key)
 
     def labels(self, num: int, start: int = 0) -> np.ndarray:
         """int32 ``[num]`` of the images from ``start`` on."""
@@ -64,7 +85,7 @@ class Sampler:
         for start in range(0, num, self._batch_size):
             indices = np.arange(start, start + self._batch_size)
             labels = self.labels(self._batch_size, start)
-            images = self._draw(variables, *jax.device_put((indices, labels), self._sharding))
+            images = self._draw(variables, self._key, *jax.device_put((indices, labels), self._sharding))
             kept = min(self._batch_size, num - start)
             yield np.asarray(images)[:kept], labels[:kept]
 

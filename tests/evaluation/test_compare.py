@@ -118,6 +118,7 @@ def test_nearest_neighbours_by_brute_force():
     [
         ({'compare.workdirs': ''}, 'config.compare.workdirs is empty'),
         ({'compare.workdirs': 'nowhere'}, 'nowhere holds no trained model'),
+        ({'sample.num_steps': 21, 'diffusion.timesteps': 50}, 'config.sample.num_steps=21 is more than .*timesteps=20'),
         ({'data.classes': '3,7'}, "trained with config.data.classes=, and this comparison has '3,7'"),
     ],
 )

@@ -72,6 +72,9 @@ def test_a_signal_breaks_an_evaluation_off_and_it_is_made_first_thing_after(tmp_
     scripted.stop_at = None
     train(workdir, scripted)
     assert scripted.judged == [4, 8, 12]
+    scripted.judged.pop()  # as if the last one had been broken off
+    train(workdir, scripted)
+    assert scripted.judged == [4, 8, 12]
     assert restore(tiny_config('dcgan', **{'checkpoint.restore': 'best'}), workdir).step == 8
 
 

@@ -9,9 +9,10 @@ import torch
 from etils import epath
 
 from jaxgen import modes
+from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.evaluation.evaluate import Evaluator
-from jaxgen.evaluation.generated import generated_set
+from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.restore import restore
@@ -75,7 +76,8 @@ def test_no_figure_without_its_protocol(runs, capsys):
     generated, reference = dict(protocol['generated']), protocol['reference']
     assert generated.pop('weights') != protocol['extractor']['weights'] == protocol['judge']['weights']
     assert generated == {
-        'family': 'ddpm', 'trained_on': 'digits:train', 'step': 4, 'ema': True, 'sampler': 'ddim', 'num_steps': 4,
+        'family': 'ddpm', 'data': 'digits', 'data_classes': '', 'max_examples': 0, 'step': 4, 'ema': True,
+        'sampler': 'ddim', 'num_steps': 4, 'stream': 'evaluation',
         'network_calls': 4, 'guidance_scale': 1.0, 'classes': '', 'count': 200, 'seed': 0, 'prng': 'threefry2x32',
     }  # fmt: skip
     assert (reference['dataset'], reference['split'], reference['count']) == ('digits', 'train', 1437)
@@ -104,7 +106,9 @@ def test_end_to_end_neither_batches_nor_devices_matter(runs):
         config = tiny_config(**{**TINY, 'evaluation.batch_size': batch_size, 'sample.batch_size': sample_batch})
         mesh = make_mesh(devices=jax.devices()[:devices])
         trained = restore(config, runs['ddpm'])
-        result = Evaluator(config, mesh, ('fid', 'kid', 'precision_recall'))(generated_set(trained, 200, 0))
+        result = Evaluator(config, mesh, ('fid', 'kid', 'precision_recall'))(
+            generated_set(trained, trained.sampler(0, STREAM), 200)
+        )
         found.append([result[name] for name in ('fid', 'kid')])
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-3)
 
@@ -113,7 +117,7 @@ def test_images_of_training_are_others(runs):
     """The seed of an evaluation draws images that no grid and no evaluation in training has shown."""
     trained = restore(tiny_config(), runs['ddpm'])
     shown = trained.sampler()(trained.model, 16)[0]
-    judged = np.concatenate(list(generated_set(trained, 16, seed=0).pieces()))
+    judged = np.concatenate(list(generated_set(trained, trained.sampler(0, STREAM), 16).pieces()))
     assert (shown != judged).mean() > 0.5
 
 
@@ -144,6 +148,21 @@ def test_a_set_against_itself(capsys, tmp_path):
 def test_bad_input_is_one_sentence(runs, capsys, fields, words):
     with pytest.raises(UserError, match=words):
         evaluate(runs['ddpm'], capsys, **fields)
+
+
+def test_labels_of_a_file_mean_what_the_config_says(tmp_path, capsys):
+    """Those that a model of some classes was asked for count within these, and the judge knows all."""
+    threes = load('digits', 'test', ('3',)).images
+    np.savez(tmp_path / 'x.npz', images=threes, labels=np.zeros(len(threes), int))
+    fields = {'evaluation.generated': str(tmp_path / 'x.npz'), 'evaluation.reference': 'digits:train'}
+    result = evaluate(epath.Path(tmp_path), capsys, **fields, **{'data.classes': '3,7'})
+    assert result['judge']['accuracy'] > 0.9 and list(result['judge']['accuracy_per_class']) == ['3']
+
+
+def test_a_judge_draws_nothing_to_evaluate(tmp_path, capsys):
+    workdir = untrained(tiny_config('judge'), epath.Path(tmp_path) / 'judge')
+    with pytest.raises(UserError, match='config.family=judge draws no images'):
+        evaluate(workdir, capsys, 'judge')
 
 
 def test_colours_are_not_shown_to_a_judge_of_grey(tmp_path):

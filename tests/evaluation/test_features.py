@@ -57,9 +57,19 @@ def test_one_compiled_shape():
     assert compiled == [(16, 8, 8, 1)]
 
 
+def test_only_what_is_asked_for_is_compiled_and_run():
+    def never(w, x):
+        raise AssertionError('compiled')
+
+    extraction = Extraction([TINY, Extractor(never, 0.0, 1, 0, {}), TINY], make_mesh(), 8)
+    first, last = extraction([IMAGES], which=(0, 2))
+    np.testing.assert_array_equal(first.features, last.features)
+    assert len(extraction([IMAGES])) == 1
+
+
 def test_the_images_lie_over_all_devices():
     extraction = Extraction([TINY], make_mesh(), 16)
-    text = extraction._run.lower([WEIGHTS], jnp.zeros((16, 8, 8, 1), jnp.uint8)).compile().as_text()
+    text = extraction._runs[0].lower(WEIGHTS, jnp.zeros((16, 8, 8, 1), jnp.uint8)).compile().as_text()
     assert 'u8[2,8,8,1]' in text and 'u8[16,8,8,1]' not in text
 
 

@@ -82,7 +82,8 @@ def test_more_images_than_are_decoded_at_once(tmp_path):
 
 def test_an_npz(tmp_path):
     np.savez(tmp_path / 'a.npz', images=PICTURES, labels=np.arange(5))
-    images = open_set(str(tmp_path / 'a.npz'), 'field')
+    images = open_set(str(tmp_path / 'a.npz'), 'field', class_names=tuple('abcde'))
+    assert images.class_names == tuple('abcde')
     np.testing.assert_array_equal(read(images), PICTURES)
     np.testing.assert_array_equal(images.labels, np.arange(5))
     np.savez(tmp_path / 'b.npz', PICTURES[..., 0])
@@ -101,7 +102,9 @@ def test_an_npz(tmp_path):
         ({'images': PICTURES[..., :2]}, r'has the shape \(5, 6, 4, 2\)'),
         ({'images': PICTURES[:0]}, 'at least one'),
         ({'pictures': PICTURES}, 'holds neither images nor arr_0, but pictures'),
-        ({'images': PICTURES, 'labels': np.arange(4)}, r'5 images, but labels of shape \(4,\)'),
+        ({'images': PICTURES, 'labels': np.arange(4)}, r'5 images, but labels int64 of shape \(4,\)'),
+        ({'images': PICTURES, 'labels': np.ones(5)}, r'5 images, but labels float64 of shape \(5,\)'),
+        ({'images': PICTURES, 'labels': np.arange(5)}, 'labels up to 4, and the data of the config 0 classes'),
     ],
 )
 def test_a_wrong_npz_is_named(tmp_path, arrays, words):
@@ -112,12 +115,18 @@ def test_a_wrong_npz_is_named(tmp_path, arrays, words):
     assert '\n' not in str(e.value)
 
 
-def test_an_npz_cut_short(tmp_path):
+@pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
+def test_a_damaged_npz(tmp_path, save):
     path = tmp_path / 'x.npz'
-    np.savez_compressed(path, images=PICTURES)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UserError, match='is not a whole .npz file'):
-        open_set(str(path), 'field')
+    save(path, images=PICTURES)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (whole[:-200], bytes(flipped), b'', b'not a zip file'):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match='is not a whole .npz file'):
+            open_set(str(path), 'field')
+        assert path.read_bytes() == damaged  # of a user's file nothing is lost
 
 
 def test_wrong_folders_are_named(tmp_path, folder):
