@@ -46,7 +46,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int = 0, read_only: bool = False):
-        self.directory = epath.Path(directory)
+        self.directory = epath.Path(directory).absolute()  # Orbax takes no other
         self._options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, keep_period=keep_every or None, read_only=read_only
         )

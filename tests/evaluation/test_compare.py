@@ -1,6 +1,7 @@
 """``--mode=compare``: one self-contained page, figures not made twice, protocols that differ said to."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 
@@ -27,7 +28,7 @@ def workdirs(tmp_path_factory):
             (folder / f'{step}.json').write_text(json.dumps(result))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('JAXGEN_CACHE_DIR', str(root / 'cache'))
-        yield f'{root / "ddpm"},{root / "dcgan"}'
+        yield f'{os.path.relpath(root / "ddpm")},{root / "dcgan"}'  # a path as users write it, and a whole one
 
 
 @pytest.fixture(scope='module')
