@@ -5,6 +5,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from jaxgen import families
+from jaxgen.benchmark.variants import CASES
 from jaxgen.data.dataset import SOURCES
 from jaxgen.errors import check, names, pick
 from jaxgen.evaluation.figures import METRICS
@@ -43,6 +44,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.train.log_every = 100
     c.train.steps_per_dispatch = 1  # steps run on the device between two returns to Python
     c.train.grad_accumulation = 1  # micro-batches a step
+    c.train.profile = 0  # a profile of five dispatches from this step on is left in the workdir's profile/; 0 for none
     c.train.prng = 'threefry2x32'  # or rbg: faster on TPU, but other bits on other shardings
 
     c.mesh = ConfigDict()
@@ -81,6 +83,20 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.compare.workdirs = ''  # of trained models, as in runs/ddpm_cifar,runs/dcgan_cifar
     c.compare.seeds = 1  # with which each is judged, from evaluation.seed on
 
+    c.benchmark = ConfigDict()
+    c.benchmark.cases = 'train,sample,features,data'
+    c.benchmark.rounds = 3  # in each of which every variant has a process of its own
+    c.benchmark.seconds = 10  # that each of them is timed, at least
+    c.benchmark.steps_per_dispatch = 8  # of the variant that takes several
+    c.benchmark.precision = 'highest'  # of products of float32 on both sides; or tensorfloat32, which GPUs have
+    c.benchmark.python = ''  # the interpreter of PyTorch's side, if it is in another environment
+    c.benchmark.baseline = ''  # the benchmark.json of another machine, where PyTorch has no backend for this device
+    c.benchmark.trace = False  # leave profiles of jaxgen's variants in the workdir's profile/
+
+    c.compile = ConfigDict()
+    c.compile.topology = 'v5e:2x4'  # chips of a TPU slice, or v5p:2x2x1, v6e:2x2 ...
+    c.compile.largest_batch = False  # compile with other batches, too, until the largest that fits is known
+
     c.interop = ConfigDict()
     c.interop.path = ''  # of mode=import and mode=export: a folder; to import also a name on the Hugging Face Hub
     families.FAMILIES[family].fields(c)
@@ -110,6 +126,8 @@ def validate(config: ConfigDict) -> None:
         'evaluation.reference_num',
         'evaluation.batch_size',
         'evaluation.every',
+        'benchmark.seconds',
+        'train.profile',
         'model.attention_head_dim',
         'model.freq_shift',
         'model.downsample_padding',
@@ -136,6 +154,9 @@ def validate(config: ConfigDict) -> None:
     pick(config.checkpoint.restore, ('newest', 'best'), 'config.checkpoint.restore')
     pick(config.evaluation.extractor, ('inception', 'judge'), 'config.evaluation.extractor')
     pick(config.evaluation.resize, RESIZES, 'config.evaluation.resize')
+    pick(config.benchmark.precision, ('highest', 'tensorfloat32'), 'config.benchmark.precision')
+    for case in names(config.benchmark.cases):
+        pick(case, CASES, 'config.benchmark.cases:')
     for metric in names(config.evaluation.metrics):
         pick(metric, METRICS, 'config.evaluation.metrics:')
     pick(config.train.prng, ('threefry2x32', 'rbg'), 'config.train.prng')

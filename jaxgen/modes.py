@@ -7,21 +7,23 @@ import json
 import re
 from collections.abc import Callable
 
-import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import families, images
-from jaxgen.config import validate, validate_devices
+from jaxgen.benchmark import benchmark as benchmarking
+from jaxgen.benchmark import compile as compiling
+from jaxgen.config import validate
 from jaxgen.data import Dataset, load
+from jaxgen.devices import set_up
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import compare as comparing
-from jaxgen.evaluation import during_training, report
+from jaxgen.evaluation import during_training
 from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
-from jaxgen.files import write_atomically
+from jaxgen.files import write_atomically, write_json
 from jaxgen.interop import workdirs
 from jaxgen.training import data_report, loop
 from jaxgen.training.family import Family
@@ -36,9 +38,8 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
       UserError: if the config cannot work.
     """
     validate(config)
-    if config.mesh.cpu_devices:
-        jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
-    validate_devices(config, jax.device_count())
+    if MODES[mode].starts_devices:
+        set_up(config)
     MODES[mode].function(config, workdir)
 
 
@@ -106,17 +107,48 @@ def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
 
 def compare(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``report.html``, and the figures of each model under ``evaluation/``."""
+    from jaxgen.evaluation import report  # matplotlib takes a second, and most modes draw nothing
+
     comparison = comparing.compare(config, workdir)
     path = workdir / 'report.html'
     write_atomically(path, report.page(comparison).encode())
     print(f'one page, with nothing from elsewhere: {path}')
 
 
+def benchmark(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``benchmark.json``, and from it ``benchmark.md`` and ``benchmark.svg``."""
+    from jaxgen.benchmark import table
+
+    report = benchmarking.benchmark(config, workdir)
+    text = table.markdown(report)
+    write_atomically(workdir / 'benchmark.md', text.encode())
+    write_atomically(workdir / 'benchmark.svg', table.chart(report).encode())
+    print(text)
+    print(f'all of it: {workdir}/benchmark.json; the table: benchmark.md; a chart: benchmark.svg')
+
+
+def compile_only(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``compile/<topology>.json`` and the same for people as ``.md``."""
+    report = compiling.compile_for(config)
+    text = compiling.markdown(report)
+    path = workdir / 'compile' / re.sub(r'\W+', '-', config.compile.topology)
+    write_json(f'{path}.json', report)
+    write_atomically(f'{path}.md', text.encode())
+    print(f'{text}\nall of it: {path}.json')
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
+    """An entry of ``MODES``.
+
+    Attributes:
+      starts_devices: whether this process uses the devices itself; if not, its children have them.
+    """
+
     function: Callable[[ConfigDict, epath.Path], None]
     help: str
     example: str
+    starts_devices: bool = True
 
 
 MODES = {
@@ -144,6 +176,19 @@ MODES = {
         sample,
         'draw images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
+    ),
+    'benchmark': Mode(
+        benchmark,
+        'steps/s and images/s of training, sampling, Inception features and input pipeline, beside the same in PyTorch',
+        'python main.py --config=configs/ddpm_cifar.py --mode=benchmark --config.data.batch_size=8',
+        starts_devices=False,
+    ),
+    'compile': Mode(
+        compile_only,
+        'what a TPU slice would make of the train step and the sampler: memory, work, communication, the time at least; '
+        'needs no TPU, but pip install libtpu',
+        'python main.py --config=configs/ddpm_cifar.py --mode=compile --config.compile.topology=v5e:2x4',
+        starts_devices=False,
     ),
     'import': Mode(
         workdirs.import_weights,

@@ -28,7 +28,6 @@ from etils import epath
 from ml_collections import ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from scipy.optimize import minimize_scalar
 
 from jaxgen import stored_config
 from jaxgen.data import load
@@ -230,6 +229,7 @@ def publish(workdir: epath.Path, path: epath.PathLike) -> dict[str, Any]:
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """What to divide logits ``[N, K]`` by, so that labels ``[N]`` are the likeliest: between 1/20 and 20."""
+    from scipy.optimize import minimize_scalar  # most of a second, which nothing else needs
 
     def surprise(log_of_it: float) -> float:
         return -_log_softmax(logits / np.exp(log_of_it))[np.arange(len(labels)), labels].mean()

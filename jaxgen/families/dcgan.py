@@ -11,6 +11,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.experimental.shard_alike import shard_alike
 from ml_collections import ConfigDict
 
 from jaxgen.errors import UserError, check, names, pick
@@ -199,6 +200,8 @@ class DCGAN:
         latent_key = jax.random.split(key, 4)[0]
         dtype = at_least_float32(self.generator.dtype)
         z = jax.random.normal(latent_key, (len(label), self.generator.latent_size), dtype)
+        # Each device makes the images of its own rows: of nothing but random numbers, all of them would make all.
+        z, _ = shard_alike(z, jnp.broadcast_to(label[:, None], z.shape).astype(dtype))
         player = model.generator
 
         def generate(params):

@@ -25,6 +25,7 @@ from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import batch_sharding, make_mesh
 from jaxgen.training.preemption import StopSignals, exclusive
+from jaxgen.training.profile import Profile
 from jaxgen.training.same_run import RUN_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
 from jaxgen.training.step import init_state, make_dispatch, root_key, state_template
@@ -107,6 +108,7 @@ class Run:
         self.log = metrics.MetricsFile(self.workdir / 'metrics.jsonl', self.step)
         self.tensorboard = metrics.TensorBoard(self.workdir / 'tensorboard')
         self.progress = metrics.Progress(self.step, steps)
+        self.profile = Profile(self.workdir / 'profile', self.config.train.profile, self.step)
         batches = pipeline.Prefetcher(self._dispatches(), self._load)
         try:
             with StopSignals() as signals:
@@ -117,6 +119,7 @@ class Run:
                 self._loop(batches, signals)
         finally:
             batches.close()
+            self.profile.close()
             self.progress.close()
             self.tensorboard.close()
             self.checkpoints.close()
@@ -127,10 +130,13 @@ class Run:
         done = None
         for start, end, batch in batches:
             self._compile(end - start, batch, clock)
+            self.profile.before(start)
             self.state, next_done = self.compiled[end - start](self.state, batch)
             if done is not None:
                 done.block_until_ready()  # one dispatch runs, one waits: signals are answered within a step
             done, self.step = next_done, end
+            if self.profile.after(done):
+                self.progress.say(f'profile of the steps to {end}: {self.workdir}/profile')
             self.progress.advance(end - start)
 
             if self._due(config.train.log_every, start, end):

@@ -75,6 +75,12 @@ class Sampler:
         """What the family draws with."""
         return self._prepare(model, self._key)
 
+    def lower(self, model: Any) -> jax.stages.Lowered:
+        """The program that draws a batch, not compiled yet; ``model`` may be shapes."""
+        variables, key = jax.eval_shape(lambda m: (self.variables(m), self._key), model)
+        numbers = jax.ShapeDtypeStruct((self._batch_size,), jnp.int32)
+        return self._draw.lower(variables, key, numbers, numbers)
+
     def labels(self, num: int, start: int = 0) -> np.ndarray:
         """int32 ``[num]`` of the images from ``start`` on."""
         return self._classes[np.arange(start, start + num) % len(self._classes)]

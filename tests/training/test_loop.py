@@ -15,6 +15,7 @@ from jaxgen.training.preemption import exclusive
 from jaxgen.training.same_run import RUN_FIELDS, require_same
 from tests.tiny import tiny_config
 
+PROFILED = {'judge': {'train.profile': 5}}
 GENERATORS = [name for name, family in FAMILIES.items() if family.draws]
 
 
@@ -23,7 +24,7 @@ def runs(tmp_path_factory):
     """The workdir of a finished run of each family."""
     workdirs = {family: epath.Path(tmp_path_factory.mktemp(family)) / 'run' for family in FAMILIES}
     for family, workdir in workdirs.items():
-        modes.run('train', tiny_config(family), workdir)
+        modes.run('train', tiny_config(family, **PROFILED.get(family, {})), workdir)
     return workdirs
 
 
@@ -39,8 +40,10 @@ def test_the_workdir_of_the_contract(runs, family):
     assert [row['step'] for row in metrics.read_metrics(trained / 'metrics.jsonl')] == [4, 8, 12]
     assert sorted(p.name for p in (trained / 'checkpoints').iterdir()) == ['12', '4', '8']
     assert sorted(p.name for p in trained.iterdir()) == [
-        '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', *(['samples'] * FAMILIES[family].draws), 'tensorboard',
+        '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', *(['profile'] * (family in PROFILED)),
+        *(['samples'] * FAMILIES[family].draws), 'tensorboard',
     ]  # fmt: skip
+    assert bool(list((trained / 'profile').glob('plugins/profile/*/*.xplane.pb'))) == (family in PROFILED)
     if FAMILIES[family].draws:
         assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
         with Image.open(trained / 'samples' / 'step_12.png') as picture:

@@ -1,0 +1,1 @@
+"""Steps per second beside PyTorch: the same networks, weights, batches and optimiser on both sides."""

@@ -1,0 +1,143 @@
+"""What a compiled program says of itself: the text of XLA's optimised HLO, read for what costs time and memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # the others end in their number of bits
+COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
+COPIES = ('copy', 'copy-start', 'transpose')
+
+COMPUTATION = re.compile(r'^(ENTRY )?%([\w.\-]+) \(')
+INSTRUCTION = re.compile(r'^\s+(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([a-z][a-z\-0-9]*)\((.*)$')
+SHAPE = re.compile(r'([a-z]+\d*\w*)\[([\d,]*)\](?:\{([^}]*)\})?')
+TILES = re.compile(r'T\((\d+)(?:,(\d+))?\)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """An array: its type, its sizes, and in memory its order (minor first) and the sizes of its tiles."""
+
+    dtype: str
+    sizes: tuple[int, ...]
+    order: tuple[int, ...] = ()
+    tile: tuple[int, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.sizes) * self._bits() // 8
+
+    @property
+    def padded_bytes(self) -> int:
+        """With the minor sizes filled up to whole tiles."""
+        sizes = [self.sizes[i] for i in self.order] if self.order else list(self.sizes[::-1])
+        for i, tile in enumerate(self.tile[::-1][: len(sizes)]):
+            sizes[i] = math.ceil(sizes[i] / tile) * tile
+        return math.prod(sizes) * self._bits() // 8
+
+    def _bits(self) -> int:
+        return BITS.get(self.dtype) or int(re.search(r'\d+', self.dtype)[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line: what it is called, what it does, what comes out, and the names of what goes in."""
+
+    name: str
+    kind: str
+    shapes: tuple[Shape, ...]
+    operands: tuple[str, ...]
+    where: str
+
+
+def shapes(text: str) -> tuple[Shape, ...]:
+    """Those in the type of an instruction, which may be a tuple."""
+    found = []
+    for dtype, sizes, layout in SHAPE.findall(text):
+        order, _, rest = layout.partition(':')
+        tile = TILES.search(rest)
+        found.append(
+            Shape(
+                dtype,
+                tuple(int(n) for n in sizes.split(',') if n),
+                tuple(int(n) for n in order.split(',') if n),
+                tuple(int(n) for n in tile.groups() if n) if tile else (),
+            )
+        )
+    return tuple(found)
+
+
+def instructions(text: str) -> Iterator[tuple[bool, Instruction]]:
+    """Every instruction, and whether it stands in a computation of its own right and not within a fusion.
+
+    Computations that are fused, or that a reduction applies, are called from such an instruction: what they hold makes no
+    array in memory.
+    """
+    inner = set(re.findall(r'(?:calls|to_apply)=%([\w.\-]+)', text))
+    inside = ''
+    for line in text.splitlines():
+        if begins := COMPUTATION.match(line):
+            inside = begins[2]
+        elif match := INSTRUCTION.match(line):
+            name, kind_of, kind, rest = match.groups()
+            where = re.search(r'op_name="([^"]*)"', rest)
+            operands = tuple(re.findall(r'%([\w.\-]+)', rest.split('), ')[0]))
+            yield inside not in inner, Instruction(name, kind, shapes(kind_of), operands, where[1] if where else '')
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Sums over a program's instructions, in bytes on each device.
+
+    Attributes:
+      collectives: number and bytes of each kind.
+      copies: bytes that copies and transposes make in memory, and the largest of them by where they come from.
+      padding: bytes of tiles that hold nothing, of all arrays that are made in memory.
+      arrays: bytes of all arrays that are made in memory, without padding.
+      float32_products: names of convolutions and products of float32.
+    """
+
+    collectives: dict[str, tuple[int, int]]
+    copies: int
+    largest_copies: list[tuple[str, int]]
+    padding: int
+    arrays: int
+    float32_products: list[str]
+
+
+def read(text: str) -> Program:
+    """See ``Program``."""
+    counts: Counter[str] = Counter()
+    volumes: Counter[str] = Counter()
+    copies: Counter[str] = Counter()
+    padding = arrays = 0
+    products = []
+    dtypes: dict[str, str] = {}
+    for in_memory, op in instructions(text):
+        dtypes[op.name] = op.shapes[0].dtype if op.shapes else ''
+        kind = op.kind.removesuffix('-start')
+        if kind in COLLECTIVES:
+            made = op.shapes[len(op.shapes) // 2 :] if op.kind == 'all-gather-start' else op.shapes
+            counts[kind] += 1
+            volumes[kind] += sum(s.bytes for s in made)
+        if op.kind in ('convolution', 'dot') and {dtypes.get(n) for n in op.operands[:2]} == {'f32'}:
+            products.append(op.where or op.name)
+        if not in_memory or op.kind in ('parameter', 'tuple', 'get-tuple-element', 'bitcast', 'constant', 'while'):
+            continue
+        size = sum(s.bytes for s in op.shapes)
+        arrays += size
+        padding += sum(s.padded_bytes for s in op.shapes) - size
+        if op.kind in COPIES:
+            copies[op.where or op.name] += op.shapes[0].bytes if op.shapes else 0
+    return Program(
+        {kind: (counts[kind], volumes[kind]) for kind in counts},
+        copies.total(),
+        copies.most_common(5),
+        padding,
+        arrays,
+        products,
+    )

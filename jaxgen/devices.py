@@ -1,0 +1,24 @@
+"""Setting JAX up as a config asks, before anything is computed."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxgen.config import validate_devices
+from jaxgen.files import cache_dir
+
+
+def set_up(config: ConfigDict) -> None:
+    """Virtual devices, and a cache of compiled programs where the environment names no other.
+
+    Raises:
+      UserError: if the batches do not divide over the devices.
+    """
+    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+        jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
+    if config.mesh.cpu_devices:
+        jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
+    validate_devices(config, jax.device_count())

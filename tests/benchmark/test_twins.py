@@ -1,0 +1,150 @@
+"""The PyTorch twins learn as jaxgen does: the same losses and weights over several steps, from random weights."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from jaxgen.benchmark import torch_side
+from jaxgen.benchmark.describe import (
+    RANDOMNESS,
+    build,
+    describe,
+    randomised,
+    sampling_flops,
+    training_flops,
+    without_dropout,
+)
+from jaxgen.benchmark.twins import TWINS, Way
+from jaxgen.interop import dcgan, unet
+from jaxgen.training.step import root_key, stream
+from tests.tiny import tiny_config
+
+STEPS = 4
+TOLERANCE = 5e-4  # a twentieth of one of Adam's steps, which magnify the rounding of small gradients
+# A bias of all keys changes no attention: its gradient is what rounding leaves, and Adam makes steps of that.
+WITHOUT_GRADIENT = ('to_k.bias',)
+
+
+def config_of(family):
+    if family == 'dcgan':
+        fields = {'optimizer.learning_rate': 0.01, 'gan.discriminator_learning_rate': 0.003}
+        return tiny_config('dcgan', **{'model.conditional': False, **fields})
+    return tiny_config(
+        **{
+            'model.channel_multipliers': (1, 2),
+            'model.attention_resolutions': (4,),
+            'optimizer.learning_rate': 0.01,
+            'optimizer.grad_clip_norm': 0.1,
+            'model.dropout': 0.5,
+        }
+    )
+
+
+def exported(family, name, model):
+    """State dicts of the trained networks and of the average, as PyTorch has them."""
+    if name == 'ddpm':
+        return {
+            k: unet.to_diffusers(jax.device_get(p), family.network)
+            for k, p in (('unet', model.params), ('average', model.ema))
+        }
+    players = {'generator': ('up', model.generator), 'discriminator': ('down', model.discriminator)}
+    found = {
+        k: dcgan.to_tutorial(jax.device_get({'params': p.params, **p.stats}), kind) for k, (kind, p) in players.items()
+    }
+    ema = {'params': model.ema, **model.generator.stats}
+    return found | {'average': dcgan.to_tutorial(jax.device_get(ema), 'up')}
+
+
+@pytest.fixture(scope='module', params=['ddpm', 'dcgan'])
+def described(request, tmp_path_factory):
+    """A config, the folder that makes its twin, and the facts."""
+    folder = tmp_path_factory.mktemp(request.param)
+    config = config_of(request.param)
+    return config, folder, describe(config, folder)
+
+
+def twin_of(described, way=None):
+    config, folder, _ = described
+    twin = TWINS[config.family](folder, json.loads(config.to_json()), way or Way())
+    with np.load(folder / 'example.npz') as example:
+        return twin, {name: example[name] for name in example}
+
+
+def test_several_steps_are_jaxgens(described):
+    config, _, facts = described
+    twin, example = twin_of(described)
+    twin.without_dropout()
+    assert twin.parameters() == facts['parameters']
+    family, key = without_dropout(config), root_key(config)
+    model = randomised(jax.jit(family.init)(stream(key, 'init')))
+    batch = {name: example[name] for name in ('image', 'label')}
+    step = jax.jit(family.step)
+    for i in range(STEPS):
+        key_of_step = jax.random.fold_in(key, i) if i else key
+        drawn = jax.device_get(RANDOMNESS[config.family](family, key_of_step))
+        model, metrics = step(model, batch, key_of_step)
+        losses = twin.step(**torch_side.from_example({**batch, **drawn}, Way()))
+        for name, loss in losses.items():
+            np.testing.assert_allclose(loss, metrics[name], rtol=1e-4)
+            assert i or facts['losses'][name] == pytest.approx(float(loss), rel=1e-5)
+
+    ours = exported(family, config.family, model)
+    average = ours.pop('average')
+    for network, state in ours.items():
+        theirs = twin.networks[network].state_dict()
+        assert set(state) <= set(theirs)
+        for name, x in state.items():
+            if not name.endswith(WITHOUT_GRADIENT):
+                np.testing.assert_allclose(x, theirs[name], atol=TOLERANCE, err_msg=name)
+    first = next(iter(twin.networks.values()))
+    for (name, _), x in zip(first.named_parameters(), twin.average.params, strict=True):
+        if not name.endswith(WITHOUT_GRADIENT):
+            np.testing.assert_allclose(average[name], x, atol=TOLERANCE, err_msg=name)
+
+
+def test_no_weight_is_as_it_was_initialised(described):
+    twin, _ = twin_of(described)
+    for network in twin.networks.values():
+        assert all(p.numel() == 1 or (p != p.flatten()[0]).any() for p in network.parameters())
+
+
+@pytest.mark.parametrize('way', [Way(channels_last=True), Way(bfloat16=True)])
+def test_other_ways_do_the_same(described, way):
+    twin, example = twin_of(described, way)
+    twin.without_dropout()
+    losses = twin.step(**torch_side.from_example(example, way))
+    for name, loss in losses.items():
+        assert float(loss) == pytest.approx(described[2]['losses'][name], rel=0.05 if way.bfloat16 else 1e-4)
+    images = twin.sample(3, torch.zeros(3, dtype=torch.long))
+    assert images.shape == (3, 1, 8, 8) and torch.isfinite(images).all()
+
+
+def test_dropout_is_on_in_training(described):
+    if described[0].family != 'ddpm':
+        pytest.skip('DCGAN has none')
+    losses = set()
+    for _ in range(2):
+        twin, example = twin_of(described)
+        losses.add(float(twin.step(**torch_side.from_example(example, Way()))['loss']))
+    assert len(losses | {described[2]['losses']['loss']}) == 3
+
+
+def test_what_pytorch_lacks_is_said(tmp_path):
+    config = tiny_config('dcgan', **{'model.spectral_norm': True, 'model.conditional': False})
+    facts = describe(config, tmp_path)
+    assert 'config.model.spectral_norm=True' in facts['no_twin'] and 'losses' not in facts
+
+
+def test_flops_are_those_of_a_step_and_of_a_sample():
+    config = config_of('ddpm')
+    family, _ = build(config)
+    once = training_flops(config, family), sampling_flops(config)
+    config.sample.num_steps *= 2
+    config.data.batch_size *= 2
+    assert sampling_flops(config) == pytest.approx(2 * once[1], rel=1e-6)
+    assert training_flops(config, family) == pytest.approx(once[0], rel=0.05)
+    sizes = jax.eval_shape(family.init, root_key(config)).params
+    assert once[0] > 6 * sum(x.size for x in jax.tree.leaves(sizes))  # a product a parameter, and its two gradients
