@@ -57,8 +57,14 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -
         return _svg(figure)
 
 
-def by_class(entries: Mapping[str, Mapping[str, float]], class_names: Sequence[str], title: str) -> str:
-    """Bars side by side for each class that has a value."""
+def by_class(
+    entries: Mapping[str, Mapping[str, float]], class_names: Sequence[str], title: str, all_names: Sequence[str]
+) -> str:
+    """Bars side by side for each class that has a value.
+
+    Args:
+      all_names: of all models of the page, by which each has the colour that it has in the other charts.
+    """
     with mpl.rc_context(STYLE):
         classes = [c for c in class_names if any(c in values for values in entries.values())]
         figure = Figure(figsize=(max(7, 0.25 * len(classes) * len(entries)), 3), layout='constrained')
@@ -66,7 +72,9 @@ def by_class(entries: Mapping[str, Mapping[str, float]], class_names: Sequence[s
         width = 0.8 / len(entries)
         for i, (name, values) in enumerate(entries.items()):
             places = np.arange(len(classes)) + (i - (len(entries) - 1) / 2) * width
-            ax.bar(places, [values.get(c, np.nan) for c in classes], width, label=name)
+            ax.bar(
+                places, [values.get(c, np.nan) for c in classes], width, label=name, color=f'C{all_names.index(name)}'
+            )
         ax.set_xticks(range(len(classes)), classes, rotation=40, ha='right')
         ax.set_title(title, fontsize=10)
         ax.legend()

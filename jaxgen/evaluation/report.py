@@ -180,11 +180,12 @@ def _curves(entries: Sequence[Entry]) -> str:
 
 
 def _by_class(comparison: Comparison) -> str:
-    parts = []
+    parts, all_names = [], [e.name for e in comparison.entries]
     for title, path in BY_CLASS.items():
         rows = {e.name: values(e, path)[0] for e in comparison.entries if values(e, path)}
         if rows:
-            parts.append(_svg(plots.by_class(rows, comparison.class_names, title), f'{title}, of the first seed.'))
+            chart = plots.by_class(rows, comparison.class_names, title, all_names)
+            parts.append(_svg(chart, f'{title}, of the first seed.'))
     confusions = {
         e.name: np.array(values(e, 'judge.confusion')[0]) for e in comparison.entries if values(e, 'judge.confusion')
     }

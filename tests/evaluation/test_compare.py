@@ -126,3 +126,11 @@ def test_nearest_neighbours_by_brute_force():
 def test_bad_input_is_one_sentence(workdirs, tmp_path, fields, words):
     with pytest.raises(UserError, match=words):
         modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs, **fields}), epath.Path(tmp_path))
+
+
+def test_a_model_has_one_colour_in_all_charts():
+    first, second = '#1f77b4', '#ff7f0e'
+    alone = plots.by_class({'b': {'cat': 0.5}}, ('cat', 'dog'), 'seen', ['a', 'b'])
+    both = plots.bars({'fid': [('a', 1.0, 0.0), ('b', 2.0, 0.0)]})
+    assert second in alone and first not in alone
+    assert second in both and first in both
