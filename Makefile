@@ -10,7 +10,7 @@ run: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 # The two ends of the supported range share no jax release; this checks the other end quickly, without PyTorch.
 smoke: $(VENV)/.run
