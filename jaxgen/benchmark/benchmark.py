@@ -36,6 +36,7 @@ WORK_FIELDS = (
     'sample.num_steps',
     'benchmark.precision',
 )
+OF_THE_TWIN = ('check', 'train', 'sample')  # cases in which PyTorch has the model's counterpart
 CLOSE = {'highest': 1e-4, 'tensorfloat32': 1e-2}  # relative difference of first losses that rounding explains
 
 
@@ -65,8 +66,12 @@ class Bench:
         return found
 
     def run(self, case: str, variant: Variant) -> dict[str, Any]:
-        """What ``measure`` returns, or under ``missing``, ``refused`` or ``failed`` why there is nothing."""
-        if variant.side == 'pytorch' and case in ('train', 'sample') and 'no_twin' in self._facts:
+        """What ``measure`` returns, or under ``missing``, ``refused`` or ``failed`` why there is nothing.
+
+        Raises:
+          UserError: if ``config.benchmark.python`` cannot be started.
+        """
+        if variant.side == 'pytorch' and case in OF_THE_TWIN and 'no_twin' in self._facts:
             return {'refused': self._facts['no_twin']}
         spec = {'side': variant.side, 'case': case, 'options': variant.options, 'precision': variant.precision}
         trace = f'{self._trace}/{case}-{variant.name}'.replace(' ', '_') if self._trace else ''
@@ -80,13 +85,12 @@ class Bench:
         paths[1].unlink(missing_ok=True)
         python = sys.executable if spec['side'] == 'jaxgen' else self._config.benchmark.python or sys.executable
         root = str(pathlib.Path(jaxgen.__path__[0]).parent)
-        done = subprocess.run(
-            [python, '-m', 'jaxgen.benchmark.worker', *map(str, paths)],
-            env=os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        env = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
+        command = [python, '-m', 'jaxgen.benchmark.worker', *map(str, paths)]
+        try:
+            done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        except OSError as e:
+            raise UserError(f'config.benchmark.python={python} cannot be started ({e.strerror})') from e
         if not paths[1].exists():
             said = done.stderr.strip().splitlines() or [f'exit status {done.returncode}']
             return {'failed': said[-1][:300]}
@@ -109,6 +113,8 @@ def benchmark(config: ConfigDict, workdir: epath.Path) -> dict[str, Any]:
         bench = Bench(config, pathlib.Path(folder), str(workdir / 'profile') if options.trace else '')
         facts = bench.describe()
         planned = plan(config, facts)
+        if any(v.side == 'pytorch' for case in OF_THE_TWIN for v in planned.get(case, ())):
+            require_twin(bench.run('check', Variant('pytorch', 'check')), facts, options.precision)
         found: dict[str, list[tuple[Variant, list[dict[str, Any]]]]] = {
             c: [(v, []) for v in vs] for c, vs in planned.items()
         }
@@ -118,7 +124,6 @@ def benchmark(config: ConfigDict, workdir: epath.Path) -> dict[str, Any]:
                     if results and 'seconds_per_unit' not in results[0]:
                         continue
                     results.append(bench.run(case, variant))
-                    require_twin(results[-1], facts, options.precision)
                     print(f'round {number + 1}: {case}, {variant.label}: {_line(results[-1])}', flush=True)
             made = report(config, facts, found, baseline)
             write_json(workdir / 'benchmark.json', made)
@@ -129,7 +134,7 @@ def plan(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, list[Variant
     """The variants of each case that this machine can run."""
     cores = len(os.sched_getaffinity(0)) if facts['platform'] == 'cpu' else 1
     every = variants(config.benchmark.steps_per_dispatch, cores)
-    wanted = [case for case in CASES if case in ('matmul', *names(config.benchmark.cases)) and case in every]
+    wanted = [case for case in CASES if case in ('matmul', *names(config.benchmark.cases))]
     both = facts['platform'] in PLATFORMS and not config.benchmark.baseline
     sides = ('jaxgen', 'pytorch') if both else ('jaxgen',)
     drawn = {case: [v for v in every[case] if v.side in sides] for case in wanted}
@@ -137,7 +142,10 @@ def plan(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, list[Variant
 
 
 def require_twin(result: Mapping[str, Any], facts: Mapping[str, Any], precision: str) -> None:
-    """Refuses to go on with a twin that has other parameters, or in float32 other losses in its first step.
+    """Refuses to go on with a twin that has other parameters, or other losses in its first step.
+
+    Args:
+      result: of PyTorch's ``check``; without losses there is no twin to refuse.
 
     Raises:
       UserError: naming both numbers.
@@ -148,13 +156,12 @@ def require_twin(result: Mapping[str, Any], facts: Mapping[str, Any], precision:
         result['parameters'] == facts['parameters'],
         f'the twin has {result["parameters"]} parameters and jaxgen {facts["parameters"]}: they are not the same model',
     )
-    if result['precision'] == 'float32':
-        for name, ours in facts['losses'].items():
-            theirs = result['losses'][name]
-            check(
-                abs(theirs - ours) <= CLOSE[precision] * abs(ours),
-                f'{name} of the first step is {theirs} in PyTorch and {ours} in jaxgen: they are not the same model',
-            )
+    for name, ours in facts['losses'].items():
+        theirs = result['losses'][name]
+        check(
+            abs(theirs - ours) <= CLOSE[precision] * abs(ours),
+            f'{name} of the first step is {theirs} in PyTorch and {ours} in jaxgen: they are not the same model',
+        )
 
 
 def _line(result: Mapping[str, Any]) -> str:

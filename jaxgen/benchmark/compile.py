@@ -30,7 +30,7 @@ from jaxgen.training.step import make_dispatch, root_key, state_template
 class Chip:
     """What a device can do at most: products of bfloat16 in FLOP/s, bytes of HBM, bytes a second of HBM and to other chips.
 
-    From cloud.google.com/tpu/docs/v5e, /v5p and /v6e, where the interconnect is given in bits.
+    From cloud.google.com/tpu/docs/v5e, /v5p and /v6e, where the interconnect is given in bits, one way.
     """
 
     flops: float
@@ -42,7 +42,7 @@ class Chip:
 CHIPS = {
     'v5e': Chip(197e12, 16e9, 819e9, 1600e9 / 8),
     'v5p': Chip(459e12, 95e9, 2765e9, 4800e9 / 8),
-    'v6e': Chip(918e12, 32e9, 1640e9, 3584e9 / 8),
+    'v6e': Chip(918e12, 32e9, 1600e9, 3200e9 / 8),
 }
 QUIET = {'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost', 'TPU_SKIP_MDS_QUERY': '1'}
 
@@ -93,7 +93,7 @@ def _devices(topology: str) -> list[Any]:
         raise UserError(f'the TPU compiler is missing: pip install libtpu ({said[:200]})') from e
 
 
-def _train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
+def lower_train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """One step a dispatch."""
     family, _ = build(config)
     key, size = root_key(config), config.data.batch_size
@@ -113,7 +113,7 @@ def _sample(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     return Sampler(config, family, mesh, template.model, labelled).lower(template.model)
 
 
-PROGRAMS: dict[str, Callable[[ConfigDict, Mesh], jax.stages.Lowered]] = {'train': _train, 'sample': _sample}
+PROGRAMS: dict[str, Callable[[ConfigDict, Mesh], jax.stages.Lowered]] = {'train': lower_train, 'sample': _sample}
 
 
 def _compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled | None, str]:
@@ -174,7 +174,7 @@ def _largest_batch(config: ConfigDict, mesh: Mesh, train: Mapping[str, Any]) -> 
     while (size := int(size * factor)) >= mesh.size and size % mesh.size == 0:
         config.data.batch_size = size
         print(f'compiling train with batches of {size} ...', flush=True)
-        fits = _compiled(_train(config, mesh))[0] is not None
+        fits = _compiled(lower_train(config, mesh))[0] is not None
         best = size if fits else best
         if fits != train['fits']:
             break

@@ -127,8 +127,8 @@ def features(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     def run(units: int) -> None:
         extraction([images] * units)
 
-    per_image = flops(extractor.apply, extractor.variables, images) / size
-    return Subject(run, {'images': size, 'flops': per_image * size}, peak_memory)
+    work = flops(extractor.apply, extractor.variables, images)
+    return Subject(run, {'images': size, 'flops': work}, peak_memory)
 
 
 def data(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:

@@ -33,8 +33,10 @@ def run(spec: Spec, start: float) -> dict[str, Any]:
     exact = config['benchmark']['precision'] == 'highest'
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not exact
     torch.backends.cudnn.benchmark = True
+    if spec['case'] == 'check':
+        return check(config, spec, Way(device))
     way = Way(device, bfloat16=spec['precision'] == 'bfloat16', **spec['options'])
-    facts = {'versions': {'torch': torch.__version__}, 'precision': spec['precision']}
+    facts = {'versions': {'torch': torch.__version__}}
     subject = CASES[spec['case']](config, spec, way)
     return facts | measure(subject, config['benchmark']['seconds'], start)
 
@@ -77,12 +79,16 @@ def train(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
             batch = torch.where(mirrored, batch.flip(-1), batch)
         twin.step(batch, labels[rows], **twin.draw(size))
 
-    example = np.load(pathlib.Path(spec['folder'], 'example.npz'))
-    same = _twin(config, spec, way)[0]
-    same.without_dropout()
-    losses = same.step(**from_example(example, way))
-    facts = {'parameters': twin.parameters(), 'losses': {name: float(loss) for name, loss in losses.items()}}
-    return _subject(way, step, facts | {'images': size, 'steps': 1})
+    return _subject(way, step, {'images': size, 'steps': 1})
+
+
+def check(config: Mapping[str, Any], spec: Spec, way: Way) -> dict[str, Any]:
+    """How many ``parameters`` the twin has, and the ``losses`` of its first step on the example, without dropout."""
+    twin, _, _ = _twin(config, spec, way)
+    twin.without_dropout()
+    with np.load(pathlib.Path(spec['folder'], 'example.npz')) as example:
+        losses = twin.step(**from_example(example, way))
+    return {'parameters': twin.parameters(), 'losses': {name: float(loss) for name, loss in losses.items()}}
 
 
 def from_example(example: Mapping[str, np.ndarray], way: Way) -> dict[str, torch.Tensor]:

@@ -1,14 +1,13 @@
 """Reading compiled programs: known text, and the program of a train step on one to eight devices."""
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from jaxgen.benchmark import hlo
-from jaxgen.benchmark.compile import Chip, bounds
+from jaxgen.benchmark.compile import Chip, bounds, lower_train
 from jaxgen.benchmark.describe import build
-from jaxgen.training.mesh import batch_sharding, make_mesh
-from jaxgen.training.step import make_dispatch, root_key, state_template
+from jaxgen.training.mesh import make_mesh
+from jaxgen.training.step import root_key
 from tests.tiny import tiny_config
 
 TEXT = """
@@ -63,7 +62,7 @@ def test_what_a_step_sends_does_not_grow_with_the_batch(family):
     sent = {}
     for devices in (1, 2, 4, 8):
         config.data.batch_size = 4 * devices
-        found = hlo.read(compiled(config, devices).as_text())
+        found = hlo.read(lower_train(config, make_mesh(1, jax.devices()[:devices])).compile().as_text())
         sent[devices] = sum(volume for _, volume in found.collectives.values())
         assert set(found.collectives) <= {'all-reduce'}
     built, _ = build(config)
@@ -73,19 +72,6 @@ def test_what_a_step_sends_does_not_grow_with_the_batch(family):
     assert sent[2] == sent[4] == sent[8]
     most = sum(sizes.values()) + sizes.get('discriminator', 0)  # which learns from two batches
     assert sum(sizes.values()) <= sent[2] <= 1.1 * most  # and a little for the statistics of batches and the log
-
-
-def compiled(config, devices):
-    mesh = make_mesh(1, jax.devices()[:devices])
-    family, _ = build(config)
-    key, size = root_key(config), config.data.batch_size
-    template = state_template(family, key, size, mesh)
-    where = batch_sharding(mesh, axis=1)
-    batch = {
-        'image': jax.ShapeDtypeStruct((1, size, *family.image_shape), jnp.uint8, sharding=where),
-        'label': jax.ShapeDtypeStruct((1, size), jnp.int32, sharding=where),
-    }
-    return make_dispatch(family, key, True, mesh, template).lower(template, batch).compile()
 
 
 def test_bounds_are_those_of_the_data_sheet():
