@@ -184,7 +184,8 @@ def _largest_batch(config: ConfigDict, mesh: Mesh, train: Mapping[str, Any]) -> 
 def markdown(report: Mapping[str, Any]) -> str:
     """For people."""
     lines = [
-        f'An estimate for {report["devices"]} chips of {report["topology"]}, from the TPU compiler and data sheets.'
+        f'An estimate for {report["devices"]} chips of {report["topology"]}, from the TPU compiler and data sheets.',
+        "A loop counts as one turn, so that the sampler's work is that of one network call.",
     ]
     for name, p in report['programs'].items():
         if not p['fits']:
