@@ -10,7 +10,6 @@ import sys
 from logging import CRITICAL, getLogger
 
 from absl import flags, logging
-from etils import epath
 from ml_collections import config_flags
 
 FLAGS = flags.FLAGS
@@ -27,6 +26,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from jaxgen import modes
     from jaxgen.errors import UserError, pick
+    from jaxgen.files import absolute
 
     try:
         _parse(argv)
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         if not FLAGS['config'].present:
             raise UserError('--config=configs/NAME.py is missing; --mode=help explains')
         workdir = FLAGS.workdir or _default_workdir(config_flags.get_config_filename(FLAGS['config']))
-        modes.run(FLAGS.mode, FLAGS.config, epath.Path(workdir).absolute())
+        modes.run(FLAGS.mode, FLAGS.config, absolute(workdir))
     except UserError as e:
         print(f'jaxgen: {e}', file=sys.stderr)
         return 2

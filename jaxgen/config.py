@@ -49,6 +49,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
 
     c.mesh = ConfigDict()
     c.mesh.fsdp = 1  # devices over which each parameter is sharded; the rest hold copies
+    c.mesh.distributed = False  # one of several processes with one command: a TPU pod slice, Slurm; see processes.py
     c.mesh.cpu_devices = 0  # virtual devices where there is only a CPU; 0 leaves it to XLA_FLAGS (one, by default)
 
     c.checkpoint = ConfigDict()

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxgen.config import validate_devices
 from jaxgen.files import cache_dir
+from jaxgen.processes import join
 
 
 def set_up(config: ConfigDict) -> None:
@@ -21,4 +22,6 @@ def set_up(config: ConfigDict) -> None:
         jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
     if config.mesh.cpu_devices:
         jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
+    if config.mesh.distributed:
+        join()
     validate_devices(config, jax.device_count())

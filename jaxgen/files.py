@@ -13,15 +13,32 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from jaxgen.processes import is_first
+
+
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether it lies in a bucket, ``gs://...``, and not on a disk."""
+    return '://' in os.fspath(path)
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The same from the root of the disk, or of the bucket."""
+    path = epath.Path(path)
+    return path if is_remote(path) else path.absolute()
+
 
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
     """A temporary file to write, which becomes ``path`` at the end of the block; killed or failed, all is as before.
 
-    Its name ends as that of ``path``.
+    Its name ends as that of ``path``. In a bucket, where an object appears when all of it is there and moving one is
+    copying it, it is ``path`` itself.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if is_remote(path):
+        yield path
+        return
     temporary = path.parent / f'.{os.getpid()}.{path.name}'
     try:
         yield temporary
@@ -32,7 +49,9 @@ def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
 
 
 def write_atomically(path: epath.PathLike, data: bytes) -> None:
-    """Writes the whole file, or, if killed, leaves what was there before."""
+    """Writes the whole file, or, if killed, leaves what was there before; of the processes of one run the first does it."""
+    if not is_first():
+        return
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 
 from jaxgen.errors import UserError
+from jaxgen.files import absolute
+from jaxgen.processes import is_first
 
 # Orbax reports damage as any of these, tensorstore's as a bare Exception: whatever goes wrong while a file is read.
 _UNREADABLE = Exception
@@ -46,7 +49,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int = 0, read_only: bool = False):
-        self.directory = epath.Path(directory).absolute()  # Orbax takes no other
+        self.directory = absolute(directory)  # Orbax takes no other
         self._options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, keep_period=keep_every or None, read_only=read_only
         )
@@ -118,11 +121,15 @@ class Checkpoints:
 
     def discard_after(self, step: int) -> None:
         """Moves the (damaged) checkpoints after ``step`` aside, to ``damaged-<step>``, so that theirs can be written again."""
-        for later in [s for s in self.steps() if s > step]:
-            aside = self.directory.parent / f'damaged-{later}'
-            if aside.exists():
-                aside.rmtree()
-            (self.directory / str(later)).rename(aside)
+        late = [s for s in self.steps() if s > step]
+        if late and is_first():
+            for later in late:
+                aside = self.directory.parent / f'damaged-{later}'
+                if aside.exists():
+                    aside.rmtree()
+                (self.directory / str(later)).rename(aside)
+        if late:
+            multihost_utils.sync_global_devices('discarded')
         self._manager.reload()
 
     def close(self) -> None:

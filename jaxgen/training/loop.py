@@ -24,7 +24,7 @@ from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import batch_sharding, make_mesh
-from jaxgen.training.preemption import StopSignals, exclusive
+from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
 from jaxgen.training.same_run import RUN_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
@@ -127,6 +127,7 @@ class Run:
     def _loop(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:
         config = self.config
         clock = Clock(batches, self.step)
+        agreed = Agreement(self.mesh)
         done = None
         for start, end, batch in batches:
             self._compile(end - start, batch, clock)
@@ -147,7 +148,7 @@ class Run:
             if self.evaluation and self._due(config.evaluation.every, start, end):
                 with clock.paused():
                     self._evaluate(signals)
-            stop = signals.received
+            stop = agreed(signals.received)
             if self._due(config.checkpoint.every, start, end) or stop:
                 with clock.paused():
                     self._save()
@@ -216,7 +217,7 @@ class Run:
         """Judges this step; a signal breaks it off, and the resumed run judges it first."""
 
         def tick() -> None:
-            if signals.received:
+            if signals.received and jax.process_count() == 1:  # several must do the same work to the end
                 raise Stopped
 
         try:

@@ -12,19 +12,32 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from jaxgen.files import write_atomically
+from jaxgen.files import is_remote, write_atomically
+from jaxgen.processes import is_first
 
 
 class MetricsFile:
-    """``metrics.jsonl``: one JSON object a line, each step once, in order, also after a kill at any moment."""
+    """``metrics.jsonl``: one JSON object a line, each step once, in order, also after a kill at any moment.
+
+    To an object in a bucket nothing can be added: there every row writes all of them.
+    """
 
     def __init__(self, path: epath.Path, resumed_at: int):
         """Takes up the file as it was at step ``resumed_at``; later rows, which will be made again, are dropped."""
         self._path = path
-        rows = [row for row in read_metrics(path) if row['step'] <= resumed_at]
-        write_atomically(path, ''.join(json.dumps(row) + '\n' for row in rows).encode())
+        self._rows = [row for row in read_metrics(path) if row['step'] <= resumed_at]
+        self._write_all()
+
+    def _write_all(self) -> None:
+        write_atomically(self._path, ''.join(json.dumps(row) + '\n' for row in self._rows).encode())
 
     def write(self, row: dict[str, float]) -> None:
+        if not is_first():
+            return
+        if is_remote(self._path):
+            self._rows.append(row)
+            self._write_all()
+            return
         with open(self._path, 'a') as file:
             file.write(json.dumps(row) + '\n')
             file.flush()
@@ -68,6 +81,8 @@ class TensorBoard:
 
 
 def _summary_writer(logdir: str):
+    if not is_first():
+        return None
     os.environ.update(TF_CPP_MIN_LOG_LEVEL='3', TF_ENABLE_ONEDNN_OPTS='0')  # its banners would bury the progress
     try:
         import tensorflow as tf
