@@ -17,6 +17,8 @@ from jaxgen.benchmark import compile as compiling
 from jaxgen.config import validate
 from jaxgen.data import Dataset, load
 from jaxgen.devices import set_up
+from jaxgen.diffusion import fits
+from jaxgen.editing import edit as editing
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import compare as comparing
 from jaxgen.evaluation import during_training
@@ -86,6 +88,17 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
     print(
         f'{len(drawn)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
     )
+
+
+def edit(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``edits/<kind>/``: see ``editing.write``."""
+    editing.require_fields(config)
+    editor = editing.Editor(config, restore(config, workdir))
+    edited = editing.KINDS[config.edit.kind](editor)
+    folder = editing.write(edited, config.edit.kind, workdir)
+    for note in edited.notes:
+        print(note)
+    print(f'{len(edited.made)} images: {folder}/grid.png, images.npz; the way there: strip.png, strip.webp')
 
 
 def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
@@ -177,6 +190,12 @@ MODES = {
         'draw images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
     ),
+    'edit': Mode(
+        edit,
+        'images from images: a picture changed by --config.edit.strength, painted within a mask, a way between two pictures, '
+        'or a picture as another class; --config.edit.kind says which',
+        'python main.py --config=configs/ddpm_cifar.py --mode=edit --config.edit.input=dog.jpg --config.edit.strength=0.5',
+    ),
     'benchmark': Mode(
         benchmark,
         'steps/s and images/s of training, sampling, Inception features and input pipeline, beside the same in PyTorch',
@@ -216,6 +235,10 @@ def help_text() -> str:
     lines += [
         '',
         '  --mode=help: this text',
+        '',
+        'Of config.diffusion and config.sample.sampler these go together:',
+        '',
+        fits.table(),
         '',
         'jaxgen/config.py lists every field that all families share, jaxgen/families/ those of one; a config file says what it '
         'changes.',

@@ -36,7 +36,7 @@ def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
             ax.barh(range(len(names)), means, xerr=deviations if any(deviations) else None, color=colours, ecolor=INK)
             ax.set_yticks(range(len(names)), names)
             ax.invert_yaxis()
-            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.xaxis.set_major_locator(MaxNLocator(3))
             ax.set_title(title, fontsize=10)
         for ax in axes[len(figures) :]:
             ax.remove()

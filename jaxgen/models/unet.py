@@ -39,7 +39,7 @@ class ResBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noise-conditional UNet: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
+    """Noise-conditional UNet: ``[N, H, W, C], t [N] or [N, 2], labels [N] -> [N, H, W, C]`` (float32 out).
 
     With the defaults and three image channels it has the paper's 35,746,307 parameters. What it can be beyond the paper
     is what diffusers' ``UNet2DModel`` is by default; the fields that decide it have their names there.
@@ -55,6 +55,8 @@ class UNet(nn.Module):
         ``num_heads``.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
+      num_times: 2 for a network that is told the end of a step, too: ``t`` is then the time and how long a way it is to
+        go back from there, ``[N, 2]``.
       norm_groups: groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
       freq_shift: of the time embedding, see ``timestep_embedding``.
@@ -73,6 +75,7 @@ class UNet(nn.Module):
     attention_head_dim: int = 0
     dropout: float = 0.1
     num_classes: int = 0
+    num_times: int = 1
     norm_groups: int = 32
     norm_eps: float = 1e-6
     freq_shift: int = 1
@@ -103,8 +106,10 @@ class UNet(nn.Module):
 
         emb_dim = 4 * self.base_channels
         dtype = at_least_float32(self.dtype)
-        emb = timestep_embedding(t, self.base_channels, dtype, self.freq_shift, self.flip_sin_to_cos)
-        emb = dense(emb_dim, name='time2')(nn.swish(dense(emb_dim, name='time1')(emb)))
+        emb = 0
+        for times, name in zip(t.reshape(len(x), self.num_times).T, ('time', 'gap'), strict=False):
+            wave = timestep_embedding(times, self.base_channels, dtype, self.freq_shift, self.flip_sin_to_cos)
+            emb += dense(emb_dim, name=f'{name}2')(nn.swish(dense(emb_dim, name=f'{name}1')(wave)))
         if self.num_classes:
             emb += nn.Embed(self.num_classes, emb_dim, name='label', **common)(labels)
 
