@@ -6,9 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from jaxgen.models.cnn import CNN
+from jaxgen.models.dit import DiT
 from jaxgen.models.unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {'unet': UNet}
+NETWORKS: dict[str, type[nn.Module]] = {'unet': UNet, 'cnn': CNN, 'dit': DiT}
 
 
 def make_network(model: ConfigDict, **fields) -> nn.Module:

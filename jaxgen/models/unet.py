@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, timestep_embedding, uniform_fan_avg
+from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
 
 Array = jax.Array
 
@@ -55,8 +55,6 @@ class UNet(nn.Module):
         ``num_heads``.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
-      num_times: 2 for a network that is told the end of a step, too: ``t`` is then the time and how long a way it is to
-        go back from there, ``[N, 2]``.
       norm_groups: groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
       freq_shift: of the time embedding, see ``timestep_embedding``.
@@ -75,7 +73,6 @@ class UNet(nn.Module):
     attention_head_dim: int = 0
     dropout: float = 0.1
     num_classes: int = 0
-    num_times: int = 1
     norm_groups: int = 32
     norm_eps: float = 1e-6
     freq_shift: int = 1
@@ -89,7 +86,6 @@ class UNet(nn.Module):
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
-        dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
         res_block = functools.partial(
             ResBlock, groups=self.norm_groups, dropout=self.dropout, epsilon=self.norm_eps, **common
         )
@@ -104,15 +100,7 @@ class UNet(nn.Module):
             heads = h.shape[-1] // self.attention_head_dim if self.attention_head_dim else self.num_heads
             return SelfAttention(self.norm_groups, heads, epsilon=self.norm_eps, name=name, **common)(h)
 
-        emb_dim = 4 * self.base_channels
-        dtype = at_least_float32(self.dtype)
-        emb = 0
-        for times, name in zip(t.reshape(len(x), self.num_times).T, ('time', 'gap'), strict=False):
-            wave = timestep_embedding(times, self.base_channels, dtype, self.freq_shift, self.flip_sin_to_cos)
-            emb += dense(emb_dim, name=f'{name}2')(nn.swish(dense(emb_dim, name=f'{name}1')(wave)))
-        if self.num_classes:
-            emb += nn.Embed(self.num_classes, emb_dim, name='label', **common)(labels)
-
+        emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
         h = conv(widths[0], name='conv_in')(fold(x.astype(self.dtype), self.patch_size))
         skips = [h]
         for level, width in enumerate(widths):
@@ -135,7 +123,7 @@ class UNet(nn.Module):
 
         h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, self.norm_eps, name='norm_out')(h))
         h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
-        return unfold(h, self.patch_size).astype(dtype)
+        return unfold(h, self.patch_size).astype(at_least_float32(self.dtype))
 
 
 def attention_levels(num_levels: int, resolutions: Sequence[int], side: int) -> tuple[int, ...]:

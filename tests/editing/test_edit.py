@@ -14,7 +14,6 @@ from jaxgen.errors import UserError
 from tests.diffusion import analytic
 from tests.tiny import tiny_config, untrained
 
-
 EDM_NET = {'diffusion.parameterisation': 'edm'}  # untrained, it is the best linear estimate
 
 
