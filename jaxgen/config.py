@@ -84,6 +84,11 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.compare.workdirs = ''  # of trained models, as in runs/ddpm_cifar,runs/dcgan_cifar
     c.compare.seeds = 1  # with which each is judged, from evaluation.seed on
 
+    c.likelihood = ConfigDict()
+    c.likelihood.split = 'test'  # of data.name
+    c.likelihood.num = 1000  # images; 0 takes all
+    c.likelihood.terms = 0  # timesteps to judge, evenly chosen; 0 takes all, and 100 levels of a continuous schedule
+
     c.edit = ConfigDict()
     c.edit.kind = 'image2image'  # or inpaint, interpolate, transfer
     c.edit.input = ''  # a picture, or an image of a data set, as in cifar10:test:17
@@ -138,6 +143,8 @@ def validate(config: ConfigDict) -> None:
         'evaluation.batch_size',
         'evaluation.every',
         'benchmark.seconds',
+        'likelihood.num',
+        'likelihood.terms',
         'train.profile',
         'model.attention_head_dim',
         'model.freq_shift',

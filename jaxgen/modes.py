@@ -15,13 +15,13 @@ from jaxgen import families, images
 from jaxgen.benchmark import benchmark as benchmarking
 from jaxgen.benchmark import compile as compiling
 from jaxgen.config import validate
-from jaxgen.data import Dataset, load
+from jaxgen.data import SOURCES, Dataset, load
 from jaxgen.devices import set_up
 from jaxgen.diffusion import fits
 from jaxgen.editing import edit as editing
-from jaxgen.errors import UserError, names
+from jaxgen.errors import UserError, names, pick
 from jaxgen.evaluation import compare as comparing
-from jaxgen.evaluation import during_training
+from jaxgen.evaluation import during_training, likelihood
 from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
@@ -88,6 +88,18 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
     print(
         f'{len(drawn)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
     )
+
+
+def bits_per_dim(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``likelihood/<step>.json``: see ``likelihood.bound``."""
+    d = config.data
+    pick(config.likelihood.split, SOURCES[d.name].splits, 'config.likelihood.split')
+    trained = restore(config, workdir)
+    dataset = load(d.name, config.likelihood.split, names(d.classes), 0, d.image_size, d.crop)
+    result = likelihood.bound(config, trained, dataset)
+    path = workdir / 'likelihood' / f'{trained.step}.json'
+    write_json(path, result)
+    print(f'at most {result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f} bits a dimension; its terms: {path}')
 
 
 def edit(config: ConfigDict, workdir: epath.Path) -> None:
@@ -189,6 +201,11 @@ MODES = {
         sample,
         'draw images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
+    ),
+    'likelihood': Mode(
+        bits_per_dim,
+        'bits a dimension of held-out images: the variational bound of a diffusion model, term by term',
+        'python main.py --config=configs/ddpm_cifar.py --mode=likelihood --config.likelihood.num=1000',
     ),
     'edit': Mode(
         edit,

@@ -182,21 +182,8 @@ class DDPM:
         d = self.drawing
         clip = d.clip if clip is None else clip
 
-        def network(x, t, labels):
-            t = jnp.broadcast_to(t, (len(x), *t.shape))
-            return self.network.apply(variables, x, t, labels)
-
         def own(x, level, labels):
-            fractions = []
-
-            def mean(x, t):
-                predicted = network(x, t, labels)
-                if self.learned_variance:
-                    predicted, fraction = jnp.split(predicted, 2, axis=-1)
-                    fractions.append(fraction)
-                return predicted
-
-            return estimate(self.parameterisation, mean, x, level), *fractions
+            return self.estimator(variables, labels, clip=False)(x, level)
 
         def denoise(x, level):
             x0, *fraction = (
@@ -207,9 +194,33 @@ class DDPM:
 
         def jump(x, level, then):
             gap = level.sigma - then.sigma
-            return x - gap * network(x, jnp.stack([level.t, 1000 * gap]), labels)
+            return x - gap * self._predicted(variables, x, jnp.stack([level.t, 1000 * gap]), labels)
 
         return jump if self.parameterisation == fits.MEAN_FLOW else denoise
+
+    def estimator(
+        self, variables: Any, labels: Array, clip: bool | None = None
+    ) -> Callable[[Array, Level], tuple[Array, ...]]:
+        """``(x_0,)`` of the network itself, unguided; ``(x_0, fraction)`` where it learns its variance."""
+        clip = self.drawing.clip if clip is None else clip
+
+        def own(x, level):
+            fractions = []
+
+            def mean(x, t):
+                predicted = self._predicted(variables, x, t, labels)
+                if self.learned_variance:
+                    predicted, fraction = jnp.split(predicted, 2, axis=-1)
+                    fractions.append(fraction)
+                return predicted
+
+            x0 = estimate(self.parameterisation, mean, x, level)
+            return jnp.clip(x0, -1.0, 1.0) if clip else x0, *fractions
+
+        return own
+
+    def _predicted(self, variables: Any, x: Array, t: Array, labels: Array) -> Array:
+        return self.network.apply(variables, x, jnp.broadcast_to(t, (len(x), *t.shape)), labels)
 
     def levels(self, params: Any, num_steps: int | None = None) -> Level:
         """Those that a sampler visits."""
