@@ -84,6 +84,12 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.compare.workdirs = ''  # of trained models, as in runs/ddpm_cifar,runs/dcgan_cifar
     c.compare.seeds = 1  # with which each is judged, from evaluation.seed on
 
+    c.sweep = ''  # fields and values to try, as in timesteps:100,1000;width:32,64; see sweep/grammar.py
+    c.sweeps = ConfigDict()
+    c.sweeps.images = 0  # that each run of the sweep is trained on, whatever its batch; 0: train.steps as it is
+    c.sweeps.seeds = 1  # with which each setting is run, from seed on
+    c.sweeps.figure = 'kid'  # that says which setting is best
+
     c.likelihood = ConfigDict()
     c.likelihood.split = 'test'  # of data.name
     c.likelihood.num = 1000  # images; 0 takes all
@@ -142,6 +148,7 @@ def validate(config: ConfigDict) -> None:
         'evaluation.reference_num',
         'evaluation.batch_size',
         'evaluation.every',
+        'sweeps.images',
         'benchmark.seconds',
         'likelihood.num',
         'likelihood.terms',

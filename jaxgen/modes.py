@@ -19,7 +19,7 @@ from jaxgen.data import SOURCES, Dataset, load
 from jaxgen.devices import set_up
 from jaxgen.diffusion import fits
 from jaxgen.editing import edit as editing
-from jaxgen.errors import UserError, names, pick
+from jaxgen.errors import UserError, check, names, pick
 from jaxgen.evaluation import compare as comparing
 from jaxgen.evaluation import during_training, likelihood
 from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
@@ -27,6 +27,7 @@ from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
 from jaxgen.files import write_atomically, write_json
 from jaxgen.interop import workdirs
+from jaxgen.sweep import runs as sweeping
 from jaxgen.training import data_report, loop
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
@@ -140,6 +141,18 @@ def compare(config: ConfigDict, workdir: epath.Path) -> None:
     print(f'one page, with nothing from elsewhere: {path}')
 
 
+def sweep(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``sweep/report.html`` and ``sweep/results.json``, and a workdir for each run under ``sweep/``."""
+    from jaxgen.sweep import report  # for matplotlib, as above
+
+    results = sweeping.sweep(config, workdir)
+    path = workdir / 'sweep' / 'report.html'
+    write_atomically(path, report.page(results).encode())
+    print(f'\n{report.lines(results)}\n\none page, with nothing from elsewhere: {path}')
+    failed = sorted({outcome.run.folder for outcome in results.failed})
+    check(not failed, f'of the runs failed {", ".join(failed)}: the same command tries again')
+
+
 def benchmark(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``benchmark.json``, and from it ``benchmark.md`` and ``benchmark.svg``."""
     from jaxgen.benchmark import table
@@ -196,6 +209,14 @@ MODES = {
         compare,
         'judge several trained models under one protocol, and lay it all out in one report.html',
         'python main.py --config=configs/ddpm_cifar.py --mode=compare --config.compare.workdirs=runs/ddpm_cifar,runs/dcgan_cifar',
+    ),
+    'sweep': Mode(
+        sweep,
+        'train a grid of settings, or a list of them, each to the same number of images and with several seeds; judge them '
+        'and say what won; started again it goes on where it was stopped',
+        "python main.py --config=configs/ddpm_digits.py --mode=sweep --config.sweep='timesteps:100,1000;width:16,32' "
+        '--config.sweeps.images=20000 --config.sweeps.seeds=3',
+        starts_devices=False,
     ),
     'sample': Mode(
         sample,
