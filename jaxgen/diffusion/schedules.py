@@ -155,7 +155,8 @@ class EDM:
         return Level(*(np.append(x, end) for x, end in zip(level, (1.0, 0.0, level.t[-1]), strict=True)))
 
     def at(self, ratio: np.ndarray) -> Level:
-        return Level(np.ones_like(ratio), ratio, np.log(ratio) / 4)
+        xp = jnp if isinstance(ratio, jax.Array) else np
+        return Level(xp.ones_like(ratio), ratio, xp.log(ratio) / 4)
 
 
 @dataclasses.dataclass(frozen=True)
