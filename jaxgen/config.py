@@ -84,6 +84,27 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.compare.workdirs = ''  # of trained models, as in runs/ddpm_cifar,runs/dcgan_cifar
     c.compare.seeds = 1  # with which each is judged, from evaluation.seed on
 
+    c.sweep = ''  # fields and values to try, as in timesteps:100,1000;width:32,64; see sweep/grammar.py
+    c.sweeps = ConfigDict()
+    c.sweeps.images = 0  # that each run of the sweep is trained on, whatever its batch; 0: train.steps as it is
+    c.sweeps.seeds = 1  # with which each setting is run, from seed on
+    c.sweeps.figure = 'kid'  # that says which setting is best
+
+    c.likelihood = ConfigDict()
+    c.likelihood.split = 'test'  # of data.name
+    c.likelihood.num = 1000  # images; 0 takes all
+    c.likelihood.terms = 0  # timesteps to judge, evenly chosen; 0 takes all, and 100 levels of a continuous schedule
+
+    c.edit = ConfigDict()
+    c.edit.kind = 'image2image'  # or inpaint, interpolate, transfer
+    c.edit.input = ''  # a picture, or an image of a data set, as in cifar10:test:17
+    c.edit.other = ''  # likewise: where an interpolation ends
+    c.edit.mask = ''  # a picture of the network's size, white where it is to paint
+    c.edit.strength = 0.6  # of the noise, 0 .. 1: how much of the picture may change
+    c.edit.source_class = ''  # what a picture is of that is transferred to sample.classes
+    c.edit.num = 8  # images to make
+    c.edit.inversion_iterations = 3  # fixed-point steps a level on the way back to noise
+
     c.benchmark = ConfigDict()
     c.benchmark.cases = 'train,sample,features,data'
     c.benchmark.rounds = 3  # in each of which every variant has a process of its own
@@ -127,7 +148,10 @@ def validate(config: ConfigDict) -> None:
         'evaluation.reference_num',
         'evaluation.batch_size',
         'evaluation.every',
+        'sweeps.images',
         'benchmark.seconds',
+        'likelihood.num',
+        'likelihood.terms',
         'train.profile',
         'model.attention_head_dim',
         'model.freq_shift',

@@ -15,16 +15,19 @@ from jaxgen import families, images
 from jaxgen.benchmark import benchmark as benchmarking
 from jaxgen.benchmark import compile as compiling
 from jaxgen.config import validate
-from jaxgen.data import Dataset, load
+from jaxgen.data import SOURCES, Dataset, load
 from jaxgen.devices import set_up
-from jaxgen.errors import UserError, names
+from jaxgen.diffusion import fits
+from jaxgen.editing import edit as editing
+from jaxgen.errors import UserError, check, names, pick
 from jaxgen.evaluation import compare as comparing
-from jaxgen.evaluation import during_training
+from jaxgen.evaluation import during_training, likelihood
 from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
 from jaxgen.files import write_atomically, write_json
 from jaxgen.interop import workdirs
+from jaxgen.sweep import runs as sweeping
 from jaxgen.training import data_report, loop
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
@@ -88,6 +91,29 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
     )
 
 
+def bits_per_dim(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``likelihood/<step>.json``: see ``likelihood.bound``."""
+    d = config.data
+    pick(config.likelihood.split, SOURCES[d.name].splits, 'config.likelihood.split')
+    trained = restore(config, workdir)
+    dataset = load(d.name, config.likelihood.split, names(d.classes), 0, d.image_size, d.crop)
+    result = likelihood.bound(config, trained, dataset)
+    path = workdir / 'likelihood' / f'{trained.step}.json'
+    write_json(path, result)
+    print(f'at most {result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f} bits a dimension; its terms: {path}')
+
+
+def edit(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``edits/<kind>/``: see ``editing.write``."""
+    editing.require_fields(config)
+    editor = editing.Editor(config, restore(config, workdir))
+    edited = editing.KINDS[config.edit.kind](editor)
+    folder = editing.write(edited, config.edit.kind, workdir)
+    for note in edited.notes:
+        print(note)
+    print(f'{len(edited.made)} images: {folder}/grid.png, images.npz; the way there: strip.png, strip.webp')
+
+
 def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``evaluation/<step>.json``, or of a given set ``evaluation/<set>.json``; the last line printed is the same."""
     options = config.evaluation
@@ -113,6 +139,18 @@ def compare(config: ConfigDict, workdir: epath.Path) -> None:
     path = workdir / 'report.html'
     write_atomically(path, report.page(comparison).encode())
     print(f'one page, with nothing from elsewhere: {path}')
+
+
+def sweep(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``sweep/report.html`` and ``sweep/results.json``, and a workdir for each run under ``sweep/``."""
+    from jaxgen.sweep import report  # for matplotlib, as above
+
+    results = sweeping.sweep(config, workdir)
+    path = workdir / 'sweep' / 'report.html'
+    write_atomically(path, report.page(results).encode())
+    print(f'\n{report.lines(results)}\n\none page, with nothing from elsewhere: {path}')
+    failed = sorted({outcome.run.folder for outcome in results.failed})
+    check(not failed, f'of the runs failed {", ".join(failed)}: the same command tries again')
 
 
 def benchmark(config: ConfigDict, workdir: epath.Path) -> None:
@@ -172,10 +210,29 @@ MODES = {
         'judge several trained models under one protocol, and lay it all out in one report.html',
         'python main.py --config=configs/ddpm_cifar.py --mode=compare --config.compare.workdirs=runs/ddpm_cifar,runs/dcgan_cifar',
     ),
+    'sweep': Mode(
+        sweep,
+        'train a grid of settings, or a list of them, each to the same number of images and with several seeds; judge them '
+        'and say what won; started again it goes on where it was stopped',
+        "python main.py --config=configs/ddpm_digits.py --mode=sweep --config.sweep='timesteps:100,1000;width:16,32' "
+        '--config.sweeps.images=20000 --config.sweeps.seeds=3',
+        starts_devices=False,
+    ),
     'sample': Mode(
         sample,
         'draw images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
+    ),
+    'likelihood': Mode(
+        bits_per_dim,
+        'bits a dimension of held-out images: the variational bound of a diffusion model, term by term',
+        'python main.py --config=configs/ddpm_cifar.py --mode=likelihood --config.likelihood.num=1000',
+    ),
+    'edit': Mode(
+        edit,
+        'images from images: a picture changed by --config.edit.strength, painted within a mask, a way between two pictures, '
+        'or a picture as another class; --config.edit.kind says which',
+        'python main.py --config=configs/ddpm_cifar.py --mode=edit --config.edit.input=dog.jpg --config.edit.strength=0.5',
     ),
     'benchmark': Mode(
         benchmark,
@@ -216,6 +273,10 @@ def help_text() -> str:
     lines += [
         '',
         '  --mode=help: this text',
+        '',
+        'Of config.diffusion and config.sample.sampler these go together:',
+        '',
+        fits.table(),
         '',
         'jaxgen/config.py lists every field that all families share, jaxgen/families/ those of one; a config file says what it '
         'changes.',

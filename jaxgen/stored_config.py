@@ -20,12 +20,21 @@ def get_config(path: epath.PathLike) -> ConfigDict:
       UserError: if it is none.
     """
     try:
-        stored = flatten(json.loads(epath.Path(path).read_text()))
-        config = base(stored['family'] if stored.get('family') in FAMILIES else '')
+        return from_json(json.loads(epath.Path(path).read_text()))
     except OSError as e:
         raise UserError(f'--config={path} cannot be read ({e.strerror})') from e
     except (ValueError, AttributeError, KeyError) as e:
         raise UserError(f'--config={path} is not the config.json of a workdir') from e
+
+
+def from_json(tree: dict) -> ConfigDict:
+    """The same of what such a file holds.
+
+    Raises:
+      ValueError, AttributeError or KeyError: if it is no config.
+    """
+    stored = flatten(tree)
+    config = base(stored['family'] if stored.get('family') in FAMILIES else '')
     known = flatten(config.to_dict())
     config.update_from_flattened_dict(
         {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}

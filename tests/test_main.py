@@ -73,7 +73,7 @@ def test_refused_in_one_sentence(args, words, tmp_path):
         ({'model.num_heads': 3}, 'config.model.num_heads=3 does not divide'),
         ({'model.channel_multipliers': (1, 1, 1, 1, 1)}, 'config.data.image_size=8 does not divide by 16'),
         ({'model.channel_multipliers': ()}, 'config.model.channel_multipliers'),
-        ({'model.patch_size': 3}, 'config.data.image_size=8 does not divide by 3'),
+        ({'model.patch_size': 3}, 'config.data.image_size=8 does not divide by config.model.patch_size=3'),
         ({'model.name': 'unnet'}, "config.model.name 'unnet' does not exist; did you mean unet"),
         ({'model.dtype': 'float16'}, 'config.model.dtype'),
         ({'model.dropout': 1.0}, 'config.model.dropout=1.0 must be at least 0 and below 1'),

@@ -31,6 +31,7 @@ def tiny_config(family='ddpm', /, **fields):
         c.model.attention_resolutions = ()
         c.model.norm_groups = 4
         c.diffusion.timesteps = 20
+        c.diffusion.schedule = 'linear_betas'
         c.optimizer.warmup_steps = 2
         c.sample.num_steps = 4
     if family == 'dcgan':

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxgen import families
 from jaxgen.benchmark.measure import examples
 from jaxgen.data import SOURCES, class_names
-from jaxgen.errors import UserError, names
+from jaxgen.errors import UserError, check, names
 from jaxgen.interop.workdirs import FORMATS
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
@@ -66,6 +66,7 @@ def describe(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
     try:
         if config.family not in FORMATS:
             raise UserError(f'config.family={config.family} has no counterpart in PyTorch here')
+        require_plain_loss(config)
         variables = family.sampling_variables(model, stream(key, 'statistics'), ema=False)
         trained = Trained(config, family, make_mesh(config.mesh.fsdp), 0, model, labelled)
         FORMATS[config.family].write(trained, variables, folder)
@@ -76,6 +77,17 @@ def describe(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
     _, metrics = jax.jit(without_dropout(config).step)(model, batch, key)
     np.savez(folder / 'example.npz', **batch, **RANDOMNESS[config.family](family, key))
     return facts | {'losses': {name: float(m) for name, m in metrics.items() if name.startswith('loss')}}
+
+
+def require_plain_loss(config: ConfigDict) -> None:
+    """Refuses losses that the twin has not.
+
+    Raises:
+      UserError: naming the field.
+    """
+    for name, plain in (('parameterisation', 'eps'), ('weighting', 'simple'), ('label_dropout', 0.0)):
+        value = config.get('diffusion', {}).get(name, plain)
+        check(value == plain, f'config.diffusion.{name}={value} has no counterpart in PyTorch here')
 
 
 def without_dropout(config: ConfigDict) -> Family:

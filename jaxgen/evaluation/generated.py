@@ -37,12 +37,13 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
         'seed': sampler.seed,
         'stream': sampler.use,
         'prng': config.train.prng,
-        'weights': _hash(sampler.variables(trained.model)),
+        'weights': weights_hash(sampler.variables(trained.model)),
     }
     labels = sampler.labels(num) if config.model.conditional else None
     return ImageSet(description, num, trained.family.image_shape, pieces, labels, trained.class_names)
 
 
-def _hash(variables: Any) -> str:
+def weights_hash(variables: Any) -> str:
+    """Of the tensors that a model draws with."""
     leaves = jax.tree.leaves_with_path(jax.device_get(variables))
     return tensors_hash({jax.tree_util.keystr(path): np.asarray(value, np.float32) for path, value in leaves})

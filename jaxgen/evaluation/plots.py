@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
             ax.barh(range(len(names)), means, xerr=deviations if any(deviations) else None, color=colours, ecolor=INK)
             ax.set_yticks(range(len(names)), names)
             ax.invert_yaxis()
-            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.xaxis.set_major_locator(MaxNLocator(3))
             ax.set_title(title, fontsize=10)
         for ax in axes[len(figures) :]:
             ax.remove()
@@ -98,6 +99,45 @@ def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -
                         j, i, f'{share:.0f}', ha='center', va='center', fontsize=7, color='k' if share > 50 else 'w'
                     )
             ax.set_title(name, fontsize=10)
+        return _svg(figure)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeatMap:
+    """Values ``[R, C]`` by a field over rows and one over columns; NaN where there is none.
+
+    Attributes:
+      rows: the name of the field, and of each row.
+    """
+
+    rows: tuple[str, Sequence[str]]
+    columns: tuple[str, Sequence[str]]
+    values: np.ndarray
+
+
+def heat_maps(maps: Sequence[HeatMap], lower_is_better: bool) -> str:
+    """One beside the other, with a number in each cell; the brighter a cell, the better."""
+    with mpl.rc_context(STYLE):
+        columns = min(3, len(maps))
+        rows = math.ceil(len(maps) / columns)
+        width = max(3.4, 1.2 + 0.8 * max(len(m.columns[1]) for m in maps))
+        height = max(2.4, 1 + 0.5 * max(len(m.rows[1]) for m in maps))
+        figure = Figure(figsize=(max(6.0, width * columns), height * rows), layout='constrained')
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax, heat in zip(axes, maps, strict=False):
+            goodness = -heat.values if lower_is_better else heat.values
+            ax.imshow(np.ma.masked_invalid(goodness), cmap='viridis', aspect='auto')
+            known = goodness[np.isfinite(goodness)]
+            middle = (known.min() + known.max()) / 2 if known.size else 0
+            for (i, j), value in np.ndenumerate(heat.values):
+                if np.isfinite(value):
+                    colour = 'k' if goodness[i, j] > middle else 'w'
+                    ax.text(j, i, f'{value:.3g}', ha='center', va='center', fontsize=8, color=colour)
+            ax.set_xticks(range(len(heat.columns[1])), heat.columns[1])
+            ax.set_yticks(range(len(heat.rows[1])), heat.rows[1])
+            ax.set(xlabel=heat.columns[0], ylabel=heat.rows[0])
+        for ax in axes[len(maps) :]:
+            ax.remove()
         return _svg(figure)
 
 

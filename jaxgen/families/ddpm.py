@@ -1,8 +1,9 @@
-"""Denoising diffusion (Ho et al. 2020) as a model family."""
+"""Denoising diffusion as a model family: Ho et al. 2020, and what ``config.diffusion`` makes of it."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -12,12 +13,15 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from jaxgen.diffusion.process import noise_prediction_loss, noise_to_x0
-from jaxgen.diffusion.samplers import SAMPLERS
-from jaxgen.diffusion.schedules import SCHEDULES, Schedule
-from jaxgen.errors import check, pick
+from jaxgen.diffusion import fits
+from jaxgen.diffusion.guidance import guided
+from jaxgen.diffusion.parameterisations import estimate
+from jaxgen.diffusion.samplers import SAMPLERS, churned
+from jaxgen.diffusion.schedules import SCHEDULES, Learned, Level, Schedule
+from jaxgen.families import ddpm_config
+from jaxgen.families.ddpm_losses import Losses
+from jaxgen.models.denoisers import make_network
 from jaxgen.models.layers import at_least_float32
-from jaxgen.models.unet import UNet, attention_levels
 from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, value_and_grad
 
 Array = jax.Array
@@ -34,8 +38,30 @@ class Denoiser:
 
 
 @dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How images are drawn: the fields of ``config.sample`` that are this family's."""
+
+    sampler: str = 'ddim'
+    num_steps: int = 50
+    eta: float = 0.0
+    churn: float = 0.0
+    clip: bool = True
+    guidance_scale: float = 1.0
+    guidance_low: float = 0.0
+    guidance_high: float = 0.0
+    guidance_rescale: float = 0.0
+
+    @property
+    def options(self) -> dict[str, float]:
+        """Of the sampler."""
+        return {name: getattr(self, name) for name in SAMPLERS[self.sampler].options}
+
+
+@dataclasses.dataclass(frozen=True)
 class DDPM:
-    """A network that predicts the noise, trained by equation 14, sampled by any of ``SAMPLERS``."""
+    """A network and what it predicts (``diffusion``: parameterisation, weighting, variance, label_dropout) at the levels of
+    a schedule; without classes, ``network`` has none and ``label_dropout`` is 0.
+    """
 
     draws: ClassVar[bool] = True
 
@@ -44,116 +70,43 @@ class DDPM:
     optimizer: ConfigDict
     image_shape: tuple[int, int, int]
     grad_accumulation: int = 1
-    sampler: str = 'ddim'
-    num_steps: int = 50
+    drawing: Drawing = Drawing()
+    parameterisation: str = 'eps'
+    weighting: str = 'simple'
+    learned_variance: bool = False
+    label_dropout: float = 0.0
 
-    @staticmethod
-    def fields(c: ConfigDict) -> None:
-        """Adds the fields of this family to a config, the values of Ho et al. 2020 for CIFAR-10 in them."""
-        c.model = ConfigDict()
-        c.model.name = 'unet'
-        c.model.conditional = False  # class labels as an input
-        c.model.base_channels = 128
-        c.model.channel_multipliers = (1, 2, 2, 2)
-        c.model.num_res_blocks = 2
-        c.model.attention_resolutions = (16,)
-        c.model.num_heads = 1
-        c.model.attention_head_dim = 0  # channels of each head, instead of their number; 0 leaves it to num_heads
-        c.model.dropout = 0.1
-        c.model.norm_groups = 32
-        c.model.norm_eps = 1e-6
-        c.model.freq_shift = 1  # this and the next two are the paper's; diffusers' own defaults are 0, True and 1
-        c.model.flip_sin_to_cos = False
-        c.model.downsample_padding = 0
-        c.model.patch_size = 1
-        c.model.dtype = 'float32'  # of the computation: float32 or bfloat16
-
-        c.diffusion = ConfigDict()
-        c.diffusion.schedule = 'linear'
-        c.diffusion.timesteps = 1000
-
-        c.optimizer.warmup_steps = 5000
-        c.optimizer.grad_clip_norm = 1.0
-
-        c.sample.sampler = 'ddim'
-        c.sample.num_steps = 50
-
-    @staticmethod
-    def check(c: ConfigDict, image_size: int) -> None:
-        """Refuses what this family cannot be.
-
-        Raises:
-          UserError: one sentence naming the field.
-        """
-        model = c.model
-        pick(c.diffusion.schedule, SCHEDULES, 'config.diffusion.schedule')
-        pick(c.sample.sampler, SAMPLERS, 'config.sample.sampler')
-        check(
-            c.sample.num_steps <= c.diffusion.timesteps,
-            f'config.sample.num_steps={c.sample.num_steps} is more than config.diffusion.timesteps='
-            f'{c.diffusion.timesteps}',
-        )
-        pick(model.name, ('unet',), 'config.model.name')
-        check(0 <= model.dropout < 1, f'config.model.dropout={model.dropout} must be at least 0 and below 1')
-        check(
-            len(model.channel_multipliers) > 0 and min(model.channel_multipliers) > 0,
-            f'config.model.channel_multipliers={model.channel_multipliers} must be positive numbers',
-        )
-        check(
-            model.base_channels >= 4 and model.base_channels % 2 == 0,
-            f'config.model.base_channels={model.base_channels} must be even and at least 4',
-        )
-        halvings = 2 ** (len(model.channel_multipliers) - 1) * model.patch_size
-        check(
-            image_size % halvings == 0,
-            f'config.data.image_size={image_size} does not divide by {halvings}: config.model.channel_multipliers has '
-            f'{len(model.channel_multipliers)} levels and config.model.patch_size is {model.patch_size}',
-        )
-        check(
-            model.freq_shift < model.base_channels // 2,
-            f'config.model.freq_shift={model.freq_shift} must be below half of config.model.base_channels='
-            f'{model.base_channels}',
-        )
-        check(
-            model.downsample_padding in (0, 1),
-            f'config.model.downsample_padding={model.downsample_padding} must be 0 or 1',
-        )
-        check(model.norm_eps > 0, f'config.model.norm_eps={model.norm_eps} must be positive')
-        DDPM._check_widths(model, image_size // model.patch_size)
-
-    @staticmethod
-    def _check_widths(model: ConfigDict, side: int) -> None:
-        levels = len(model.channel_multipliers)
-        attended = *attention_levels(levels, model.attention_resolutions, side), levels - 1  # the middle has it too
-        for level, multiplier in enumerate(model.channel_multipliers):
-            width = model.base_channels * multiplier
-            by_width = ('attention_head_dim',) if level in attended else ()
-            for field in ('norm_groups', *(by_width if model.attention_head_dim else ('num_heads',))):
-                check(
-                    width % model[field] == 0,
-                    f'config.model.{field}={model[field]} does not divide a level of {width} channels '
-                    f'(config.model.base_channels={model.base_channels} times {multiplier})',
-                )
+    fields = staticmethod(ddpm_config.fields)
+    check = staticmethod(ddpm_config.check_fields)
 
     @classmethod
     def from_config(cls, config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> DDPM:
-        model = config.model.to_dict()
-        del model['name']
-        conditional = model.pop('conditional')
-        model['dtype'] = jnp.dtype(model['dtype'])
+        d = config.diffusion
+        known = num_classes + (d.label_dropout > 0) if config.model.conditional else 0  # the last one stands for none
         return cls(
-            network=UNet(out_channels=image_shape[-1], num_classes=num_classes if conditional else 0, **model),
-            schedule=SCHEDULES[config.diffusion.schedule](config.diffusion.timesteps),
+            network=make_network(
+                config.model,
+                num_classes=known,
+                out_channels=image_shape[-1] * (2 if d.variance == 'learned' else 1),
+            ),
+            schedule=SCHEDULES[d.schedule](d.timesteps),
             optimizer=config.optimizer,
             image_shape=image_shape,
             grad_accumulation=config.train.grad_accumulation,
-            sampler=config.sample.sampler,
-            num_steps=config.sample.num_steps,
+            drawing=Drawing(**{f.name: config.sample[f.name] for f in dataclasses.fields(Drawing)}),
+            parameterisation=d.parameterisation,
+            weighting=d.weighting,
+            learned_variance=d.variance == 'learned',
+            label_dropout=d.label_dropout,
         )
 
     def init(self, key: Array) -> Denoiser:
-        example = jnp.zeros((1, *self.image_shape)), jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
-        return self.start(self.network.init(key, *example)['params'])
+        times = jnp.zeros((1, 2) if self.parameterisation == fits.MEAN_FLOW else 1)
+        example = jnp.zeros((1, *self.image_shape)), times, jnp.zeros(1, jnp.int32)
+        params = self.network.init(key, *example)['params']
+        if isinstance(self.schedule, Learned):
+            params = {**params, 'schedule': self.schedule.init(jax.random.fold_in(key, 0))}
+        return self.start(params)
 
     def start(self, params: Any) -> Denoiser:
         """The model before the first step, with these parameters."""
@@ -161,24 +114,27 @@ class DDPM:
         return Denoiser(params, ema, make_optimizer(self.optimizer).init(params), jnp.zeros((), jnp.int32))
 
     def networks(self, model: Denoiser) -> dict[str, Any]:
-        return {'unet': model.params}
+        return {type(self.network).__name__.lower(): model.params}
 
     def step(self, model: Denoiser, batch: dict[str, Array], key: Array) -> tuple[Denoiser, dict[str, Array]]:
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         x0 = batch['image'].astype(at_least_float32(self.network.dtype))
+        losses = Losses(self)
         examples = {
             'x0': x0,
             'noise': jax.random.normal(noise_key, x0.shape, x0.dtype),
-            't': jax.random.randint(time_key, x0.shape[:1], 0, self.schedule.timesteps),
-            'label': batch['label'],
+            'at': losses.draw(time_key, len(x0)),
+            'label': self._some_withheld(batch['label'], jax.random.fold_in(time_key, 1)),
         }
 
         def loss(params, ex, key):
-            def predict(x, t):
+            def network(x, *t):
                 rngs = {'dropout': key}
-                return self.network.apply({'params': params}, x, t, ex['label'], train=True, rngs=rngs)
+                return self.network.apply(
+                    {'params': params}, x, jnp.stack(t, 1) if t[1:] else t[0], ex['label'], train=True, rngs=rngs
+                )
 
-            return jnp.mean(noise_prediction_loss(predict, self.schedule, ex['x0'], ex['noise'], ex['t']))
+            return jnp.mean(losses(network, params, ex['x0'], ex['noise'], ex['at']))
 
         value, grads = value_and_grad(loss, model.params, examples, dropout_key, self.grad_accumulation)
         updates, opt_state = make_optimizer(self.optimizer).update(grads, model.opt_state, model.params)
@@ -191,29 +147,129 @@ class DDPM:
         ema = ema_update(model.ema, params, model.updates, self.optimizer.ema_decay)
         return Denoiser(params, ema, opt_state, model.updates + 1), metrics
 
+    def _some_withheld(self, labels: Array, key: Array) -> Array:
+        if not self.label_dropout:
+            return labels
+        return jnp.where(jax.random.bernoulli(key, self.label_dropout, labels.shape), self.no_class, labels)
+
+    @property
+    def no_class(self) -> int:
+        """The label that stands for none, where there is ``label_dropout``."""
+        return self.network.num_classes - 1
+
     def augment(self, images: Array, key: Array) -> Array:
         return images
 
     def sampling_variables(self, model: Denoiser, key: Array, ema: bool) -> Any:
         return {'params': model.ema if ema else model.params}
 
+    def schedule_of(self, params: Any) -> Schedule:
+        """The schedule, with its parameters if it learns."""
+        return dataclasses.replace(self.schedule, params=params['schedule']) if 'schedule' in params else self.schedule
+
+    def denoiser(
+        self,
+        variables: Any,
+        labels: Array,
+        clip: bool | None = None,
+        change: Callable[[Array], Array] = lambda x0: x0,
+    ) -> Callable[[Array, Level], Any]:
+        """``denoise(x, level)`` for the samplers: guided and clipped as ``drawing`` has it, or clipped or not,
+        then changed.
+
+        For ``mean_flow`` it is ``jump(x, level, next)``; with a learned variance it returns that, too, for sampler=ddpm.
+        """
+        d = self.drawing
+        clip = d.clip if clip is None else clip
+
+        def own(x, level, labels):
+            return self.estimator(variables, labels, clip=False)(x, level)
+
+        def denoise(x, level):
+            x0, *fraction = (
+                guided(own, x, level, labels, self.no_class, d) if d.guidance_scale != 1 else own(x, level, labels)
+            )
+            x0 = change(jnp.clip(x0, -1.0, 1.0) if clip else x0)
+            return (x0, *fraction) if fraction and d.sampler == 'ddpm' else x0
+
+        def jump(x, level, then):
+            gap = level.sigma - then.sigma
+            return x - gap * self._predicted(variables, x, jnp.stack([level.t, 1000 * gap]), labels)
+
+        return jump if self.parameterisation == fits.MEAN_FLOW else denoise
+
+    def estimator(
+        self, variables: Any, labels: Array, clip: bool | None = None
+    ) -> Callable[[Array, Level], tuple[Array, ...]]:
+        """``(x_0,)`` of the network itself, unguided; ``(x_0, fraction)`` where it learns its variance."""
+        clip = self.drawing.clip if clip is None else clip
+
+        def own(x, level):
+            fractions = []
+
+            def mean(x, t):
+                predicted = self._predicted(variables, x, t, labels)
+                if self.learned_variance:
+                    predicted, fraction = jnp.split(predicted, 2, axis=-1)
+                    fractions.append(fraction)
+                return predicted
+
+            x0 = estimate(self.parameterisation, mean, x, level)
+            return jnp.clip(x0, -1.0, 1.0) if clip else x0, *fractions
+
+        return own
+
+    def _predicted(self, variables: Any, x: Array, t: Array, labels: Array) -> Array:
+        return self.network.apply(variables, x, jnp.broadcast_to(t, (len(x), *t.shape)), labels)
+
+    def levels(self, params: Any, num_steps: int | None = None) -> Level:
+        """Those that a sampler visits."""
+        return self.schedule_of(params).levels(num_steps or self.drawing.num_steps)
+
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         def normal(i):
             fold = jax.vmap(jax.random.fold_in, (0, None))
             return jax.vmap(lambda k: jax.random.normal(k, self.image_shape))(fold(keys, i))
 
-        def denoise(x, t):
-            t = jnp.full(len(labels), t)
-            noise = self.network.apply(variables, x, t, labels)
-            return jnp.clip(noise_to_x0(self.schedule, x, noise, t), -1.0, 1.0)
+        levels = self.levels(variables['params'])
+        std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
+        return self.draw(variables, labels, levels, std * normal(0), lambda i: normal(i + 1))
 
-        start, steps = normal(0), lambda i: normal(i + 1)
-        return SAMPLERS[self.sampler](denoise, self.schedule, start, steps, self.num_steps)
+    def draw(
+        self,
+        variables: Any,
+        labels: Array,
+        levels: Level,
+        x: Array,
+        noise: Callable[[Array], Array],
+        keep: bool = False,
+        change: Callable[[Array], Array] = lambda x0: x0,
+    ) -> Array:
+        """From ``x`` at the first of the levels to images at the last, by ``drawing``'s sampler.
+
+        Args:
+          noise: of each step, see ``samplers``.
+          keep: x after each step, ``[S, N, H, W, C]``, instead of the images.
+          change: of every estimate of x_0.
+        """
+        d, options = self.drawing, self.drawing.options
+        if options.pop('churn', 0):
+            options['hat'] = churned(self.schedule_of(variables['params']), levels, d.churn)
+        if self.learned_variance and d.sampler == 'ddpm':
+            options['variance'] = 'learned'
+        denoise = self.denoiser(variables, labels, change=change)
+        return SAMPLERS[d.sampler](denoise, levels, x, noise, keep, **options)
 
     def sampling_protocol(self) -> dict[str, Any]:
+        d = self.drawing
+        guidance = {
+            name: getattr(d, name) for name in ('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale')
+        }
         return {
-            'sampler': self.sampler,
-            'num_steps': self.num_steps,
-            'network_calls': self.num_steps,
-            'guidance_scale': 1.0,  # the network's own estimate
+            'sampler': d.sampler,
+            'num_steps': d.num_steps,
+            'network_calls': SAMPLERS[d.sampler].calls(d.num_steps),
+            **d.options,
+            **(guidance if d.guidance_scale != 1 else {'guidance_scale': 1.0}),
+            **({} if d.clip else {'clip': False}),
         }

@@ -68,7 +68,7 @@ def _describe_network(config: ConfigDict, path: pathlib.Path) -> tuple[tuple[int
     num_classes = len(class_names(config.data.name, names(config.data.classes)))
     expected = theirs.get('num_class_embeds')
     check(
-        expected in (None, num_classes),
+        expected in (None, num_classes + (config.diffusion.label_dropout > 0)),
         f'{path}: num_class_embeds={expected}, but there are {num_classes} classes in config.data.name='
         f'{config.data.name} with config.data.classes={config.data.classes!r}: choose others',
     )
@@ -99,7 +99,7 @@ def write(trained: Trained, variables: Mapping[str, Any], folder: pathlib.Path) 
       UserError: naming the field of the config that diffusers cannot represent.
     """
     c, (side, _, channels) = trained.config, trained.family.image_shape
-    description = unet_config.from_model(c.model, side, channels, len(trained.class_names))
+    description = unet_config.from_model(c.model, side, channels, trained.family.network.num_classes)
     schedule = scheduler.from_diffusion(c.diffusion, c.sample.sampler)
     state = unet.to_diffusers(jax.device_get(variables['params']), trained.family.network)
     for part in ('unet', 'scheduler'):

@@ -13,17 +13,29 @@ from jaxgen.errors import UserError, check
 ONLY = {
     'beta_start': 1e-4,
     'beta_end': 0.02,
-    'beta_schedule': 'linear',
     'trained_betas': None,
     'clip_sample': True,
     'clip_sample_range': 1.0,
-    'prediction_type': 'epsilon',
     'thresholding': False,
-    'rescale_betas_zero_snr': False,
     'set_alpha_to_one': True,
 }
 # What diffusers 0.42 takes for a field that a scheduler_config.json leaves out, where it decides the images.
-DEFAULTS = {**ONLY, 'num_train_timesteps': 1000, 'variance_type': 'fixed_small'}
+DEFAULTS = {
+    **ONLY,
+    'beta_schedule': 'linear',
+    'rescale_betas_zero_snr': False,
+    'prediction_type': 'epsilon',
+    'num_train_timesteps': 1000,
+    'variance_type': 'fixed_small',
+}
+# Ours by theirs: (beta_schedule, rescale_betas_zero_snr). diffusers keeps its betas whatever the timesteps are.
+SCHEDULES = {
+    ('linear', False): 'linear_betas',
+    ('squaredcos_cap_v2', False): 'cosine',
+    ('squaredcos_cap_v2', True): 'cosine_zero_snr',
+}
+AT_1000 = {('linear', False): 'linear', ('linear', True): 'linear_zero_snr'}
+PREDICTIONS = {'epsilon': 'eps', 'sample': 'x0', 'v_prediction': 'v'}
 SAMPLERS = {'fixed_large': 'ddpm', 'fixed_small': 'ddpm_fixedsmall', 'fixed_small_log': 'ddpm_fixedsmall'}
 # diffusers' scheduler for each of our samplers. With fewer steps than timesteps the first has other ones than ours: on
 # ours, trailing, diffusers would add noise even in its last step.
@@ -53,7 +65,15 @@ def to_diffusion(theirs: Mapping[str, Any], where: object) -> tuple[dict[str, An
     steps = s['num_train_timesteps']
     check(isinstance(steps, int) and steps > 0, f'{where}: num_train_timesteps={steps!r} is not a number of timesteps')
     sampler = 'ddim' if kind == 'DDIMScheduler' else SAMPLERS[s['variance_type']]
-    return {'schedule': s['beta_schedule'], 'timesteps': steps}, sampler
+    schedule = schedules(steps).get((s['beta_schedule'], s['rescale_betas_zero_snr']))
+    _only(schedule is not None, s, 'rescale_betas_zero_snr' if s['rescale_betas_zero_snr'] else 'beta_schedule', where)
+    _only(s['prediction_type'] in PREDICTIONS, s, 'prediction_type', where)
+    return {'schedule': schedule, 'timesteps': steps, 'parameterisation': PREDICTIONS[s['prediction_type']]}, sampler
+
+
+def schedules(timesteps: int) -> dict[tuple[str, bool], str]:
+    """Our schedules by what diffusers calls them, for a number of timesteps."""
+    return SCHEDULES | (AT_1000 if timesteps == 1000 else {})
 
 
 def from_diffusion(diffusion: ConfigDict, sampler: str) -> dict[str, Any]:
@@ -64,14 +84,25 @@ def from_diffusion(diffusion: ConfigDict, sampler: str) -> dict[str, Any]:
     Raises:
       UserError: if diffusers has no such schedule.
     """
-    if diffusion.schedule != ONLY['beta_schedule']:
-        raise UserError(
-            f"config.diffusion.schedule={diffusion.schedule} cannot be exported: of diffusers' schedules only "
-            f"{ONLY['beta_schedule']} is also jaxgen's"
-        )
+    theirs = {ours: name for names in (SCHEDULES, schedules(diffusion.timesteps)) for name, ours in names.items()}
+    predictions = {ours: name for name, ours in PREDICTIONS.items()}
+    for field, known in (('schedule', theirs), ('parameterisation', predictions), ('variance', ('fixed',))):
+        if diffusion[field] not in known:
+            raise UserError(
+                f'config.diffusion.{field}={diffusion[field]} cannot be exported: for config.diffusion.timesteps='
+                f'{diffusion.timesteps} diffusers has {", ".join(known)}'
+            )
+    beta_schedule, rescaled = theirs[diffusion.schedule]
     of_sampler = EXPORTED.get(sampler, EXPORTED['ddim'])
     shared = {field: value for field, value in ONLY.items() if field != 'set_alpha_to_one'}
-    return shared | {'num_train_timesteps': diffusion.timesteps, 'steps_offset': 0} | of_sampler
+    own = {
+        'beta_schedule': beta_schedule,
+        'rescale_betas_zero_snr': rescaled,
+        'prediction_type': predictions[diffusion.parameterisation],
+        'num_train_timesteps': diffusion.timesteps,
+        'steps_offset': 0,
+    }
+    return shared | own | of_sampler
 
 
 def _only(holds: bool, s: Mapping[str, Any], field: str, where: object) -> None:

@@ -120,6 +120,7 @@ def from_model(model: ConfigDict, image_size: int, channels: int, num_classes: i
     Raises:
       UserError: naming the field of ``config.model`` that no ``UNet2DModel`` has.
     """
+    _representable(model.name == 'unet', 'name', model.name, 'it is another network')
     multipliers, levels = model.channel_multipliers, len(model.channel_multipliers)
     _representable(model.patch_size == 1, 'patch_size', model.patch_size, 'it works on pixels, not on patches of them')
     _representable(

@@ -1,4 +1,4 @@
-"""Layers the networks share: initialisers, time embedding, normalisation, attention."""
+"""Layers the networks share: initialisers, embeddings of time and label, normalisation, attention."""
 
 from __future__ import annotations
 
@@ -35,6 +35,30 @@ def timestep_embedding(
     return jnp.concatenate(waves[::-1] if flip_sin_to_cos else waves, axis=1)
 
 
+def conditioning(network: nn.Module, t: Array, labels: Array | None, sinusoids: int, features: int) -> Array:
+    """Two layers on the time embedding, plus an embedding of the label: ``t [N], labels [N] -> [N, features]``.
+
+    A network that is told the end of a step, too, gets ``t [N, 2]``, the time and how far to go back from there, and has two
+    more layers, ``gap1`` and ``gap2``.
+
+    Args:
+      network: the module in whose compact method this is called. It has the fields ``num_classes`` (0 leaves the labels
+        out), ``freq_shift``, ``flip_sin_to_cos``, ``dtype`` and ``param_dtype``, and gets the layers ``time1``, ``time2``
+        and, with classes, ``label``.
+      sinusoids: width of the time embedding.
+    """
+    common = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
+    dtype = at_least_float32(network.dtype)
+    emb = 0
+    for times, name in zip(t.reshape(len(t), -1).T, ('time', 'gap'), strict=False):
+        h = timestep_embedding(times, sinusoids, dtype, network.freq_shift, network.flip_sin_to_cos)
+        h = nn.Dense(features, kernel_init=uniform_fan_avg(), name=f'{name}1', **common)(h)
+        emb += nn.Dense(features, kernel_init=uniform_fan_avg(), name=f'{name}2', **common)(nn.swish(h))
+    if network.num_classes:
+        emb += nn.Embed(network.num_classes, features, name='label', **common)(labels)
+    return emb
+
+
 class GroupNorm(nn.Module):
     """Group normalisation computed in float32 or better; returns the input's dtype."""
 
@@ -52,6 +76,15 @@ class GroupNorm(nn.Module):
             name='norm',
         )
         return norm(x).astype(x.dtype)
+
+
+def attention(query: Array, key: Array, value: Array, num_heads: int) -> Array:
+    """Multi-head attention, ``[N, T, C]`` each and ``[N, T, C]`` out; the softmax is in float32 or better."""
+    n, t, c = query.shape
+    query, key, value = (x.reshape(n, t, num_heads, c // num_heads) for x in (query, key, value))
+    logits = jnp.einsum('nqhd,nkhd->nhqk', query, key) * (c // num_heads) ** -0.5
+    weights = jax.nn.softmax(logits.astype(at_least_float32(query.dtype)), axis=-1).astype(query.dtype)
+    return jnp.einsum('nhqk,nkhd->nqhd', weights, value).reshape(n, t, c)
 
 
 class SelfAttention(nn.Module):
@@ -73,14 +106,8 @@ class SelfAttention(nn.Module):
             )(inputs)
 
         y = GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm')(x).reshape(n, h * w, c)
-        query, key, value = (
-            project(name, y).reshape(n, h * w, self.num_heads, c // self.num_heads)
-            for name in ('query', 'key', 'value')
-        )
-        logits = jnp.einsum('nqhd,nkhd->nhqk', query, key) * (c // self.num_heads) ** -0.5
-        weights = jax.nn.softmax(logits.astype(at_least_float32(self.dtype)), axis=-1).astype(self.dtype)
-        y = jnp.einsum('nhqk,nkhd->nqhd', weights, value).reshape(n, h, w, c)
-        return x + project('out', y, scale=0.0)
+        y = attention(*(project(name, y) for name in ('query', 'key', 'value')), self.num_heads)
+        return x + project('out', y.reshape(n, h, w, c), scale=0.0)
 
 
 class BatchNorm(nn.Module):

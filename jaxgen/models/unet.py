@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, timestep_embedding, uniform_fan_avg
+from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
 
 Array = jax.Array
 
@@ -39,7 +39,7 @@ class ResBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noise-conditional UNet: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
+    """Noise-conditional UNet: ``[N, H, W, C], t [N] or [N, 2], labels [N] -> [N, H, W, C]`` (float32 out).
 
     With the defaults and three image channels it has the paper's 35,746,307 parameters. What it can be beyond the paper
     is what diffusers' ``UNet2DModel`` is by default; the fields that decide it have their names there.
@@ -86,7 +86,6 @@ class UNet(nn.Module):
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
-        dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
         res_block = functools.partial(
             ResBlock, groups=self.norm_groups, dropout=self.dropout, epsilon=self.norm_eps, **common
         )
@@ -101,13 +100,7 @@ class UNet(nn.Module):
             heads = h.shape[-1] // self.attention_head_dim if self.attention_head_dim else self.num_heads
             return SelfAttention(self.norm_groups, heads, epsilon=self.norm_eps, name=name, **common)(h)
 
-        emb_dim = 4 * self.base_channels
-        dtype = at_least_float32(self.dtype)
-        emb = timestep_embedding(t, self.base_channels, dtype, self.freq_shift, self.flip_sin_to_cos)
-        emb = dense(emb_dim, name='time2')(nn.swish(dense(emb_dim, name='time1')(emb)))
-        if self.num_classes:
-            emb += nn.Embed(self.num_classes, emb_dim, name='label', **common)(labels)
-
+        emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
         h = conv(widths[0], name='conv_in')(fold(x.astype(self.dtype), self.patch_size))
         skips = [h]
         for level, width in enumerate(widths):
@@ -130,7 +123,7 @@ class UNet(nn.Module):
 
         h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, self.norm_eps, name='norm_out')(h))
         h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
-        return unfold(h, self.patch_size).astype(dtype)
+        return unfold(h, self.patch_size).astype(at_least_float32(self.dtype))
 
 
 def attention_levels(num_levels: int, resolutions: Sequence[int], side: int) -> tuple[int, ...]:

@@ -33,6 +33,14 @@ from jaxgen.training.step import init_state, make_dispatch, root_key, state_temp
 LARGEST_GRID = 100
 
 
+class DivergedError(UserError):
+    """The loss of a ``step`` was not finite."""
+
+    def __init__(self, sentence: str, step: int):
+        super().__init__(sentence)
+        self.step = step
+
+
 class Evaluation(Protocol):
     """Judges the images that a sampler draws from the model of a step."""
 
@@ -53,8 +61,8 @@ def train(
     With an ``evaluation`` the step that it calls the best so far is kept in ``workdir/best``.
 
     Raises:
-      UserError: if the config does not fit the workdir's checkpoints, another trainer holds the workdir, or the loss is
-        not finite.
+      UserError: if the config does not fit the workdir's checkpoints, another trainer holds the workdir, or, a
+        DivergedError, the loss is not finite.
       SystemExit: with 128 + the signal's number after SIGTERM or SIGINT, when all is saved.
     """
     workdir.mkdir(parents=True, exist_ok=True)
@@ -204,9 +212,10 @@ class Run:
             self.checkpoints.wait()
             last = self.checkpoints.steps()
             kept = f'the checkpoint of step {last[-1]} is whole' if last else 'there is no checkpoint yet'
-            raise UserError(
+            raise DivergedError(
                 f'the loss is not finite at step {bad} ({kept}): lower config.optimizer.learning_rate, clip '
-                f'with config.optimizer.grad_clip_norm, or compute in float32'
+                f'with config.optimizer.grad_clip_norm, or compute in float32',
+                bad,
             )
 
     def _save(self) -> None:

@@ -1,109 +1,232 @@
-"""Every sampler against its law on Gaussian data, where the exact denoiser is affine and all is in closed form.
+"""Every sampler of the registry on every schedule that it fits, where all is in closed form.
 
-For x_0 ~ N(m, s^2) a sampler's output is an affine function of its start and of the noise of each step. The
-derivatives of that function, taken from the sampler itself, give the exact law of its samples; the paper's recursion
-for mean and variance, written here without the sampler's tables, must give the same.
+For Gaussian data the exact denoiser is affine, and so is a sampler's output in its start and in the noise of each step.
+The derivatives of that function, taken from the sampler itself, give the exact law of its samples; the papers' own
+formulas, written here without the sampler's tables, must give the same.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
-from jaxgen.diffusion import samplers
-from jaxgen.diffusion.schedules import Schedule, linear
+from jaxgen.diffusion import fits, samplers
+from jaxgen.diffusion.schedules import EDM, SCHEDULES, Level, linear_betas, trailing_timesteps
+from tests.diffusion import analytic
+from tests.diffusion.analytic import MEAN, STD
 
-MEAN, STD = 0.3, 0.5
-
-
-def exact_denoiser(schedule):
-    """E[x_0 | x_t] for x_0 ~ N(MEAN, STD^2)."""
-    ac = jnp.asarray(schedule.alphas_cumprod)
-
-    def denoise(x, t):
-        return MEAN + jnp.sqrt(ac[t]) * STD**2 / (ac[t] * STD**2 + 1 - ac[t]) * (x - jnp.sqrt(ac[t]) * MEAN)
-
-    return denoise
-
-
-def law(name, schedule, num_steps):
-    """Mean and variance of the samples, from the value at zero noise and the derivatives with respect to all noise."""
-
-    def draw(noises):
-        x, steps = noises[0:1], noises[1:]
-        return samplers.SAMPLERS[name](exact_denoiser(schedule), schedule, x, lambda i: steps[i][None], num_steps)[0]
-
-    with jax.enable_x64(True):
-        zeros = jnp.zeros(num_steps + 1, jnp.float64)
-        mean, slopes = jax.jit(draw)(zeros), jax.jit(jax.grad(draw))(zeros)
-        return float(mean), float(jnp.sum(slopes**2))
+DENOISING = [name for name in samplers.SAMPLERS if name != fits.MEAN_FLOW]
+FITTING = [(n, s) for s in SCHEDULES for n in DENOISING if fits.fitting(schedule=s, sampler=n)]
+CHURN = 4.0
+WRITTEN_HERE = (
+    'ddpm',
+    'ddpm_fixedsmall',
+    'ddim',
+    'heun',
+    'edm',
+    'dpmpp_2m',
+    'dpmpp_2m_sde',
+)  # a new one has its other tests
 
 
-def recursion(name, schedule, timesteps):
-    """Mean and variance by the papers' formulas in terms of alpha_t, beta_t and the noise estimate."""
-    ac = np.cumprod(1 - schedule.betas)
-    mean, variance = 0.0, 1.0
-    for i, t in enumerate(timesteps):
-        last = i == len(timesteps) - 1
-        now, then = ac[t], 1.0 if last else ac[timesteps[i + 1]]
-        gain = np.sqrt(now) * STD**2 / (now * STD**2 + 1 - now)  # x0 = MEAN + gain (x - sqrt(now) MEAN)
-        x0_at_0 = MEAN - gain * np.sqrt(now) * MEAN
-        eps_slope, eps_at_0 = (1 - np.sqrt(now) * gain) / np.sqrt(1 - now), -np.sqrt(now / (1 - now)) * x0_at_0
+def draw(name, schedule, levels, denoise, x, noise):
+    """The sampler as the registry has it, the edm one with churn."""
+    options = {'hat': samplers.churned(schedule, levels, CHURN)} if name == 'edm' else {}
+    return samplers.SAMPLERS[name](denoise, levels, x, noise, **options)
+
+
+def law(name, schedule, levels, start):
+    """Mean and variance of the samples, from the value at zero noise and the derivatives with respect to all noise.
+
+    ``start`` is the law of x at the first of the levels, likewise.
+    """
+    num_steps = len(levels.t) - 1
+
+    def sample(noises):
+        x = start[0] + jnp.sqrt(start[1]) * noises[0:1]
+        return draw(name, schedule, levels, analytic.gaussian, x, lambda i: noises[1:][i][None])[0]
+
+    zeros = jnp.zeros(num_steps + 1, jnp.float64)
+    mean, slopes = jax.jit(sample)(zeros), jax.jit(jax.grad(sample))(zeros)
+    return float(mean), float(jnp.sum(slopes**2))
+
+
+def recursion(name, schedule, num_steps):
+    """Mean and variance by the papers' formulas: each step is x <- slope x + offset + std z, its line through x = 0 and x = 1."""
+    levels = [np.asarray(z, np.float64) for z in schedule.levels(num_steps)]
+    alpha, sigma = levels[:2]
+    hat = samplers.churned(schedule, Level(*levels), CHURN) if name == 'edm' else None
+    mean, variance = 0.0, alpha[0] ** 2 + sigma[0] ** 2
+    cov_with_before, before = 0.0, None  # of x with the previous x_0, which 2M needs
+    for i in range(num_steps):
+        a, s, a2, s2 = alpha[i], sigma[i], alpha[i + 1], sigma[i + 1]
+        gain = a * STD**2 / (a**2 * STD**2 + s**2)
+        x = np.array([0.0, 1.0])
+        x0 = MEAN + gain * (x - a * MEAN)
+        eps = (x - a * x0) / s
+        std = 0.0
         if name == 'ddim':  # equation 12 of Song et al. with sigma 0
-            slope = np.sqrt(then) * gain + np.sqrt(1 - then) * eps_slope
-            offset = np.sqrt(then) * x0_at_0 + np.sqrt(1 - then) * eps_at_0
-            std = 0.0
-        else:  # algorithm 2 of Ho et al.: (x - beta / sqrt(1 - ac) eps) / sqrt(alpha) + sigma z
-            alpha = now / then
-            slope = (1 - (1 - alpha) / np.sqrt(1 - now) * eps_slope) / np.sqrt(alpha)
-            offset = -(1 - alpha) / np.sqrt(1 - now) * eps_at_0 / np.sqrt(alpha)
-            small = (1 - then) / (1 - now) * (1 - alpha)
-            std = 0.0 if last else np.sqrt(small if name == 'ddpm_fixedsmall' else 1 - alpha)
+            new = a2 * x0 + s2 * eps
+        elif name.startswith('ddpm'):  # Bayes' rule for q(x_next | x, x_0)
+            ratio = a / a2
+            total = s**2 - ratio**2 * s2**2  # of x given x_next
+            if s2 == 0:
+                new = a2 * x0
+            else:
+                precision = ratio**2 / total + 1 / s2**2
+                new = (ratio / total * x + a2 / s2**2 * x0) / precision
+                std = np.sqrt(1 / precision if name == 'ddpm_fixedsmall' else total)
+        elif name in ('heun', 'edm'):  # algorithm 2 of Karras et al. in y = x / alpha, s = sigma / alpha
+            new, std = heun_step(a, s, a2, s2, Level(*(z[i] for z in hat)) if hat else None)
+        else:
+            mean, variance, cov_with_before, before = dpm_step(
+                name, (a, s, a2, s2), x0, mean, variance, cov_with_before, before
+            )
+            continue
+        slope, offset = new[1] - new[0], new[0]
         mean, variance = slope * mean + offset, slope**2 * variance + std**2
     return mean, variance
 
 
-@pytest.mark.parametrize('num_steps', [1, 2, 7, 100, 1000])
-@pytest.mark.parametrize('name', samplers.SAMPLERS)
-def test_law_equals_the_papers_recursion(name, num_steps):
-    schedule = linear(1000)
-    expected = recursion(name, schedule, samplers.trailing_timesteps(1000, num_steps))
-    np.testing.assert_allclose(law(name, schedule, num_steps), expected, rtol=0, atol=1e-10)
+def heun_step(a, s, a2, s2, hat):
+    """The map of x, and the standard deviation of what churning adds after it has gone through the step."""
+
+    def estimate(x, a, s):
+        gain = a * STD**2 / (a**2 * STD**2 + s**2)
+        return MEAN + gain * (x - a * MEAN)
+
+    def step(x, added):
+        if a == 0:
+            return a2 * estimate(x, a, s) + s2 * x / s
+        r, r2 = s / a, (s2 / a2)
+        y = x / a
+        if hat is not None:
+            r = hat.sigma / hat.alpha
+            y = y + added * np.sqrt(max(r**2 - (s / a) ** 2, 0))
+            at = hat.alpha, hat.sigma
+        else:
+            at = a, s
+        d = (y - estimate(y * at[0], *at)) / r
+        euler = y + (r2 - r) * d
+        if r2 == 0:
+            return a2 * euler
+        d2 = (euler - estimate(euler * a2, a2, s2)) / r2
+        return a2 * (y + (r2 - r) * (d + d2) / 2)
+
+    return step(np.array([0.0, 1.0]), 0.0), abs(step(0.0, 1.0) - step(0.0, 0.0))
+
+
+def dpm_step(name, rates, x0, mean, variance, cov, before):
+    """Lu et al. 2022, equations for 2M in lambda = log(alpha / sigma); ``before`` is (x0's mean, variance, h)."""
+    a, s, a2, s2 = rates
+    with np.errstate(divide='ignore'):
+        h = np.log(a2 / s2) - np.log(a / s) if s2 > 0 and a > 0 else np.inf
+    shrink = np.exp(-h)
+    sde = name.endswith('sde')
+    b = (s2 / s) * (shrink if sde else 1)
+    c = a2 * (1 - shrink**2) if sde else a2 - a * s2 / s
+    std = s2 * np.sqrt(1 - shrink**2) if sde else 0.0
+    second = 0.5 * h / before[2] if before and np.isfinite(h) and np.isfinite(before[2]) else 0.0
+    gain, offset = x0[1] - x0[0], x0[0]
+    now_mean, now_variance = gain * mean + offset, gain**2 * variance
+    # x_next = b x + c ((1 + second) x0(x) - second before) + std z
+    along = b + c * (1 + second) * gain
+    new_mean = b * mean + c * ((1 + second) * now_mean - second * (before[0] if before else 0))
+    previous = before[1] if before else 0.0
+    new_variance = along**2 * variance + (c * second) ** 2 * previous - 2 * along * c * second * cov + std**2
+    new_cov = gain * (along * variance - c * second * cov)  # of x_next with this x0
+    return new_mean, new_variance, new_cov, (now_mean, now_variance, h)
+
+
+@pytest.mark.parametrize(('name', 'schedule'), [pair for pair in FITTING if pair[0] in WRITTEN_HERE])
+def test_law_equals_the_papers_recursion(name, schedule):
+    with jax.enable_x64(True):
+        made = analytic.schedule(schedule)
+        for num_steps in (1, 8):
+            levels = made.levels(num_steps)
+            start = 0.0, levels.alpha[0] ** 2 + levels.sigma[0] ** 2
+            expected = recursion(name, made, num_steps)
+            # Relative where cosine begins at sigma / alpha of 20,000, and Heun's correction is a difference of such numbers.
+            np.testing.assert_allclose(law(name, made, levels, start), expected, rtol=1e-9, atol=1e-10)
 
 
 def test_all_timesteps_reach_the_data():
     """On the paper's schedule, both variances of Ho et al. and DDIM end close to the data, fixedlarge above it."""
-    schedule = linear(1000)
-    for name in samplers.SAMPLERS:
-        mean, variance = law(name, schedule, 1000)
-        assert abs(mean - MEAN) < 5e-3
-        assert abs(np.sqrt(variance) - STD) < 5e-3
+    with jax.enable_x64(True):
+        for name in ('ddpm', 'ddpm_fixedsmall', 'ddim'):
+            mean, variance = law(name, linear_betas(1000), linear_betas(1000).levels(1000), (0.0, 1.0))
+            assert abs(mean - MEAN) < 5e-3
+            assert abs(np.sqrt(variance) - STD) < 5e-3
 
 
-def test_ddim_converges_to_the_data():
-    """Its error falls as the steps grow: on T finer timesteps of one continuous schedule, at first order."""
+@pytest.mark.parametrize('name', DENOISING)
+def test_converges_to_the_data_at_its_order(name):
+    """The same noise cut into twice as many steps: the error falls to a half, or to a quarter at second order."""
     errors = []
-    for timesteps in (100, 200, 400, 800, 1600):
-        schedule = Schedule(1 - np.exp(-40 / timesteps * (np.arange(timesteps) + 0.5) / timesteps))
-        mean, variance = law('ddim', schedule, timesteps)
-        errors.append(abs(np.sqrt(variance) - STD) + abs(mean - MEAN))
-    ratios = np.array(errors[:-1]) / np.array(errors[1:])
-    assert errors[-1] < 2e-3
-    assert np.all((ratios > 1.8) & (ratios < 2.2)), ratios
+    with jax.enable_x64(True):
+        schedule = EDM(sigma_min=0.05, sigma_max=20.0, rho=3.0)
+        for num_steps in (64, 128, 256):
+            levels = Level(*(z[:-1] for z in schedule.levels(num_steps + 1)))  # not to the data, but near them
+            mean, variance = law(name, schedule, levels, (MEAN, STD**2 + 20.0**2))
+            errors.append(abs(variance - STD**2 - 0.05**2) + abs(mean - MEAN))
+    orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    assert abs(orders[-1] - samplers.SAMPLERS[name].order) < 0.25, (errors, orders)
+
+
+@pytest.mark.parametrize('name', DENOISING)
+def test_two_modes_come_out_as_they_are(name):
+    """Without noise a sampler of one number keeps the order, so quantiles go to quantiles; with noise, to moments."""
+    schedule = analytic.schedule('edm')
+    levels = schedule.levels(200)
+    ranks = np.concatenate([np.linspace(0.02, 0.26, 10), np.linspace(0.35, 0.98, 15)])  # next to nothing lies between
+    quiet, loud = (
+        draw(name, schedule, schedule.levels(2), analytic.mixture, jnp.ones(1), lambda i, z=z: jnp.full(1, z))
+        for z in (0.0, 1.0)
+    )
+    if quiet != loud:
+        x = levels.sigma[0] * jax.random.normal(jax.random.key(0), (20_000,))
+
+        def noise(i):
+            return jax.random.normal(jax.random.fold_in(jax.random.key(1), i), x.shape)
+
+        got = np.quantile(draw(name, schedule, levels, analytic.mixture, x, noise), ranks)
+    else:
+        x = jnp.asarray(np.hypot(1, levels.sigma[0]) * special.ndtri(ranks))
+        got = draw(name, schedule, levels, analytic.mixture, x, jnp.zeros_like)
+    np.testing.assert_allclose(got, analytic.mixture_quantiles(ranks), atol=0.05)
+
+
+def test_mean_flow_lands_exactly():
+    """The mean velocity of Gaussian data is known: its flow scales and shifts x. One step, or seven, end at the same."""
+    with jax.enable_x64(True):
+        schedule = analytic.schedule('flow')
+
+        def at(level):
+            return jnp.sqrt(level.alpha**2 * STD**2 + level.sigma**2)
+
+        def jump(x, level, then):  # quantiles go to quantiles
+            return then.alpha * MEAN + at(then) / at(level) * (x - level.alpha * MEAN)
+
+        x = jnp.linspace(-2.0, 2.0, 5)
+        for num_steps in (1, 7):
+            got = samplers.SAMPLERS['mean_flow'](jump, schedule.levels(num_steps), x, None)
+            np.testing.assert_allclose(got, MEAN + STD * x, atol=1e-12)
+
+
+@pytest.mark.parametrize(('name', 'schedule'), FITTING)
+def test_a_perfect_denoiser_ends_at_x0(name, schedule):
+    x0 = jnp.linspace(-1, 1, 6).reshape(2, 3)
+    made = analytic.schedule(schedule)
+    x = draw(name, made, made.levels(10), lambda x, level: x0, jnp.ones((2, 3)), lambda i: jnp.ones((2, 3)))
+    np.testing.assert_allclose(x, x0, atol=1e-6)
 
 
 def test_trailing_timesteps():
-    np.testing.assert_array_equal(samplers.trailing_timesteps(1000, 1000), np.arange(999, -1, -1))
-    np.testing.assert_array_equal(samplers.trailing_timesteps(1000, 4), [999, 749, 499, 249])
-    steps = samplers.trailing_timesteps(1000, 37)
+    np.testing.assert_array_equal(trailing_timesteps(1000, 1000), np.arange(999, -1, -1))
+    np.testing.assert_array_equal(trailing_timesteps(1000, 4), [999, 749, 499, 249])
+    steps = trailing_timesteps(1000, 37)
     assert steps[0] == 999 and len(set(steps)) == 37 and np.all(np.diff(steps) < 0)
     for wrong in (0, 1001):
         with pytest.raises(ValueError, match='1000 timesteps'):
-            samplers.trailing_timesteps(1000, wrong)
-
-
-@pytest.mark.parametrize('name', samplers.SAMPLERS)
-def test_a_perfect_denoiser_ends_at_x0(name):
-    x0 = jnp.linspace(-1, 1, 6).reshape(2, 3)
-    x = samplers.SAMPLERS[name](lambda x, t: x0, linear(1000), jnp.ones((2, 3)), lambda i: jnp.ones((2, 3)), 10)
-    np.testing.assert_allclose(x, x0, atol=1e-6)
+            trailing_timesteps(1000, wrong)

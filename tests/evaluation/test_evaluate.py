@@ -78,7 +78,7 @@ def test_no_figure_without_its_protocol(runs, capsys):
     assert generated == {
         'family': 'ddpm', 'data': 'digits', 'data_classes': '', 'max_examples': 0, 'step': 4, 'ema': True,
         'sampler': 'ddim', 'num_steps': 4, 'stream': 'evaluation',
-        'network_calls': 4, 'guidance_scale': 1.0, 'classes': '', 'count': 200, 'seed': 0, 'prng': 'threefry2x32',
+        'network_calls': 4, 'eta': 0.0, 'guidance_scale': 1.0, 'classes': '', 'count': 200, 'seed': 0, 'prng': 'threefry2x32',
     }  # fmt: skip
     assert (reference['dataset'], reference['split'], reference['count']) == ('digits', 'train', 1437)
     assert protocol['device'] == 'cpu' and protocol['precision'] and protocol['versions']['jax'] == jax.__version__

@@ -37,6 +37,7 @@ def command(**fields):
     c.model.attention_resolutions = (4,)
     c.model.norm_groups = 4
     c.diffusion.timesteps = 20
+    c.diffusion.schedule = 'linear_betas'
     c.sample.num_steps = 4
     c.train.steps = c.train.log_every = c.sample.every = c.checkpoint.every = 2
     c.evaluation.num = 16

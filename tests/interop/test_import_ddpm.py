@@ -18,8 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from configs.ddpm_cifar import get_config as cifar
 from jaxgen import modes
-from jaxgen.diffusion import samplers
-from jaxgen.diffusion.process import noise_to_x0
+from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError
 from jaxgen.interop import diffusers_folder, hub, scheduler, unet_config
 from jaxgen.stored_config import get_config
@@ -106,11 +105,9 @@ def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypa
 
     @jax.jit
     def draw(x):
-        def denoise(x, t):
-            t = jax.numpy.full(2, t)
-            return jax.numpy.clip(noise_to_x0(family.schedule, x, family.network.apply(variables, x, t), t), -1, 1)
-
-        return samplers.SAMPLERS[sampler](denoise, family.schedule, x, lambda i: rest[i], steps)
+        return family.draw(
+            variables, jax.numpy.zeros(2, int), family.levels(variables['params'], steps), x, lambda i: rest[i]
+        )
 
     got = np.clip(draw(first) / 2 + 0.5, 0, 1)
     assert expected.std() > 0.1
@@ -232,9 +229,10 @@ def refused(folder, workdir, words, mode='import', **fields):
         ('unet/config.json', {'layers_per_block': 2}, r'diffusion_pytorch_model.safetensors: \S+ is missing \(and \d+ more'),
         ('unet/config.json', {'norm_num_groups': 3}, 'norm_groups=3 does not divide'),
         ('scheduler/scheduler_config.json', {'_class_name': 'EulerDiscreteScheduler'}, "_class_name='EulerDiscreteScheduler'"),
-        ('scheduler/scheduler_config.json', {'beta_schedule': 'squaredcos_cap_v2'}, "beta_schedule='squaredcos_cap_v2'"),
+        ('scheduler/scheduler_config.json', {'beta_schedule': 'scaled_linear'}, "beta_schedule='scaled_linear'"),
+        ('scheduler/scheduler_config.json', {'rescale_betas_zero_snr': True}, 'rescale_betas_zero_snr=True'),
         ('scheduler/scheduler_config.json', {'beta_end': 0.01}, 'beta_end=0.01'),
-        ('scheduler/scheduler_config.json', {'prediction_type': 'v_prediction'}, "prediction_type='v_prediction'"),
+        ('scheduler/scheduler_config.json', {'prediction_type': 'flow'}, "prediction_type='flow'"),
         ('scheduler/scheduler_config.json', {'variance_type': 'learned'}, "variance_type='learned'"),
         ('scheduler/scheduler_config.json', {'clip_sample': False}, 'clip_sample=False'),
         ('scheduler/scheduler_config.json', {'trained_betas': [0.1]}, r'trained_betas=\[0.1\]'),
@@ -281,10 +279,29 @@ def test_what_is_there_is_not_overwritten(there, tmp_path):
 def test_an_export_that_is_refused_leaves_nothing(there, tmp_path, monkeypatch):
     c = get_config(str(there / 'run' / 'config.json'))
     c.interop.path = str(tmp_path / 'export')
-    with monkeypatch.context() as m, pytest.raises(UserError, match='of diffusers'):
-        m.setitem(scheduler.ONLY, 'beta_schedule', 'cosine')
+    with monkeypatch.context() as m, pytest.raises(UserError, match='schedule=linear_betas cannot be exported'):
+        m.setattr(scheduler, 'SCHEDULES', {})
         modes.run('export', c, epath.Path(there / 'run'))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('timesteps', [20, 1000])
+@pytest.mark.parametrize('schedule', ['linear', 'linear_betas', 'linear_zero_snr', 'cosine', 'cosine_zero_snr'])
+@pytest.mark.parametrize('parameterisation', ['eps', 'x0', 'v', 'edm'])
+def test_schedules_are_diffusers_own_or_refused(timesteps, schedule, parameterisation):
+    """What diffusers makes of our description has our alphas_cumprod, and comes back as we described it."""
+    c = command(**{'diffusion.timesteps': timesteps, 'diffusion.schedule': schedule})
+    c.diffusion.parameterisation = parameterisation
+    if parameterisation == 'edm' or (timesteps == 20 and schedule in ('linear', 'linear_zero_snr')):
+        with pytest.raises(UserError, match='cannot be exported'):
+            scheduler.from_diffusion(c.diffusion, 'ddpm')
+        return
+    theirs = scheduler.from_diffusion(c.diffusion, 'ddpm')
+    ours = SCHEDULES[schedule](timesteps).alphas_cumprod
+    np.testing.assert_allclose(DDPMScheduler.from_config(theirs).alphas_cumprod, ours, rtol=1e-4, atol=1e-7)
+    back, _ = scheduler.to_diffusion(theirs, 'there')
+    same = {'linear_betas': ('linear', 'linear_betas')}.get(schedule, (schedule,))
+    assert back['schedule'] in same and back['parameterisation'] == parameterisation and back['timesteps'] == timesteps
 
 
 def test_the_hub_is_asked_for_what_is_needed(there, monkeypatch):

@@ -27,7 +27,7 @@ FIELDS = {
 }
 
 
-def start(root, mode='train', **fields):
+def start(root, **fields):
     args = [f'--config.{name}={value}' for name, value in {**FIELDS, **fields}.items()]
     return subprocess.Popen(
         [
@@ -35,7 +35,6 @@ def start(root, mode='train', **fields):
             STAND_IN,
             '--config=configs/ddpm_digits.py',
             '--workdir=gs://bucket/run',
-            f'--mode={mode}',
             *args,
         ],
         cwd=STAND_IN.parents[2],
@@ -55,10 +54,9 @@ def test_a_run_in_a_bucket_survives_the_loss_of_its_machine(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
-    process = start(tmp_path, **{'train.steps': 2})  # all that this one does is to read what is there
-    out, _ = process.communicate()
-    assert process.returncode == 0 and 'is already at step' in out, out
-    saved = int(out.split('already at step ')[1].split(':')[0])
+    saved = max(
+        int(p.parent.name) for p in (run / 'checkpoints').glob('*/commit_success.txt')
+    )  # Orbax's sign of a whole one
     assert saved >= 5
 
     process = start(tmp_path, **{'train.steps': saved + 5})
@@ -68,7 +66,4 @@ def test_a_run_in_a_bucket_survives_the_loss_of_its_machine(tmp_path):
     assert steps == list(range(5, saved + 6, 5))
     assert (run / 'samples' / f'step_{saved + 5}.png').stat().st_size
 
-    process = start(tmp_path, 'sample')
-    out, _ = process.communicate()
-    assert process.returncode == 0 and (run / 'samples' / 'samples.npz').exists(), out
     assert not list(run.glob('.*'))  # neither a lock nor a temporary file

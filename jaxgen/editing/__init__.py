@@ -1,0 +1,1 @@
+"""``--mode=edit``: images from images by a trained diffusion model."""

@@ -1,0 +1,64 @@
+"""A plain convolutional denoiser: the UNet's residual blocks at one resolution, without skips and without attention."""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen.models.layers import GroupNorm, at_least_float32, conditioning, uniform_fan_avg
+from jaxgen.models.unet import ResBlock, fold, unfold
+
+Array = jax.Array
+
+
+class CNN(nn.Module):
+    """Noise-conditional network: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
+
+    All convolutions are 3x3 with stride 1, so that it takes images of any side that ``patch_size`` divides; beyond
+    4 * num_blocks + 5 pixels (of the folded image) it sees of an image only what the group norms' statistics tell.
+
+    Attributes:
+      out_channels: channels of the image, C.
+      base_channels: width of every block.
+      num_blocks: residual blocks of two convolutions each.
+      dropout: dropout rate within the residual blocks, active when ``train`` is true.
+      num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
+      norm_groups: groups of every group normalisation.
+      norm_eps: epsilon of every group normalisation.
+      freq_shift: of the time embedding, see ``timestep_embedding``.
+      flip_sin_to_cos: likewise.
+      patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
+      dtype: of the computation (bfloat16 keeps norms and parameters in float32).
+    """
+
+    out_channels: int = 3
+    base_channels: int = 128
+    num_blocks: int = 8
+    dropout: float = 0.1
+    num_classes: int = 0
+    norm_groups: int = 32
+    norm_eps: float = 1e-6
+    freq_shift: int = 1
+    flip_sin_to_cos: bool = False
+    patch_size: int = 1
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        conv = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
+        emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
+        h = fold(x.astype(self.dtype), self.patch_size)
+        h = conv(self.base_channels, kernel_init=uniform_fan_avg(), name='conv_in')(h)
+        for i in range(self.num_blocks):
+            block = ResBlock(
+                self.base_channels, self.norm_groups, self.dropout, epsilon=self.norm_eps, name=f'block{i}', **common
+            )
+            h = block(h, emb, train)
+        h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, self.norm_eps, name='norm_out')(h))
+        h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
+        return unfold(h, self.patch_size).astype(at_least_float32(self.dtype))

@@ -1,0 +1,113 @@
+"""The diffusion transformer of Peebles & Xie 2023 (Scalable Diffusion Models with Transformers), with adaLN-Zero."""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgen.models.layers import at_least_float32, attention, conditioning, timestep_embedding, uniform_fan_avg
+from jaxgen.models.unet import fold, unfold
+
+Array = jax.Array
+SINUSOIDS = 256  # of the time embedding, at every width
+
+
+class Block(nn.Module):
+    """Self-attention, then an MLP, each on the modulated norm of ``x [N, T, C]`` and added through a gate.
+
+    Shifts, scales and gates are linear in swish of ``emb [N, C]`` and start at zero, where the block is the identity.
+    """
+
+    num_heads: int
+    mlp_ratio: int
+    dropout: float
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
+        c = x.shape[-1]
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, emb, c, **common)
+        h = dense(3 * c, name='qkv')(modulated_norm(x, shift1, scale1))
+        h = attention(*jnp.split(h, 3, axis=-1), self.num_heads)
+        x += gate1 * dense(c, name='out')(h)
+        h = nn.gelu(dense(self.mlp_ratio * c, name='mlp1')(modulated_norm(x, shift2, scale2)), approximate=True)
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        return x + gate2 * dense(c, name='mlp2')(h)
+
+
+class DiT(nn.Module):
+    """Noise-conditional transformer: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
+
+    The defaults are the paper's DiT-S/2. The initialisation is the paper's as well, save that the layers on the time
+    embedding start like all others and the label embedding with variance 1 / base_channels.
+
+    Attributes:
+      out_channels: channels of the image, C.
+      base_channels: width of every block; 4 and ``num_heads`` divide it.
+      num_blocks: transformer blocks.
+      num_heads: attention heads of every block.
+      mlp_ratio: width of the MLPs over ``base_channels``.
+      dropout: dropout rate within the MLPs, active when ``train`` is true.
+      num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
+      freq_shift: of the time embedding, see ``timestep_embedding``.
+      flip_sin_to_cos: likewise.
+      patch_size: each p x p patch of the image is one token.
+      dtype: of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+    """
+
+    out_channels: int = 3
+    base_channels: int = 384
+    num_blocks: int = 12
+    num_heads: int = 6
+    mlp_ratio: int = 4
+    dropout: float = 0.0
+    num_classes: int = 0
+    freq_shift: int = 0
+    flip_sin_to_cos: bool = True
+    patch_size: int = 2
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        c = self.base_channels
+        emb = conditioning(self, t, labels, SINUSOIDS, c)
+        h = fold(x.astype(self.dtype), self.patch_size)
+        n, height, width, _ = h.shape
+        h = nn.Dense(c, kernel_init=uniform_fan_avg(), name='patches', **common)(h)
+        h += position_embedding(height, width, c, at_least_float32(self.dtype)).astype(h.dtype)
+        h = h.reshape(n, height * width, c)
+        for i in range(self.num_blocks):
+            h = Block(self.num_heads, self.mlp_ratio, self.dropout, name=f'block{i}', **common)(h, emb, train)
+        h = modulated_norm(h, *modulation(2, emb, c, **common))
+        h = nn.Dense(self.out_channels * self.patch_size**2, kernel_init=nn.initializers.zeros, name='out', **common)(h)
+        return unfold(h.reshape(n, height, width, -1), self.patch_size).astype(at_least_float32(self.dtype))
+
+
+def modulation(parts: int, emb: Array, features: int, **common) -> list[Array]:
+    """That many shifts, scales and gates, ``[N, 1, features]`` each, by a layer of the calling module."""
+    dense = nn.Dense(parts * features, kernel_init=nn.initializers.zeros, name='modulation', **common)
+    return jnp.split(dense(nn.swish(emb))[:, None], parts, axis=-1)
+
+
+def modulated_norm(x: Array, shift: Array, scale: Array) -> Array:
+    """Layer normalisation of ``[N, T, C]``, scaled by 1 + ``scale`` and shifted, in float32 or better; in x's dtype."""
+    norm = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False, dtype=at_least_float32(x.dtype))
+    return (norm(x) * (1 + scale) + shift).astype(x.dtype)
+
+
+def position_embedding(height: int, width: int, features: int, dtype=jnp.float32) -> Array:
+    """``[height, width, features]``: of the column in the first half of the features, of the row in the second.
+
+    Each half is sines, then cosines, of wavelengths from 2 pi towards 20000 pi.
+    """
+    row, column = (timestep_embedding(jnp.arange(n), features // 2, dtype, freq_shift=0) for n in (height, width))
+    shape = height, width, features // 2
+    return jnp.concatenate([jnp.broadcast_to(column, shape), jnp.broadcast_to(row[:, None], shape)], axis=-1)

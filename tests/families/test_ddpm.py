@@ -1,0 +1,117 @@
+"""Everything that fits together takes a step and draws, with a network that is next to nothing."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import families
+from jaxgen.config import validate
+from jaxgen.diffusion import fits
+from jaxgen.errors import UserError
+from tests.tiny import tiny_config
+
+KEY = jax.random.key(0)
+OBJECTIVES = sorted({choice[:4] for choice in fits.fitting()})
+
+
+class Next(nn.Module):
+    """A product and a bias, so that hundreds of them compile in little time."""
+
+    out_channels: int
+    num_classes: int = 0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, t, labels=None, *, train=False):
+        emb = nn.Dense(4)(t.reshape(len(x), -1) / 1000) + nn.Embed(self.num_classes, 4)(labels)
+        return nn.Dense(self.out_channels)(
+            jnp.concatenate([x, jnp.broadcast_to(emb[:, None, None], (*x.shape[:3], 4))], -1)
+        )
+
+
+def family(*choice, **fields):
+    schedule, parameterisation, weighting, variance, sampler = choice
+    c = tiny_config(
+        **{
+            'diffusion.schedule': schedule,
+            'diffusion.parameterisation': parameterisation,
+            'diffusion.weighting': weighting,
+            'diffusion.variance': variance,
+            'sample.sampler': sampler,
+            'diffusion.label_dropout': 0.25,
+            'optimizer.warmup_steps': 0,
+            **fields,
+        }
+    )
+    validate(c)
+    made = families.build(c, (8, 8, 1), 10)
+    return dataclasses.replace(made, network=Next(made.network.out_channels, made.network.num_classes))
+
+
+@pytest.mark.parametrize('objective', OBJECTIVES, ids='-'.join)
+def test_what_fits_takes_a_step(objective):
+    sampler = 'mean_flow' if objective[1] == fits.MEAN_FLOW else 'ddim'
+    ddpm = family(*objective, sampler)
+    model = ddpm.init(KEY)
+    batch = {'image': jnp.sin(jnp.arange(4 * 64.0)).reshape(4, 8, 8, 1), 'label': jnp.arange(4)}
+    after, metrics = ddpm.step(model, batch, KEY)  # not compiled: what they share is compiled once
+    assert all(jnp.isfinite(x) for x in metrics.values()), metrics
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), model.params, after.params)
+    still = {jax.tree_util.keystr(path) for path, x in jax.tree.leaves_with_path(moved) if not x}
+    assert not still, still
+
+
+@pytest.mark.parametrize('choice', fits.fitting(schedule='linear')[:1] + [
+    ('linear_zero_snr', 'v', 'simple', 'fixed', 'ddpm'),
+    ('cosine', 'eps', 'simple', 'learned', 'ddpm'),
+    ('cosine', 'eps', 'simple', 'learned', 'dpmpp_2m'),
+    ('edm', 'edm', 'simple', 'fixed', 'edm'),
+    ('flow', 'flow', 'min_snr', 'fixed', 'heun'),
+    ('flow', 'mean_flow', 'simple', 'fixed', 'mean_flow'),
+    ('learned', 'v', 'elbo', 'fixed', 'dpmpp_2m_sde'),
+], ids='-'.join)  # fmt: skip
+def test_images_depend_on_their_own_key_alone(choice):
+    guided = 1.0 if choice[1] == fits.MEAN_FLOW else 2.0
+    ddpm = family(*choice, **{'sample.guidance_scale': guided, 'sample.churn': 2.0 if choice[-1] == 'edm' else 0.0})
+    variables = {'params': ddpm.init(KEY).params}
+    keys, labels = jax.random.split(KEY, 4), jnp.arange(4)
+    together = jax.jit(ddpm.sample)(variables, keys, labels)
+    apart = jnp.concatenate([jax.jit(ddpm.sample)(variables, keys[i : i + 2], labels[i : i + 2]) for i in (0, 2)])
+    assert together.shape == (4, 8, 8, 1) and bool(jnp.all(jnp.isfinite(together)))
+    np.testing.assert_allclose(together, apart, atol=2e-5)
+    np.testing.assert_array_equal(together, jax.jit(ddpm.sample)(variables, keys, labels))
+    assert ddpm.sampling_protocol()['network_calls'] == (7 if choice[-1] in ('edm', 'heun') else 4)
+
+
+def test_withheld_labels_are_as_many_as_asked_for():
+    ddpm = family('linear', 'eps', 'simple', 'fixed', 'ddim')
+    labels = ddpm._some_withheld(jnp.zeros(4000, jnp.int32), KEY)
+    assert ddpm.no_class == 10 and abs(jnp.mean(labels == 10) - 0.25) < 0.03
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'diffusion.schedule': 'linear_zero_snr'}, 'parameterisation=eps says nothing of x_0'),
+        ({'diffusion.schedule': 'edm'}, 'grows to 80: take edm'),
+        ({'diffusion.parameterisation': 'flow'}, 'schedule=flow alone'),
+        ({'diffusion.parameterisation': 'vv'}, 'config.diffusion.parameterisation'),
+        ({'diffusion.schedule': 'learned'}, 'take weighting=elbo'),
+        ({'diffusion.variance': 'learned', 'diffusion.weighting': 'min_snr'}, 'hybrid loss'),
+        ({'sample.sampler': 'mean_flow'}, 'drawn by mean_flow alone'),
+        ({'sample.num_steps': 21}, 'config.sample.num_steps=21 is more than config.diffusion.timesteps=20'),
+        (
+            {'sample.guidance_scale': 2.0},
+            'config.sample.guidance_scale=2.0 needs a network that was trained with and without',
+        ),
+        ({'model.conditional': False, 'diffusion.label_dropout': 0.1}, 'needs a network that knows classes'),
+        ({'sample.eta': 1.5}, 'config.sample.eta=1.5 must lie between 0 and 1'),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(fields, words):
+    with pytest.raises(UserError, match=words):
+        validate(tiny_config(**fields))
