@@ -107,6 +107,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
 
     c.benchmark = ConfigDict()
     c.benchmark.cases = 'train,sample,features,data'
+    c.benchmark.variants = ''  # names of those to run, as in float32 on 2 devices,eager,channels-last; empty runs all
     c.benchmark.rounds = 3  # in each of which every variant has a process of its own
     c.benchmark.seconds = 10  # that each of them is timed, at least
     c.benchmark.steps_per_dispatch = 8  # of the variant that takes several

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 import jaxgen
 from jaxgen.benchmark.variants import CASES, PLATFORMS, Variant, variants
-from jaxgen.errors import UserError, check, names
+from jaxgen.errors import UserError, check, names, pick
 from jaxgen.files import write_json
 from jaxgen.training.same_run import differences, flag
 
@@ -131,13 +131,21 @@ def benchmark(config: ConfigDict, workdir: epath.Path) -> dict[str, Any]:
 
 
 def plan(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, list[Variant]]:
-    """The variants of each case that this machine can run."""
+    """The variants of each case that this machine can run and ``config.benchmark.variants`` asks for.
+
+    Raises:
+      UserError: if it asks for one that does not exist.
+    """
     cores = len(os.sched_getaffinity(0)) if facts['platform'] == 'cpu' else 1
     every = variants(config.benchmark.steps_per_dispatch, cores)
     wanted = [case for case in CASES if case in ('matmul', *names(config.benchmark.cases))]
     both = facts['platform'] in PLATFORMS and not config.benchmark.baseline
     sides = ('jaxgen', 'pytorch') if both else ('jaxgen',)
-    drawn = {case: [v for v in every[case] if v.side in sides] for case in wanted}
+    known = {v.name for case in wanted for v in every[case]}
+    asked = {pick(name, known, 'config.benchmark.variants:') for name in names(config.benchmark.variants)} or known
+    drawn = {
+        case: [v for v in every[case] if v.side in sides and (v.name in asked or case == 'matmul')] for case in wanted
+    }
     return {case: vs for case, vs in drawn.items() if case != 'sample' or 'sample' in facts['flops']}
 
 

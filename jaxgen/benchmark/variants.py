@@ -66,7 +66,7 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
         'train': [
             *plain,
             *spread,
-            Variant('jaxgen', f'float32, {steps_per_dispatch} steps a dispatch', options=several),
+            Variant('jaxgen', f'float32 in dispatches of {steps_per_dispatch}', options=several),
             *_pytorch(both),
         ],
         'sample': [*plain, *spread, *_pytorch(both)],
