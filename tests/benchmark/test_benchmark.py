@@ -191,8 +191,8 @@ def test_another_baseline_is_refused(content, fields, words, tmp_path):
 def test_variants_are_chosen_by_their_names():
     facts = {'platform': 'cpu', 'flops': {'train': 1.0}}
     config = tiny_config(**{'benchmark.cases': 'train', 'benchmark.variants': 'float32,eager'})
-    planned = benchmark.plan(config, facts)
+    planned = benchmarking.plan(config, facts)
     assert [v.label for v in planned['train']] == ['jaxgen float32', 'pytorch eager']
     config.benchmark.variants = 'eagre'
     with pytest.raises(UserError, match="'eagre' does not exist; did you mean eager"):
-        benchmark.plan(config, facts)
+        benchmarking.plan(config, facts)
