@@ -93,7 +93,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.likelihood = ConfigDict()
     c.likelihood.split = 'test'  # of data.name
     c.likelihood.num = 1000  # images; 0 takes all
-    c.likelihood.terms = 0  # timesteps to judge, evenly chosen; 0 takes all, and 100 levels of a continuous schedule
+    c.likelihood.terms = 0  # timesteps to judge, at most; 0 takes all, and 100 levels of a continuous schedule
 
     c.edit = ConfigDict()
     c.edit.kind = 'image2image'  # or inpaint, interpolate, transfer

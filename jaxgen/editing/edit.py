@@ -79,13 +79,16 @@ class Editor:
         return self._painted(given, open_mask(self.options.mask, 'config.edit.mask', given.shape[0]))
 
     def interpolate(self) -> Edited:
-        """``num`` images on the great circle between the starts from which DDIM draws the two pictures."""
+        """``num`` images on the great circle between the starts from which DDIM draws the two pictures.
+
+        ``sample.classes`` says what the two are of: the half of the images that is nearer to a picture is drawn as its class.
+        """
         given = np.stack([self._open('input'), self._open('other')])
-        labels = self._labels(2)
-        starts = self._inverted(given, labels)
-        share = jnp.linspace(0.0, 1.0, max(self.options.num, 2))
-        between = editing.slerp(starts[0], starts[1], share)
-        made, path = self._drawn(between, self._labels(len(between)), self.levels)
+        share = np.linspace(0.0, 1.0, max(self.options.num, 2))
+        ends = self._labels_of_ends()
+        starts = self._inverted(given, ends)
+        between = editing.slerp(starts[0], starts[1], jnp.asarray(share, jnp.float32))
+        made, path = self._drawn(between, ends[(share >= 0.5).astype(int)], self.levels)
         back = np.stack([made[0], made[-1]]).astype(np.float32) - given
         return Edited(given, made, path, (self._of_inversion(back),))
 
@@ -111,6 +114,13 @@ class Editor:
     def _labels(self, num: int) -> np.ndarray:
         every = [self.trained.class_names.index(c) for c in self._classes] or range(len(self.trained.class_names))
         return np.resize(np.array(every, np.int32), num)
+
+    def _labels_of_ends(self) -> np.ndarray:
+        """Both pictures are of the first of ``sample.classes``, or the other one of the second; of none where that is known."""
+        if self._classes:
+            return self._labels(2)
+        unlabelled = self.family.no_class if self.family.label_dropout else 0
+        return np.full(2, unlabelled, np.int32)
 
     def _painted(self, given: np.ndarray, mask: np.ndarray | None) -> Edited:
         num = self.options.num

@@ -28,7 +28,7 @@ RATIOS = (0.002, 80.0)  # sigma / alpha between which a continuous schedule with
 def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, Any]:
     """Bits a dimension of the first ``config.likelihood.num`` images, and what they are made of.
 
-    For a schedule of timesteps this is the bound of Ho et al. 2020 (equation 5), all of its terms or an even choice of
+    For a schedule of timesteps this is the bound of Ho et al. 2020 (equation 5), all of its terms or a choice of
     them; for a continuous one that of infinitely many steps (Kingma et al. 2021). Estimates of x_0 are clipped or not as
     in sampling; guidance is not part of a model, and is left out.
 
@@ -114,10 +114,12 @@ class _Discrete(_Bound):
     def __init__(self, family: DDPM, variables: Any, terms: int):
         super().__init__(family, variables)
         timesteps = family.schedule.timesteps
-        num = min(terms or timesteps, timesteps)
-        inner = np.unique(np.round(np.linspace(1, timesteps - 1, max(num - 1, 1))).astype(int)) if timesteps > 1 else []
-        self.where = np.append(0, inner)  # the decoder's term is unlike the others, so it is always there
-        self.weights = np.append(1.0, np.full(len(inner), (timesteps - 1) / max(len(inner), 1)))
+        # Strata of timesteps that grow with t, as the terms fall with it; each is judged at its (geometric) middle. The
+        # decoder's term is unlike the others, so it is always there.
+        few = 0 < terms < timesteps
+        edges = np.unique(np.round(np.geomspace(1, timesteps, terms))) if few else np.arange(1, timesteps + 1)
+        self.where = np.append(0, np.sqrt(edges[:-1] * (edges[1:] - 1)).astype(int))
+        self.weights = np.append(1, np.diff(edges))
 
     def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
         family, schedule = self.family, self.family.schedule
