@@ -7,7 +7,7 @@ import itertools
 from jaxgen.diffusion.objectives import WEIGHTINGS
 from jaxgen.diffusion.parameterisations import PARAMETERISATIONS
 from jaxgen.diffusion.samplers import SAMPLERS
-from jaxgen.diffusion.schedules import SCHEDULES, Discrete
+from jaxgen.diffusion.schedules import SCHEDULES, Discrete, Learned
 
 MEAN_FLOW = 'mean_flow'
 ALL_PARAMETERISATIONS = (*PARAMETERISATIONS, MEAN_FLOW)
@@ -42,9 +42,14 @@ def is_discrete(schedule: str) -> bool:
     return isinstance(SCHEDULES[schedule](10), Discrete)
 
 
+def ends_without_signal(schedule: str) -> bool:
+    """Whether nothing of the image is left at its noisiest level."""
+    made = SCHEDULES[schedule](10)
+    return not isinstance(made, Learned) and made.levels(1).alpha[0] == 0
+
+
 def _of_parameterisation(schedule: str, parameterisation: str) -> str | None:
-    without_signal = schedule.endswith('zero_snr') or schedule == 'flow'
-    if parameterisation == 'eps' and without_signal:
+    if parameterisation == 'eps' and ends_without_signal(schedule):
         return (
             f'parameterisation=eps says nothing of x_0 at the end of schedule={schedule}, where no signal is left: take '
             f'{"flow" if schedule == "flow" else "v"}'
@@ -61,7 +66,7 @@ def _of_parameterisation(schedule: str, parameterisation: str) -> str | None:
 def _of_weighting(schedule: str, parameterisation: str, weighting: str) -> str | None:
     if parameterisation == MEAN_FLOW and weighting != 'simple':
         return f'weighting={weighting}: mean_flow has a loss of its own, which is called simple here'
-    if weighting == 'min_snr' and schedule.endswith('zero_snr'):
+    if weighting == 'min_snr' and is_discrete(schedule) and ends_without_signal(schedule):
         return f'weighting=min_snr leaves out the last timestep of schedule={schedule}, where a sampler begins'
     if weighting == 'elbo' and schedule in ('edm', 'flow'):
         return f'weighting=elbo is not bounded near the image under schedule={schedule}'

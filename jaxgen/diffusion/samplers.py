@@ -109,18 +109,7 @@ def ancestral(denoise: Denoiser, levels: Level, x: Array, noise: Noise, variance
             x0, std = denoise(x, level), jnp.sqrt({'fixedlarge': large, 'fixedsmall': small}[variance])
         return of_x0 * x0 + of_x * x + moves * std * noise(i)
 
-    return Loop(
-        step,
-        x,
-        levels,
-        (
-            table.of_x0,
-            table.of_x,
-            small,
-            table.large,
-            ~last,
-        ),
-    )
+    return Loop(step, x, levels, (table.of_x0, table.of_x, small, table.large, ~last))
 
 
 def ddim(denoise: Denoiser, levels: Level, x: Array, noise: Noise, eta: float = 0.0) -> Loop:
@@ -139,16 +128,7 @@ def ddim(denoise: Denoiser, levels: Level, x: Array, noise: Noise, eta: float = 
         x = a * denoise(x, level) + b * x
         return x + std * noise(i) if eta else x
 
-    return Loop(
-        step,
-        x,
-        levels,
-        (
-            a,
-            b,
-            std,
-        ),
-    )
+    return Loop(step, x, levels, (a, b, std))
 
 
 def ddim_inversion(denoise: Denoiser, levels: Level, x: Array, iterations: int = 3) -> Array:
@@ -223,20 +203,7 @@ def heun(
 
         return jax.lax.cond(corrected > 0, correct, lambda euler: euler, euler)
 
-    return Loop(
-        step,
-        x,
-        levels,
-        (
-            start,
-            then,
-            up,
-            added,
-            a,
-            b,
-            corrected,
-        ),
-    )
+    return Loop(step, x, levels, (start, then, up, added, a, b, corrected))
 
 
 def _or_1(xp: Any, alpha: Any) -> Any:
@@ -280,17 +247,7 @@ def dpmpp_2m(denoise: Denoiser, levels: Level, x: Array, noise: Noise, stochasti
         x = a * (x0 + second * (x0 - previous)) + b * x
         return (x + std * noise(i) if stochastic else x), x0
 
-    return Loop(
-        step,
-        (x, jnp.zeros_like(x)),
-        levels,
-        (
-            a,
-            b,
-            std,
-            second,
-        ),
-    )
+    return Loop(step, (x, jnp.zeros_like(x)), levels, (a, b, std, second))
 
 
 def mean_flow(jump: Callable[[Array, Level, Level], Array], levels: Level, x: Array, noise: Noise) -> Loop:

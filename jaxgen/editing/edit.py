@@ -23,7 +23,7 @@ from jaxgen.files import write_atomically
 from jaxgen.training.restore import Trained
 from jaxgen.training.step import root_key, stream
 
-FRAMES = 12  # of the strip
+STRIP, FILM = 12, 60  # moments at most of the way that are shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Editor:
         key = jax.random.fold_in(stream(root_key(config), 'sample'), 1)
         self._keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(max(config.edit.num, 2)))
         self._classes = names(config.sample.classes)
-        for name in (*self._classes, *filter(None, [config.edit.source_class])):
-            pick(name, trained.class_names, 'config.sample.classes:')
+        if config.edit.source_class:
+            pick(config.edit.source_class, trained.class_names, 'config.edit.source_class:')
 
     def image2image(self) -> Edited:
         """``num`` images that share with the picture what noise of ``strength`` leaves of it (Meng et al. 2022)."""
@@ -191,14 +191,17 @@ def write(edited: Edited, kind: str, workdir: epath.Path) -> epath.Path:
     """
     folder = workdir / 'edits' / kind
     write_atomically(folder / 'grid.png', images.png(images.grid(np.concatenate([edited.given, edited.made]))))
-    shown = edited.path[:, :4]
-    chosen = np.unique(np.linspace(0, len(shown) - 1, FRAMES).round().astype(int))
-    rows = shown[chosen].swapaxes(0, 1)
-    strip = images.grid(rows.reshape(-1, *rows.shape[2:]), columns=len(chosen))
+    rows = moments(edited.path[:, :4], STRIP).swapaxes(0, 1)
+    strip = images.grid(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
     write_atomically(folder / 'strip.png', images.png(strip))
-    write_atomically(folder / 'strip.webp', images.webp([images.grid(frame) for frame in edited.path]))
+    write_atomically(folder / 'strip.webp', images.webp([images.grid(frame) for frame in moments(edited.path, FILM)]))
     write_atomically(folder / 'images.npz', images.npz(given=edited.given, images=edited.made))
     return folder
+
+
+def moments(path: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of its steps, evenly, the first and the last among them."""
+    return path[np.unique(np.linspace(0, len(path) - 1, most).round().astype(int))]
 
 
 def require_fields(config: ConfigDict) -> None:

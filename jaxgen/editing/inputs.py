@@ -14,7 +14,6 @@ from jaxgen.data.resize import resize
 from jaxgen.errors import UserError, check, pick
 
 LARGEST = 50_000_000  # pixels of a picture: more is a mistake, or meant to exhaust the memory
-Image.MAX_IMAGE_PIXELS = LARGEST
 OF_DATA_SET = re.compile(r'(\w+):(\w+):(\d+)')
 
 
@@ -56,6 +55,10 @@ def decode(data: bytes, where: str, mode: str) -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            check(
+                image.width * image.height <= LARGEST,
+                f'{where} has {image.width}x{image.height} pixels, and at most {LARGEST:,} are read: make it smaller',
+            )
             alpha = 'A' in image.getbands() or 'transparency' in image.info
             check(not alpha, f'{where} has an alpha channel: save it on a background of your choice, without one')
             return image.convert(mode)

@@ -122,6 +122,10 @@ def test_transfer_draws_one_image_a_class_after_the_picture_itself(run):
         ({'edit.kind': 'inpaint'}, 'config.edit.mask is empty'),
         ({'edit.kind': 'transfer'}, 'config.edit.source_class'),
         (
+            {'edit.kind': 'transfer', 'edit.source_class': 'x', 'sample.classes': '3'},
+            "config.edit.source_class: 'x' does not",
+        ),
+        (
             {'edit.kind': 'interpolate', 'sample.sampler': 'ddpm', 'edit.other': 'digits:test:1'},
             'set config.sample.sampler=ddim',
         ),
@@ -139,6 +143,9 @@ def test_pictures_with_alpha_and_masks_of_another_size_are_refused(run, tmp_path
     Image.new('L', (9, 8), 255).save(tmp_path / 'mask.png')
     with pytest.raises(UserError, match='has 9x8 pixels: a mask has the 8x8 of the network'):
         edited(run, **{'edit.kind': 'inpaint', 'edit.mask': str(tmp_path / 'mask.png')})
+    Image.new('1', (8000, 7000)).save(tmp_path / 'large.png')
+    with pytest.raises(UserError, match='large.png has 8000x7000 pixels, and at most'):
+        edited(run, **{'edit.input': str(tmp_path / 'large.png')})
     (tmp_path / 'text.png').write_text('no picture')
     with pytest.raises(UserError, match='is not a picture that can be read'):
         edited(run, **{'edit.input': str(tmp_path / 'text.png')})

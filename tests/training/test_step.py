@@ -81,6 +81,12 @@ def test_one_and_eight_devices_agree_in_float64():
         assert_same(run(ddpm, devices=8, fsdp=4), one, 1e-9)
 
 
+def test_one_and_eight_devices_agree_in_float32():
+    one, eight = run(family(jnp.float32)), run(family(jnp.float32), devices=8)
+    np.testing.assert_allclose(eight.sums['loss'], one.sums['loss'], rtol=1e-5)
+    assert_same_gradients(eight, one, 1e-4)
+
+
 def test_fsdp_shards_the_parameters():
     mesh = make_mesh(4, jax.devices())
     template = step.state_template(family(jnp.float32), KEY, BATCH, mesh)
