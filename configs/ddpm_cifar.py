@@ -35,6 +35,30 @@ def get_config(variant: str = ''):
         c.mesh.cpu_devices = 2
         c.checkpoint.every = 250
         c.sample.every = 500
+    elif variant == 'edm':
+        c.data.batch_size = 64
+        c.model.conditional = True
+        c.model.patch_size = 2
+        c.model.base_channels = 64
+        c.model.channel_multipliers = (1, 2, 4)
+        c.model.num_res_blocks = 1
+        c.model.attention_resolutions = (8,)
+        c.model.dropout = 0.0
+        c.diffusion.schedule = 'edm'
+        c.diffusion.parameterisation = 'edm'
+        c.diffusion.label_dropout = 0.1
+        c.optimizer.learning_rate = 8e-4
+        c.optimizer.warmup_steps = 500
+        c.optimizer.ema_decay = 0.999
+        c.optimizer.ema_lengths = (0.05, 0.1)
+        c.optimizer.ema_snapshot_every = 200
+        c.train.steps = 10_000
+        c.train.log_every = 50
+        c.mesh.cpu_devices = 2
+        c.checkpoint.every = 200
+        c.sample.every = 1000
+        c.sample.sampler = 'heun'
+        c.sample.num_steps = 18
     elif variant:
-        raise UserError(f'configs/ddpm_cifar.py has no variant {variant!r}; it has small')
+        raise UserError(f'configs/ddpm_cifar.py has no variant {variant!r}; it has small and edm')
     return c

@@ -117,6 +117,9 @@ def edit(config: ConfigDict, workdir: epath.Path) -> None:
 def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``evaluation/<step>.json``, or of a given set ``evaluation/<set>.json``; the last line printed is the same."""
     options = config.evaluation
+    if options.get('ema_lengths') and not options.generated:
+        _evaluate_ema_lengths(config, workdir)
+        return
     if options.generated:
         judged = open_set(options.generated, 'config.evaluation.generated', options.num, **data_options(config))
         name = re.sub(r'\W+', '-', options.generated).strip('-')
@@ -129,6 +132,21 @@ def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
     print(summary(result))
     print(f'all figures and their protocol: {path}')
     print(json.dumps(result))
+
+
+def _evaluate_ema_lengths(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``evaluation/<step>_ema_lengths.json`` and a plot of it; the last line printed is all of it."""
+    from jaxgen.evaluation import ema_lengths  # for matplotlib, as below
+
+    step, found = ema_lengths.judge(config, workdir)
+    path = workdir / 'evaluation' / f'{step}_ema_lengths'
+    write_json(f'{path}.json', found)
+    write_atomically(f'{path}.png', ema_lengths.plot(found, config.optimizer.ema_decay))
+    best = min(found, key=lambda row: row['fid'])
+    print(
+        f'best: FID {best["fid"]:.4f} with --config.sample.ema_length={best["ema_length"]:g}; all: {path}.json, {path}.png'
+    )
+    print(json.dumps(found))
 
 
 def compare(config: ConfigDict, workdir: epath.Path) -> None:

@@ -19,6 +19,7 @@ STREAM = 'evaluation'  # of a seed: no sample of training comes from it
 def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
     """The first ``num`` images that a sampler draws from a model."""
     config = trained.config
+    length = config.sample.get('ema_length')
 
     def pieces() -> Iterator[np.ndarray]:
         for images, _ in sampler.batches(trained.model, num):
@@ -31,6 +32,7 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
         'max_examples': config.data.max_examples,
         'step': trained.step,
         'ema': config.sample.ema,
+        **({'ema_length': length} if length else {}),
         **trained.family.sampling_protocol(),
         'classes': config.sample.classes,
         'count': num,

@@ -179,6 +179,9 @@ class DCGAN:
     def networks(self, model: Game) -> dict[str, Any]:
         return {'generator': model.generator.params, 'discriminator': model.discriminator.params}
 
+    def averages(self, model: Game) -> dict[float, Any]:
+        return {}
+
     def augment(self, images: Array, key: Array) -> Array:
         """Without Diffusion-GAN's noise, of which the amount is the model's."""
         return augment.augment(jax.random.fold_in(key, 0), images, names(self.options.augment))

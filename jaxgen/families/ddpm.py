@@ -22,6 +22,7 @@ from jaxgen.families import ddpm_config
 from jaxgen.families.ddpm_losses import Losses
 from jaxgen.models.denoisers import make_network
 from jaxgen.models.layers import at_least_float32
+from jaxgen.training import power_ema
 from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, value_and_grad
 
 Array = jax.Array
@@ -35,6 +36,13 @@ class Denoiser:
     ema: Any
     opt_state: Any
     updates: Array
+
+
+@flax.struct.dataclass
+class Averaged(Denoiser):
+    """A denoiser with power-function averages, one for each of ``optimizer.ema_lengths``."""
+
+    averages: tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +119,15 @@ class DDPM:
     def start(self, params: Any) -> Denoiser:
         """The model before the first step, with these parameters."""
         ema = jax.tree.map(jnp.copy, params)
-        return Denoiser(params, ema, make_optimizer(self.optimizer).init(params), jnp.zeros((), jnp.int32))
+        model = params, ema, make_optimizer(self.optimizer).init(params), jnp.zeros((), jnp.int32)
+        lengths = self.optimizer.ema_lengths
+        return Averaged(*model, power_ema.start(params, lengths)) if lengths else Denoiser(*model)
 
     def networks(self, model: Denoiser) -> dict[str, Any]:
         return {type(self.network).__name__.lower(): model.params}
+
+    def averages(self, model: Denoiser) -> dict[float, Any]:
+        return dict(zip(self.optimizer.ema_lengths, model.averages, strict=True)) if isinstance(model, Averaged) else {}
 
     def step(self, model: Denoiser, batch: dict[str, Array], key: Array) -> tuple[Denoiser, dict[str, Array]]:
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
@@ -145,7 +158,11 @@ class DDPM:
             'learning_rate': jnp.asarray(learning_rate(self.optimizer)(model.updates), jnp.float32),
         }
         ema = ema_update(model.ema, params, model.updates, self.optimizer.ema_decay)
-        return Denoiser(params, ema, opt_state, model.updates + 1), metrics
+        after = {'params': params, 'ema': ema, 'opt_state': opt_state, 'updates': model.updates + 1}
+        if isinstance(model, Averaged):
+            lengths = self.optimizer.ema_lengths
+            after['averages'] = power_ema.update(model.averages, params, model.updates, lengths)
+        return model.replace(**after), metrics
 
     def _some_withheld(self, labels: Array, key: Array) -> Array:
         if not self.label_dropout:

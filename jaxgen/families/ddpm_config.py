@@ -7,10 +7,11 @@ from ml_collections import ConfigDict
 from jaxgen.diffusion import fits
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
-from jaxgen.errors import UserError, check, pick
+from jaxgen.errors import UserError, check, names, pick
 from jaxgen.models import dit
 from jaxgen.models.denoisers import NETWORKS
 from jaxgen.models.unet import attention_levels
+from jaxgen.training import power_ema
 
 
 def fields(c: ConfigDict) -> None:
@@ -44,7 +45,11 @@ def fields(c: ConfigDict) -> None:
 
     c.optimizer.warmup_steps = 5000
     c.optimizer.grad_clip_norm = 1.0
+    c.optimizer.ema_lengths = ()  # of two averages, as in 0.05,0.1, from which one of any length is made after training
+    c.optimizer.ema_snapshot_every = 1000  # steps between those that are kept of them
 
+    c.evaluation.ema_lengths = ()  # of averages to judge one after the other, as in 0,0.05,0.1,0.15; 0 as below
+    c.sample.ema_length = 0.0  # of an average made after training, in parts of the run; 0 takes that of ema_decay
     c.sample.sampler = 'ddim'
     c.sample.num_steps = 50
     c.sample.eta = 0.0  # of ddim: 0 is deterministic, 1 adds as much noise as ddpm_fixedsmall
@@ -151,10 +156,41 @@ def _check_diffusion(c: ConfigDict) -> None:
         sample.guidance_scale == 1 or d.parameterisation != fits.MEAN_FLOW,
         'config.sample.guidance_scale must be 1: the mean velocity of mean_flow is not guided',
     )
+    _check_averages(c)
     for name in ('guidance_scale', 'guidance_low', 'guidance_high', 'eta', 'churn'):
         check(sample[name] >= 0, f'config.sample.{name}={sample[name]} must not be negative')
     for name in ('guidance_rescale', 'eta'):
         check(sample[name] <= 1, f'config.sample.{name}={sample[name]} must lie between 0 and 1')
+
+
+def _check_averages(c: ConfigDict) -> None:
+    lengths = c.optimizer.ema_lengths
+    for field, values in (
+        ('optimizer.ema_lengths', lengths),
+        ('sample.ema_length', (c.sample.ema_length,)),
+        ('evaluation.ema_lengths', c.evaluation.ema_lengths),
+    ):
+        for value in values:
+            number = isinstance(value, int | float) and 0 <= value <= power_ema.LONGEST
+            within = number and (value > 0 or field != 'optimizer.ema_lengths')
+            check(
+                within,
+                f'config.{field}: {value} is no length of an average: choose above 0 and up to {power_ema.LONGEST}',
+            )
+    check(
+        len(set(lengths)) == len(lengths) != 1,
+        f'config.optimizer.ema_lengths={lengths} must be empty, or two or more different lengths, as in 0.05,0.1',
+    )
+    chosen = c.sample.ema_length or any(c.evaluation.ema_lengths)
+    check(
+        lengths or not chosen,
+        'config.sample.ema_length needs the snapshots of a run that was trained with config.optimizer.ema_lengths=0.05,0.1',
+    )
+    check(c.sample.ema or not chosen, 'config.sample.ema_length needs config.sample.ema=True')
+    check(
+        'fid' in names(c.evaluation.metrics) or not c.evaluation.ema_lengths,
+        f'config.evaluation.metrics={c.evaluation.metrics} must have fid to judge config.evaluation.ema_lengths',
+    )
 
 
 def _check_widths(model: ConfigDict, side: int) -> None:

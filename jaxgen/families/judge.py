@@ -125,6 +125,9 @@ class Judge:
     def networks(self, model: Student) -> dict[str, Any]:
         return {'judge': model.variables['params']}
 
+    def averages(self, model: Student) -> dict[float, Any]:
+        return {}
+
     def augment(self, images: Array, key: Array) -> Array:
         """Moved by up to ``config.model.translation`` pixels; what comes in at the borders is reflected."""
         shift = jax.random.randint(key, (len(images), 2), -self.translation, self.translation + 1)

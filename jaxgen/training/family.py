@@ -27,6 +27,9 @@ class Family(Protocol):
     def networks(self, model: Model) -> dict[str, Any]:
         """The parameters of each network by name, to be counted."""
 
+    def averages(self, model: Model) -> dict[float, Any]:
+        """Those of which snapshots are kept, by length: see ``power_ema``; a model that has some has its own as ``ema``."""
+
     def step(self, model: Model, batch: dict[str, Array], key: Array) -> tuple[Model, dict[str, Array]]:
         """One update on ``{'image': float [B, H, W, C] in [-1, 1], 'label': int32 [B]}``; metrics are scalars."""
 

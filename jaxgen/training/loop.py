@@ -23,7 +23,8 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, make_mesh
+from jaxgen.training.mesh import batch_sharding, make_mesh, replicated
+from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
 from jaxgen.training.same_run import RUN_FIELDS, require_same
@@ -105,6 +106,9 @@ class Run:
         self.sampler = Sampler(config, family, self.mesh, self.template.model, dataset.class_names)
         self.networks = family.networks(self.template.model)
         self.draws = family.draws
+        self.keeps_averages = bool(family.averages(self.template.model))
+        self.gather_averages = jax.jit(family.averages, out_shardings=replicated(self.mesh))
+        self.snapshots = Snapshots(workdir)
         self.compiled: dict[int, jax.stages.Compiled] = {}
 
     def run(self) -> None:
@@ -157,6 +161,9 @@ class Run:
                 with clock.paused():
                     self._evaluate(signals)
             stop = agreed(signals.received)
+            if self.keeps_averages and self._due(config.optimizer.ema_snapshot_every, start, end):
+                with clock.paused():
+                    self.snapshots.save(self.step, jax.device_get(self.gather_averages(self.state.model)))
             if self._due(config.checkpoint.every, start, end) or stop:
                 with clock.paused():
                     self._save()

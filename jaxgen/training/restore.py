@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+import jax
 from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -16,6 +17,7 @@ from jaxgen.errors import UserError, names
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
+from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.same_run import NETWORK_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
 from jaxgen.training.step import root_key, state_template
@@ -61,4 +63,8 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     if restored is None:
         how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
         raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
-    return Trained(config, family, mesh, restored[0], restored[1].model, labelled)
+    step, model = restored[0], restored[1].model
+    if config.sample.get('ema_length'):
+        average = Snapshots(workdir).average(config.sample.ema_length, step)
+        model = model.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, model.ema)))
+    return Trained(config, family, mesh, step, model, labelled)

@@ -1,0 +1,53 @@
+"""Which length of the weights' moving average draws best: chosen after training, from the snapshots of ``power_ema``."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+from etils import epath
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from jaxgen.errors import names
+from jaxgen.evaluation.evaluate import Evaluator, summary
+from jaxgen.evaluation.generated import STREAM, generated_set
+from jaxgen.training.mesh import make_mesh
+from jaxgen.training.restore import restore
+
+
+def judge(config: ConfigDict, workdir: epath.Path) -> tuple[int, list[dict[str, Any]]]:
+    """The step, and the figures of each of ``config.evaluation.ema_lengths``, all of the same seeds.
+
+    A length of 0 is the average that training itself kept, with ``config.optimizer.ema_decay``.
+    """
+    config = copy.deepcopy(config)
+    evaluate = Evaluator(config, make_mesh(config.mesh.fsdp), names(config.evaluation.metrics))
+    sampler, found = None, []
+    for length in sorted(config.evaluation.ema_lengths):
+        config.sample.ema_length = length
+        trained = restore(config, workdir)
+        sampler = sampler or trained.sampler(config.evaluation.seed, STREAM)
+        result = evaluate(generated_set(trained, sampler, config.evaluation.num))
+        print(f'length {length:g}\n{summary(result)}', flush=True)
+        found.append({'ema_length': length, **result})
+    return trained.step, found
+
+
+def plot(found: list[dict[str, Any]], decay: float) -> bytes:
+    """A PNG of every distance over the length; that of training's own average is a line."""
+    figures = [name for name in ('fid', 'kid') if name in found[0]]
+    figure = Figure(figsize=(5 * len(figures), 3.5), layout='constrained')
+    for ax, name in zip(figure.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
+        chosen = [(row['ema_length'], row[name]) for row in found if row['ema_length']]
+        ax.plot(*zip(*chosen, strict=True), marker='o')
+        for row in found:
+            if not row['ema_length']:
+                ax.axhline(row[name], color='C1', linestyle='--', label=f'ema_decay={decay:g}')
+                ax.legend()
+        ax.set(xlabel='length of the average, in parts of the run', ylabel=name.upper())
+        ax.grid(True, alpha=0.3)
+    out = io.BytesIO()
+    figure.savefig(out, format='png', dpi=100)
+    return out.getvalue()
