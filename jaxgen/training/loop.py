@@ -195,8 +195,12 @@ class Run:
         if length not in self.compiled:
             with clock.paused():
                 start = time.perf_counter()
-                self.compiled[length] = self.dispatch.lower(self.template, batch).compile()
-                self.progress.say(f'compiled the step in {time.perf_counter() - start:.0f} s')
+                lowered = self.dispatch.lower(self.template, batch)
+                self.compiled[length] = lowered.compile()
+                work = lowered.cost_analysis()['flops'] / self.config.data.batch_size  # XLA counts a loop's body once
+                self.progress.say(
+                    f'compiled the step in {time.perf_counter() - start:.0f} s; it does {work / 1e9:.3g} GFLOP an image'
+                )
 
     def _log(self, clock: Clock) -> None:
         state = jax.device_get(self.state.replace(model=None))

@@ -1,6 +1,7 @@
 """What a run leaves in its workdir, and what it refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -48,6 +49,15 @@ def test_the_workdir_of_the_contract(runs, family):
         assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
         with Image.open(trained / 'samples' / 'step_12.png') as picture:
             assert picture.size == (4 * 66 + 2, 4 * 66 + 2)
+
+
+def test_the_work_of_a_step_is_that_of_its_convolutions(tmp_path, capsys):
+    fields = {'model.name': 'cnn', 'model.base_channels': 32, 'model.num_blocks': 1, 'train.steps': 1, 'sample.every': 9}
+    modes.run('train', tiny_config(**fields), epath.Path(tmp_path))
+    said = float(re.search(r'it does (\S+) GFLOP an image', capsys.readouterr().out).group(1))
+    taps = (3 * 8 - 2) ** 2  # of a 3x3 kernel on 8x8 pixels that fall within the image
+    forward = 2 * taps * (2 * 32 * 32 + 2 * 32)
+    assert 1.0 < said * 1e9 / (3 * forward) < 1.12  # a forward pass and two gradients, and all that is no convolution
 
 
 def test_tensorboard_has_scalars_and_grids(trained):
