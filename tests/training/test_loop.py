@@ -52,7 +52,13 @@ def test_the_workdir_of_the_contract(runs, family):
 
 
 def test_the_work_of_a_step_is_that_of_its_convolutions(tmp_path, capsys):
-    fields = {'model.name': 'cnn', 'model.base_channels': 32, 'model.num_blocks': 1, 'train.steps': 1, 'sample.every': 9}
+    fields = {
+        'model.name': 'cnn',
+        'model.base_channels': 32,
+        'model.num_blocks': 1,
+        'train.steps': 1,
+        'sample.every': 9,
+    }
     modes.run('train', tiny_config(**fields), epath.Path(tmp_path))
     said = float(re.search(r'it does (\S+) GFLOP an image', capsys.readouterr().out).group(1))
     taps = (3 * 8 - 2) ** 2  # of a 3x3 kernel on 8x8 pixels that fall within the image
