@@ -1,13 +1,18 @@
 """The smallest configs that do everything: a few thousand parameters on 8x8 digits, compiled in seconds."""
 
 import json
+import os
+import pathlib
 
 import jax
 
 from jaxgen import config, families
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh
-from jaxgen.training.step import init_state, root_key, state_template
+from jaxgen.training.step import initial, root_key, state_template
+
+# For processes that train: they write no events for TensorBoard, whose writer takes longer to import than they run.
+WITHOUT_TENSORFLOW = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).parent / 'without_tensorflow')}
 
 
 def tiny_config(family='ddpm', /, **fields):
@@ -48,9 +53,10 @@ def tiny_config(family='ddpm', /, **fields):
 def untrained(c, workdir, step=4):
     """A workdir as a run of ``c`` leaves it, with random weights: nothing but their drawing is compiled."""
     family, key, mesh = families.build(c, (8, 8, 1), 10), root_key(c), make_mesh()
-    template = state_template(family, key, c.data.batch_size, mesh)
+    init = initial(family, key)
+    template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(lambda: init_state(family, key, c.data.batch_size), out_shardings=shardings)()
+    state = jax.jit(init, out_shardings=shardings)()
     workdir.mkdir(parents=True)
     (workdir / 'config.json').write_text(c.to_json())
     checkpoints = Checkpoints(workdir / 'checkpoints')

@@ -54,13 +54,20 @@ def read_metrics(path: epath.Path) -> list[dict[str, float]]:
 
 
 class TensorBoard:
-    """clu's summary writer in a thread of its own, since TensorFlow takes seconds to import; off where it is missing."""
+    """clu's summary writer in a thread of its own, since TensorFlow takes seconds to import; off where it is missing.
+
+    It is imported when there is something to write, and does not keep the first step waiting.
+    """
 
     def __init__(self, logdir: epath.Path):
+        self._logdir = str(logdir)
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._writer = self._thread.submit(_summary_writer, str(logdir))
+        self._writer: concurrent.futures.Future | None = None
 
     def _submit(self, method: str, *args) -> None:
+        if self._writer is None:
+            self._writer = self._thread.submit(_summary_writer, self._logdir)
+
         def work():
             if writer := self._writer.result():
                 writer.flush()
@@ -76,7 +83,8 @@ class TensorBoard:
         self._submit('write_images', step, {name: image[None]})
 
     def close(self) -> None:
-        self._submit('close')
+        if self._writer is not None:
+            self._submit('close')
         self._thread.shutdown(wait=True)
 
 

@@ -17,7 +17,7 @@ from jaxgen import images, modes
 from jaxgen.errors import UserError
 from jaxgen.sweep import plan, report, results, runs, worker
 from tests.evaluation.test_compare import Page
-from tests.tiny import tiny_config
+from tests.tiny import WITHOUT_TENSORFLOW, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The first two compile to the same programs.
@@ -80,7 +80,9 @@ def start(workdir):
         f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config("dcgan", **{FIELDS!r})\n'
     )
     command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}', '--mode=sweep']
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=WITHOUT_TENSORFLOW, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def rows(run):

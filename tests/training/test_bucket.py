@@ -1,12 +1,13 @@
 """A workdir in a bucket, where nothing can be appended or moved and no lock can be held."""
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
+
+from tests.tiny import WITHOUT_TENSORFLOW
 
 STAND_IN = pathlib.Path(__file__).with_name('on_a_stand_in_bucket.py')
 FIELDS = {
@@ -38,7 +39,7 @@ def start(root, **fields):
             *args,
         ],
         cwd=STAND_IN.parents[2],
-        env=os.environ | {'STAND_IN_BUCKET': str(root), 'EPATH_USE_TF': '0'},
+        env=WITHOUT_TENSORFLOW | {'STAND_IN_BUCKET': str(root), 'EPATH_USE_TF': '0'},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

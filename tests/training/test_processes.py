@@ -15,6 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests.tiny import WITHOUT_TENSORFLOW
+
 ROOT = pathlib.Path(__file__).parents[2]
 FIELDS = {
     'model.base_channels': 8,
@@ -38,7 +40,7 @@ FIELDS = {
 def start(workdir, number=0, port=0, **fields):
     """One of two processes with a device each, or with no port the only one, with two devices."""
     fields = {**FIELDS, 'mesh.cpu_devices': 1 if port else 2, 'mesh.distributed': bool(port), **fields}
-    env = dict(os.environ)
+    env = dict(WITHOUT_TENSORFLOW)
     if port:
         env |= {'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}', 'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': str(number)}
     args = [f'--config.{name}={value}' for name, value in fields.items()]

@@ -15,8 +15,8 @@ from etils import epath
 from jaxgen import families
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh
-from jaxgen.training.step import root_key, state_template
-from tests.tiny import tiny_config
+from jaxgen.training.step import initial, root_key, state_template
+from tests.tiny import WITHOUT_TENSORFLOW, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS, LOG_EVERY = 240, 5
@@ -53,7 +53,9 @@ def start(workdir, family):
     config = workdir.parent / 'tiny_run.py'
     config.write_text(code)
     command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}']
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=WITHOUT_TENSORFLOW, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def finish(workdir, family):
@@ -81,7 +83,7 @@ def wait_for_step(process, workdir, step):
 def final_state(workdir, family):
     config = tiny_config(family, **FIELDS[family])
     family = families.build(config, (8, 8, 1), 10)
-    template = state_template(family, root_key(config), config.data.batch_size, make_mesh(devices=jax.devices()[:1]))
+    template = state_template(initial(family, root_key(config)), make_mesh(devices=jax.devices()[:1]))
     return jax.device_get(Checkpoints(epath.Path(workdir) / 'checkpoints', read_only=True).restore(STEPS, template))
 
 
