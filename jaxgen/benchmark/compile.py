@@ -23,7 +23,7 @@ from jaxgen.config import validate_devices
 from jaxgen.errors import UserError, check
 from jaxgen.training.mesh import batch_sharding, make_mesh
 from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import make_dispatch, root_key, state_template
+from jaxgen.training.step import initial, make_dispatch, root_key, state_template
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ def lower_train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """One step a dispatch."""
     family, _ = build(config)
     key, size = root_key(config), config.data.batch_size
-    template = state_template(family, key, size, mesh)
+    template = state_template(initial(family, key), mesh)
     where = batch_sharding(mesh, axis=1)
     batches = {
         'image': jax.ShapeDtypeStruct((1, size, *family.image_shape), jnp.uint8, sharding=where),
@@ -109,7 +109,7 @@ def lower_train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
 def _sample(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """One batch."""
     family, labelled = build(config)
-    template = state_template(family, root_key(config), config.data.batch_size, mesh)
+    template = state_template(initial(family, root_key(config)), mesh)
     return Sampler(config, family, mesh, template.model, labelled).lower(template.model)
 
 

@@ -20,7 +20,7 @@ from jaxgen.interop.workdirs import FORMATS
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.restore import Trained
-from jaxgen.training.step import init_state, root_key, stream, train_step
+from jaxgen.training.step import initial, root_key, stream, train_step
 
 Array = jax.Array
 
@@ -129,7 +129,7 @@ def randomised(model: Any) -> Any:
 def training_flops(config: ConfigDict, family: Family) -> float:
     """Of an image."""
     size, key = config.data.batch_size, root_key(config)
-    state = jax.eval_shape(lambda: init_state(family, key, size))
+    state = jax.eval_shape(initial(family, key))
     batch = {
         'image': jax.ShapeDtypeStruct((size, *family.image_shape), jnp.uint8),
         'label': jax.ShapeDtypeStruct((size,), jnp.int32),

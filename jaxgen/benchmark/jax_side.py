@@ -24,7 +24,7 @@ from jaxgen.evaluation.features import Extraction, inception_extractor
 from jaxgen.stored_config import get_config
 from jaxgen.training.mesh import batch_sharding, make_mesh
 from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import init_state, make_dispatch, root_key, state_template
+from jaxgen.training.step import initial, make_dispatch, root_key, state_template
 
 RESIDENT = 4  # batches that lie on the device, taken in turn
 
@@ -79,9 +79,10 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
         config.data.batch_size,
         config.train.steps_per_dispatch,
     )
-    template = state_template(family, key, size, mesh)
+    init = initial(family, key)
+    template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(lambda: init_state(family, key, size), out_shardings=shardings)()
+    state = jax.jit(init, out_shardings=shardings)()
     dataset = Dataset(*examples(family.image_shape, len(labelled)), labelled)
     order = itertools.count()
     resident = []

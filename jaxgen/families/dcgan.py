@@ -176,6 +176,14 @@ class DCGAN:
         ema = jax.tree.map(jnp.copy, generator.params)
         return Game(generator, discriminator, ema, jnp.zeros((), jnp.int32), adaptation)
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        always = (
+            *('loss_discriminator', 'd_real', 'd_fake', 'accuracy_real', 'accuracy_fake', 'grad_norm_discriminator'),
+            *('loss_generator', 'd_fake_after', 'grad_norm_generator', 'learning_rate'),
+        )
+        return (*always, 'noise_timesteps') if self.options.diffusion_noise else always
+
     def networks(self, model: Game) -> dict[str, Any]:
         return {'generator': model.generator.params, 'discriminator': model.discriminator.params}
 

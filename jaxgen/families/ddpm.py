@@ -72,6 +72,7 @@ class DDPM:
     """
 
     draws: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ('loss', 'grad_norm', 'learning_rate')
 
     network: nn.Module
     schedule: Schedule

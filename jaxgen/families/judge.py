@@ -45,6 +45,7 @@ class Judge:
     """
 
     draws: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ('loss', 'accuracy', 'grad_norm', 'learning_rate')
 
     network: Classifier
     optimizer: ConfigDict

@@ -22,7 +22,7 @@ from jaxgen.training.mesh import make_mesh
 from jaxgen.training.preemption import exclusive
 from jaxgen.training.restore import restore
 from jaxgen.training.same_run import NETWORK_FIELDS, differences, flag
-from jaxgen.training.step import root_key, start_state, state_template, stream
+from jaxgen.training.step import initial, root_key, start_state, state_template, stream
 
 FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder}
 
@@ -45,8 +45,8 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
     imported = form.load(config, hub.folder(config.interop.path))
     c, family = imported.config, imported.family
     mesh, key = make_mesh(c.mesh.fsdp), root_key(c)
-    template = state_template(family, key, c.data.batch_size, mesh)
-    state = start_state(family, imported.model, key, c.data.batch_size)
+    template = state_template(initial(family, key), mesh)
+    state = start_state(family, imported.model)
     state = jax.device_put(state, jax.tree.map(lambda s: s.sharding, template))
 
     workdir.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,12 @@ class Family(Protocol):
 
     Attributes:
       image_shape: (height, width, channels).
+      metrics: the names of those that ``step`` gives.
       draws: whether it draws images; if not, ``sample`` raises UserError, and training makes no grids.
     """
 
     image_shape: tuple[int, int, int]
+    metrics: tuple[str, ...]
     draws: ClassVar[bool]
 
     def init(self, key: Array) -> Model:

@@ -29,7 +29,7 @@ from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
 from jaxgen.training.same_run import RUN_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import init_state, make_dispatch, root_key, state_template
+from jaxgen.training.step import initial, make_dispatch, root_key, state_template
 
 LARGEST_GRID = 100
 
@@ -90,16 +90,15 @@ class Run:
         if stored.exists() and self.checkpoints.steps():
             require_same(config, json.loads(stored.read_text()), RUN_FIELDS, str(workdir))
 
-        batch_size = config.data.batch_size
-        self.template = state_template(family, self.key, batch_size, self.mesh)
+        init = initial(family, self.key)
+        self.template = state_template(init, self.mesh)
         restored = self.checkpoints.restore_newest(self.template, print)
         if restored:
             self.step, self.state = restored
             self.checkpoints.discard_after(self.step)
         else:
             shardings = jax.tree.map(lambda s: s.sharding, self.template)
-            init = jax.jit(lambda: init_state(family, self.key, batch_size), out_shardings=shardings)
-            self.step, self.state = 0, init()
+            self.step, self.state = 0, jax.jit(init, out_shardings=shardings)()
         write_json(stored, json.loads(config.to_json()))
 
         self.dispatch = make_dispatch(family, self.key, config.data.random_flip, self.mesh, self.template)

@@ -20,7 +20,7 @@ from jaxgen.training.mesh import make_mesh
 from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.same_run import NETWORK_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import root_key, state_template
+from jaxgen.training.step import initial, root_key, state_template
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     mesh = make_mesh(config.mesh.fsdp)
     which = config.checkpoint.restore
     folder = workdir / {'newest': 'checkpoints', 'best': 'best'}[which]
-    template = state_template(family, root_key(config), config.data.batch_size, mesh)
+    template = state_template(initial(family, root_key(config)), mesh)
     restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
     if restored is None:
         how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]

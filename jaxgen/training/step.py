@@ -59,30 +59,25 @@ def step_keys(key: Array, step: Array) -> Array:
     return jax.random.split(jax.random.fold_in(stream(key, 'train'), step))
 
 
-def init_state(family: Family, key: Array, batch_size: int) -> TrainState:
-    """The state at step 0, of a run with batches of this size."""
-    return start_state(family, family.init(stream(key, 'init')), key, batch_size)
+def initial(family: Family, key: Array) -> Callable[[], TrainState]:
+    """The function that makes the state at step 0: one object for its shapes and its values, so that JAX traces it once."""
+    return lambda: start_state(family, family.init(stream(key, 'init')))
 
 
-def start_state(family: Family, model: Any, key: Array, batch_size: int) -> TrainState:
+def start_state(family: Family, model: Any) -> TrainState:
     """The state at step 0 of a run that starts from this model."""
-    batch = {
-        'image': jax.ShapeDtypeStruct((batch_size, *family.image_shape), jnp.float32),
-        'label': jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-    }
-    _, metrics = jax.eval_shape(family.step, model, batch, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         model=model,
-        sums={name: jnp.zeros(m.shape, m.dtype) for name, m in metrics.items()},
+        sums={name: jnp.zeros(()) for name in family.metrics},
         count=jnp.zeros((), jnp.int32),
         nonfinite_step=-jnp.ones((), jnp.int32),
     )
 
 
-def state_template(family: Family, key: Array, batch_size: int, mesh: Mesh) -> TrainState:
-    """Shapes, dtypes and shardings of the state, without computing it."""
-    shapes = jax.eval_shape(lambda: init_state(family, key, batch_size))
+def state_template(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the state that ``init`` makes, without computing it."""
+    shapes = jax.eval_shape(init)
     return jax.tree.map(
         lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, state_shardings(mesh, shapes)
     )
@@ -97,7 +92,7 @@ def train_step(family: Family, key: Array, random_flip: bool, state: TrainState,
     return TrainState(
         step=state.step + 1,
         model=model,
-        sums=jax.tree.map(jnp.add, state.sums, metrics),
+        sums=jax.tree.map(lambda total, m: total + m.astype(total.dtype), state.sums, metrics),
         count=state.count + 1,
         nonfinite_step=jnp.where(first_bad, state.step + 1, state.nonfinite_step),
     )

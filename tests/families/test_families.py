@@ -43,9 +43,10 @@ def test_an_image_depends_on_its_key_and_label_alone(name, ema):
 
 def one_step(family, devices, fsdp=1):
     mesh = make_mesh(fsdp, jax.devices()[:devices])
-    template = step.state_template(family, KEY, 16, mesh)
+    init = step.initial(family, KEY)
+    template = step.state_template(init, mesh)
     where = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(lambda: step.init_state(family, KEY, 16), out_shardings=where)()
+    state = jax.jit(init, out_shardings=where)()
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 8, 1), np.uint8)
     batches = {'image': images, 'label': batch()['label'][None]}
     return jax.device_get(step.make_dispatch(family, KEY, True, mesh, template)(state, batches)[0])

@@ -112,9 +112,10 @@ def test_one_and_eight_devices_agree_in_float64():
 
     def run(family, devices, fsdp):
         mesh = make_mesh(fsdp, jax.devices()[:devices])
-        template = step.state_template(family, KEY, 16, mesh)
+        init = step.initial(family, KEY)
+        template = step.state_template(init, mesh)
         where = jax.tree.map(lambda s: s.sharding, template)
-        state = jax.jit(lambda: step.init_state(family, KEY, 16), out_shardings=where)()
+        state = jax.jit(init, out_shardings=where)()
         return jax.device_get(step.make_dispatch(family, KEY, True, mesh, template)(state, batches)[0])
 
     with jax.enable_x64(True):

@@ -35,7 +35,7 @@ def batches(count):
 def randomised_state(ddpm):
     """A state in which no parameter is at its start: fresh ones end in layers of zeros."""
     rng = np.random.default_rng(1)
-    shapes = jax.eval_shape(lambda: step.init_state(ddpm, KEY, BATCH))
+    shapes = jax.eval_shape(step.initial(ddpm, KEY))
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(x.dtype), state.model.params)
     return state.replace(model=state.model.replace(params=params), nonfinite_step=np.int32(-1))
@@ -43,7 +43,7 @@ def randomised_state(ddpm):
 
 def run(ddpm, devices=1, fsdp=1, dispatches=((0, 1),)):
     mesh = make_mesh(fsdp, jax.devices()[:devices])
-    template = step.state_template(ddpm, KEY, BATCH, mesh)
+    template = step.state_template(step.initial(ddpm, KEY), mesh)
     state = jax.device_put(randomised_state(ddpm), jax.tree.map(lambda s: s.sharding, template))
     dispatch = step.make_dispatch(ddpm, KEY, True, mesh, template)
     data = batches(dispatches[-1][1])
@@ -89,7 +89,7 @@ def test_one_and_eight_devices_agree_in_float32():
 
 def test_fsdp_shards_the_parameters():
     mesh = make_mesh(4, jax.devices())
-    template = step.state_template(family(jnp.float32), KEY, BATCH, mesh)
+    template = step.state_template(step.initial(family(jnp.float32), KEY), mesh)
     kernel = template.model.params['middle_0']['conv1']['kernel']
     assert kernel.sharding.shard_shape(kernel.shape) == (3, 3, 2, 8)
     assert template.step.sharding.is_fully_replicated
@@ -132,7 +132,7 @@ def test_flip_mirrors_half_of_the_images():
 
 def test_the_first_step_that_is_not_finite_is_named():
     class Exploding:
-        image_shape = (8, 8, 1)
+        metrics = ('loss',)
 
         def init(self, key):
             return jnp.zeros(())
@@ -140,7 +140,7 @@ def test_the_first_step_that_is_not_finite_is_named():
         def step(self, model, batch, key):
             return model + 1, {'loss': jnp.where(model >= 3, jnp.nan, 1.0)}
 
-    state = step.init_state(Exploding(), KEY, BATCH)
+    state = step.initial(Exploding(), KEY)()
     for i in range(6):
         state = step.train_step(Exploding(), KEY, False, state, {k: v[0] for k, v in batches(1).items()})
         assert state.nonfinite_step == (-1 if i < 3 else 4)
