@@ -66,6 +66,17 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.sample.every = 5000  # steps between the grids of training
     c.sample.name = 'samples'  # of the files that mode=sample writes
 
+    c.sample.adapter = ''  # an adapter.safetensors to put on the workdir's model
+    c.sample.adapter_scale = 1.0  # of what an adapter, or fine-tuning, changes: 0 is the base
+
+    c.finetune = ConfigDict()
+    c.finetune.base = ''  # the workdir of the model to fine-tune
+    c.finetune.base_hash = ''  # of its weights: filled in
+    c.finetune.method = 'lora'  # or full: every parameter
+    c.finetune.rank = 8  # of lora's factors
+    c.finetune.alpha = 8.0  # lora's updates are alpha / rank times their product
+    c.finetune.targets = 'attention'  # kinds of layers (attention, dense, conv, label) or names, as in middle_0/conv1
+
     c.evaluation = ConfigDict()
     c.evaluation.generated = ''  # a folder, an .npz or a data set's split; empty: the workdir's model draws
     c.evaluation.reference = ''  # likewise; empty: the training split of data.name
@@ -186,12 +197,14 @@ def validate(config: ConfigDict) -> None:
     for metric in names(config.evaluation.metrics):
         pick(metric, METRICS, 'config.evaluation.metrics:')
     pick(config.train.prng, ('threefry2x32', 'rbg'), 'config.train.prng')
+    _check_finetune(config)
     classes = [pick(c, source.class_names, 'config.data.classes:') for c in names(config.data.classes)]
     check(len(set(classes)) == len(classes), f'config.data.classes={config.data.classes} names a class twice')
     if config.data.crop:
         pick(config.data.crop, source.crops, f'config.data.crop: for {config.data.name}')
-    for c in names(config.sample.classes):
-        pick(c, classes or source.class_names, 'config.sample.classes:')
+    if not config.finetune.base and not config.sample.adapter:  # else they are those of a base, too
+        for c in names(config.sample.classes):
+            pick(c, classes or source.class_names, 'config.sample.classes:')
     check(
         config.model.conditional or not config.sample.classes,
         'config.sample.classes needs a network that knows classes: set config.model.conditional=True and train, '
@@ -203,6 +216,19 @@ def validate(config: ConfigDict) -> None:
         f'config.train.grad_accumulation={config.train.grad_accumulation} micro-batches',
     )
     families.FAMILIES[config.family].check(config, config.data.image_size or source.image_size)
+
+
+def _check_finetune(config: ConfigDict) -> None:
+    how, scale = config.finetune, config.sample.adapter_scale
+    for field, value in (('finetune.base', how.base), ('sample.adapter', config.sample.adapter)):
+        check(
+            not value or config.family == 'ddpm',
+            f'config.{field}={value} needs config.family=ddpm, and not {config.family}: choose another --config',
+        )
+    pick(how.method, ('lora', 'full'), 'config.finetune.method')
+    check(bool(names(how.targets)), 'config.finetune.targets is empty: name layers, as in attention or attention,conv')
+    check(how.alpha > 0, f'config.finetune.alpha={how.alpha} must be positive')
+    check(0 <= scale <= 1, f'config.sample.adapter_scale={scale} must lie between 0 and 1')
 
 
 def validate_devices(config: ConfigDict, devices: int) -> None:

@@ -6,12 +6,13 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen import families, images
+from jaxgen import images
 from jaxgen.benchmark import benchmark as benchmarking
 from jaxgen.benchmark import compile as compiling
 from jaxgen.config import validate
@@ -25,13 +26,14 @@ from jaxgen.evaluation import during_training, likelihood
 from jaxgen.evaluation.evaluate import Evaluator, data_options, summary, write
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
+from jaxgen.families.finetuned import Finetuned
 from jaxgen.files import write_atomically, write_json
 from jaxgen.interop import workdirs
 from jaxgen.sweep import runs as sweeping
-from jaxgen.training import data_report, loop
+from jaxgen.training import adapters, data_report, loop
 from jaxgen.training.family import Family
-from jaxgen.training.mesh import make_mesh
-from jaxgen.training.restore import restore
+from jaxgen.training.mesh import make_mesh, on_host
+from jaxgen.training.restore import build, restore
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
@@ -47,26 +49,54 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def train(config: ConfigDict, workdir: epath.Path) -> None:
-    family, dataset = _family_and_data(config)
-    evaluation = None
+    check(
+        not config.finetune.base,
+        f'config.finetune.base={config.finetune.base} is for --mode=finetune: pass that, or leave it out',
+    )
+    _train(config, workdir)
+
+
+def finetune(config: ConfigDict, workdir: epath.Path) -> None:
+    """Trains as ``train``; with each checkpoint it writes ``adapter.safetensors``, of the averaged factors."""
+    check(bool(config.finetune.base), 'config.finetune.base is empty: name the workdir of the model to fine-tune')
+    _train(config, workdir)
+    print(f'what it learnt, for the model in {config.finetune.base} alone: {workdir / adapters.FILE}')
+
+
+def _train(config: ConfigDict, workdir: epath.Path) -> None:
+    check(
+        not config.sample.adapter,
+        f'config.sample.adapter={config.sample.adapter} is to draw with: leave it out in training, and name the workdir of a '
+        f'fine-tuned model in config.finetune.base to go on from it',
+    )
+    family, dataset = _family_and_data(config, workdir)
+    mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
+    if isinstance(family, Finetuned):
+        config.finetune.base_hash = family.base_hash
+
+        def on_save(model: Any) -> None:
+            factors = on_host(mesh, model.learner.ema)
+            adapter = adapters.of_config(config, factors, family.base_hash, dataset.class_names)
+            adapters.write(workdir / adapters.FILE, adapter)
+
     if config.evaluation.every:
-        mesh = make_mesh(config.mesh.fsdp)
         evaluation = during_training.DuringTraining(config, family, mesh, dataset.class_names, workdir)
-    loop.train(config, family, dataset, workdir, evaluation)
+    loop.train(config, family, dataset, workdir, evaluation, on_save)
 
 
 def data(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``data/images.png`` and ``data/statistics.json``: see ``data_report``."""
-    family, dataset = _family_and_data(config)
+    family, dataset = _family_and_data(config, workdir)
     data_report.report(config, family, dataset, workdir / 'data')
 
 
-def _family_and_data(config: ConfigDict) -> tuple[Family, Dataset]:
+def _family_and_data(config: ConfigDict, workdir: epath.Path) -> tuple[Family, Dataset]:
+    family, labelled = build(config, workdir)
     d = config.data
     dataset = load(d.name, 'train', names(d.classes), d.max_examples, d.image_size, d.crop)
     if not len(dataset.images):
         raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
-    return families.build(config, dataset.images.shape[1:], len(dataset.class_names)), dataset
+    return family, dataset.relabelled(labelled)
 
 
 def sample(config: ConfigDict, workdir: epath.Path) -> None:
@@ -97,7 +127,7 @@ def bits_per_dim(config: ConfigDict, workdir: epath.Path) -> None:
     pick(config.likelihood.split, SOURCES[d.name].splits, 'config.likelihood.split')
     trained = restore(config, workdir)
     dataset = load(d.name, config.likelihood.split, names(d.classes), 0, d.image_size, d.crop)
-    result = likelihood.bound(config, trained, dataset)
+    result = likelihood.bound(config, trained, dataset.relabelled(trained.class_names))
     path = workdir / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)
     print(f'at most {result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f} bits a dimension; its terms: {path}')
@@ -212,6 +242,13 @@ MODES = {
         train,
         'train, or go on from the newest checkpoint of the workdir (the default)',
         'python main.py --config=configs/ddpm_digits.py',
+    ),
+    'finetune': Mode(
+        finetune,
+        'train low-rank factors beside the frozen weights of another workdir (or, with --config.finetune.method=full, an update '
+        'of all of them), and write them to adapter.safetensors; stopped, it goes on as train does',
+        'python main.py --config=runs/ddpm_digits/config.json --mode=finetune --config.finetune.base=runs/ddpm_digits '
+        '--config.data.classes=3 --workdir=runs/threes',
     ),
     'data': Mode(
         data,

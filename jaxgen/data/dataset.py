@@ -21,6 +21,11 @@ class Dataset:
     labels: np.ndarray
     class_names: tuple[str, ...]
 
+    def relabelled(self, class_names: tuple[str, ...]) -> Dataset:
+        """The same with labels that index these names, its own among them."""
+        position = np.array([class_names.index(name) for name in self.class_names], np.int32)
+        return Dataset(self.images, position[self.labels], class_names)
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

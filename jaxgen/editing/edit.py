@@ -112,8 +112,8 @@ class Editor:
         )
 
     def _labels(self, num: int) -> np.ndarray:
-        every = [self.trained.class_names.index(c) for c in self._classes] or range(len(self.trained.class_names))
-        return np.resize(np.array(every, np.int32), num)
+        asked = self._classes or names(self.trained.config.data.classes) or self.trained.class_names
+        return np.resize(np.array([self.trained.class_names.index(c) for c in asked], np.int32), num)
 
     def _labels_of_ends(self) -> np.ndarray:
         """Both pictures are of the first of ``sample.classes``, or the other one of the second; of none where that is known."""

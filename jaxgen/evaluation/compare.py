@@ -32,7 +32,10 @@ BEST = 8
 # What tells one model from another. A figure's protocol may differ in these; all else is said on the page.
 OF_THE_MODEL = tuple(
     f'generated.{field}'
-    for field in ('family', 'step', 'weights', 'sampler', 'num_steps', 'network_calls', 'guidance_scale', 'seed')
+    for field in (
+        *('family', 'step', 'weights', 'base', 'adapter_scale'),
+        *('sampler', 'num_steps', 'network_calls', 'guidance_scale', 'seed'),
+    )
 )
 
 

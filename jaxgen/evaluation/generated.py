@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import jax
 import numpy as np
 
 from jaxgen.evaluation.image_sets import ImageSet
-from jaxgen.evaluation.weights import tensors_hash
+from jaxgen.evaluation.weights import weights_hash
 from jaxgen.training.restore import Trained
 from jaxgen.training.sampling import Sampler
 
@@ -43,9 +41,3 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
     }
     labels = sampler.labels(num) if config.model.conditional else None
     return ImageSet(description, num, trained.family.image_shape, pieces, labels, trained.class_names)
-
-
-def weights_hash(variables: Any) -> str:
-    """Of the tensors that a model draws with."""
-    leaves = jax.tree.leaves_with_path(jax.device_get(variables))
-    return tensors_hash({jax.tree_util.keystr(path): np.asarray(value, np.float32) for path, value in leaves})

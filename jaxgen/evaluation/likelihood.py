@@ -15,7 +15,7 @@ from jaxgen.diffusion import fits, likelihood
 from jaxgen.diffusion.objectives import add_noise
 from jaxgen.diffusion.schedules import Discrete, Learned, Level
 from jaxgen.errors import check
-from jaxgen.evaluation.generated import weights_hash
+from jaxgen.evaluation.weights import weights_hash
 from jaxgen.families.ddpm import DDPM
 from jaxgen.training.mesh import batch_sharding
 from jaxgen.training.restore import Trained

@@ -8,6 +8,7 @@ import pathlib
 import urllib.request
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
@@ -52,6 +53,12 @@ def tensors_hash(tensors: dict[str, np.ndarray]) -> str:
         total.update(f'{name}{value.shape}'.encode())
         total.update(value.tobytes())
     return total.hexdigest()
+
+
+def weights_hash(variables: Any) -> str:
+    """Of the tensors that a model draws with."""
+    leaves = jax.tree.leaves_with_path(jax.device_get(variables))
+    return tensors_hash({jax.tree_util.keystr(path): np.asarray(value, np.float32) for path, value in leaves})
 
 
 def _of_this_network(tensors: dict[str, np.ndarray], source: pathlib.Path) -> dict[str, np.ndarray]:

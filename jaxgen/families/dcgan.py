@@ -17,6 +17,7 @@ from jaxgen.errors import UserError, check, names, pick
 from jaxgen.gan import augment, losses, noise
 from jaxgen.models.dcgan import Discriminator, Generator, num_levels
 from jaxgen.models.layers import at_least_float32
+from jaxgen.training.family import Family
 from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer
 
 Array = jax.Array
@@ -50,7 +51,7 @@ class Game:
 
 
 @dataclasses.dataclass(frozen=True)
-class DCGAN:
+class DCGAN(Family):
     """Radford et al. 2016, with the losses and regularisers of ``config.gan``.
 
     A step is that of the PyTorch tutorial: the discriminator learns from real and from generated images, one forward
@@ -186,9 +187,6 @@ class DCGAN:
 
     def networks(self, model: Game) -> dict[str, Any]:
         return {'generator': model.generator.params, 'discriminator': model.discriminator.params}
-
-    def averages(self, model: Game) -> dict[float, Any]:
-        return {}
 
     def augment(self, images: Array, key: Array) -> Array:
         """Without Diffusion-GAN's noise, of which the amount is the model's."""

@@ -23,6 +23,7 @@ from jaxgen.families.ddpm_losses import Losses
 from jaxgen.models.denoisers import make_network
 from jaxgen.models.layers import at_least_float32
 from jaxgen.training import power_ema
+from jaxgen.training.family import Family
 from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, value_and_grad
 
 Array = jax.Array
@@ -66,7 +67,7 @@ class Drawing:
 
 
 @dataclasses.dataclass(frozen=True)
-class DDPM:
+class DDPM(Family):
     """A network and what it predicts (``diffusion``: parameterisation, weighting, variance, label_dropout) at the levels of
     a schedule; without classes, ``network`` has none and ``label_dropout`` is 0.
     """
@@ -131,6 +132,12 @@ class DDPM:
         return dict(zip(self.optimizer.ema_lengths, model.averages, strict=True)) if isinstance(model, Averaged) else {}
 
     def step(self, model: Denoiser, batch: dict[str, Array], key: Array) -> tuple[Denoiser, dict[str, Array]]:
+        return self.advance(model, batch, key, lambda params: params)
+
+    def advance(
+        self, model: Denoiser, batch: dict[str, Array], key: Array, parameters: Callable[[Any], Any]
+    ) -> tuple[Denoiser, dict[str, Array]]:
+        """``step``, where the network's parameters are a function of those that are learnt."""
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         x0 = batch['image'].astype(at_least_float32(self.network.dtype))
         losses = Losses(self)
@@ -141,7 +148,9 @@ class DDPM:
             'label': self._some_withheld(batch['label'], jax.random.fold_in(time_key, 1)),
         }
 
-        def loss(params, ex, key):
+        def loss(learnt, ex, key):
+            params = parameters(learnt)
+
             def network(x, *t):
                 rngs = {'dropout': key}
                 return self.network.apply(

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxgen.errors import UserError, check
 from jaxgen.models.judge import Classifier, smallest_image
 from jaxgen.models.layers import at_least_float32
+from jaxgen.training.family import Family
 from jaxgen.training.optimizer import lookahead, make_nesterov, triangular
 
 Array = jax.Array
@@ -37,7 +38,7 @@ class Student:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judge:
+class Judge(Family):
     """airbench94 (Jordan 2024, arXiv:2404.00498) without its schedule of mirroring, and with a fixed first layer.
 
     The loss is a mean over the batch where airbench94 takes a sum: its learning rate of 11.5 is 1.5 here at its batch
@@ -125,9 +126,6 @@ class Judge:
 
     def networks(self, model: Student) -> dict[str, Any]:
         return {'judge': model.variables['params']}
-
-    def averages(self, model: Student) -> dict[float, Any]:
-        return {}
 
     def augment(self, images: Array, key: Array) -> Array:
         """Moved by up to ``config.model.translation`` pixels; what comes in at the borders is reflected."""

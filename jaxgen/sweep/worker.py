@@ -93,7 +93,7 @@ def run(planned: Planned, folder: epath.Path) -> None:
     """
     workdir = folder / planned.folder
     try:
-        modes.run('train', planned.config, workdir)
+        modes.run('finetune' if planned.config.finetune.base else 'train', planned.config, workdir)
     except DivergedError as e:
         print(e, flush=True)
         write_json(workdir / DIVERGED, {'step': e.step, 'reason': f'the loss is not finite at step {e.step}'})

@@ -24,13 +24,23 @@ class Family(Protocol):
     draws: ClassVar[bool]
 
     def init(self, key: Array) -> Model:
-        """The model before the first step."""
+        """The model before the first step, as ``learnt`` gives it."""
+
+    def learnt(self, model: Model) -> Model:
+        """What of the model a checkpoint holds: all but what the family got from elsewhere, which no step changes."""
+        return model
+
+    def whole(self, learnt: Model) -> Model:
+        """The model again, as the other methods take it."""
+        return learnt
 
     def networks(self, model: Model) -> dict[str, Any]:
         """The parameters of each network by name, to be counted."""
 
     def averages(self, model: Model) -> dict[float, Any]:
-        """Those of which snapshots are kept, by length: see ``power_ema``; a model that has some has its own as ``ema``."""
+        """Those of which snapshots are kept, by length: see ``power_ema``; what a checkpoint
+        holds of a model with some has one more as ``ema``."""
+        return {}
 
     def step(self, model: Model, batch: dict[str, Array], key: Array) -> tuple[Model, dict[str, Array]]:
         """One update on ``{'image': float [B, H, W, C] in [-1, 1], 'label': int32 [B]}``; metrics are scalars."""

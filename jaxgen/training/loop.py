@@ -23,13 +23,13 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, make_mesh, replicated
+from jaxgen.training.mesh import batch_sharding, make_mesh, on_mesh, replicated
 from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
 from jaxgen.training.same_run import RUN_FIELDS, require_same
 from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import initial, make_dispatch, root_key, state_template
+from jaxgen.training.step import TrainState, initial, make_dispatch, root_key, state_template
 
 LARGEST_GRID = 100
 
@@ -55,11 +55,17 @@ class Evaluation(Protocol):
 
 
 def train(
-    config: ConfigDict, family: Family, dataset: Dataset, workdir: epath.Path, evaluation: Evaluation | None = None
+    config: ConfigDict,
+    family: Family,
+    dataset: Dataset,
+    workdir: epath.Path,
+    evaluation: Evaluation | None = None,
+    on_save: Callable[[Any], None] | None = None,
 ) -> None:
     """Trains to ``config.train.steps``, from the newest checkpoint of ``workdir`` if it has one.
 
-    With an ``evaluation`` the step that it calls the best so far is kept in ``workdir/best``.
+    With an ``evaluation`` the step that it calls the best so far is kept in ``workdir/best``. ``on_save`` gets the model
+    before each checkpoint is written.
 
     Raises:
       UserError: if the config does not fit the workdir's checkpoints, another trainer holds the workdir, or, a
@@ -68,7 +74,7 @@ def train(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
-        Run(config, family, dataset, workdir, evaluation).run()
+        Run(config, family, dataset, workdir, evaluation, on_save).run()
 
 
 class Run:
@@ -81,8 +87,10 @@ class Run:
         dataset: Dataset,
         workdir: epath.Path,
         evaluation: Evaluation | None = None,
+        on_save: Callable[[Any], None] | None = None,
     ):
         self.config, self.dataset, self.workdir, self.evaluation = config, dataset, workdir, evaluation
+        self.family, self.on_save = family, on_save
         self.mesh = make_mesh(config.mesh.fsdp)
         self.key = root_key(config)
         stored = workdir / 'config.json'
@@ -91,14 +99,16 @@ class Run:
             require_same(config, json.loads(stored.read_text()), RUN_FIELDS, str(workdir))
 
         init = initial(family, self.key)
-        self.template = state_template(init, self.mesh)
-        restored = self.checkpoints.restore_newest(self.template, print)
+        template = state_template(init, self.mesh)
+        restored = self.checkpoints.restore_newest(template, print)
         if restored:
-            self.step, self.state = restored
+            self.step, learnt = restored
             self.checkpoints.discard_after(self.step)
         else:
-            shardings = jax.tree.map(lambda s: s.sharding, self.template)
-            self.step, self.state = 0, jax.jit(init, out_shardings=shardings)()
+            shardings = jax.tree.map(lambda s: s.sharding, template)
+            self.step, learnt = 0, jax.jit(init, out_shardings=shardings)()
+        self.state = learnt.replace(model=on_mesh(self.mesh, family.whole(learnt.model)))
+        self.template = template.replace(model=jax.tree.map(_shape, self.state.model))
         write_json(stored, json.loads(config.to_json()))
 
         self.dispatch = make_dispatch(family, self.key, config.data.random_flip, self.mesh, self.template)
@@ -230,7 +240,12 @@ class Run:
 
     def _save(self) -> None:
         self._require_finite()
-        self.checkpoints.save(self.step, self.state)
+        if self.on_save:
+            self.on_save(self.state.model)
+        self.checkpoints.save(self.step, self._learnt())
+
+    def _learnt(self) -> TrainState:
+        return self.state.replace(model=self.family.learnt(self.state.model))
 
     def _evaluate(self, signals: StopSignals) -> None:
         """Judges this step; a signal breaks it off, and the resumed run judges it first."""
@@ -250,7 +265,7 @@ class Run:
             self._require_finite()
             kept = Checkpoints(self.workdir / 'best', keep=1)
             if all(step < self.step for step in kept.steps()):  # one kept before a kill is the best again
-                kept.save(self.step, self.state)
+                kept.save(self.step, self._learnt())
                 kept.wait()
             kept.close()
 
@@ -296,6 +311,10 @@ class Run:
             + (f'resuming at step {self.step}' if self.step else f'training {c.train.steps:,} steps in {self.workdir}'),
             flush=True,
         )
+
+
+def _shape(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
 class Stopped(Exception):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -39,3 +40,17 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
         return NamedSharding(mesh, P(*(None,) * longest, 'fsdp'))
 
     return jax.tree.map(sharding, state)
+
+
+def on_mesh(mesh: Mesh, state: Any) -> Any:
+    """The same state with what is on the host copied to where ``state_shardings`` has it."""
+
+    def put(x: Any, sharding: NamedSharding) -> jax.Array:
+        return jax.device_put(x, sharding, may_alias=False) if isinstance(x, np.ndarray) else x
+
+    return jax.tree.map(put, state, state_shardings(mesh, state))
+
+
+def on_host(mesh: Mesh, state: Any) -> Any:
+    """NumPy copies of all arrays, on every process."""
+    return jax.tree.map(np.array, jax.jit(lambda x: x, out_shardings=replicated(mesh))(state))

@@ -9,8 +9,19 @@ from ml_collections import ConfigDict
 
 from jaxgen.errors import UserError
 
-# What a checkpoint is made of, and what decides the steps that made it.
-NETWORK_FIELDS = ('family', 'data.name', 'data.classes', 'data.image_size', 'model', 'diffusion', 'gan')
+# What a checkpoint is made of, and what decides the steps that made it; what a network has in common with its base.
+ADAPTER_FIELDS = ('finetune.method', 'finetune.rank', 'finetune.alpha', 'finetune.targets')
+NETWORK_FIELDS = (
+    'family',
+    'data.name',
+    'data.classes',
+    'data.image_size',
+    'model',
+    'diffusion',
+    'gan',
+    *ADAPTER_FIELDS,
+)
+BASE_FIELDS = ('family', 'model', 'diffusion')
 RUN_FIELDS = (
     'family',
     'model',
@@ -21,10 +32,11 @@ RUN_FIELDS = (
     'optimizer',
     'train.grad_accumulation',
     'train.prng',
+    *ADAPTER_FIELDS,
 )
 
 
-def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:
+def require_same(config: ConfigDict, stored: dict, fields, where: str, otherwise: str = 'another --workdir') -> None:
     """Refuses a config that is not the one a checkpoint was made with.
 
     Args:
@@ -32,6 +44,7 @@ def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:
         not compared.
       fields: dotted names of the fields, or groups of fields, that must agree.
       where: the workdir, for the message.
+      otherwise: what else to pass, likewise.
 
     Raises:
       UserError: naming the first field that differs.
@@ -39,7 +52,7 @@ def require_same(config: ConfigDict, stored: dict, fields, where: str) -> None:
     for name, now, then in differences(json.loads(config.to_json()), stored, fields):
         raise UserError(
             f'config.{name} is {now!r}, but the checkpoint in {where} was made with {then!r}: '
-            f'pass {flag(name, then)}, or another --workdir'
+            f'pass {flag(name, then)}, or {otherwise}'
         )
 
 

@@ -19,7 +19,8 @@ from jaxgen.training.step import root_key, stream
 
 
 class Sampler:
-    """Draws image i of a seed as a function of (seed, i) alone: its label is that of the classes asked for, in turn.
+    """Draws image i of a seed as a function of (seed, i) alone: its label is that of the classes asked for, or else trained
+    on, in turn.
 
     Args:
       config: ``config.sample`` says how, and which classes.
@@ -40,7 +41,8 @@ class Sampler:
         seed: int | None = None,
         use: str = 'sample',
     ):
-        classes = [class_names.index(name) for name in names(config.sample.classes)] or range(len(class_names))
+        asked = names(config.sample.classes) or names(config.data.classes) or class_names
+        classes = [class_names.index(name) for name in asked]
         self._config, self.use = config, use
         self._classes = np.asarray(classes, np.int32)
         self._batch_size = config.sample.batch_size

@@ -65,7 +65,7 @@ def initial(family: Family, key: Array) -> Callable[[], TrainState]:
 
 
 def start_state(family: Family, model: Any) -> TrainState:
-    """The state at step 0 of a run that starts from this model."""
+    """The state at step 0 of a run that starts from this model, as a checkpoint holds it (``Family.learnt``)."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         model=model,
@@ -76,7 +76,7 @@ def start_state(family: Family, model: Any) -> TrainState:
 
 
 def state_template(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
-    """Shapes, dtypes and shardings of the state that ``init`` makes, without computing it."""
+    """Shapes, dtypes and shardings of the state that ``init`` makes, as a checkpoint holds it, without computing it."""
     shapes = jax.eval_shape(init)
     return jax.tree.map(
         lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, state_shardings(mesh, shapes)

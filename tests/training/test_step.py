@@ -11,6 +11,7 @@ from jaxgen.diffusion.schedules import linear
 from jaxgen.families.ddpm import DDPM
 from jaxgen.models.unet import UNet
 from jaxgen.training import optimizer, step
+from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh
 from tests.tiny import tiny_config
 
@@ -131,7 +132,7 @@ def test_flip_mirrors_half_of_the_images():
 
 
 def test_the_first_step_that_is_not_finite_is_named():
-    class Exploding:
+    class Exploding(Family):
         metrics = ('loss',)
 
         def init(self, key):
