@@ -87,7 +87,7 @@ def merge(params: Mapping[str, Any], factors: Factors, strength: float, scale: f
 
 
 def unmerge(params: Mapping[str, Any], factors: Factors, strength: float, scale: float = 1.0) -> dict[str, Any]:
-    """What was merged, to within the rounding of one sum: 2 ** -23 of the larger of the parameter and its update."""
+    """What was merged, to within the rounding of one sum: 2 ** -22 of the larger of the parameter and its update."""
     return merge(params, factors, strength, -scale)
 
 

@@ -18,7 +18,8 @@ from jaxgen.errors import UserError
 from jaxgen.files import write_atomically
 
 FILE = 'adapter.safetensors'  # in the workdir of a fine-tuning
-METADATA = ('base', 'class_names', 'finetune', 'model', 'diffusion')
+METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
+FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +57,8 @@ def of_config(config: ConfigDict, factors: Any, base: str, class_names: tuple[st
 def write(path: epath.PathLike, adapter: Adapter) -> None:
     """Writes the whole file or nothing."""
     tensors = traverse_util.flatten_dict(adapter.factors, sep='/')
-    metadata = {name: json.dumps(getattr(adapter, name)) for name in METADATA}
-    write_atomically(path, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, metadata))
+    about = json.dumps({name: getattr(adapter, name) for name in FIELDS})  # one entry: of several the order is random
+    write_atomically(path, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {METADATA: about}))
 
 
 def read(path: epath.PathLike, field: str) -> Adapter:
@@ -73,11 +74,12 @@ def read(path: epath.PathLike, field: str) -> Adapter:
     try:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], 'little')])
-        metadata = {name: json.loads(header['__metadata__'][name]) for name in METADATA}
+        stored = json.loads(header['__metadata__'][METADATA])
+        about = {name: stored[name] for name in FIELDS}
     except (SafetensorError, ValueError, KeyError, TypeError) as e:
         raise UserError(f'{field}={path} is damaged, or no adapter: name the {FILE} of a fine-tuning') from e
     factors: dict[str, dict[str, np.ndarray]] = {}
     for name, value in tensors.items():
         layer, _, part = name.rpartition('/')
         factors.setdefault(layer, {})[part] = value
-    return Adapter(factors, **{**metadata, 'class_names': tuple(metadata['class_names'])})
+    return Adapter(factors, **{**about, 'class_names': tuple(about['class_names'])})

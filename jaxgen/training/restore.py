@@ -71,8 +71,7 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     if config.sample.adapter:
         family, model, labelled = finetuning.with_adapter(trained)
         trained = dataclasses.replace(trained, family=family, model=on_mesh(mesh, model), class_names=labelled)
-    for name in names(config.sample.classes):
-        pick(name, trained.class_names, 'config.sample.classes:')
+        _check_classes(config, labelled)
     return trained
 
 
@@ -83,6 +82,10 @@ def build(config: ConfigDict, workdir: epath.Path) -> tuple[Family, tuple[str, .
       UserError: if the base cannot be read, is another than that of the workdir, or does not fit the config.
     """
     base, stored = config.finetune.base, _stored(workdir)
+    check(
+        not base or absolute(base) != absolute(workdir),
+        f'config.finetune.base={base} is the --workdir itself: pass another --workdir',
+    )
     then = {'base': base} if stored is None else stored.get('finetune', {'base': ''})
     check(
         bool(base) or not then['base'],
@@ -95,23 +98,28 @@ def build(config: ConfigDict, workdir: epath.Path) -> tuple[Family, tuple[str, .
     )
     classes, source = class_names(config.data.name, names(config.data.classes)), SOURCES[config.data.name]
     if base:
-        family, labelled = finetuning.from_base(config, _base(config, workdir), classes)
+        family, labelled = finetuning.from_base(config, _base(config), classes)
         expected = then.get('base_hash') or family.base_hash
         check(
             family.base_hash == expected,
             f'config.finetune.base={base} holds other weights ({family.base_hash[:8]}) than those from which the model in '
             f'{workdir} was fine-tuned ({expected[:8]}): bring those back, or fine-tune in another --workdir',
         )
+        _check_classes(config, labelled)
         return family, labelled
     side = config.data.image_size or source.image_size
     return families.build(config, (side, side, source.channels), len(classes)), classes
 
 
-def _base(config: ConfigDict, workdir: epath.Path) -> Trained:
+def _check_classes(config: ConfigDict, labelled: tuple[str, ...]) -> None:
+    for name in names(config.sample.classes):
+        pick(name, labelled, 'config.sample.classes:')
+
+
+def _base(config: ConfigDict) -> Trained:
     """The model that is fine-tuned, on the mesh of ``config``."""
     where = absolute(config.finetune.base)
     field = f'config.finetune.base={config.finetune.base}'
-    check(where != absolute(workdir), f'{field} is the --workdir itself: pass another --workdir')
     stored = _stored(where)
     if stored is None:
         raise UserError(f'{field} holds no trained model (no config.json): name the workdir of one')
