@@ -21,7 +21,7 @@ from jaxgen.training import adapters
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh, replicated
 from jaxgen.training.restore import restore
-from jaxgen.training.step import root_key, start_state, state_template
+from jaxgen.training.step import initial, root_key, start_state, state_template
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -63,7 +63,7 @@ def random_base(workdir, seed=0):
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(family.init, KEY).params
     )
-    state = start_state(family, jax.jit(family.start)(params), root_key(c), 16)
+    state = start_state(family, jax.jit(family.start)(params))
     workdir.mkdir(parents=True)
     (workdir / 'config.json').write_text(c.to_json())
     checkpoints = Checkpoints(workdir / 'checkpoints')
@@ -122,7 +122,7 @@ def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
     family = restore(stored_config.get_config(tuned / 'config.json'), tuned).family
     config = stored_config.get_config(tuned / 'config.json')
-    template = state_template(family, root_key(config), 16, make_mesh())
+    template = state_template(initial(family, root_key(config)), make_mesh())
     state = Checkpoints(tuned / 'checkpoints', read_only=True).restore(
         8, template
     )  # strict: nothing more, nothing less
