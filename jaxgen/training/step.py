@@ -14,6 +14,7 @@ from jaxgen.training.family import Family
 from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
 
 Array = jax.Array
+STREAMS = ('init', 'train', 'sample', 'statistics', 'evaluation', 'interpretation')  # new ones at the end
 
 
 @flax.struct.dataclass
@@ -42,7 +43,7 @@ def root_key(config, seed: int | None = None) -> Array:
 
 def stream(key: Array, name: str) -> Array:
     """The independent key of one use of randomness."""
-    return jax.random.fold_in(key, ('init', 'train', 'sample', 'statistics', 'evaluation').index(name))
+    return jax.random.fold_in(key, STREAMS.index(name))
 
 
 def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:

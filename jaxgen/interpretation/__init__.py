@@ -1,0 +1,1 @@
+"""What a trained network's channels answer to, and what they cause."""
