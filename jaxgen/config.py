@@ -12,6 +12,8 @@ from jaxgen.evaluation.figures import METRICS
 from jaxgen.evaluation.inception import RESIZES
 from jaxgen.training.same_run import flatten
 
+SEEDS = 'seed', 'evaluation.seed', 'interpret.seed'
+
 
 def base(family: str = 'ddpm') -> ConfigDict:
     """The fields of every experiment of a family; a config file changes what differs.
@@ -116,6 +118,29 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.edit.num = 8  # images to make
     c.edit.inversion_iterations = 3  # fixed-point steps a level on the way back to noise
 
+    c.interpret = ConfigDict()
+    c.interpret.parts = 'ablation,synthesis'  # what follows the atlas and the tests of its channels; empty for nothing
+    c.interpret.seed = 0  # of noise, permutations and pictures
+    c.interpret.num = 2000  # training images of the atlas; 0 takes all
+    c.interpret.tested = 500  # of them, whose activations are kept one by one and tested
+    c.interpret.levels = 5  # of noise
+    c.interpret.permutations = 1000
+    c.interpret.bins = 6  # of activations, for the mutual information
+    c.interpret.false_discoveries = 0.05  # rate that is allowed among the channels said to be above chance
+    c.interpret.layer = ''  # among whose channels a class has its own, as in up1_0; empty: all layers
+    c.interpret.classes = ''  # whose channels are multiplied; empty: all
+    c.interpret.top_k = 8  # channels of each of them
+    c.interpret.factors = (0.0, 2.0)  # that channels are multiplied by: 0 ablates, more than 1 amplifies
+    c.interpret.controls = 3  # random draws of as many channels
+    c.interpret.images_per_class = 20  # that are drawn each time
+    c.interpret.channels = (
+        ''  # to make pictures for, as in up1_0:3,middle_0:17; empty: the most selective of each layer
+    )
+    c.interpret.ascent_steps = 256
+    c.interpret.smoothness = 2.0  # weight of the total variation
+    c.interpret.strengths = (0.4, 0.6, 0.8)  # of the noise on those pictures, from which they are denoised
+    c.interpret.variations = 20  # images drawn from each picture and strength
+
     c.benchmark = ConfigDict()
     c.benchmark.cases = 'train,sample,features,data'
     c.benchmark.variants = ''  # names of those to run, as in float32 on 2 devices,eager,channels-last; empty runs all
@@ -164,16 +189,17 @@ def validate(config: ConfigDict) -> None:
         'benchmark.seconds',
         'likelihood.num',
         'likelihood.terms',
+        'interpret.num',
         'train.profile',
         'model.attention_head_dim',
         'model.freq_shift',
         'model.downsample_padding',
     )
     for name, value in flat.items():
-        if isinstance(value, int) and not isinstance(value, bool) and name not in ('seed', 'evaluation.seed'):
+        if isinstance(value, int) and not isinstance(value, bool) and name not in SEEDS:
             least = 0 if name in may_be_0 else 1
             check(value >= least, f'config.{name}={value} must be at least {least}')
-    for name in ('seed', 'evaluation.seed'):
+    for name in SEEDS:
         check(0 <= flat[name] < 2**32, f'config.{name}={flat[name]} must lie between 0 and 2**32 - 1')
     check(
         config.optimizer.learning_rate > 0,

@@ -102,6 +102,21 @@ def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -
         return _svg(figure)
 
 
+def intervals(rows: Sequence[tuple[str, float, float, float]], x: str, colours: Sequence[int]) -> str:
+    """A line for each (name, value, low, high), from top to bottom; a zero line; lines of one number have one colour."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, 0.8 + 0.24 * len(rows)), layout='constrained')
+        ax = figure.subplots()
+        ax.axvline(0, color=INK, linewidth=0.8)
+        for place, ((_, value, low, high), colour) in enumerate(zip(rows, colours, strict=True)):
+            ax.plot([low, high], [place, place], color=f'C{colour}', linewidth=1.5)
+            ax.plot([value], [place], 'o', color=f'C{colour}', markersize=4)
+        ax.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=8)
+        ax.invert_yaxis()
+        ax.set_xlabel(x)
+        return _svg(figure)
+
+
 @dataclasses.dataclass(frozen=True)
 class HeatMap:
     """Values ``[R, C]`` by a field over rows and one over columns; NaN where there is none.
