@@ -138,7 +138,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     )
     c.interpret.ascent_steps = 256
     c.interpret.smoothness = 2.0  # weight of the total variation
-    c.interpret.strengths = (0.4, 0.6, 0.8)  # of the noise on those pictures, from which they are denoised
+    c.interpret.strengths = (0.2, 0.4, 0.6)  # of the noise on those pictures, from which they are denoised
     c.interpret.variations = 20  # images drawn from each picture and strength
 
     c.benchmark = ConfigDict()

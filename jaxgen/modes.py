@@ -29,6 +29,7 @@ from jaxgen.evaluation.image_sets import open_set
 from jaxgen.families.finetuned import Finetuned
 from jaxgen.files import write_atomically, write_json
 from jaxgen.interop import workdirs
+from jaxgen.interpretation import interpret as interpreting
 from jaxgen.sweep import runs as sweeping
 from jaxgen.training import adapters, data_report, loop
 from jaxgen.training.family import Family
@@ -142,6 +143,17 @@ def edit(config: ConfigDict, workdir: epath.Path) -> None:
     for note in edited.notes:
         print(note)
     print(f'{len(edited.made)} images: {folder}/grid.png, images.npz; the way there: strip.png, strip.webp')
+
+
+def interpret(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes ``interpretation/``: ``report.html``, and the data behind it as ``.npz``."""
+    from jaxgen.interpretation import report  # for matplotlib, as below
+
+    interpreting.require_fields(config)
+    found = interpreting.interpret(config, restore(config, workdir), workdir)
+    path = workdir / 'interpretation' / 'report.html'
+    write_atomically(path, report.page(found).encode())
+    print(f'one page, with nothing from elsewhere: {path}; the data behind it: .npz beside it')
 
 
 def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
@@ -288,6 +300,12 @@ MODES = {
         'images from images: a picture changed by --config.edit.strength, painted within a mask, a way between two pictures, '
         'or a picture as another class; --config.edit.kind says which',
         'python main.py --config=configs/ddpm_cifar.py --mode=edit --config.edit.input=dog.jpg --config.edit.strength=0.5',
+    ),
+    'interpret': Mode(
+        interpret,
+        'which channels answer to which class, at which level of noise, above chance; what drawing loses without them; pictures '
+        'that drive them, denoised',
+        'python main.py --config=configs/ddpm_digits.py --mode=interpret --config.interpret.classes=3,8',
     ),
     'benchmark': Mode(
         benchmark,

@@ -1,0 +1,262 @@
+"""Causes and pictures on tiny models, the mode from a workdir to its page, and what it refuses."""
+
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from jaxgen import modes
+from jaxgen.diffusion.editing import from_strength
+from jaxgen.errors import UserError
+from jaxgen.evaluation import judge
+from jaxgen.interpretation import synthesis
+from jaxgen.interpretation.ablation import Scaled, Sight, ablate, control, factors_of
+from jaxgen.interpretation.probes import probes_of
+from jaxgen.interpretation.selectivity import Channel
+from jaxgen.interpretation.synthesis import Target
+from jaxgen.training.restore import restore
+from jaxgen.training.sampling import Sampler
+from tests.tiny import tiny_config, untrained
+
+FEW = {
+    'interpret.num': 40,
+    'interpret.tested': 30,
+    'interpret.levels': 2,
+    'interpret.permutations': 20,
+    'interpret.classes': '3,8',
+    'interpret.top_k': 2,
+    'interpret.factors': (0.0, 2.0),
+    'interpret.controls': 1,
+    'interpret.images_per_class': 2,
+    'interpret.ascent_steps': 3,
+    'interpret.strengths': (0.5,),
+    'interpret.variations': 4,
+}
+DENOISER = {'diffusion.parameterisation': 'edm', 'model.name': 'cnn', 'model.num_blocks': 1}
+
+
+def config_of(family, **fields):
+    return tiny_config(family, **{**FEW, **(DENOISER if family == 'ddpm' else {}), **fields})
+
+
+def awake(params):
+    """Kernels of normal numbers that keep activations of order 1, also those that start at zero."""
+    rng = np.random.default_rng(1)
+    scale = lambda x: np.prod(x.shape[:-1]) ** -0.5  # noqa: E731
+    return jax.tree.map(
+        lambda x: (scale(x) * rng.normal(size=x.shape)).astype(x.dtype) if x.ndim > 1 else np.asarray(x), params
+    )
+
+
+def ready(family, folder):
+    """What a workdir holds, its weights replaced by such numbers; and the workdir."""
+    c = config_of(family)
+    workdir = epath.Path(untrained(c, folder / 'run'))
+    found = restore(c, workdir)
+    model = found.model.replace(ema=awake(found.model.ema))
+    if family == 'dcgan':
+        model = model.replace(discriminator=model.discriminator.replace(params=awake(model.discriminator.params)))
+    return dataclasses.replace(found, model=model), workdir
+
+
+@pytest.fixture(scope='module')
+def ddpm(tmp_path_factory):
+    return ready('ddpm', tmp_path_factory.mktemp('ddpm'))
+
+
+@pytest.fixture(scope='module')
+def dcgan(tmp_path_factory):
+    return ready('dcgan', tmp_path_factory.mktemp('dcgan'))
+
+
+@pytest.fixture(params=['ddpm', 'dcgan'])
+def trained(request):
+    return request.getfixturevalue(request.param)
+
+
+def draw(trained, factors, num=20):
+    c = trained.config
+    model = trained.model, factors
+    sampler = Sampler(c, Scaled(trained.family), trained.mesh, model, trained.class_names, 0, 'interpretation')
+    return sampler(model, num)
+
+
+def blocks_of(trained):
+    variables = trained.sampler().variables(trained.model)
+    probe = probes_of(trained, variables, 2)[0]
+    return probe.blocks(trained.family.image_shape)
+
+
+def test_times_one_is_the_same_bit_for_bit(trained):
+    trained, _ = trained
+    blocks = blocks_of(trained)
+    expected, labels = trained.sampler(0, 'interpretation')(trained.model, 20)
+    got, same = draw(trained, factors_of(blocks, (), 1.0))
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(same, labels)
+    first = next(iter(blocks))
+    other, _ = draw(trained, factors_of(blocks, [Channel(first, c) for c in range(blocks[first])], 5.0))
+    assert np.any(other != expected)
+
+
+def test_controls_are_other_channels_of_the_same_blocks():
+    blocks = {'a': 6, 'b': 3}
+    chosen = [Channel('a', 1), Channel('b', 0), Channel('a', 5), Channel('b', 1)]
+    for seed in range(20):
+        drawn = control(blocks, chosen, np.random.default_rng(seed))
+        assert sorted(c.block for c in drawn) == ['a', 'a', 'b'] and len(set(drawn)) == 3  # b has but one other
+        assert not set(drawn) & set(chosen)
+
+
+class Shade:
+    """Sees a class in the brightness of an image."""
+
+    def __call__(self, images):
+        return np.clip(images.mean((1, 2, 3)) // 26, 0, 9).astype(int)
+
+
+def test_effects_are_of_the_same_images(trained):
+    trained, _ = trained
+    blocks = blocks_of(trained)
+    first = next(iter(blocks))
+    chosen = {'3': [Channel(first, 0), Channel(first, 1)]}
+    done = []
+    found = ablate(trained, trained.config.interpret, Shade(), blocks, chosen, done.append)
+    assert [(e.factor, e.draw) for e in found.effects] == [(0.0, 0), (2.0, 0), (0.0, 1), (2.0, 1)] and done[-1] == 5
+    assert np.bincount(found.labels).tolist() == [2] * 10
+    images, labels = draw(trained, factors_of(blocks, chosen['3'], 0.0))
+    right = Shade()(images) == labels
+    np.testing.assert_array_equal(found.effects[0].right, right)
+    change = right[labels == 3].mean() - found.right[labels == 3].mean()
+    assert found.effects[0].on_class.value == pytest.approx(change)
+    assert len(found.images['3']) == 2
+
+
+def test_the_judge_counts_classes_as_the_model_does(dcgan):
+    trained, _ = dcgan
+    the_judge = judge.for_images('', 'digits')
+    real = modes.load('digits', 'test')
+    seen = Sight(trained, the_judge)(real.images[:100])
+    assert np.mean(seen == real.labels[:100]) > 0.95
+
+
+def test_a_synthesised_picture_drives_its_channels(trained):
+    trained, _ = trained
+    variables = trained.sampler().variables(trained.model)
+    probe = probes_of(trained, variables, 2)[-1]
+    shape = trained.family.image_shape
+    blocks = probe.blocks(shape)
+    block = list(blocks)[-1]
+    targets = [Target(Channel(block, c), 3, bool(c % 2), len(probe.levels) - 1, 0.0, 0.1) for c in range(4)]
+    rough, smooth = (
+        synthesis.drive(probe, shape, blocks, targets, 60, weight, jax.random.key(0)) for weight in (0.0, 20.0)
+    )
+    assert np.all(rough.after > rough.before + 0.5), (rough.before, rough.after)
+    roughness = [np.mean([synthesis.total_variation(x) for x in d.pictures]) for d in (rough, smooth)]
+    assert roughness[1] < 0.5 * roughness[0] and np.abs(rough.pictures).max() <= 1
+
+
+def test_a_picture_seen_anew_is_moved_and_scaled_about_its_middle():
+    spot = np.zeros((33, 33, 1), np.float32)
+    spot[16, 16] = 1
+    for i in range(10):
+        seen = np.asarray(synthesis.seen_anew(spot, jax.random.key(i)))[..., 0]
+        centre = (np.indices(seen.shape) * seen).sum((1, 2)) / seen.sum()
+        assert np.all(np.abs(centre - 16) < 33 / 16 + 0.6) and 0.5 < seen.sum() < 1.7
+    flat = np.asarray(synthesis.seen_anew(np.ones((33, 33, 1), np.float32), jax.random.key(1)))
+    np.testing.assert_allclose(flat[8:-8, 8:-8], 1, atol=1e-5)
+
+
+def test_what_is_denoised_is_what_editing_makes_of_it(ddpm):
+    """A picture and the grey one, from the definition; the same noise on both."""
+    trained, _ = ddpm
+    c, family, key = trained.config, trained.family, jax.random.key(5)
+    variables = trained.sampler().variables(trained.model)
+    pictures = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
+    got = synthesis.denoise(trained, variables, pictures, c.interpret, key)
+    assert got.images.shape == (1, 4, 4, 8, 8, 1) and got.told.tolist() == [0, 1, 2, 3]
+    levels = from_strength(family.levels(variables['params']), 0.5)
+    noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, 2), 0), (8, 8, 1))
+    for i, start in ((1, pictures[1]), (-1, 0)):
+        x = (levels.alpha[0] * start + levels.sigma[0] * noise)[None]
+        expected = family.draw(variables, np.array([2]), levels, x, None)[0]
+        expected = np.clip(np.round((np.asarray(expected) + 1) * 127.5), 0, 255)
+        assert np.max(np.abs(got.images[0, i, 2] - expected)) <= 1
+
+
+def test_from_a_workdir_to_a_page(trained):
+    trained, workdir = trained
+    modes.run('interpret', trained.config, workdir)
+    folder = workdir / 'interpretation'
+    networks = {'ddpm': {'cnn', 'cnn_untold'}, 'dcgan': {'generator', 'discriminator'}}[trained.config.family]
+    assert {p.name for p in folder.iterdir()} == {
+        'report.html',
+        'ablation.npz',
+        'synthesis.npz',
+        *(f'{name}.npz' for name in networks),
+    }
+    page = (folder / 'report.html').read_text()
+    assert '<svg' in page and 'data:image/png' in page and not re.search(r'(src|href)="(?!data:|#)', page)
+    assert 'nan' not in re.sub(r'<[^>]*>', ' ', page).lower().split()
+    with np.load(folder / 'ablation.npz') as arrays:
+        assert arrays['right'].shape == (8, 20) and set(arrays['class']) == {'3', '8'}
+    for name in networks:
+        with np.load(folder / f'{name}.npz') as arrays:
+            levels = len(arrays['levels'])
+            block = next(key for key in arrays if key.startswith('mean/'))
+            assert arrays[block].shape[:2] == (levels, 10) and arrays['counts'].sum() == 40
+    if 'generator' in networks:  # the quicker of the two: all of it is the same a second time
+        before = {p.name: p.read_bytes() for p in folder.iterdir()}
+        modes.run('interpret', trained.config, workdir)
+        assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'interpret.layer': 'blok0'}, r"config.interpret.layer: 'blok0' does not exist; did you mean block0"),
+        (
+            {'interpret.channels': 'conv_inn:0'},
+            "config.interpret.channels: the layer 'conv_inn' .* did you mean conv_in",
+        ),
+        (
+            {'interpret.channels': 'block0:9'},
+            r"config.interpret.channels: 'block0:9' does not exist; did you mean block0:",
+        ),
+        ({'interpret.channels': 'block0'}, "config.interpret.channels: 'block0' does not exist; did you mean block0:"),
+        ({'interpret.classes': '3,33'}, "config.interpret.classes: '33' does not exist; did you mean 3"),
+        ({'interpret.parts': 'ablate'}, "config.interpret.parts: 'ablate' does not exist; did you mean ablation"),
+        ({'interpret.top_k': 99}, 'config.interpret.top_k=99 must be below the 24 channels of the network'),
+        ({'interpret.layer': 'block0', 'interpret.top_k': 8}, 'must be below the 8 channels of block0'),
+        ({'interpret.levels': 11}, 'config.interpret.levels=11 must be at most half of config.diffusion.timesteps=20'),
+        ({'interpret.factors': (-1.0,)}, 'config.interpret.factors'),
+        ({'interpret.strengths': (0.5, 1.5)}, 'config.interpret.strengths'),
+        ({'interpret.bins': 1}, 'config.interpret.bins=1 must be at least 2'),
+        ({'interpret.false_discoveries': 0.0}, 'config.interpret.false_discoveries=0.0 must lie between'),
+        ({'interpret.smoothness': -1.0}, 'config.interpret.smoothness=-1.0'),
+        ({'interpret.seed': -1}, 'config.interpret.seed=-1'),
+        ({'evaluation.judge': 'nowhere.safetensors'}, 'config.evaluation.judge'),
+    ],
+)
+def test_what_cannot_be_interpreted_is_refused_in_a_sentence(ddpm, fields, words):
+    _, workdir = ddpm
+    with pytest.raises(UserError, match=words):
+        modes.run('interpret', config_of('ddpm', **fields), workdir)
+
+
+def test_a_model_that_knows_no_classes_is_not_asked_to_draw_one(ddpm, tmp_path):
+    c = config_of('ddpm', **{'model.conditional': False})
+    with pytest.raises(UserError, match='config.model.conditional=False .* --config.interpret.parts=synthesis'):
+        modes.run('interpret', c, epath.Path(tmp_path) / 'run')
+    trained, _ = ddpm
+    unconditional = dataclasses.replace(trained, config=c)
+    assert [p.network for p in probes_of(unconditional, trained.model.ema, 2)] == ['cnn']
+    assert synthesis.told_classes(unconditional) == (0,)
+
+
+def test_a_judge_draws_nothing_to_interpret(tmp_path):
+    with pytest.raises(UserError, match='config.family=judge draws no images'):
+        modes.run('interpret', tiny_config('judge'), epath.Path(tmp_path) / 'run')
