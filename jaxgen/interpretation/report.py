@@ -149,7 +149,7 @@ def _means(found: Interpretation, atlas: Atlas, tested: Selectivity, best: Seque
     def standard(block: str, c: int) -> np.ndarray:
         deviation = tested.deviation[block][:, c][:, None]
         centred = atlas.means[block][:, :, c] - tested.mean[block][:, c][:, None]
-        return np.round(centred / np.where(deviation > 0, deviation, 1), 2)
+        return np.round(centred / np.where(deviation > 0, deviation, 1), 2) + 0.0
 
     rows = np.array([standard(block, c)[level] for block, c, level in best])
     shown = np.sort(np.argsort(-np.abs(rows).max(0), kind='stable')[:LISTED])
@@ -174,7 +174,7 @@ def _ablation(found: Interpretation) -> str:
         f'<p>Drawn as it is, {proportion(known.right)} of {len(known.labels):,} images are seen as the class asked for. Then '
         f'the {options.top_k} channels with the largest index for a class are multiplied, by 0 (ablated) or by more '
         f'(amplified), at every level of noise, and the same images drawn again from the same seeds; as a control, as many '
-        f'random channels of the same blocks, {options.controls} times. Differences with 95% intervals for paired '
+        f'random channels of the same blocks (draws of them: {options.controls}). Differences with 95% intervals for paired '
         f'proportions (Bonett and Price 2012), those of the whole network by Wilson.</p>'
     )
     parts = [words]
@@ -185,12 +185,9 @@ def _ablation(found: Interpretation) -> str:
             caption = f'Channels times {factor:g}: change in the share of {title} that are seen as the class asked for.'
             parts.append(svg(plots.intervals(rows, 'percentage points', [int(e.draw > 0) for e in effects]), caption))
         parts += [f'<ul>{"".join(_verdicts(effects))}</ul>']
-    listed = [
-        (e.name, ', '.join(map(str, e.channels)))
-        for e in known.effects
-        if e.draw == 0 and e.factor == options.factors[0]
-    ]
-    parts.append(table(('class', 'its channels, the best first'), listed))
+    listed = (e for e in known.effects if e.draw == 0 and e.factor == options.factors[0])
+    lines = (f'<li>{text(e.name)}: {text(", ".join(map(str, e.channels)))}</li>' for e in listed)
+    parts.append(f'<p>The channels of each class, the best first:</p><ul>{"".join(lines)}</ul>')
     for name, before in known.images.items():
         own = [(f'{name}, times {e.factor:g}', e.images) for e in known.effects if e.name == name and e.draw == 0]
         rows = [(f'{name}, as it is', before), *own]
@@ -246,15 +243,17 @@ def _pictures(found: Interpretation, known: Pictures) -> str:
     for i, target in enumerate(known.targets):
         outcomes = [_outcome(known, s, i, target.label) for s in range(len(strengths))]
         more += [f'{target.channel} at {strengths[s]:g}' for s, (_, gain) in enumerate(outcomes) if gain.low > 0]
-        cells = [
-            f'{share.value:.0%}, {gain.value:+.0%} ({gain.low:+.0%} to {gain.high:+.0%})' for share, gain in outcomes
-        ]
+        cells = [f'{share.value:.0%}, {_points(gain)}' for share, gain in outcomes]
         label = found.class_names[target.label] + (' (low)' if target.low else '')
         drive = f'{known.driven.before[i]:+.1f}', f'{known.driven.after[i]:+.1f}'
         rows.append((str(target.channel), label, *drive, names[known.seen[i]], *cells))
     parts = [words, table(head, rows)]
     if drawn is not None:
-        verdict = f'clearly more often as from grey: {", ".join(more)}' if more else 'no more often than from grey'
+        verdict = (
+            f'more often than from grey: {", ".join(more)} (no interval is corrected for their number)'
+            if more
+            else 'no more often than from grey'
+        )
         parts.append(note(f'The class that a channel answers to comes out of its picture {verdict}.'))
         if drawn.told[0] >= 0:
             obeyed = [

@@ -253,7 +253,7 @@ def test_a_model_that_knows_no_classes_is_not_asked_to_draw_one(ddpm, tmp_path):
         modes.run('interpret', c, epath.Path(tmp_path) / 'run')
     trained, _ = ddpm
     unconditional = dataclasses.replace(trained, config=c)
-    assert [p.network for p in probes_of(unconditional, trained.model.ema, 2)] == ['cnn']
+    assert [p.network for p in probes_of(unconditional, {'params': trained.model.ema}, 2)] == ['cnn']
     assert synthesis.told_classes(unconditional) == (0,)
 
 
