@@ -70,22 +70,31 @@ class Loop(NamedTuple):
     levels: Level
     tables: tuple[Any, ...]
 
+    def rows(self) -> tuple[Array, Level, tuple[Any, ...]]:
+        """What ``advance`` takes of each step, stacked; tables are rounded to the dtype of x."""
+        dtype = first(self.carry).dtype
+        here = Level(*(jnp.asarray(x[:-1], dtype) for x in self.levels))
+        tables = jax.tree.map(lambda table: jnp.asarray(table, dtype), self.tables)
+        return jnp.arange(len(here.t)), here, tables
+
+    def advance(self, carry: Any, row: tuple[Array, Level, tuple[Any, ...]]) -> Any:
+        """What is carried after one step, by its row: neither the levels nor the tables of this loop matter."""
+        i, level, tables = row
+        return self.step(carry, i, level, *tables)
+
     def run(self, keep: bool = False) -> Array:
-        """x at the end; with ``keep`` x after each step, ``[S, N, ...]``. Tables are rounded to the dtype of x."""
-        dtype = _first(self.carry).dtype
+        """x at the end; with ``keep`` x after each step, ``[S, N, ...]``."""
 
         def body(carry, row):
-            i, level, rows = row
-            carry = self.step(carry, i, level, *rows)
-            return carry, _first(carry) if keep else None
+            carry = self.advance(carry, row)
+            return carry, first(carry) if keep else None
 
-        here = Level(*(jnp.asarray(x[:-1], dtype) for x in self.levels))
-        rows = jax.tree.map(lambda table: jnp.asarray(table, dtype), self.tables)
-        last, kept = jax.lax.scan(body, self.carry, (jnp.arange(len(here.t)), here, rows))
-        return kept if keep else _first(last)
+        last, kept = jax.lax.scan(body, self.carry, self.rows())
+        return kept if keep else first(last)
 
 
-def _first(carry: Any) -> Array:
+def first(carry: Any) -> Array:
+    """x of what a loop carries."""
     return jax.tree.leaves(carry)[0]
 
 

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from jaxgen.diffusion import fits
 from jaxgen.diffusion.guidance import guided
 from jaxgen.diffusion.parameterisations import estimate
-from jaxgen.diffusion.samplers import SAMPLERS, churned
+from jaxgen.diffusion.samplers import SAMPLERS, Loop, churned
 from jaxgen.diffusion.schedules import SCHEDULES, Learned, Level, Schedule
 from jaxgen.families import ddpm_config
 from jaxgen.families.ddpm_losses import Losses
@@ -200,21 +200,23 @@ class DDPM(Family):
         labels: Array,
         clip: bool | None = None,
         change: Callable[[Array], Array] = lambda x0: x0,
+        guidance_scale: Array | None = None,
     ) -> Callable[[Array, Level], Any]:
         """``denoise(x, level)`` for the samplers: guided and clipped as ``drawing`` has it, or clipped or not,
-        then changed.
+        then changed. Where ``drawing`` guides, ``guidance_scale`` may be traced instead.
 
         For ``mean_flow`` it is ``jump(x, level, next)``; with a learned variance it returns that, too, for sampler=ddpm.
         """
         d = self.drawing
         clip = d.clip if clip is None else clip
+        by = d if guidance_scale is None else dataclasses.replace(d, guidance_scale=guidance_scale)
 
         def own(x, level, labels):
             return self.estimator(variables, labels, clip=False)(x, level)
 
         def denoise(x, level):
             x0, *fraction = (
-                guided(own, x, level, labels, self.no_class, d) if d.guidance_scale != 1 else own(x, level, labels)
+                guided(own, x, level, labels, self.no_class, by) if d.guidance_scale != 1 else own(x, level, labels)
             )
             x0 = change(jnp.clip(x0, -1.0, 1.0) if clip else x0)
             return (x0, *fraction) if fraction and d.sampler == 'ddpm' else x0
@@ -279,13 +281,26 @@ class DDPM(Family):
           keep: x after each step, ``[S, N, H, W, C]``, instead of the images.
           change: of every estimate of x_0.
         """
+        return self.loop(variables, labels, levels, x, noise, change).run(keep)
+
+    def loop(
+        self,
+        variables: Any,
+        labels: Array,
+        levels: Level,
+        x: Array,
+        noise: Callable[[Array], Array],
+        change: Callable[[Array], Array] = lambda x0: x0,
+        guidance_scale: Array | None = None,
+    ) -> Loop:
+        """The work of ``draw``, to be done as a whole or step by step."""
         d, options = self.drawing, self.drawing.options
         if options.pop('churn', 0):
             options['hat'] = churned(self.schedule_of(variables['params']), levels, d.churn)
         if self.learned_variance and d.sampler == 'ddpm':
             options['variance'] = 'learned'
-        denoise = self.denoiser(variables, labels, change=change)
-        return SAMPLERS[d.sampler](denoise, levels, x, noise, keep, **options)
+        denoise = self.denoiser(variables, labels, change=change, guidance_scale=guidance_scale)
+        return SAMPLERS[d.sampler].function(denoise, levels, x, noise, **options)
 
     def sampling_protocol(self) -> dict[str, Any]:
         d = self.drawing
