@@ -158,6 +158,11 @@ def base(family: str = 'ddpm') -> ConfigDict:
 
     c.interop = ConfigDict()
     c.interop.path = ''  # of mode=import and mode=export: a folder; to import also a name on the Hugging Face Hub
+    c.demo = ConfigDict()
+    c.demo.workdirs = ''  # that the page shows; empty: that of --workdir and all under runs/
+    c.demo.host = '127.0.0.1'  # the address to listen at; 0.0.0.0 lets the whole network in
+    c.demo.port = 7860
+
     families.FAMILIES[family].fields(c)
     return c
 

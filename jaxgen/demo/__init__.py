@@ -1,0 +1,1 @@
+"""``--mode=demo``: a page in the browser over trained models."""
