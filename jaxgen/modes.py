@@ -235,6 +235,18 @@ def compile_only(config: ConfigDict, workdir: epath.Path) -> None:
     print(f'{text}\nall of it: {path}.json')
 
 
+def demo(config: ConfigDict, workdir: epath.Path) -> None:
+    """Serves a page over trained models until it is stopped."""
+    try:
+        from jaxgen.demo import page  # Gradio, which only this mode needs
+    except ModuleNotFoundError as e:
+        if e.name != 'gradio':
+            raise
+        raise UserError('--mode=demo needs Gradio: pip install -r requirements-demo.txt') from e
+
+    page.serve(config, workdir)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
     """An entry of ``MODES``.
@@ -306,6 +318,12 @@ MODES = {
         'which channels answer to which class, at which level of noise, above chance; what drawing loses without them; pictures '
         'that drive them, denoised',
         'python main.py --config=configs/ddpm_digits.py --mode=interpret --config.interpret.classes=3,8',
+    ),
+    'demo': Mode(
+        demo,
+        'a page in the browser over trained models: draw, edit, compare, watch them train; --config.demo.workdirs names them, '
+        'else all under runs/ are there',
+        'python main.py --config=configs/ddpm_digits.py --mode=demo',
     ),
     'benchmark': Mode(
         benchmark,
