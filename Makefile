@@ -1,16 +1,20 @@
-# make run: an environment, then digits trained and drawn.  make test: what tests need, then the tests.
+# make run: an environment, then digits trained and drawn.  make demo: a page in the browser over what was trained.
+# make test: what tests need, then the tests.
 # PIP_ARGS='-c requirements.lock' installs the versions that were tested.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test smoke lint
+.PHONY: run demo test smoke lint
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py
 
+demo: $(VENV)/.demo
+	$(BIN)/python main.py --config=configs/ddpm_digits.py --mode=demo
+
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder tests
 
 # The two ends of the supported range share no jax release; this checks the other end quickly, without PyTorch.
 smoke: $(VENV)/.run
@@ -25,6 +29,10 @@ $(VENV)/.run: requirements.txt
 	$(BIN)/python -m pip install -q -r requirements.txt $(PIP_ARGS)
 	touch $@
 
-$(VENV)/.test: requirements-test.txt $(VENV)/.run
+$(VENV)/.demo: requirements-demo.txt $(VENV)/.run
+	$(BIN)/python -m pip install -q -r requirements-demo.txt $(PIP_ARGS)
+	touch $@
+
+$(VENV)/.test: requirements-test.txt requirements-demo.txt $(VENV)/.run
 	$(BIN)/python -m pip install -q -r requirements-test.txt $(PIP_ARGS)
 	touch $@
