@@ -22,12 +22,13 @@ STYLE = """
 .jg .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1rem; max-width: 62rem; }
 .jg figcaption, .jg .small { font-size: .9rem; color: var(--body-text-color); overflow-wrap: anywhere; }
 .jg .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; }
+.jg .box p { padding: 1rem; }
 .jg progress { width: min(100%, 30rem); height: .6rem; display: block; appearance: none; border: 0; border-radius: .3rem;
   overflow: hidden; background: var(--border-color-primary); }
 .jg progress::-webkit-progress-bar { background: var(--border-color-primary); }
 .jg progress::-webkit-progress-value { background: var(--color-accent); }
 .jg progress::-moz-progress-bar { background: var(--color-accent); }
-.jg pre span { display: inline-block; }
+.jg pre span { display: inline-block; word-break: break-all; }
 .jg .line { min-height: 1.6rem; margin: .2rem 0; }
 .jg pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem; border: 1px solid var(--border-color-primary);
   border-radius: .4rem; font-size: .85rem; margin: .4rem 0; }
@@ -73,7 +74,7 @@ def pair(one: str, other: str) -> str:
 
 def empty(sentence: str) -> str:
     """The box before there is a picture."""
-    return part(f'<figure><div class="box"><p class="small">{text(sentence)}</p></div></figure>')
+    return f'<figure><div class="box"><p class="small">{text(sentence)}</p></div></figure>'
 
 
 def progress(done: int, total: int, what: str) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 from jaxgen import modes
 from jaxgen.demo import engine
 from jaxgen.demo.engine import Model
-from jaxgen.diffusion.fits import fitting
+from jaxgen.diffusion import fits
 from jaxgen.editing.inputs import open_image
 from jaxgen.errors import UserError
 from jaxgen.training.restore import restore
@@ -128,10 +128,9 @@ def test_the_command_names_what_differs(guided):
 
 
 def test_samplers_are_those_that_fit(guided):
-    _, _, model = guided
-    assert set(model.samplers) == {
-        choice[-1] for choice in fitting('linear_betas') if choice[1:4] == ('eps', 'simple', 'fixed')
-    }
+    fitting = {choice[-1] for choice in fits.fitting('linear_betas') if choice[1:4] == ('eps', 'simple', 'fixed')}
+    assert set(engine.samplers(guided[0])) == fitting
+    assert not engine.samplers(tiny_config('dcgan'))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def claims(width, height):
 
 def test_the_network_sees_the_middle_square():
     wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 20:40] = 200
+    wide[:, 14:46] = 200
     taken = uploads.picture(encoded(Image.fromarray(wide)), (8, 8, 3))
     np.testing.assert_array_equal(taken.seen, np.full((8, 8, 3), 200))
     assert taken.shown.shape == (20, 60, 3) and '60x20 pixels' in taken.says

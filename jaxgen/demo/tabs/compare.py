@@ -99,7 +99,9 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
                 count = gr.Slider(1, FEW, FEW, step=1, label='Images of each')
         go = gr.Button('Compare', variant='primary')
         stop = gr.Button('Stop')
-        output = gr.HTML(views.empty('The models appear here side by side.'), min_height=560, label='Comparison')
+        output = gr.HTML(
+            views.part(views.empty('The models appear here side by side.')), min_height=560, label='Comparison'
+        )
     made = Tab(workdirs, models)
     drawing = go.click(made.draw, [models, seed, steps, count], output, **DRAWS)
     stop.click(None, None, None, cancels=drawing, api_visibility='private')

@@ -20,6 +20,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.evaluation.evaluate import loaded
 
 NONE_YET = 'Upload a picture, or take one of the data set.'
+SEEN = 'What the network sees of it appears here.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Tab:
         """The images after so many steps."""
         way = self.sessions[request.session_hash].way
         if way is None:
-            return views.empty('The way of the images appears here.')
+            return views.part(views.empty('The way of the images appears here.'))
         step = min(int(step), len(way) - 1)
         caption = f'after {step} of {len(way) - 1} steps'
         return views.part(views.picture(images.grid(way[step]), f'the images {caption}', caption))
@@ -160,7 +161,9 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
                 split = gr.Radio(['train', 'test'], value='test', label='Or of the data set')
                 number = gr.Number(3, precision=0, minimum=0, label='Image number')
             take = gr.Button('Take this one')
-            given = gr.HTML(views.empty(NONE_YET), min_height=250, label='Given')
+            given = gr.HTML(
+                views.part(views.pair(views.empty(NONE_YET), views.empty(SEEN))), min_height=260, label='Given'
+            )
             classes = gr.Dropdown(label='Classes', info='to draw it as; none: all in turn', multiselect=True)
             strength = gr.Slider(0.05, 1, 0.6, step=0.05, label='Strength', info='of the noise: how much may change')
             steps = gr.Slider(1, 1000, 20, step=1, label='Steps')
@@ -173,9 +176,15 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
         with gr.Column(scale=3, min_width=280):
             go = gr.Button('Make images', variant='primary')
             stop = gr.Button('Stop')
-            output = gr.HTML(views.empty('Images made from the picture appear here.'), min_height=560, label='Images')
+            output = gr.HTML(
+                views.part(views.empty('Images made from the picture appear here.')),
+                min_height='min(760px, 165vw)',
+                label='Images',
+            )
             step = gr.Slider(0, 20, 0, step=1, label='The way: steps done')
-            way = gr.HTML(views.empty('The way of the images appears here.'), min_height=500, label='The way')
+            way = gr.HTML(
+                views.part(views.empty('The way of the images appears here.')), min_height=500, label='The way'
+            )
     made = Tab(workdirs, sessions, model, classes, steps)
     model.input(made.chosen, model, [classes, steps], **QUIET)
     file.upload(made.upload, [file, model], [given, mask], **QUIET)

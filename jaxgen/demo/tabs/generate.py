@@ -49,7 +49,7 @@ class Tab:
 
     def _draw(self, name, classes, sampler, steps, guidance, eta, seed, count) -> Iterator[str]:
         if not name:
-            yield views.empty('The first picture appears here when there is a model.')
+            yield views.part(views.empty('The first picture appears here when there is a model.'))
             return
         fields = {
             'seed': seed_of(seed),
@@ -93,7 +93,11 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             go = gr.Button('Generate', variant='primary')
             stop = gr.Button('Stop')
         with gr.Column(scale=3, min_width=280):
-            output = gr.HTML(views.empty('The first picture is on its way.'), min_height=560, label='Samples')
+            output = gr.HTML(
+                views.part(views.empty('The first picture is on its way.')),
+                min_height='min(740px, 165vw)',
+                label='Samples',
+            )
     made = Tab(workdirs, model, inputs, output)
     model.input(made.chosen, model, made._of_model(), **QUIET)
     drawing = go.click(made.draw, [model, *inputs.values()], output, **DRAWS)

@@ -28,14 +28,15 @@ LARGEST_REPORT = 50_000_000  # bytes
 @dataclasses.dataclass(frozen=True)
 class Tab:
     workdirs: Workdirs
+    opened: gr.Tab
     model: gr.Dropdown
     image: gr.Number
     level: gr.Slider
     outputs: list[gr.HTML]
 
     def on_load(self, page: gr.Blocks) -> None:
-        loaded = page.load(self._first, None, self.model, **QUIET)
-        loaded.then(self.look, [self.model, self.image, self.level], self.outputs, **QUIET)
+        page.load(self._first, None, self.model, **QUIET)
+        self.opened.select(self.look, [self.model, self.image, self.level], self.outputs, **QUIET)
 
     def _first(self) -> Any:
         names = self.workdirs.that_draw()
@@ -126,17 +127,17 @@ def _ratio(levels: Level) -> list[tuple[float, float]]:
 
 
 def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
-    with gr.Tab('Inside'):
+    with gr.Tab('Inside') as opened:
         with gr.Row():
             model = gr.Dropdown(label='Model', choices=workdirs.that_draw(), min_width=280)
             image = gr.Number(3, precision=0, minimum=0, label='Image number', info='of the test split')
             level = gr.Slider(0, LEVELS, LEVELS // 2, step=1, label='Noise', info='from the image to none of it')
         forward = gr.HTML(
-            views.empty('A real image and its noise appear here.'), min_height=480, label='Forward process'
+            views.part(views.empty('A real image and its noise appear here.')), min_height=480, label='Forward process'
         )
         schedules = gr.HTML('', min_height=400, label='Schedules')
         report = gr.HTML('', min_height=100, label='Interpretation')
-    made = Tab(workdirs, model, image, level, [forward, schedules, report])
+    made = Tab(workdirs, opened, model, image, level, [forward, schedules, report])
     fields = [model, image, level]
     model.input(made.look, fields, made.outputs, **QUIET)
     for field in (image, level):

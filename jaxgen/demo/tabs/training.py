@@ -24,46 +24,45 @@ NO_GRIDS = 'This run has drawn no grid yet: one comes every config.sample.every 
 @dataclasses.dataclass(frozen=True)
 class Tab:
     workdirs: Workdirs
+    opened: gr.Tab
     run: gr.Dropdown
+    metric: gr.Dropdown
     timer: gr.Timer
-    curves: gr.HTML
-    moment: gr.Slider
-    seen: gr.State
+    outputs: list[gr.components.Component]
 
     def on_load(self, page: gr.Blocks) -> None:
-        page.load(self._first, None, self.run, **QUIET).then(
-            self.look_anew, self.run, [self.curves, self.moment, self.seen], **QUIET
-        )
+        page.load(self._first, None, self.run, **QUIET)
+        self.opened.select(self.look_anew, [self.run, self.metric], self.outputs, **QUIET)
 
     def _first(self) -> Any:
         names = list(self.workdirs.all())
         return gr.Dropdown(choices=names, value=next(iter(names), None))
 
-    def look_anew(self, name: str | None) -> list[Any]:
-        return self.look(name, None)
+    def look_anew(self, name: str | None, metric: str | None) -> list[Any]:
+        return self.look(name, metric, None)
 
-    def look(self, name: str | None, seen: Any) -> list[Any]:
-        """The curves, the slider over the grids and what was seen; nothing where nothing is new."""
+    def look(self, name: str | None, metric: str | None, seen: Any) -> list[Any]:
+        """The curves, the metrics to choose from, the slider over the grids, and what was seen; nothing if that is all."""
         if not name:
-            return [views.empty('There is no run yet.'), gr.skip(), None]
-        rows, history, grids = (
-            self.workdirs.log(name),
-            during_training.read(self.workdirs.path(name)),
-            self.workdirs.grids(name),
-        )
-        now = [name, len(rows), len(history), len(grids)]
+            return [views.part(views.empty('There is no run yet.')), gr.skip(), gr.skip(), None]
+        history, rows = during_training.read(self.workdirs.path(name)), self.workdirs.log(name)
+        grids = self.workdirs.grids(name)
+        now = [name, len(grids), len(rows), len(history)]
         if now == seen:
-            return [gr.skip()] * 3
+            return [gr.skip()] * 4
         slider = gr.skip()
-        if seen is None or seen[-1] != len(grids) or seen[0] != name:
-            slider = gr.Slider(maximum=max(len(grids) - 1, 1), value=max(len(grids) - 1, 0), interactive=len(grids) > 1)
-        return [views.part(_curves(rows), _history(history)), slider, now]
+        if seen is None or seen[:2] != now[:2]:
+            last = max(len(grids) - 1, 0)
+            slider = gr.Slider(maximum=max(last, 1), value=last, interactive=len(grids) > 1)
+        known = [k for k in (rows[-1] if rows else ()) if k not in ('step', 'epoch')]
+        metric = metric if metric in known else next(iter([*_losses(known), *known]), None)
+        return [views.part(_curves(rows, metric), _history(history)), gr.Dropdown(known, value=metric), slider, now]
 
     def grid(self, name: str | None, place: float) -> str:
         """The grid at a place of the slider."""
         grids = self.workdirs.grids(name) if name else {}
         if not grids:
-            return views.empty(NO_GRIDS)
+            return views.part(views.empty(NO_GRIDS))
         step = list(grids)[min(int(place), len(grids) - 1)]
         with Image.open(grids[step]) as image:
             pixels = np.asarray(image.convert('RGB'))
@@ -72,19 +71,20 @@ class Tab:
         return views.part(views.picture(pixels, f'samples at {caption}', caption))
 
 
-def _curves(rows: Sequence[dict[str, float]]) -> str:
-    """Losses, the rest of the metrics one by one, and the last row in words."""
-    if not rows:
+def _losses(metrics: Sequence[str]) -> list[str]:
+    return [name for name in metrics if name.startswith('loss')]
+
+
+def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
+    """The last row in words, all losses and, if it is none of them, a metric."""
+    if not rows or metric is None:
         return f'<p role="status">{NO_ROWS}</p>'
-    losses = {k: [(row['step'], row[k]) for row in rows if k in row] for k in rows[-1] if k.startswith('loss')}
-    others = [k for k in rows[-1] if k not in losses and k not in ('step', 'epoch')]
-    last = ', '.join(f'{k} {v:,.4g}' for k, v in rows[-1].items() if k in losses or k in ('step', 'epoch'))
-    charts = [views.curves(losses, 'step', 'loss', 'Loss')] if losses else []
-    more = [views.curves({k: [(row['step'], row[k]) for row in rows if k in row]}, 'step', k, k) for k in others]
-    return (
-        f'<p class="line" role="status">{views.text(last)}</p>{"".join(charts)}'
-        f'<details><summary>All metrics</summary>{"".join(more)}</details>'
-    )
+    losses = _losses(list(rows[-1]))
+    lines = {name: [(row['step'], row[name]) for row in rows if name in row] for name in {*losses, metric}}
+    last = ', '.join(f'{name} {rows[-1][name]:,.4g}' for name in ('step', 'epoch', *losses) if name in rows[-1])
+    charts = [views.curves({name: lines[name] for name in losses}, 'step', 'loss', 'Loss')] if losses else []
+    charts += [] if metric in losses else [views.curves({metric: lines[metric]}, 'step', metric, metric)]
+    return f'<p class="line" role="status">{views.text(last)}</p>{"".join(charts)}'
 
 
 def _history(history: Sequence[dict[str, Any]]) -> str:
@@ -102,18 +102,25 @@ def only_while_shown(tabs: gr.Tabs, part: Tab) -> None:
 
 
 def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
-    with gr.Tab('Training'):
-        run = gr.Dropdown(label='Run', choices=list(workdirs.all()))
+    with gr.Tab('Training') as opened:
+        with gr.Row():
+            run = gr.Dropdown(label='Run', choices=list(workdirs.all()), min_width=280)
+            metric = gr.Dropdown(label='Metric', choices=[], min_width=280)
         timer, seen = gr.Timer(SECONDS, active=False), gr.State()
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=280):
-                curves = gr.HTML(views.empty('The curves of a run appear here.'), min_height=480, label='Curves')
+                curves = gr.HTML(
+                    views.part(views.empty('The curves of a run appear here.')), min_height=480, label='Curves'
+                )
             with gr.Column(scale=2, min_width=280):
                 moment = gr.Slider(0, 1, 0, step=1, label='Sample grids, from the first to the last')
-                grid = gr.HTML(views.empty(NO_GRIDS), min_height=500, label='Samples at this step')
-    made = Tab(workdirs, run, timer, curves, moment, seen)
-    outputs = [curves, moment, seen]
-    run.input(made.look_anew, run, outputs, **QUIET).then(made.grid, [run, moment], grid, **QUIET)
-    timer.tick(made.look, [run, seen], outputs, **QUIET)
-    moment.change(made.grid, [run, moment], grid, trigger_mode='always_last', **QUIET)
+                grid = gr.HTML(
+                    views.part(views.empty('Its grids appear here.')), min_height=500, label='Samples at this step'
+                )
+    made = Tab(workdirs, opened, run, metric, timer, [curves, metric, moment, seen])
+    for field in (run, metric):
+        field.input(made.look_anew, [run, metric], made.outputs, **QUIET)
+    timer.tick(made.look, [run, metric, seen], made.outputs, **QUIET)
+    for changed in (moment.change, run.input, opened.select):
+        changed(made.grid, [run, moment], grid, trigger_mode='always_last', **QUIET)
     return made
