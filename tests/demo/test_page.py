@@ -258,6 +258,17 @@ def test_visitors_wait_in_turn_and_one_who_leaves_stops_its_work(served, visit):
     assert served.drawings[before:] == ['stopped', 'finished']
 
 
+def test_a_drawing_can_be_stopped(served, visit):
+    tab = visit()
+    before = len(served.drawings)
+    tab.get_by_label('number input for Steps').locator('visible=true').fill('1000')
+    tab.get_by_label('number input for Images').locator('visible=true').fill('64')
+    tab.get_by_role('button', name='Generate', exact=True).click()
+    done(tab, 'step 0 of 4000')
+    tab.get_by_role('button', name='Stop', exact=True).locator('visible=true').click()
+    until(lambda: served.drawings[before:] == ['stopped'])
+
+
 @pytest.mark.parametrize('path', ['/etc/passwd', '{}/one/config.json', '{}/../x', 'main.py'])
 def test_no_file_can_be_read(served, path):
     for route in ('/gradio_api/file=', '/file='):

@@ -26,11 +26,13 @@ class Tab:
     model: gr.Dropdown
     inputs: dict[str, gr.components.Component]
     output: gr.HTML
+    stop: gr.Button
 
     def on_load(self, page: gr.Blocks) -> None:
         fields = [self.model, *self.inputs.values()]
         loaded = page.load(self._first, None, [self.model, *self._of_model()], **QUIET)
-        loaded.then(self.draw, fields, self.output, **DRAWS)
+        drawing = loaded.then(self.draw, fields, self.output, **DRAWS)
+        self.stop.click(None, None, None, cancels=drawing, api_visibility='private')
 
     def _of_model(self) -> list[gr.components.Component]:
         return [self.inputs[name] for name in ('classes', 'sampler', 'steps', 'guidance', 'eta')]
@@ -98,7 +100,7 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
                 min_height='min(740px, 165vw)',
                 label='Samples',
             )
-    made = Tab(workdirs, model, inputs, output)
+    made = Tab(workdirs, model, inputs, output, stop)
     model.input(made.chosen, model, made._of_model(), **QUIET)
     drawing = go.click(made.draw, [model, *inputs.values()], output, **DRAWS)
     stop.click(None, None, None, cancels=drawing, api_visibility='private')
