@@ -217,7 +217,8 @@ class Model:
         return -(-size // devices) * devices
 
     def _labels(self, config: ConfigDict, start: int, num: int) -> jax.Array:
-        chosen = [self.class_names.index(name) for name in names(config.sample.classes)] or range(len(self.class_names))
+        asked = names(config.sample.classes) or names(config.data.classes) or self.class_names
+        chosen = [self.class_names.index(name) for name in asked]
         labels = np.asarray(chosen, np.int32)[np.arange(start, start + num) % len(chosen)]
         return jax.device_put(labels, self._batch)
 
