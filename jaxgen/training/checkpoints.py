@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -20,22 +21,24 @@ from jaxgen.processes import is_first
 _UNREADABLE = Exception
 
 
-@jax.jit
 def checksum(state: Any) -> jax.Array:
     """uint32 of all bytes of all arrays, weighted by odd numbers so that no change of one byte goes unseen.
 
     Integer sums do not depend on their order, so neither does this on how the arrays are sharded. Orbax's files have no
-    checksum of their own over the values: a flipped bit would be read back as another number.
+    checksum of their own over the values: a flipped bit would be read back as another number. Each array has a program
+    of its own, which all of its shape share: one for all of them would take longer to compile than a step of training.
     """
-    total = jnp.zeros((), jnp.uint32)
-    for i, x in enumerate(jax.tree.leaves(state)):
-        data = jax.lax.bitcast_convert_type(x, jnp.uint8).astype(jnp.uint32)
-        weights = jnp.ones((), jnp.uint32) + 2 * jnp.uint32(i)
-        for axis, size in enumerate(data.shape):
-            place = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(2 * (0x1E3779B1 >> axis))
-            weights = weights + place.reshape((size,) + (1,) * (data.ndim - axis - 1))
-        total += jnp.sum(data * weights, dtype=jnp.uint32)
-    return total
+    return sum((_weighted(x, np.uint32(i)) for i, x in enumerate(jax.tree.leaves(state))), jnp.zeros((), jnp.uint32))
+
+
+@jax.jit
+def _weighted(x: jax.Array, i: jax.Array) -> jax.Array:
+    data = jax.lax.bitcast_convert_type(x, jnp.uint8).astype(jnp.uint32)
+    weights = jnp.ones((), jnp.uint32) + 2 * i
+    for axis, size in enumerate(data.shape):
+        place = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(2 * (0x1E3779B1 >> axis))
+        weights = weights + place.reshape((size,) + (1,) * (data.ndim - axis - 1))
+    return jnp.sum(data * weights, dtype=jnp.uint32)
 
 
 class Checkpoints:
