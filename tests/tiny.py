@@ -5,12 +5,15 @@ import os
 import pathlib
 
 import jax
+import pytest
 
 from jaxgen import config, families
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.step import initial, root_key, state_template
 
+# Run by hand: JAXGEN_LONG_TESTS=1 python -m pytest tests
+LONG = pytest.mark.skipif(not os.environ.get('JAXGEN_LONG_TESTS'), reason='long: set JAXGEN_LONG_TESTS=1')
 # For processes that train: they write no events for TensorBoard, whose writer takes longer to import than they run.
 WITHOUT_TENSORFLOW = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).parent / 'without_tensorflow')}
 

@@ -8,7 +8,7 @@ from jaxgen.benchmark.compile import Chip, bounds, lower_train
 from jaxgen.benchmark.describe import build
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.step import root_key
-from tests.tiny import tiny_config
+from tests.tiny import LONG, tiny_config
 
 TEXT = """
 HloModule jit_step
@@ -55,7 +55,7 @@ def test_types_are_measured_in_their_bits():
     assert [s.bytes for s in hlo.shapes('(u32[2]{0}, s8[3]{0})')] == [8, 3]
 
 
-@pytest.mark.parametrize('family', ['ddpm', 'dcgan'])
+@pytest.mark.parametrize('family', [pytest.param('ddpm', marks=LONG), 'dcgan'])
 def test_what_a_step_sends_does_not_grow_with_the_batch(family):
     """Weak scaling: with more devices, and as many images on each, the gradients are summed once and little else."""
     config = tiny_config(family, **{'model.conditional': False})

@@ -12,7 +12,7 @@ from jaxgen.diffusion import fits
 from jaxgen.editing.inputs import open_image
 from jaxgen.errors import UserError
 from jaxgen.training.restore import restore
-from tests.tiny import tiny_config, untrained
+from tests.tiny import LONG, tiny_config, untrained
 
 GUIDED = {'diffusion.label_dropout': 0.1}
 
@@ -64,8 +64,8 @@ def test_the_pictures_are_those_of_mode_sample(guided, fields):
             'ddpm',
             {'diffusion.schedule': 'flow', 'diffusion.parameterisation': 'mean_flow', 'sample.sampler': 'mean_flow'},
         ),
-        ('ddpm', {'diffusion.schedule': 'learned', 'diffusion.weighting': 'elbo'}),
-        ('ddpm', {'diffusion.variance': 'learned', 'sample.sampler': 'ddpm'}),
+        pytest.param('ddpm', {'diffusion.schedule': 'learned', 'diffusion.weighting': 'elbo'}, marks=LONG),
+        pytest.param('ddpm', {'diffusion.variance': 'learned', 'sample.sampler': 'ddpm'}, marks=LONG),
     ],
 )
 def test_of_other_models_too(tmp_path, family, fields):

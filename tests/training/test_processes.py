@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.tiny import WITHOUT_TENSORFLOW
+from tests.tiny import LONG, WITHOUT_TENSORFLOW
 
 ROOT = pathlib.Path(__file__).parents[2]
 FIELDS = {
@@ -77,6 +77,7 @@ def arrays(workdir, step):
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(state)}
 
 
+@LONG
 def test_two_processes_stop_together_go_on_and_are_the_run_of_one(tmp_path):
     run = tmp_path / 'run'
     processes = pair(run, **{'train.steps': 100_000, 'checkpoint.every': 50_000, 'sample.every': 50_000})
