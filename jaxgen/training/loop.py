@@ -23,7 +23,7 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, make_mesh, on_mesh, replicated
+from jaxgen.training.mesh import batch_sharding, make_mesh, on_host, on_mesh
 from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
@@ -116,7 +116,6 @@ class Run:
         self.networks = family.networks(self.template.model)
         self.draws = family.draws
         self.keeps_averages = bool(family.averages(self.template.model))
-        self.gather_averages = jax.jit(family.averages, out_shardings=replicated(self.mesh))
         self.snapshots = Snapshots(workdir)
         self.compiled: dict[int, jax.stages.Compiled] = {}
 
@@ -172,7 +171,7 @@ class Run:
             stop = agreed(signals.received)
             if self.keeps_averages and self._due(config.optimizer.ema_snapshot_every, start, end):
                 with clock.paused():
-                    self.snapshots.save(self.step, jax.device_get(self.gather_averages(self.state.model)))
+                    self.snapshots.save(self.step, on_host(self.mesh, self.family.averages(self.state.model)))
             if self._due(config.checkpoint.every, start, end) or stop:
                 with clock.paused():
                     self._save()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -53,4 +54,10 @@ def on_mesh(mesh: Mesh, state: Any) -> Any:
 
 def on_host(mesh: Mesh, state: Any) -> Any:
     """NumPy copies of all arrays, on every process."""
-    return jax.tree.map(np.array, jax.jit(lambda x: x, out_shardings=replicated(mesh))(state))
+    return jax.tree.map(np.array, _gather(mesh)(state))
+
+
+@functools.cache
+def _gather(mesh: Mesh) -> Callable[[Any], Any]:
+    """One function for a mesh, so that what is brought at every checkpoint is compiled once."""
+    return jax.jit(lambda state: state, out_shardings=replicated(mesh))

@@ -239,6 +239,11 @@ def test_from_a_workdir_to_a_page(trained):
         ({'interpret.smoothness': -1.0}, 'config.interpret.smoothness=-1.0'),
         ({'interpret.seed': -1}, 'config.interpret.seed=-1'),
         ({'evaluation.judge': 'nowhere.safetensors'}, 'config.evaluation.judge'),
+        ({'data.classes': '3'}, 'config.data.classes=3: channels that tell classes apart need two of them'),
+        (
+            {'diffusion.schedule': 'flow', 'diffusion.parameterisation': 'mean_flow', 'sample.sampler': 'mean_flow'},
+            'config.diffusion.parameterisation=mean_flow is not interpreted',
+        ),
     ],
 )
 def test_what_cannot_be_interpreted_is_refused_in_a_sentence(ddpm, fields, words):

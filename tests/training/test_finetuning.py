@@ -269,3 +269,24 @@ def test_adapters_that_are_none(base, tuned, tmp_path):
     refused('label/embedding/delta is 3x3')
     adapters.write(bad, dataclasses.replace(read, base='0' * 64))
     refused('is for a base with the weights 00000000')
+
+
+def test_other_modes_take_a_finetuned_workdir_as_any_other(base, tuned, tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
+    fields = {
+        'evaluation.num': 60,
+        'evaluation.extractor': 'judge',
+        'evaluation.metrics': 'fid',
+        'likelihood.num': 8,
+        'likelihood.terms': 3,
+        'likelihood.split': 'train',
+        'edit.input': 'digits:test:3',
+        'edit.num': 4,
+    }
+    for mode in ('evaluate', 'likelihood', 'edit'):
+        modes.run(mode, tuned_config(base, **fields), tuned)
+    judged = json.loads((tuned / 'evaluation' / '8.json').read_text())['protocol']['generated']
+    bound = json.loads((tuned / 'likelihood' / '8.json').read_text())['protocol']
+    assert judged['base'] == restore(tuned_config(base), tuned).family.base_hash
+    assert judged['weights'] == bound['weights'] != judged['base']
+    assert (tuned / 'edits' / 'image2image' / 'grid.png').exists()

@@ -106,8 +106,8 @@ class Tab:
         )
         schedule = SCHEDULES[config.diffusion.schedule](config.diffusion.timesteps)
         if isinstance(schedule, Learned):
-            model = self.workdirs.model(name).trained
-            schedule = model.family.schedule_of(model.model.params)
+            trained = self.workdirs.model(name).trained
+            schedule = trained.family.schedule_of(trained.sampler().variables(trained.model)['params'])
         return config, schedule.levels(min(LEVELS, config.diffusion.timesteps))
 
 
