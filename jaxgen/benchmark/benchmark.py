@@ -80,7 +80,7 @@ class Bench:
 
     def _start(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         paths = [self._folder / name for name in ('spec.json', 'result.json')]
-        shared = {'config': str(self._stored), 'folder': str(self._folder)}
+        shared = {'config': str(self._stored), 'folder': str(self._folder / 'twin')}
         paths[0].write_text(json.dumps({**spec, **shared}))
         paths[1].unlink(missing_ok=True)
         python = sys.executable if spec['side'] == 'jaxgen' else self._config.benchmark.python or sys.executable

@@ -12,9 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from jaxgen.errors import UserError, check
+from jaxgen.evaluation.plots import line_chart
 
 
 def points(results: Sequence[dict[str, Any]], x: str, y: str, lines: str) -> dict[str, list[tuple[float, float]]]:
@@ -42,18 +41,6 @@ def _within(result: Any, name: str) -> Any:
     return result
 
 
-def plot(found: dict[str, list[tuple[float, float]]], x: str, y: str) -> Figure:
-    """A line each."""
-    figure = Figure(figsize=(6, 3.5), layout='constrained')
-    axes = figure.subplots()
-    for name, line in found.items():
-        axes.plot(*zip(*line, strict=True), label=name, marker='o')
-    axes.set(xlabel=x.replace('_', ' '), ylabel=y.replace('_', ' '))
-    axes.grid(True, alpha=0.3)
-    axes.legend()
-    return figure
-
-
 if __name__ == '__main__':
     if len(sys.argv) < 6:
         raise SystemExit(__doc__)
@@ -62,6 +49,6 @@ if __name__ == '__main__':
         drawn = points([json.loads(pathlib.Path(file).read_text()) for file in files], x, y, lines)
     except UserError as e:
         raise SystemExit(str(e)) from e
-    plot(drawn, x, y).savefig(out, dpi=100)
+    line_chart(drawn, x.replace('_', ' '), y.replace('_', ' ')).savefig(out, dpi=100)
     for name, line in drawn.items():
         print(name, ', '.join(f'{at:g}: {value:.5g}' for at, value in line))

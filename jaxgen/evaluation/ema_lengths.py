@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from jaxgen.errors import names
 from jaxgen.evaluation.evaluate import Evaluator, summary
 from jaxgen.evaluation.generated import STREAM, generated_set
+from jaxgen.evaluation.plots import lines_on
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.restore import restore
 
@@ -40,14 +41,11 @@ def plot(found: list[dict[str, Any]], decay: float) -> bytes:
     figures = [name for name in ('fid', 'kid') if name in found[0]]
     figure = Figure(figsize=(5 * len(figures), 3.5), layout='constrained')
     for ax, name in zip(figure.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
-        chosen = [(row['ema_length'], row[name]) for row in found if row['ema_length']]
-        ax.plot(*zip(*chosen, strict=True), marker='o')
-        for row in found:
-            if not row['ema_length']:
-                ax.axhline(row[name], color='C1', linestyle='--', label=f'ema_decay={decay:g}')
-                ax.legend()
-        ax.set(xlabel='length of the average, in parts of the run', ylabel=name.upper())
-        ax.grid(True, alpha=0.3)
+        by_length = {row['ema_length']: row[name] for row in found}
+        lines = {'chosen afterwards': [point for point in by_length.items() if point[0]]}
+        if 0 in by_length:
+            lines[f'ema_decay={decay:g}'] = [(length, by_length[0]) for length in (min(by_length), max(by_length))]
+        lines_on(ax, lines, 'length of the average, in parts of the run', name.upper())
     out = io.BytesIO()
     figure.savefig(out, format='png', dpi=100)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Charts as SVG that take the page's text colour, so that they are legible in light and dark."""
+"""Charts, as SVG that takes the page's text colour, so that they are legible in light and dark."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -44,18 +45,27 @@ def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
         return _svg(figure)
 
 
-def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
+def lines_on(ax: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> None:
     """Lines of (x, y), on a logarithmic y axis where all are positive."""
+    for name, points in lines.items():
+        ax.plot(*zip(*points, strict=True), label=name, marker='o' if len(points) < 20 else None, markersize=3)
+    positive = all(value > 0 for points in lines.values() for _, value in points)
+    ax.set(xlabel=x, ylabel=y, yscale='log' if positive else 'linear')
+    ax.grid(True, which='both', alpha=0.3)
+    ax.legend()
+
+
+def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> Figure:
+    """The same as a figure of its own."""
+    figure = Figure(figsize=(7, 3.5), layout='constrained')
+    lines_on(figure.subplots(), lines, x, y)
+    return figure
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
+    """The same for a page."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 3.5), layout='constrained')
-        ax = figure.subplots()
-        for name, points in lines.items():
-            ax.plot(*zip(*points, strict=True), label=name, marker='o' if len(points) < 20 else None, markersize=3)
-        positive = all(value > 0 for points in lines.values() for _, value in points)
-        ax.set(xlabel=x, ylabel=y, yscale='log' if positive else 'linear')
-        ax.grid(True, which='both', alpha=0.3)
-        ax.legend()
-        return _svg(figure)
+        return _svg(line_chart(lines, x, y))
 
 
 def by_class(

@@ -15,9 +15,9 @@ from tests.tiny import tiny_config
 FACTS = {'platform': 'cpu', 'flops': {'train': 1.0, 'sample': 1.0}}
 
 
-def config_of(**fields):
+def config_of(family='ddpm', /, **fields):
     quick = {'benchmark.seconds': 0, 'benchmark.rounds': 1, 'model.conditional': False}
-    return tiny_config(**{**quick, **fields})
+    return tiny_config(family, **{**quick, **fields})
 
 
 def report(**rows):
@@ -41,7 +41,7 @@ def report(**rows):
 
 
 def test_both_sides_run_in_processes_of_their_own(tmp_path):
-    result = benchmark(config_of(**{'benchmark.cases': 'data'}), tmp_path)
+    result = benchmark(config_of('dcgan', **{'benchmark.cases': 'data'}), tmp_path)
     assert json.loads((tmp_path / 'benchmark.json').read_text()) == json.loads(json.dumps(result))
     rows = result['rows']['data']
     assert [(r['side'], r['name']) for r in rows] == [('jaxgen', 'in memory'), ('pytorch', 'DataLoader')]
