@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # the others end in their number of bits
 COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
-COPIES = ('copy', 'copy-start', 'transpose')
+COPIES = ('copy', 'transpose')
 
 COMPUTATION = re.compile(r'^(ENTRY )?%([\w.\-]+) \(')
 INSTRUCTION = re.compile(r'^\s+(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([a-z][a-z\-0-9]*)\((.*)$')
@@ -95,7 +95,8 @@ class Program:
 
     Attributes:
       collectives: number and bytes of each kind.
-      copies: bytes that copies and transposes make in memory, and the largest of them by where they come from.
+      copies: bytes that copies and transposes make in memory, and the largest of them by where they come from; what only
+        brings an array, as it is, into the chip's own memory ahead of its use is none of them.
       padding: bytes of tiles that hold nothing, of all arrays that are made in memory.
       arrays: bytes of all arrays that are made in memory, without padding.
       float32_products: names of convolutions and products of float32.
@@ -128,10 +129,12 @@ def read(text: str) -> Program:
             products.append(op.where or op.name)
         if not in_memory or op.kind in ('parameter', 'tuple', 'get-tuple-element', 'bitcast', 'constant', 'while'):
             continue
-        size = sum(s.bytes for s in op.shapes)
+        begun = op.kind == 'copy-start'  # what it makes, and from what
+        made = op.shapes[:1] if begun else op.shapes
+        size = sum(s.bytes for s in made)
         arrays += size
-        padding += sum(s.padded_bytes for s in op.shapes) - size
-        if op.kind in COPIES:
+        padding += sum(s.padded_bytes for s in made) - size
+        if op.kind in COPIES or (begun and op.shapes[0].order != op.shapes[1].order):
             copies[op.where or op.name] += op.shapes[0].bytes if op.shapes else 0
     return Program(
         {kind: (counts[kind], volumes[kind]) for kind in counts},

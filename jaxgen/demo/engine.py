@@ -22,6 +22,7 @@ from jaxgen.config import validate
 from jaxgen.diffusion import editing, fits
 from jaxgen.diffusion.samplers import SAMPLERS, first
 from jaxgen.diffusion.schedules import Level
+from jaxgen.editing.edit import require_fields
 from jaxgen.errors import check, names
 from jaxgen.families.ddpm import DDPM, Drawing
 from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
@@ -108,19 +109,14 @@ class Model:
         config = ordered(self.config, fields)
         num, strength = config.edit.num, config.edit.strength
         check(num <= BATCHES[-1], f'config.edit.num={num}: the page makes at most {BATCHES[-1]} images at once')
-        check(
-            0 < strength <= 1, f'config.edit.strength={strength} must lie between 0, the picture, and 1, nothing of it'
-        )
+        require_fields(config)
         family, size = self._family(config), self._size(num)
         variables = self._sampler.variables(self.trained.model)
         levels = editing.from_strength(family.levels(variables['params']), strength)
         known = jnp.asarray(given, jnp.float32) / 127.5 - 1
         key = jax.random.fold_in(stream(root_key(config), 'sample'), 1)
         keys = jax.device_put(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size)), self._batch)
-        noise = self._normal(keys, 0)
-        std = jnp.asarray(np.hypot(levels.alpha[0], levels.sigma[0]), jnp.float32)
-        alone = float(levels.alpha[0]) == 0 or strength == 1
-        x = std * noise if alone and mask is None else levels.alpha[0] * known + levels.sigma[0] * noise
+        x = editing.start(known, self._normal(keys, 0), levels, strength, mask is not None)
         labels, total = self._labels(config, 0, size), len(levels.t) - 1
         scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))
         yield Moment(0, total, images.to_uint8(np.asarray(x)[:num] / scale[0]))

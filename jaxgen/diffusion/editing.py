@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgen.diffusion.schedules import Level
 
@@ -17,6 +18,18 @@ def from_strength(levels: Level, strength: float) -> Level:
     num_steps = len(levels.t) - 1
     first = num_steps - max(1, round(strength * num_steps))
     return Level(*(z[first:] for z in levels))
+
+
+def start(x0: Array, noise: Array, levels: Level, strength: float, painted: bool) -> Array:
+    """x at the first of the levels: ``x0 [H, W, C]`` under ``noise [N, H, W, C]``, or noise alone where nothing is to stay.
+
+    Args:
+      painted: whether a mask keeps a part of ``x0``.
+    """
+    alpha, sigma = levels.alpha[0], levels.sigma[0]
+    if not painted and (float(alpha) == 0 or strength == 1):
+        return jnp.asarray(np.hypot(alpha, sigma), jnp.float32) * noise
+    return alpha * x0 + sigma * noise
 
 
 def keeping(known: Array, mask: Array) -> Callable[[Array], Array]:

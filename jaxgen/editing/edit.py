@@ -126,10 +126,7 @@ class Editor:
         num = self.options.num
         levels = editing.from_strength(self.levels, self.options.strength)
         x0 = jnp.asarray(given, jnp.float32) / 127.5 - 1
-        noise = self._noise(0, num)
-        std = jnp.asarray(np.hypot(levels.alpha[0], levels.sigma[0]), jnp.float32)
-        alone = float(levels.alpha[0]) == 0 or self.options.strength == 1
-        x = std * noise if alone and mask is None else levels.alpha[0] * x0 + levels.sigma[0] * noise
+        x = editing.start(x0, self._noise(0, num), levels, self.options.strength, mask is not None)
         change = editing.keeping(x0, jnp.ones(()) if mask is None else jnp.asarray(mask))
         made, path = self._drawn(x, self._labels(num), levels, change)
         if mask is not None:

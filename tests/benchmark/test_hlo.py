@@ -28,6 +28,8 @@ ENTRY %main (x: f32[4,100], k: bf16[100,100]) -> f32[4,100] {
   %x = f32[4,100]{1,0:T(8,128)} parameter(0)
   %k = bf16[100,100]{1,0:T(8,128)(2,1)} parameter(1)
   %copy.1 = f32[4,100]{0,1:T(8,128)} copy(%x), metadata={op_name="jit(step)/reshape"}
+  %ahead = (f32[4,100]{1,0:T(8,128)S(1)}, f32[4,100]{1,0:T(8,128)}, u32[]) copy-start(%x)
+  %turned = (f32[4,100]{0,1:T(8,128)}, f32[4,100]{1,0:T(8,128)}, u32[]) copy-start(%x)
   %dot.1 = f32[4,100]{1,0:T(8,128)} dot(%x, %copy.1), lhs_contracting_dims={1}, metadata={op_name="jit(step)/dot_general"}
   %dot.2 = f32[4,100]{1,0:T(8,128)} dot(%k, %k), lhs_contracting_dims={1}
   %fusion.1 = f32[100,4]{1,0:T(8,128)} fusion(%x), kind=kLoop, calls=%fused
@@ -40,10 +42,10 @@ ENTRY %main (x: f32[4,100], k: bf16[100,100]) -> f32[4,100] {
 def test_a_known_program_is_read():
     found = hlo.read(TEXT)
     assert found.collectives == {'all-reduce': (1, 4 * 410), 'all-gather': (1, 4 * 800)}
-    assert found.copies == 1600 and found.largest_copies == [('jit(step)/reshape', 1600)]
+    assert found.copies == 3200 and found.largest_copies == [('jit(step)/reshape', 1600), ('turned', 1600)]
     assert found.float32_products == ['jit(step)/dot_general']
-    arrays = [400, 400, 400, 400, 410, 800]  # copy, two products, fusion, sum of two, gathered
-    padded = [128 * 104, 8 * 128, 8 * 128, 104 * 128, 8 * 128 + 128, 8 * 128]
+    arrays = [400, 400, 400, 400, 400, 400, 410, 800]  # three copies, two products, fusion, sum of two, gathered
+    padded = [128 * 104, 8 * 128, 128 * 104, 8 * 128, 8 * 128, 104 * 128, 8 * 128 + 128, 8 * 128]
     assert found.arrays == 4 * sum(arrays)
     assert found.padding == 4 * (sum(padded) - sum(arrays))
 
