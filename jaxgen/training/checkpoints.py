@@ -19,6 +19,11 @@ from jaxgen.processes import is_first
 
 # Orbax reports damage as any of these, tensorstore's as a bare Exception: whatever goes wrong while a file is read.
 _UNREADABLE = Exception
+# Orbax's own way has every device of a mesh write a part of each array that all of them hold, cut out by a program for each
+# part and shape: a state of this size is written before those are compiled.
+_ARRAYS = ocp.type_handlers.create_type_handler_registry(
+    (jax.Array, ocp.type_handlers.ArrayHandler(use_replica_parallel=False))
+)
 
 
 def checksum(state: Any) -> jax.Array:
@@ -56,7 +61,8 @@ class Checkpoints:
         self._options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, keep_period=keep_every or None, read_only=read_only
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=self._options)
+        handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_ARRAYS)
+        self._manager = ocp.CheckpointManager(self.directory, options=self._options, item_handlers={'state': handler})
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, rising."""
@@ -70,7 +76,7 @@ class Checkpoints:
         """
         tree = {'state': state, 'checksum': checksum(state)}
         with self._writing():
-            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(tree)), force=True)
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(tree)), force=True)
 
     def wait(self) -> None:
         """Until what :meth:`save` began is on disk; raises like it."""
@@ -97,7 +103,8 @@ class Checkpoints:
         any_leaf = jax.tree.leaves(template)[0]
         tree = {'state': template, 'checksum': jax.ShapeDtypeStruct((), jnp.uint32, sharding=any_leaf.sharding)}
         try:
-            tree = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(tree))).state
+            how = ocp.args.PyTreeRestore(tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree))
+            tree = self._manager.restore(step, args=ocp.args.Composite(state=how)).state
         except _UNREADABLE as e:
             raise DamagedError(str(e).splitlines()[0][:200]) from e
         if checksum(tree['state']) != tree['checksum']:
