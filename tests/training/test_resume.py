@@ -19,7 +19,7 @@ from jaxgen.training.step import initial, root_key, state_template
 from tests.tiny import LONG, WITHOUT_TENSORFLOW, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
-STEPS, LOG_EVERY = 240, 5
+STEPS, LOG_EVERY = 120, 5
 WALL_CLOCK = {'steps_per_sec', 'images_per_sec', 'data_wait'}
 
 # Three steps a dispatch lie across the rows of the log, the checkpoints and the end.
@@ -139,7 +139,7 @@ def test_the_log_of_the_other_families(references):
 def test_killed_at_any_moment(references, tmp_path, family):
     """SIGKILL at moments counted in rows of the log and then a little time, so that some fall into a save."""
     workdir = tmp_path / 'run'
-    for step, delay in ((20, 0.003), (90, 0.0), (130, 0.02))[family != 'ddpm' :]:
+    for step, delay in ((20, 0.003), (50, 0.0), (80, 0.02))[family != 'ddpm' :]:
         process = start(workdir, family)
         wait_for_step(process, workdir, step)
         time.sleep(delay)
