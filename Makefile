@@ -22,7 +22,7 @@ smoke: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py --workdir=$(VENV)/smoke --config.train.steps=4 --config.sample.every=4 \
 	  --config.sample.num_steps=2 && rm -r $(VENV)/smoke
 
-# The table of the README: half an hour on two cores, beside the PyTorch, diffusers and pytorch-fid of the same environment.
+# Beside the PyTorch and the diffusers of the same environment; for the features $(BIN)/pip install pytorch-fid first.
 BENCHMARK := $(BIN)/python main.py --mode=benchmark --config.benchmark.rounds=2 --config.benchmark.seconds=5
 WAYS := float32,float32 on $(shell nproc) devices,eager,channels-last,compiled
 

@@ -58,11 +58,11 @@ class Checkpoints:
 
     def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int = 0, read_only: bool = False):
         self.directory = absolute(directory)  # Orbax takes no other
-        self._options = ocp.CheckpointManagerOptions(
+        options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, keep_period=keep_every or None, read_only=read_only
         )
         handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_ARRAYS)
-        self._manager = ocp.CheckpointManager(self.directory, options=self._options, item_handlers={'state': handler})
+        self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers={'state': handler})
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, rising."""

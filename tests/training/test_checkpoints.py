@@ -126,3 +126,21 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
         checkpoints.save(2, STATE)
         checkpoints.wait()
     checkpoints.close()
+
+
+def test_a_mesh_writes_without_compiling(tmp_path):
+    """Arrays that all devices hold are not cut into a part for each, which takes a program for every part and shape."""
+    everywhere = replicated(make_mesh(devices=jax.devices()))
+    state = {str(n): jax.device_put(np.arange(8.0 * n).reshape(8, n), everywhere) for n in (3, 5, 7)}
+    checkpoints = Checkpoints(tmp_path / 'checkpoints')
+    checksum(state)  # whose programs are its own
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if 'backend_compile' in event else None
+    )
+    checkpoints.save(1, state)
+    checkpoints.wait()
+    assert not compiled
+    jax.jit(lambda x: x + 3)(state['3'])
+    assert compiled  # the listener hears
+    checkpoints.close()
