@@ -158,8 +158,9 @@ def base(family: str = 'ddpm') -> ConfigDict:
 
     c.interop = ConfigDict()
     c.interop.path = ''  # of mode=import and mode=export: a folder; to import also a name on the Hugging Face Hub
+    c.interop.format = 'pytorch'  # of mode=export; or jaxgen: half the size, of any model, to use as a workdir
     c.demo = ConfigDict()
-    c.demo.workdirs = ''  # that the page shows; empty: that of --workdir and all under runs/
+    c.demo.workdirs = ''  # that the page shows; empty: that of --workdir and all under runs/ and pretrained/
     c.demo.host = '127.0.0.1'  # the address to listen at; 0.0.0.0 lets the whole network in
     c.demo.port = 7860
 
@@ -222,6 +223,7 @@ def validate(config: ConfigDict) -> None:
     pick(config.checkpoint.restore, ('newest', 'best'), 'config.checkpoint.restore')
     pick(config.evaluation.extractor, ('inception', 'judge'), 'config.evaluation.extractor')
     pick(config.evaluation.resize, RESIZES, 'config.evaluation.resize')
+    pick(config.interop.format, ('pytorch', 'jaxgen'), 'config.interop.format')
     pick(config.benchmark.precision, ('highest', 'tensorfloat32'), 'config.benchmark.precision')
     for case in names(config.benchmark.cases):
         pick(case, CASES, 'config.benchmark.cases:')

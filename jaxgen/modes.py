@@ -322,7 +322,7 @@ MODES = {
     'demo': Mode(
         demo,
         'a page in the browser over trained models: draw, edit, compare, watch them train; --config.demo.workdirs names them, '
-        'else all under runs/ are there',
+        'else all under runs/ and pretrained/ are there',
         'python main.py --config=configs/ddpm_digits.py --mode=demo',
     ),
     'benchmark': Mode(

@@ -53,13 +53,17 @@ def tiny_config(family='ddpm', /, **fields):
     return c
 
 
-def untrained(c, workdir, step=4):
-    """A workdir as a run of ``c`` leaves it, with random weights: nothing but their drawing is compiled."""
+def untrained(c, workdir, step=4, change=lambda model: model):
+    """A workdir as a run of ``c`` leaves it, with random weights: nothing but their drawing is compiled.
+
+    ``change`` makes another model of that before the first step.
+    """
     family, key, mesh = families.build(c, (8, 8, 1), 10), root_key(c), make_mesh()
     init = initial(family, key)
     template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)
     state = jax.jit(init, out_shardings=shardings)()
+    state = state.replace(model=change(state.model))
     workdir.mkdir(parents=True)
     (workdir / 'config.json').write_text(c.to_json())
     checkpoints = Checkpoints(workdir / 'checkpoints')

@@ -16,10 +16,11 @@ from jaxgen.config import validate
 from jaxgen.demo.engine import Model
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.families import FAMILIES
+from jaxgen.training import weights
 from jaxgen.training.metrics import read_metrics
 from jaxgen.training.restore import restore
 
-RUNS = 'runs'  # where workdirs are looked for if none is named
+PLACES = 'runs', 'pretrained'  # where workdirs are looked for if none is named
 OPEN = 4  # models kept in memory
 CHECKPOINTS = {'newest': 'checkpoints', 'best': 'best'}
 
@@ -28,7 +29,8 @@ class Workdirs:
     """Workdirs by the name that a visitor picks, which is their path as one would type it.
 
     Args:
-      config: ``config.demo.workdirs`` names them; empty: ``workdir`` and all under ``runs/``, looked up again each time.
+      config: ``config.demo.workdirs`` names them; empty: ``workdir`` and all under ``runs/`` and ``pretrained/``, looked up
+        again each time.
 
     Raises:
       UserError: if one that was named is none.
@@ -47,7 +49,8 @@ class Workdirs:
 
     def all(self) -> dict[str, epath.Path]:
         """Those with a run, that of ``--workdir`` first."""
-        folders = self._named or [self._workdir, *sorted(epath.Path(p) for p in pathlib.Path(RUNS).glob('*'))]
+        found = [epath.Path(p) for place in PLACES for p in sorted(pathlib.Path(place).glob('*'))]
+        folders = self._named or [self._workdir, *found]
         return {_typed(folder): folder for folder in folders if (folder / 'config.json').exists()}
 
     def that_draw(self) -> list[str]:
@@ -81,7 +84,9 @@ class Workdirs:
             return model
 
     def _steps(self, folder: epath.Path) -> list[str]:
-        """Of the checkpoints."""
+        """Of the checkpoints; or the name of the file with the weights."""
+        if (folder / weights.FILE).exists():
+            return [weights.FILE]
         checkpoints = folder / CHECKPOINTS[self._config.checkpoint.restore]
         return sorted(p.name for p in checkpoints.iterdir() if p.name.isdigit()) if checkpoints.exists() else []
 

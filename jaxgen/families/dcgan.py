@@ -341,6 +341,21 @@ class DCGAN(Family):
         )
         return {'params': model.ema, **stats}
 
+    def weights(self, model: Game, key: Array, ema: bool) -> dict[str, Any]:
+        player = model.discriminator
+        discriminator = {'params': player.params, **player.stats}
+        return {'generator': self.sampling_variables(model, key, ema), 'discriminator': discriminator}
+
+    def started(self, weights: dict[str, Any], key: Array) -> Game:
+        game = self.init(key)
+        players = {
+            name: getattr(game, name).replace(
+                params=own['params'], stats={kind: tree for kind, tree in own.items() if kind != 'params'}
+            )
+            for name, own in weights.items()
+        }
+        return game.replace(**players, ema=jax.tree.map(jnp.copy, weights['generator']['params']))
+
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         z = jax.vmap(lambda key: jax.random.normal(key, (self.generator.latent_size,)))(keys)
         return self.generator.apply(variables, z, labels)

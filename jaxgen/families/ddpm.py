@@ -190,6 +190,12 @@ class DDPM(Family):
     def sampling_variables(self, model: Denoiser, key: Array, ema: bool) -> Any:
         return {'params': model.ema if ema else model.params}
 
+    def weights(self, model: Denoiser, key: Array, ema: bool) -> dict[str, Any]:
+        return self.sampling_variables(model, key, ema)
+
+    def started(self, weights: dict[str, Any], key: Array) -> Denoiser:
+        return self.start(weights['params'])
+
     def schedule_of(self, params: Any) -> Schedule:
         """The schedule, with its parameters if it learns."""
         return dataclasses.replace(self.schedule, params=params['schedule']) if 'schedule' in params else self.schedule

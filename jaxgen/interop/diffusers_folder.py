@@ -86,11 +86,11 @@ def _describe_schedule(config: ConfigDict, folder: pathlib.Path) -> str:
     return f'diffusers draws with --config.sample.sampler={sampler}, in as many steps as are asked for'
 
 
-def write(trained: Trained, variables: Mapping[str, Any], folder: pathlib.Path) -> str:
+def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
     """Fills a folder so that ``DDPMPipeline.from_pretrained`` loads it.
 
     Args:
-      variables: of the network.
+      weights: see ``Family.weights``.
 
     Returns:
       What there is to say about it.
@@ -101,7 +101,7 @@ def write(trained: Trained, variables: Mapping[str, Any], folder: pathlib.Path) 
     c, (side, _, channels) = trained.config, trained.family.image_shape
     description = unet_config.from_model(c.model, side, channels, trained.family.network.num_classes)
     schedule = scheduler.from_diffusion(c.diffusion, c.sample.sampler)
-    state = unet.to_diffusers(jax.device_get(variables['params']), trained.family.network)
+    state = unet.to_diffusers(weights['params'], trained.family.network)
     for part in ('unet', 'scheduler'):
         (folder / part).mkdir()
     index = {

@@ -24,6 +24,7 @@ from jaxgen.training.restore import Trained
 from jaxgen.training.step import root_key, stream
 
 ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
+KINDS = {'generator': 'up', 'discriminator': 'down'}
 # Fields of the config of which the tutorial's networks have these values and no other.
 ONLY = {
     'model.conditional': False,
@@ -65,14 +66,15 @@ def load(config: ConfigDict, folder: pathlib.Path) -> Imported:
     data_fields(config, *image_shape[1:], f'{files["generator"]}: channels')
     validate(config)
     family = families.build(config, image_shape, 1)
-    return Imported(config, family, _started(family, variables, config), tuple(notes))
+    model = jax.jit(family.started)(variables, stream(root_key(config), 'init'))
+    return Imported(config, family, model, tuple(notes))
 
 
-def write(trained: Trained, variables: Mapping[str, Any], folder: pathlib.Path) -> str:
+def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
     """Fills a folder with ``generator.safetensors``, ``discriminator.safetensors`` and their sizes in ``config.json``.
 
     Args:
-      variables: of the generator.
+      weights: see ``Family.weights``.
 
     Returns:
       What there is to say about it.
@@ -84,11 +86,7 @@ def write(trained: Trained, variables: Mapping[str, Any], folder: pathlib.Path) 
         group, name = field.split('.')
         value = trained.config[group][name]
         check(value == ours, f'config.{field}={value} cannot be exported: the PyTorch tutorial has {ours}')
-    player = trained.model.discriminator
-    networks = {
-        'generator': dcgan.to_tutorial(jax.device_get(dict(variables)), 'up'),
-        'discriminator': dcgan.to_tutorial(jax.device_get({'params': player.params, **player.stats}), 'down'),
-    }
+    networks = {name: dcgan.to_tutorial(weights[name], kind) for name, kind in KINDS.items()}
     for name, state in networks.items():
         norms = [key.removesuffix('running_mean') for key in state if key.endswith('running_mean')]
         counters = {f'{norm}{dcgan.COUNTER}': np.array(trained.model.updates, np.int64) for norm in norms}
@@ -139,13 +137,3 @@ def _variables(
     flat = jax.tree.map(lambda s: np.empty(s.shape, np.bool_), shapes)
     tensors.require(state, {name: x.shape for name, x in dcgan.to_tutorial(flat, kind).items()}, where)
     return dcgan.from_tutorial(state, kind)
-
-
-def _started(family: families.DCGAN, variables: Mapping[str, Any], config: ConfigDict) -> Any:
-    """The game before its first step, between these players."""
-    game = jax.jit(family.init)(stream(root_key(config), 'init'))
-    players = {}
-    for name, own in variables.items():
-        stats = {collection: tree for collection, tree in own.items() if collection != 'params'}
-        players[name] = getattr(game, name).replace(params=own['params'], stats=stats)
-    return game.replace(**players, ema=jax.tree.map(np.copy, players['generator'].params))

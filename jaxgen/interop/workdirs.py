@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from jaxgen.errors import UserError, check
 from jaxgen.files import write_json
 from jaxgen.interop import diffusers_folder, hub, tutorial_folder
+from jaxgen.training import weights
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.preemption import exclusive
@@ -42,6 +43,7 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
             not there.exists() or not any(there.iterdir()),
             f'{there} holds checkpoints already: import into another --workdir',
         )
+    weights.require_none(workdir)
     imported = form.load(config, hub.folder(config.interop.path))
     c, family = imported.config, imported.family
     mesh, key = make_mesh(c.mesh.fsdp), root_key(c)
@@ -73,6 +75,8 @@ def export_weights(config: ConfigDict, workdir: epath.Path) -> None:
       UserError: if there is no such model, it cannot be represented, or the folder is not empty.
     """
     form = _format(config)
+    if config.interop.format == 'jaxgen':
+        form = weights
     folder = pathlib.Path(config.interop.path).expanduser()
     check(
         not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
@@ -80,11 +84,11 @@ def export_weights(config: ConfigDict, workdir: epath.Path) -> None:
     )
     trained = restore(config, workdir)
     key = stream(root_key(config), 'statistics')
-    variables = trained.family.sampling_variables(trained.model, key, config.sample.ema)
+    learnt = jax.device_get(trained.family.weights(trained.model, key, config.sample.ema))
     with _whole(folder) as temporary:
-        what = form.write(trained, variables, temporary)
-    weights = 'averaged weights' if config.sample.ema else 'weights'
-    print(f'{what}, with the {weights} of step {trained.step}: {folder}')
+        what = form.write(trained, learnt, temporary)
+    averaged = 'averaged weights' if config.sample.ema else 'weights'
+    print(f'{what}, with the {averaged} of step {trained.step}: {folder}')
 
 
 def _format(config: ConfigDict):

@@ -51,6 +51,12 @@ class Family(Protocol):
     def sampling_variables(self, model: Model, key: Array, ema: bool) -> Any:
         """What ``sample`` needs of the model, or of its moving average: computed once, used for any number of images."""
 
+    def weights(self, model: Model, key: Array, ema: bool) -> dict[str, Any]:
+        """What the networks learnt, without what only training needs: that of ``sampling_variables``, and any other's."""
+
+    def started(self, weights: dict[str, Any], key: Array) -> Model:
+        """The model before the first step, with these ``weights``; a network that they lack is a new one."""
+
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         """Images float ``[N, H, W, C]`` in [-1, 1] for ``[N]`` keys and labels; image i depends on entry i alone."""
 

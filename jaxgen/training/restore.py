@@ -15,7 +15,7 @@ from jaxgen import families, stored_config
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.files import absolute
-from jaxgen.training import finetuning
+from jaxgen.training import finetuning, weights
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh, on_mesh
@@ -42,8 +42,8 @@ class Trained:
 
 
 def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
-    """The model of the newest whole checkpoint of a workdir, or of its best (``config.checkpoint.restore``), changed by the
-    adapter ``config.sample.adapter`` if there is one.
+    """The model of the newest whole checkpoint of a workdir, or of its best (``config.checkpoint.restore``), or of its
+    ``weights``, changed by the adapter ``config.sample.adapter`` if there is one.
 
     Raises:
       UserError: if there is none, its config is another, or the adapter is another model's.
@@ -58,12 +58,15 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     mesh = make_mesh(config.mesh.fsdp)
     which = config.checkpoint.restore
     folder = workdir / {'newest': 'checkpoints', 'best': 'best'}[which]
-    template = state_template(initial(family, root_key(config)), mesh)
-    restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
-    if restored is None:
-        how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
-        raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
-    step, learnt = restored[0], restored[1].model
+    if (workdir / weights.FILE).exists():
+        step, learnt = weights.read(workdir / weights.FILE, family)
+    else:
+        template = state_template(initial(family, root_key(config)), mesh)
+        restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
+        if restored is None:
+            how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
+            raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
+        step, learnt = restored[0], restored[1].model
     if config.sample.get('ema_length'):
         average = Snapshots(workdir).average(config.sample.ema_length, step)
         learnt = learnt.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, learnt.ema)))

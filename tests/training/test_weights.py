@@ -1,0 +1,130 @@
+"""A trained model alone: its weights in bfloat16, in a folder that modes read as a workdir."""
+
+import shutil
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from etils import epath
+from safetensors.numpy import load_file, save_file
+
+from jaxgen import modes
+from jaxgen.demo.workdirs import Workdirs
+from jaxgen.errors import UserError
+from jaxgen.stored_config import get_config
+from jaxgen.training.restore import restore
+from jaxgen.training.step import root_key, stream
+from jaxgen.training.weights import FILE
+from tests.tiny import tiny_config, untrained
+
+
+def randomised(model):
+    """Every tensor another, so that an average differs from what is averaged, and no layer starts at zero."""
+    rng = np.random.default_rng(0)
+
+    def noise(x):
+        y = rng.uniform(0.5, 1.5, x.shape) if np.issubdtype(x.dtype, np.floating) else np.full(x.shape, 7)
+        return jax.device_put(y.astype(x.dtype), x.sharding)
+
+    return jax.tree.map(noise, model)
+
+
+def exported(c, folder, workdir):
+    c = c.copy_and_resolve_references()
+    c.interop.path, c.interop.format = str(folder), 'jaxgen'
+    modes.run('export', c, epath.Path(workdir))
+
+
+@pytest.fixture(scope='module', params=['ddpm', 'dcgan'])
+def there(request, tmp_path_factory):
+    """A workdir, and what is exported from it."""
+    path = epath.Path(tmp_path_factory.mktemp('there'))
+    lengths = {'optimizer.ema_lengths': (0.05, 0.1)} if request.param == 'ddpm' else {}
+    c = tiny_config(request.param, **lengths)
+    untrained(c, path / 'run', 4, randomised)
+    exported(c, path / 'out' / 'small', path / 'run')
+    return path
+
+
+def restored(workdir):
+    return restore(get_config(workdir / 'config.json'), workdir)
+
+
+def test_the_folder_is_that_model_in_bfloat16(there):
+    """The averages, the statistics that belong to them, the discriminator and the step, with or without the average."""
+    before, after = restored(there / 'run'), restored(there / 'out' / 'small')
+    assert after.step == 4 and after.class_names == before.class_names
+    learnt = before.family.weights(before.model, stream(root_key(before.config), 'statistics'), True)
+    expected = jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), learnt)
+    for ema in (True, False):
+        got = after.family.weights(after.model, jax.random.key(3), ema)
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), expected)
+    drawn = after.family.sampling_variables(after.model, jax.random.key(3), True)['params']
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-8), drawn, before.model.ema)
+    assert any(
+        np.abs(x - y).max() > 0.1 for x, y in zip(*map(jax.tree.leaves, (drawn, unaveraged(before))), strict=True)
+    )
+    stored = load_file(there / 'out' / 'small' / FILE)
+    assert {x.dtype for x in stored.values()} == {np.dtype(ml_dtypes.bfloat16)}
+    assert sorted(p.name for p in (there / 'out' / 'small').iterdir()) == ['config.json', FILE]
+
+
+def unaveraged(trained):
+    return trained.family.sampling_variables(trained.model, jax.random.key(3), False)['params']
+
+
+def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):
+    folder = epath.Path(shutil.copytree(there / 'out' / 'small', tmp_path / 'small'))
+    c = get_config(folder / 'config.json')
+    modes.run('sample', c, folder)
+    assert len(np.load(folder / 'samples' / 'samples.npz')['images']) == c.sample.num
+    exported(c, tmp_path / 'again', folder)
+    assert (tmp_path / 'again' / FILE).read_bytes() == (folder / FILE).read_bytes()
+
+
+def test_the_page_shows_it(there):
+    found = Workdirs(tiny_config(**{'demo.workdirs': str(there / 'out' / 'small')}), there / 'run')
+    (name,) = found.that_draw()
+    assert found.model(name) is found.model(name)
+
+
+def test_it_is_neither_trained_nor_overwritten(there, tmp_path):
+    folder = there / 'out' / 'small'
+    c = get_config(folder / 'config.json')
+    for mode in ('train', 'import'):
+        c.interop.path = str(tmp_path)
+        with pytest.raises(
+            UserError, match=f'{FILE} is a trained model without the state of its training: pass another'
+        ):
+            modes.run(mode, c, folder)
+    with pytest.raises(UserError, match='is there already, and not an empty folder'):
+        exported(c, folder, folder)
+    assert sorted(p.name for p in folder.iterdir() if p.is_file()) == ['config.json', FILE]
+
+
+def test_a_file_that_is_not_its_own_is_refused(there, tmp_path):
+    folder = epath.Path(shutil.copytree(there / 'out' / 'small', tmp_path / 'small'))
+    c = get_config(folder / 'config.json')
+    stored = load_file(folder / FILE)
+    last = max(stored)
+    save_file({name: x for name, x in stored.items() if name != last}, folder / FILE)
+    with pytest.raises(UserError, match=f'{FILE}: {last} is missing'):
+        restore(c, folder)
+    (folder / FILE).write_bytes((there / 'out' / 'small' / FILE).read_bytes()[:-10])
+    with pytest.raises(UserError, match=f'{FILE} is not a whole file of tensors'):
+        restore(c, folder)
+
+
+def test_a_fine_tuned_model_has_its_own_file(there, tmp_path):
+    base = there / 'out' / 'small'
+    if get_config(base / 'config.json').family != 'ddpm':
+        pytest.skip('of diffusion models alone')
+    c = get_config(base / 'config.json')
+    c.finetune.base, c.finetune.targets = str(base), 'dense'
+    c.train.steps = c.checkpoint.every = 1
+    c.sample.every = 5
+    modes.run('finetune', c, tmp_path / 'tuned')
+    with pytest.raises(UserError, match='is its base and its adapter.safetensors'):
+        exported(c, tmp_path / 'out', tmp_path / 'tuned')
+    assert not (tmp_path / 'out').exists()
