@@ -66,7 +66,7 @@ def compile_for(config: ConfigDict) -> dict[str, Any]:
         print(f'compiling {name} for {topology} ...', flush=True)
         report['programs'][name] = _described(lower(config, mesh), chip, len(devices))
     if config.compile.largest_batch:
-        report['largest_batch'] = _largest_batch(config, mesh, report['programs']['train'])
+        report['largest_batch'] = _largest_batch(config, mesh, chip, report['programs']['train'])
     return report
 
 
@@ -166,19 +166,23 @@ def bounds(
     }
 
 
-def _largest_batch(config: ConfigDict, mesh: Mesh, train: Mapping[str, Any]) -> int | None:
+def _largest_batch(config: ConfigDict, mesh: Mesh, chip: Chip, train: Mapping[str, Any]) -> int | None:
     """That the train step fits with, of those a power of two larger or smaller than the config's; None if it is none."""
     config, size = config.copy_and_resolve_references(), config.data.batch_size
-    factor = 2.0 if train['fits'] else 0.5
-    best = size if train['fits'] else None
-    while (size := int(size * factor)) >= mesh.size and size % mesh.size == 0:
+    fits = {size: train['fits']}
+    size = size * 2 ** max(1, doublings(train['memory'], chip.memory)) if train['fits'] else size // 2
+    while size >= mesh.size and size % mesh.size == 0 and size not in fits:
         config.data.batch_size = size
         print(f'compiling train with batches of {size} ...', flush=True)
-        fits = _compiled(lower_train(config, mesh))[0] is not None
-        best = size if fits else best
-        if fits != train['fits']:
-            break
-    return best
+        fits[size] = _compiled(lower_train(config, mesh))[0] is not None
+        size = size * 2 if fits[size] else size // 2
+    return max((size for size, does in fits.items() if does), default=None)
+
+
+def doublings(held: Mapping[str, float], memory: float) -> int:
+    """How often a batch can be doubled, as far as can be told: what grows with it are a program's temporaries."""
+    free = memory - sum(size for kind, size in held.items() if kind != 'temporaries')
+    return max(0, math.floor(math.log2(max(free, 1) / max(held['temporaries'], 1))))
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from jaxgen.benchmark import compile as compiling
 from jaxgen.benchmark import hlo
 from jaxgen.benchmark.compile import Chip, bounds, lower_train
 from jaxgen.benchmark.describe import build
@@ -80,3 +81,29 @@ def test_bounds_are_those_of_the_data_sheet():
     chip = Chip(flops=100.0, memory=1.0, bandwidth=10.0, interconnect=5.0)
     found = bounds(1000.0, 50.0, {'all-reduce': (1, 100), 'all-gather': (2, 100)}, chip, 4)
     assert found == {'arithmetic': 10.0, 'memory': 5.0, 'interconnect': pytest.approx(0.75 * 300 / 5)}
+
+
+@pytest.mark.parametrize(
+    'limit, temporaries, tried, best',
+    [
+        (130, 120, [128, 256], 128),  # the guess: 16 images take 120 of 960 free bytes, so that 8 times as many fit
+        (130, 60, [256, 128], 128),
+        (130, 960, [32, 64, 128, 256], 128),
+        (20, 120, [128, 64, 32], 16),
+        (5, None, [8, 4], 4),
+        (1, None, [8, 4], None),
+    ],
+)
+def test_the_largest_batch_is_found_from_any_guess(monkeypatch, limit, temporaries, tried, best):
+    compiled = []
+
+    def lower(config, mesh):
+        compiled.append(config.data.batch_size)
+        return config.data.batch_size
+
+    monkeypatch.setattr(compiling, 'lower_train', lower)
+    monkeypatch.setattr(compiling, '_compiled', lambda size: (size if size <= limit else None, ''))
+    chip = Chip(flops=1.0, memory=1000, bandwidth=1.0, interconnect=1.0)
+    train = {'fits': temporaries is not None, 'memory': {'arguments': 40, 'temporaries': temporaries}}
+    found = compiling._largest_batch(tiny_config(), make_mesh(1, jax.devices()[:4]), chip, train)
+    assert (compiled, found) == (tried, best)

@@ -51,7 +51,8 @@ def test_a_step_fits_reduces_its_gradients_once_and_has_no_float32_product(tmp_p
 
 
 def test_what_does_not_fit_is_said(tmp_path):
-    report, out = compiled(tmp_path / 'run', **{'data.batch_size': 2**22})
+    """Too wide a network, and not too large a batch: there the compiler spends many minutes on making it fit."""
+    report, out = compiled(tmp_path / 'run', **{'model.base_channels': 2**14})
     assert not report['programs']['train']['fits'] and 'train: does not fit: ' in out
 
 
