@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from jaxgen.config import base
 from jaxgen.errors import check
 from jaxgen.families.finetuned import Finetuned
 from jaxgen.interop import tensors
@@ -46,6 +47,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     )
     flat = {name: np.asarray(x, ml_dtypes.bfloat16) for name, x in flatten_dict(weights, sep='/').items()}
     save_file(flat, folder / FILE, metadata={'step': str(trained.step)})
+    config.interop = base(config.family).interop  # which says where this is written
     if 'ema_length' in config.sample:  # it is chosen now
         config.sample.ema_length, config.optimizer.ema_lengths = 0.0, ()
     (folder / 'config.json').write_text(json.dumps(json.loads(config.to_json()), indent=2) + '\n')

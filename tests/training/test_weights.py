@@ -68,6 +68,7 @@ def test_the_folder_is_that_model_in_bfloat16(there):
     stored = load_file(there / 'out' / 'small' / FILE)
     assert {x.dtype for x in stored.values()} == {np.dtype(ml_dtypes.bfloat16)}
     assert sorted(p.name for p in (there / 'out' / 'small').iterdir()) == ['config.json', FILE]
+    assert str(there) not in (there / 'out' / 'small' / 'config.json').read_text()
 
 
 def unaveraged(trained):
