@@ -46,11 +46,11 @@ def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
 
 
 def lines_on(ax: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> None:
-    """Lines of (x, y), on a logarithmic y axis where all are positive."""
+    """Lines of (x, y), on a logarithmic y axis where all are positive and the largest is over three times the smallest."""
     for name, points in lines.items():
         ax.plot(*zip(*points, strict=True), label=name, marker='o' if len(points) < 20 else None, markersize=3)
-    positive = all(value > 0 for points in lines.values() for _, value in points)
-    ax.set(xlabel=x, ylabel=y, yscale='log' if positive else 'linear')
+    values = [value for points in lines.values() for _, value in points]
+    ax.set(xlabel=x, ylabel=y, yscale='log' if max(values) > 3 * min(values) > 0 else 'linear')
     ax.grid(True, which='both', alpha=0.3)
     ax.legend()
 
