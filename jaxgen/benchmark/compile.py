@@ -209,7 +209,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             f'  float32 products: {len(p["float32_products"])}',
         ]
     if 'largest_batch' in report:
-        lines += ['', f'largest batch in powers of two that fits: {report["largest_batch"]}']
+        lines += ['', f'largest batch in powers of two that fits: {report["largest_batch"] or "none"}']
     return '\n'.join(lines) + '\n'
 
 

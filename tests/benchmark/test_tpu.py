@@ -52,8 +52,11 @@ def test_a_step_fits_reduces_its_gradients_once_and_has_no_float32_product(tmp_p
 
 def test_what_does_not_fit_is_said(tmp_path):
     """Too wide a network, and not too large a batch: there the compiler spends many minutes on making it fit."""
-    report, out = compiled(tmp_path / 'run', **{'model.base_channels': 2**14})
+    fields = {'model.base_channels': 2**14, 'data.batch_size': 8, 'compile.largest_batch': True}
+    report, out = compiled(tmp_path / 'run', **fields)
     assert not report['programs']['train']['fits'] and 'train: does not fit: ' in out
+    assert 'compiling train with batches of 4 ' in out and report['largest_batch'] is None
+    assert 'largest batch in powers of two that fits: none' in out
 
 
 def test_two_at_once_are_told_of_each_other(tmp_path):
