@@ -13,7 +13,7 @@ python main.py --config=configs/ddpm_cifar.py:small
 python main.py --config=configs/ddpm_cifar.py:edm
   Hardware: two CPU cores
   Hours: 1.5 at 120 images/s, with nothing beside it
-  Expect: loss 0.215; ships, horses and birds that can be named beside many that cannot (docs/results/ddpm_cifar_edm.md)
+  Expect: loss 0.215; ships and horses that can be named beside many that cannot (docs/results/ddpm_cifar_edm.md)
 """
 
 from jaxgen import config

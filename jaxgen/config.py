@@ -158,7 +158,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
 
     c.interop = ConfigDict()
     c.interop.path = ''  # of mode=import and mode=export: a folder; to import also a name on the Hugging Face Hub
-    c.interop.format = 'pytorch'  # of mode=export; or jaxgen: half the size, of any model, to use as a workdir
+    c.interop.format = 'pytorch'  # of mode=export; or jaxgen: bfloat16 beside the config, to use as a workdir
     c.demo = ConfigDict()
     c.demo.workdirs = ''  # that the page shows; empty: that of --workdir and all under runs/ and pretrained/
     c.demo.host = '127.0.0.1'  # the address to listen at; 0.0.0.0 lets the whole network in

@@ -31,7 +31,7 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.interop import workdirs
 from jaxgen.interpretation import interpret as interpreting
 from jaxgen.sweep import runs as sweeping
-from jaxgen.training import adapters, data_report, loop
+from jaxgen.training import adapters, data_report, loop, weights
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import make_mesh, on_host
 from jaxgen.training.restore import build, restore
@@ -70,6 +70,7 @@ def _train(config: ConfigDict, workdir: epath.Path) -> None:
         f'config.sample.adapter={config.sample.adapter} is to draw with: leave it out in training, and name the workdir of a '
         f'fine-tuned model in config.finetune.base to go on from it',
     )
+    weights.require_none(workdir)
     family, dataset = _family_and_data(config, workdir)
     mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
     if isinstance(family, Finetuned):

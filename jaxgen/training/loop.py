@@ -20,7 +20,7 @@ from jaxgen import images
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
 from jaxgen.files import write_atomically, write_json
-from jaxgen.training import metrics, weights
+from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import batch_sharding, make_mesh, on_host, on_mesh
@@ -72,7 +72,6 @@ def train(
         DivergedError, the loss is not finite.
       SystemExit: with 128 + the signal's number after SIGTERM or SIGINT, when all is saved.
     """
-    weights.require_none(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
         Run(config, family, dataset, workdir, evaluation, on_save).run()

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from jaxgen.config import base
 from jaxgen.errors import check
 from jaxgen.families.finetuned import Finetuned
+from jaxgen.files import write_json
 from jaxgen.interop import tensors
 from jaxgen.training.family import Family
 
@@ -50,7 +51,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     config.interop = base(config.family).interop  # which says where this is written
     if 'ema_length' in config.sample:  # it is chosen now
         config.sample.ema_length, config.optimizer.ema_lengths = 0.0, ()
-    (folder / 'config.json').write_text(json.dumps(json.loads(config.to_json()), indent=2) + '\n')
+    write_json(folder / 'config.json', json.loads(config.to_json()))
     return 'a workdir to draw from, fine-tune and judge'
 
 
@@ -77,6 +78,6 @@ def require_none(workdir: epath.Path) -> None:
     """
     check(
         not (workdir / FILE).exists(),
-        f'{workdir / FILE} is a trained model without the state of its training: pass another --workdir; '
-        f'--mode=finetune --config.finetune.method=full --config.finetune.base={workdir} goes on from it',
+        f'{workdir / FILE} is a trained model without the state of its training: pass another --workdir; a diffusion '
+        f'model goes on from it there with --mode=finetune --config.finetune.method=full --config.finetune.base={workdir}',
     )

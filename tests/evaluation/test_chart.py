@@ -8,6 +8,7 @@ import pytest
 
 from jaxgen.errors import UserError
 from jaxgen.evaluation.chart import points
+from jaxgen.evaluation.plots import line_chart
 
 
 def result(kid, **drawn):
@@ -46,3 +47,11 @@ def test_the_command_writes_a_picture(tmp_path):
     said = subprocess.run([*command, *files], check=True, capture_output=True, text=True).stdout
     assert said.splitlines() == ['sampler=ddim 5: 0.3', 'sampler=heun 5: 0.4, 10: 0.2']
     assert (tmp_path / 'out.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+    'values, scale', [((1, 2.9), 'linear'), ((1, 3.1), 'log'), ((0, 9), 'linear'), ((-1, 9), 'linear')]
+)
+def test_the_axis_is_logarithmic_where_the_values_lie_far_apart(values, scale):
+    (ax,) = line_chart({'a': [(0, values[0])], 'b': [(1, values[1])]}, 'x', 'y').axes
+    assert ax.get_yscale() == scale

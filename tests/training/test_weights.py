@@ -88,6 +88,7 @@ def test_the_page_shows_it(there):
     found = Workdirs(tiny_config(**{'demo.workdirs': str(there / 'out' / 'small')}), there / 'run')
     (name,) = found.that_draw()
     assert found.model(name) is found.model(name)
+    assert (found.log(name), found.evaluations(name)) == ([], {})
 
 
 def test_it_is_neither_trained_nor_overwritten(there, tmp_path):
@@ -122,7 +123,7 @@ def test_a_fine_tuned_model_has_its_own_file(there, tmp_path):
     if get_config(base / 'config.json').family != 'ddpm':
         pytest.skip('of diffusion models alone')
     c = get_config(base / 'config.json')
-    c.finetune.base, c.finetune.targets = str(base), 'dense'
+    c.finetune.base, c.finetune.method = str(base), 'full'  # the way out that is named where training is refused
     c.train.steps = c.checkpoint.every = 1
     c.sample.every = 5
     modes.run('finetune', c, tmp_path / 'tuned')
