@@ -67,9 +67,9 @@ def describe(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
         if config.family not in FORMATS:
             raise UserError(f'config.family={config.family} has no counterpart in PyTorch here')
         require_plain_loss(config)
-        variables = family.sampling_variables(model, stream(key, 'statistics'), ema=False)
+        weights = family.weights(model, stream(key, 'statistics'), ema=False)
         trained = Trained(config, family, make_mesh(config.mesh.fsdp), 0, model, labelled)
-        FORMATS[config.family].write(trained, variables, folder)
+        FORMATS[config.family].write(trained, weights, folder)
     except UserError as e:
         return facts | {'no_twin': str(e)}
     images, labels = examples(family.image_shape, len(labelled))
