@@ -127,6 +127,10 @@ def bits_per_dim(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``likelihood/<step>.json``: see ``likelihood.bound``."""
     d = config.data
     pick(config.likelihood.split, SOURCES[d.name].splits, 'config.likelihood.split')
+    for name, what in (('num', 'images'), ('terms', 'terms')):
+        check(
+            config.likelihood[name] != 1, f'config.likelihood.{name}=1 is too few {what}: take 2 or more, or 0 for all'
+        )
     trained = restore(config, workdir)
     dataset = load(d.name, config.likelihood.split, names(d.classes), 0, d.image_size, d.crop)
     result = likelihood.bound(config, trained, dataset.relabelled(trained.class_names))

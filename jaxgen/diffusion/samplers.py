@@ -194,7 +194,7 @@ def heun(
     up, added = xp.where(alpha > 0, up, 1.0), xp.where(alpha > 0, added, 0.0)
     b = sigma_next / start.sigma
     a = alpha_next - b * start.alpha
-    corrected = (alpha > 0) & (sigma_next > 0)
+    corrected = _corrected(levels)
     then = Level(*(z[1:] for z in levels))
 
     def step(x, i, _, start, then, up, added, a, b, corrected):
@@ -213,6 +213,11 @@ def heun(
         return jax.lax.cond(corrected > 0, correct, lambda euler: euler, euler)
 
     return Loop(step, x, levels, (start, then, up, added, a, b, corrected))
+
+
+def _corrected(levels: Level) -> Any:
+    alpha, _, _, sigma_next = _pairs(levels)
+    return (alpha > 0) & (sigma_next > 0)
 
 
 def _or_1(xp: Any, alpha: Any) -> Any:
@@ -272,13 +277,13 @@ class Sampler:
     Attributes:
       function: the loop, for the arguments above.
       order: with which the law of its samples nears that of the data as the steps grow, for a smooth schedule.
-      calls: network calls, of the number of steps.
+      calls: network calls, of the levels.
       options: names of ``sample``'s fields that it takes.
     """
 
     function: Callable[..., Loop]
     order: int = 1
-    calls: Callable[[int], int] = lambda steps: steps
+    calls: Callable[[Level], int] = lambda levels: len(levels.t) - 1
     options: tuple[str, ...] = ()
 
     def __call__(
@@ -288,16 +293,16 @@ class Sampler:
         return self.function(denoise, levels, x, noise, **options).run(keep)
 
 
-def _twice(steps: int) -> int:
-    return 2 * steps - 1
+def _calls_of_heun(levels: Level) -> int:
+    return len(levels.t) - 1 + int(_corrected(levels).sum())
 
 
 SAMPLERS: dict[str, Sampler] = {
     'ddpm': Sampler(ancestral),
     'ddpm_fixedsmall': Sampler(functools.partial(ancestral, variance='fixedsmall')),
     'ddim': Sampler(ddim, options=('eta',)),
-    'heun': Sampler(heun, order=2, calls=_twice),
-    'edm': Sampler(heun, order=2, calls=_twice, options=('churn',)),
+    'heun': Sampler(heun, order=2, calls=_calls_of_heun),
+    'edm': Sampler(heun, order=2, calls=_calls_of_heun, options=('churn',)),
     'dpmpp_2m': Sampler(dpmpp_2m, order=2),
     'dpmpp_2m_sde': Sampler(functools.partial(dpmpp_2m, stochastic=True), order=2),
     'mean_flow': Sampler(mean_flow),

@@ -309,14 +309,16 @@ class DDPM(Family):
         return SAMPLERS[d.sampler].function(denoise, levels, x, noise, **options)
 
     def sampling_protocol(self) -> dict[str, Any]:
-        d = self.drawing
+        d, schedule = self.drawing, self.schedule
+        if isinstance(schedule, Learned):  # whatever it learns, the calls are as many
+            schedule = dataclasses.replace(schedule, params=schedule.init(jax.random.key(0)))
         guidance = {
             name: getattr(d, name) for name in ('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale')
         }
         return {
             'sampler': d.sampler,
             'num_steps': d.num_steps,
-            'network_calls': SAMPLERS[d.sampler].calls(d.num_steps),
+            'network_calls': SAMPLERS[d.sampler].calls(schedule.levels(d.num_steps)),
             **d.options,
             **(guidance if d.guidance_scale != 1 else {'guidance_scale': 1.0}),
             **({} if d.clip else {'clip': False}),

@@ -80,7 +80,9 @@ def check_fields(c: ConfigDict, image_size: int) -> None:
         image_size % model.patch_size == 0,
         f'config.data.image_size={image_size} does not divide by config.model.patch_size={model.patch_size}',
     )
-    {'unet': _check_unet, 'cnn': _check_cnn, 'dit': _check_dit}[model.name](model, image_size)
+    check_network = {'unet': _check_unet, 'cnn': _check_cnn, 'dit': _check_dit}.get(model.name)
+    if check_network is not None:
+        check_network(model, image_size)
 
 
 def _check_cnn(model: ConfigDict, image_size: int) -> None:

@@ -216,11 +216,22 @@ def test_mean_flow_lands_exactly():
 
 
 @pytest.mark.parametrize(('name', 'schedule'), FITTING)
-def test_a_perfect_denoiser_ends_at_x0(name, schedule):
+def test_a_perfect_denoiser_ends_at_x0_after_the_calls_that_are_said(name, schedule):
     x0 = jnp.linspace(-1, 1, 6).reshape(2, 3)
     made = analytic.schedule(schedule)
-    x = draw(name, made, made.levels(10), lambda x, level: x0, jnp.ones((2, 3)), lambda i: jnp.ones((2, 3)))
-    np.testing.assert_allclose(x, x0, atol=1e-6)
+    calls = []
+
+    def denoise(x, level):
+        jax.debug.callback(lambda: calls.append(1))
+        return x0
+
+    for num_steps in (1, 10):
+        levels = made.levels(num_steps)
+        x = draw(name, made, levels, denoise, jnp.ones((2, 3)), lambda i: jnp.ones((2, 3)))
+        np.testing.assert_allclose(x, x0, atol=1e-6)
+        jax.effects_barrier()
+        assert samplers.SAMPLERS[name].calls(levels) == len(calls)
+        calls.clear()
 
 
 def test_trailing_timesteps():

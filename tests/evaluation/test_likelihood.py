@@ -63,6 +63,12 @@ def test_continuous_terms_are_those_of_the_known_network(tmp_path):
     assert abs(got[-1]) < 0.2 and result['prior'] < 1e-3  # next to nothing is lost at the ends
 
 
+@pytest.mark.parametrize('field', ['likelihood.num', 'likelihood.terms'])
+def test_one_of_them_is_too_few(field, tmp_path):
+    with pytest.raises(UserError, match=f'config.{field}=1 is too few'):
+        bits(epath.Path(tmp_path) / 'run', **{field: 1})
+
+
 def test_a_gan_has_no_likelihood(tmp_path):
     run = epath.Path(untrained(tiny_config('dcgan'), tmp_path / 'run'))
     with pytest.raises(UserError, match='config.family=dcgan has no bound'):

@@ -1,0 +1,95 @@
+"""What every denoiser of the registry has in common: one that is added is held to it, too."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen import families
+from jaxgen.config import validate
+from jaxgen.models import denoisers
+from jaxgen.models.denoisers import NETWORKS
+from tests.tiny import tiny_config
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+X, T, LABELS = RNG.normal(size=(3, 8, 8, 1)).astype(np.float32), np.array([900.0, 500.0, 3.0]), np.array([0, 9, 4])
+
+
+def family_of(name, **fields):
+    c = tiny_config(**{'model.name': name, 'model.dropout': 0.0, 'optimizer.warmup_steps': 0, **fields})
+    validate(c)
+    return families.build(c, (8, 8, 1), 10)
+
+
+def random_params(network):
+    """Every tensor normal numbers of a size that keeps activations of order 1."""
+    shapes = jax.eval_shape(lambda: network.init(KEY, X, T, LABELS))['params']
+    size = lambda x: np.prod(x.shape[:-1]) ** -0.5 if len(x.shape) > 1 else 0.3  # noqa: E731
+    return jax.tree.map(lambda x: (size(x) * RNG.normal(size=x.shape)).astype(x.dtype), shapes)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('name', NETWORKS)
+def test_an_image_depends_on_itself_its_time_and_its_label(name, dtype):
+    network = family_of(name, **{'model.dtype': dtype}).network
+    params = random_params(network)
+
+    @jax.jit
+    def call(x, t, labels):
+        return network.apply({'params': params}, x, t, labels)
+
+    out = call(X, T, LABELS)
+    assert out.shape == X.shape and out.dtype == jnp.float32
+    np.testing.assert_array_equal(out, call(X, T, LABELS))
+    others = call(X[::-1], T[::-1], LABELS[::-1])[::-1]
+    tolerance = 1e-5 if dtype == 'float32' else 0.05  # of numbers of order 1
+    np.testing.assert_allclose(out, others, atol=tolerance)
+    for changed in (call(-X, T, LABELS), call(X, T[::-1], LABELS), call(X, T, LABELS[::-1])):
+        assert np.abs(changed[0] - out[0]).max() > 0.01
+    # The middle one keeps its time and its label.
+    np.testing.assert_allclose(call(X, T[::-1], LABELS)[1], out[1], atol=tolerance)
+    np.testing.assert_allclose(call(X, T, LABELS[::-1])[1], out[1], atol=tolerance)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_step_moves_every_parameter(name):
+    """From random weights: fresh ones have layers at zero, before which nothing moves yet."""
+    ddpm = family_of(name)
+    model = ddpm.start(random_params(ddpm.network))
+    batch = {'image': X, 'label': LABELS}
+    after, metrics = jax.jit(ddpm.step)(model, batch, KEY)
+    assert all(np.isfinite(x) for x in metrics.values()), metrics
+    used = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), model.params, after.params)
+    assert all(jax.tree.leaves(used)), used
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_without_classes_labels_say_nothing(name):
+    network = family_of(name, **{'model.conditional': False}).network
+    assert network.num_classes == 0
+    params = random_params(network)
+    call = jax.jit(lambda labels: network.apply({'params': params}, X, T, labels))
+    np.testing.assert_array_equal(call(LABELS), call(LABELS[::-1]))
+
+
+def test_a_new_network_needs_its_name_and_no_more(monkeypatch):
+    @dataclasses.dataclass
+    class Mine(nn.Module):
+        out_channels: int = 3
+        num_classes: int = 0
+        dtype: jnp.dtype = jnp.float32
+
+        @nn.compact
+        def __call__(self, x, t, labels=None, *, train=False):
+            emb = nn.Embed(self.num_classes, 4)(labels) + nn.Dense(4)(t[:, None] / 1000)
+            return nn.Dense(self.out_channels)(
+                jnp.concatenate([x, jnp.broadcast_to(emb[:, None, None], (*x.shape[:3], 4))], -1)
+            )
+
+    monkeypatch.setitem(denoisers.NETWORKS, 'mine', Mine)
+    test_an_image_depends_on_itself_its_time_and_its_label('mine', 'float32')
+    test_a_step_moves_every_parameter('mine')
