@@ -229,7 +229,7 @@ class Learned:
         return self.level(2 * jnp.log(ratio))
 
     def level(self, gamma: Array) -> Level:
-        start, end = jax.lax.stop_gradient(self.params['ends'])
+        start, end = self.params['ends']
         told = 1000 * (gamma - start) / (end - start)
         return Level(jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma)), told)
 

@@ -92,6 +92,5 @@ class Losses:
             diffusion
             + likelihood.reconstruction_term(x0, noise, ends[0])
             + likelihood.prior_term(x0, ends[1])
-            + variance
-            - jax.lax.stop_gradient(variance)
+            + (variance - jax.lax.stop_gradient(variance))
         )
