@@ -168,21 +168,13 @@ def ddim_inversion(denoise: Denoiser, levels: Level, x: Array, iterations: int =
     return jax.lax.scan(step, x, (times, *pairs))[0]
 
 
-def heun(
-    denoise: Denoiser,
-    levels: Level,
-    x: Array,
-    noise: Noise,
-    hat: Level | None = None,
-    s_noise: float = 1.0,
-) -> Loop:
+def heun(denoise: Denoiser, levels: Level, x: Array, noise: Noise, hat: Level | None = None) -> Loop:
     """The second-order sampler of Karras et al. 2022 (algorithm 2, and algorithm 1 without ``hat``), on x / alpha.
 
     A step ends uncorrected where it ends at the data, and where it begins without signal.
 
     Args:
       hat: the levels that noise is added up to before each step, ``[S]``; see ``churned``.
-      s_noise: the standard deviation of that noise over what the levels ask for.
     """
     alpha, sigma, alpha_next, sigma_next = _pairs(levels)
     xp = _numpy_of(levels)
@@ -199,7 +191,7 @@ def heun(
 
     def step(x, i, _, start, then, up, added, a, b, corrected):
         if hat:
-            x = up * x + s_noise * added * noise(i)
+            x = up * x + added * noise(i)
         x0 = denoise(x, start)
         euler = a * x0 + b * x
 
@@ -219,12 +211,14 @@ def _or_1(xp: Any, alpha: Any) -> Any:
     return xp.where(alpha > 0, alpha, 1.0)
 
 
-def churned(schedule: Schedule, levels: Level, churn: float, s_min: float = 0.0, s_max: float = np.inf) -> Level:
-    """The levels that each step of Karras et al. 2022 (algorithm 2) first goes up to, ``[S]``, for S_churn, S_min, S_max."""
+def churned(schedule: Schedule, levels: Level, churn: float) -> Level:
+    """The levels that each step of Karras et al. 2022 (algorithm 2) first goes up to, ``[S]``: sigma / alpha is
+    1 + min(S_churn / S, sqrt(2) - 1) times larger there. S_min is 0, S_max infinite and S_noise 1.
+    """
     alpha, sigma = levels.alpha[:-1], levels.sigma[:-1]
     ratio = sigma / np.where(alpha > 0, alpha, 1.0)
     gamma = min(churn / len(ratio), np.sqrt(2) - 1)
-    moved = (alpha > 0) & (ratio >= s_min) & (ratio <= s_max)
+    moved = alpha > 0
     hat = schedule.at(np.where(moved, ratio * (1 + gamma), 1.0))
     return Level(*(np.where(moved, z, z0[:-1]) for z, z0 in zip(hat, levels, strict=True)))
 
