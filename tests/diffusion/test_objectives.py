@@ -8,11 +8,14 @@ import numpy as np
 import optax
 import pytest
 
+from jaxgen.config import validate
 from jaxgen.diffusion import fits, objectives
 from jaxgen.diffusion.guidance import guided, rescaled
 from jaxgen.diffusion.parameterisations import PARAMETERISATIONS, estimate
 from jaxgen.diffusion.schedules import Learned, Level, linear
+from jaxgen.errors import UserError
 from tests.diffusion import analytic
+from tests.tiny import tiny_config
 
 RNG = np.random.default_rng(0)
 X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
@@ -203,6 +206,14 @@ def test_rescaling_is_its_papers(phi):
     mixed = without + 3 * (own - without)
     share = phi * own.std(1, keepdims=True) / mixed.std(1, keepdims=True) + 1 - phi
     np.testing.assert_allclose(got, mixed * share, rtol=1e-5)
+
+
+def test_an_interval_without_a_level_is_refused():
+    for low, high in ((0.0, 0.0), (2.0, 0.0), (0.5, 2.0)):
+        validate(tiny_config(**{'sample.guidance_low': low, 'sample.guidance_high': high}))
+    for low in (2.0, 3.0):
+        with pytest.raises(UserError, match=f'config.sample.guidance_low={low} must be below .*guidance_high=2.0'):
+            validate(tiny_config(**{'sample.guidance_low': low, 'sample.guidance_high': 2.0}))
 
 
 VP = dict.fromkeys(('eps', 'x0', 'v', 'edm'), ('simple', 'learned', 'min_snr', 'elbo'))
