@@ -122,7 +122,8 @@ def ancestral(denoise: Denoiser, levels: Level, x: Array, noise: Noise, variance
 
 
 def ddim(denoise: Denoiser, levels: Level, x: Array, noise: Noise, eta: float = 0.0) -> Loop:
-    """The sampler of Song et al. 2021 (DDIM, equation 12); ``eta`` 0 is deterministic, 1 has the posterior's variance.
+    """The sampler of Song et al. 2021 (DDIM, equation 12): alpha_next x_0 + sqrt(sigma_next^2 - std^2) eps + std z,
+    eps = (x - alpha x_0) / sigma, std^2 = ``eta``^2 times the posterior's variance; with ``eta`` 0 it is deterministic.
 
     The noise estimate is taken from the (clipped) x_0, so that both always explain x. For ``flow``, eta 0 is Euler's
     method for its differential equation.
@@ -169,7 +170,8 @@ def ddim_inversion(denoise: Denoiser, levels: Level, x: Array, iterations: int =
 
 
 def heun(denoise: Denoiser, levels: Level, x: Array, noise: Noise, hat: Level | None = None) -> Loop:
-    """The second-order sampler of Karras et al. 2022 (algorithm 2, and algorithm 1 without ``hat``), on x / alpha.
+    """The second-order sampler of Karras et al. 2022 (algorithm 2, and algorithm 1 without ``hat``), on y = x / alpha
+    and s = sigma / alpha: y + (s_next - s) (d + d_next) / 2, d = (y - x_0) / s, d_next that of Euler's y + (s_next - s) d.
 
     A step ends uncorrected where it ends at the data, and where it begins without signal.
 
@@ -225,6 +227,10 @@ def churned(schedule: Schedule, levels: Level, churn: float) -> Level:
 
 def dpmpp_2m(denoise: Denoiser, levels: Level, x: Array, noise: Noise, stochastic: bool = False) -> Loop:
     """DPM-Solver++(2M) and, ``stochastic``, SDE-DPM-Solver++(2M) (Lu et al. 2022, algorithm 2 and appendix A).
+
+    With lambda = log(alpha / sigma), h its increase, and D = x_0 + h / (2 h_before) (x_0 - x_0 of the step before):
+    sigma_next / sigma x + alpha_next (1 - e^-h) D, and the stochastic one e^-h sigma_next / sigma x
+    + alpha_next (1 - e^-2h) D + sigma_next sqrt(1 - e^-2h) z.
 
     The steps that begin without signal and end at the data are of first order, as is the very first.
     """
