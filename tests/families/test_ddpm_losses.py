@@ -51,7 +51,7 @@ def test_the_hybrid_loss_is_the_papers_and_its_bound_teaches_the_variance_alone(
             return losses(lambda x, t: output, None, jnp.asarray(X0), jnp.asarray(NOISE), at)
 
         output = jnp.asarray(np.concatenate([PREDICTED, FRACTION], -1))
-        got, slopes = loss(output), jax.grad(lambda output: jnp.sum(loss(output)))(output)
+        got, slopes = jax.jit(loss)(output), jax.jit(jax.grad(lambda output: jnp.sum(loss(output))))(output)
     each = (PREDICTED - NOISE) ** 2 + 1e-3 * T * bound(PREDICTED, FRACTION)
     np.testing.assert_allclose(got, each.mean((1, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(slopes[..., :1], 2 * (PREDICTED - NOISE) / 9, rtol=1e-9)
@@ -91,7 +91,7 @@ def test_the_loss_of_a_learned_schedule_is_the_whole_bound_and_moves_its_ends():
             at = jnp.asarray(X0), jnp.asarray(NOISE), jnp.asarray(times)
             return Losses(made)(network, {'schedule': params}, *at)
 
-        got, slopes = loss(params), jax.jacobian(loss)(params)['ends']
+        got, slopes = jax.jit(loss)(params), jax.jit(jax.jacobian(loss))(params)['ends']
     ends = np.asarray(params['ends'])
     share, slope = ((z - ends[0]) / (ends[1] - ends[0]) for z in (way[1], way[2] - way[0] + ends[0]))
 
