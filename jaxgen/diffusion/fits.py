@@ -31,9 +31,12 @@ def refusal(
     ):
         return 'variance=learned is the hybrid loss of Improved DDPM: it takes a schedule of timesteps and weighting=simple'
     if sampler and (sampler == MEAN_FLOW) != (parameterisation == MEAN_FLOW):
-        return f'sampler={sampler} and parameterisation={parameterisation}: a mean velocity is drawn by mean_flow alone'
+        return (
+            f'config.sample.sampler={sampler} and config.diffusion.parameterisation={parameterisation}: a mean velocity is '
+            f'drawn by mean_flow alone, and nothing else is: take {"another" if sampler == MEAN_FLOW else MEAN_FLOW}'
+        )
     if sampler == 'edm' and schedule == 'learned':
-        return 'sampler=edm adds noise up to levels known beforehand, which schedule=learned has not: take heun'
+        return 'config.sample.sampler=edm adds noise up to levels known beforehand, which schedule=learned has not: take heun'
     return None
 
 

@@ -26,12 +26,12 @@ class Preconditioning(NamedTuple):
 
 
 def eps(alpha: Array, sigma: Array) -> Preconditioning:
-    """F is the noise (Ho et al. 2020)."""
+    """F is the noise: x_0 = (x - sigma F) / alpha (Ho et al. 2020, equation 15)."""
     return Preconditioning(1.0, 1 / alpha, -sigma / alpha, 0.0, 1.0)
 
 
 def x0(alpha: Array, sigma: Array) -> Preconditioning:
-    """F is the image."""
+    """F is the image: x_0 = F (Salimans & Ho 2022, section 4)."""
     return Preconditioning(1.0, 0.0, 1.0, 1.0, 0.0)
 
 
@@ -46,7 +46,9 @@ def flow(alpha: Array, sigma: Array) -> Preconditioning:
 
 
 def edm(alpha: Array, sigma: Array, sigma_data: float = 0.5) -> Preconditioning:
-    """F sees and learns what has unit variance (Karras et al. 2022, table 1, for x / alpha and sigma / alpha)."""
+    """F sees and learns what has unit variance: for y = x / alpha and s = sigma / alpha, x_0 = c_skip y + c_out F(c_in y),
+    c_in = 1 / sqrt(s^2 + sigma_data^2), c_skip = (sigma_data c_in)^2, c_out = s sigma_data c_in (Karras et al. 2022, table 1).
+    """
     squares = sigma**2 + alpha**2 * sigma_data**2
     root = jnp.sqrt(squares)
     return Preconditioning(

@@ -122,7 +122,8 @@ def ancestral(denoise: Denoiser, levels: Level, x: Array, noise: Noise, variance
 
 
 def ddim(denoise: Denoiser, levels: Level, x: Array, noise: Noise, eta: float = 0.0) -> Loop:
-    """The sampler of Song et al. 2021 (DDIM, equation 12); ``eta`` 0 is deterministic, 1 has the posterior's variance.
+    """The sampler of Song et al. 2021 (DDIM, equation 12): alpha_next x_0 + sqrt(sigma_next^2 - std^2) eps + std z,
+    eps = (x - alpha x_0) / sigma, std^2 = ``eta``^2 times the posterior's variance; with ``eta`` 0 it is deterministic.
 
     The noise estimate is taken from the (clipped) x_0, so that both always explain x. For ``flow``, eta 0 is Euler's
     method for its differential equation.
@@ -168,21 +169,14 @@ def ddim_inversion(denoise: Denoiser, levels: Level, x: Array, iterations: int =
     return jax.lax.scan(step, x, (times, *pairs))[0]
 
 
-def heun(
-    denoise: Denoiser,
-    levels: Level,
-    x: Array,
-    noise: Noise,
-    hat: Level | None = None,
-    s_noise: float = 1.0,
-) -> Loop:
-    """The second-order sampler of Karras et al. 2022 (algorithm 2, and algorithm 1 without ``hat``), on x / alpha.
+def heun(denoise: Denoiser, levels: Level, x: Array, noise: Noise, hat: Level | None = None) -> Loop:
+    """The second-order sampler of Karras et al. 2022 (algorithm 2, and algorithm 1 without ``hat``), on y = x / alpha
+    and s = sigma / alpha: y + (s_next - s) (d + d_next) / 2, d = (y - x_0) / s, d_next that of Euler's y + (s_next - s) d.
 
     A step ends uncorrected where it ends at the data, and where it begins without signal.
 
     Args:
       hat: the levels that noise is added up to before each step, ``[S]``; see ``churned``.
-      s_noise: the standard deviation of that noise over what the levels ask for.
     """
     alpha, sigma, alpha_next, sigma_next = _pairs(levels)
     xp = _numpy_of(levels)
@@ -199,7 +193,7 @@ def heun(
 
     def step(x, i, _, start, then, up, added, a, b, corrected):
         if hat:
-            x = up * x + s_noise * added * noise(i)
+            x = up * x + added * noise(i)
         x0 = denoise(x, start)
         euler = a * x0 + b * x
 
@@ -224,18 +218,24 @@ def _or_1(xp: Any, alpha: Any) -> Any:
     return xp.where(alpha > 0, alpha, 1.0)
 
 
-def churned(schedule: Schedule, levels: Level, churn: float, s_min: float = 0.0, s_max: float = np.inf) -> Level:
-    """The levels that each step of Karras et al. 2022 (algorithm 2) first goes up to, ``[S]``, for S_churn, S_min, S_max."""
+def churned(schedule: Schedule, levels: Level, churn: float) -> Level:
+    """The levels that each step of Karras et al. 2022 (algorithm 2) first goes up to, ``[S]``: sigma / alpha is
+    1 + min(S_churn / S, sqrt(2) - 1) times larger there. S_min is 0, S_max infinite and S_noise 1.
+    """
     alpha, sigma = levels.alpha[:-1], levels.sigma[:-1]
     ratio = sigma / np.where(alpha > 0, alpha, 1.0)
     gamma = min(churn / len(ratio), np.sqrt(2) - 1)
-    moved = (alpha > 0) & (ratio >= s_min) & (ratio <= s_max)
+    moved = alpha > 0
     hat = schedule.at(np.where(moved, ratio * (1 + gamma), 1.0))
     return Level(*(np.where(moved, z, z0[:-1]) for z, z0 in zip(hat, levels, strict=True)))
 
 
 def dpmpp_2m(denoise: Denoiser, levels: Level, x: Array, noise: Noise, stochastic: bool = False) -> Loop:
     """DPM-Solver++(2M) and, ``stochastic``, SDE-DPM-Solver++(2M) (Lu et al. 2022, algorithm 2 and appendix A).
+
+    With lambda = log(alpha / sigma), h its increase, and D = x_0 + h / (2 h_before) (x_0 - x_0 of the step before):
+    sigma_next / sigma x + alpha_next (1 - e^-h) D, and the stochastic one e^-h sigma_next / sigma x
+    + alpha_next (1 - e^-2h) D + sigma_next sqrt(1 - e^-2h) z.
 
     The steps that begin without signal and end at the data are of first order, as is the very first.
     """

@@ -111,7 +111,9 @@ def linear(timesteps: int) -> Discrete:
 
 
 def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Discrete:
-    """The same betas whatever T is, as diffusers has it: below some 500 timesteps much of the image is left at the end."""
+    """The betas of Ho et al. 2020 (section 4) whatever T is, as diffusers has them: below some 500 timesteps much of the
+    image is left at the end.
+    """
     return Discrete(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64))
 
 
@@ -124,7 +126,9 @@ def cosine(timesteps: int) -> Discrete:
 
 
 def zero_terminal_snr(schedule: Discrete) -> Discrete:
-    """Shifted and scaled so that nothing of the image is left at the last timestep (Lin et al. 2023, algorithm 1)."""
+    """Shifted and scaled so that nothing of the image is left at the last timestep: alpha = sqrt(alphas_cumprod) becomes
+    (alpha - alpha_T) alpha_1 / (alpha_1 - alpha_T) (Lin et al. 2023, algorithm 1).
+    """
     root = np.sqrt(schedule.alphas_cumprod)
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     alphas_cumprod = root**2
@@ -203,7 +207,9 @@ class Learned:
         }
 
     def gamma(self, time: Array) -> Array:
-        """At times of any shape."""
+        """At times u of any shape: start + (end - start) (r(u) - r(0)) / (r(1) - r(0)), where r(u) =
+        softplus(straight) u + the sum of softplus(heights) sigmoid(4 softplus(slopes) (u - 1/2) + offsets).
+        """
         p = self.params
 
         def rising(time):
@@ -229,7 +235,7 @@ class Learned:
         return self.level(2 * jnp.log(ratio))
 
     def level(self, gamma: Array) -> Level:
-        start, end = jax.lax.stop_gradient(self.params['ends'])
+        start, end = self.params['ends']
         told = 1000 * (gamma - start) / (end - start)
         return Level(jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma)), told)
 

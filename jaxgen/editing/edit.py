@@ -53,10 +53,15 @@ class Editor:
     def __init__(self, config: ConfigDict, trained: Trained):
         self.trained, self.options = trained, config.edit
         check(
-            isinstance(trained.family, DDPM) and trained.family.parameterisation != fits.MEAN_FLOW,
+            isinstance(trained.family, DDPM),
             f'config.family={config.family}: images are edited on the way from noise, which a diffusion model goes step by step',
         )
         self.family: DDPM = trained.family
+        check(
+            self.family.parameterisation != fits.MEAN_FLOW,
+            'config.diffusion.parameterisation=mean_flow jumps over the way from noise on which images are edited: take a '
+            'model that was trained with flow, say',
+        )
         self.variables = self.family.sampling_variables(trained.model, root_key(config), config.sample.ema)
         self.levels = self.family.levels(self.variables['params'])
         key = jax.random.fold_in(stream(root_key(config), 'sample'), 1)

@@ -41,8 +41,13 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
     """
     family, options = trained.family, config.likelihood
     check(
-        isinstance(family, DDPM) and family.parameterisation != fits.MEAN_FLOW,
+        isinstance(family, DDPM),
         f'config.family={config.family} has no bound on its likelihood: a diffusion model that goes step by step has',
+    )
+    check(
+        family.parameterisation != fits.MEAN_FLOW,
+        'config.diffusion.parameterisation=mean_flow has no bound on its likelihood, as it estimates no image at a level of '
+        'noise: take a model that was trained with flow, say',
     )
     variables = family.sampling_variables(trained.model, root_key(config), config.sample.ema)
     judge = (

@@ -163,6 +163,11 @@ def _check_diffusion(c: ConfigDict) -> None:
         check(sample[name] >= 0, f'config.sample.{name}={sample[name]} must not be negative')
     for name in ('guidance_rescale', 'eta'):
         check(sample[name] <= 1, f'config.sample.{name}={sample[name]} must lie between 0 and 1')
+    check(
+        not sample.guidance_high or sample.guidance_low < sample.guidance_high,
+        f'config.sample.guidance_low={sample.guidance_low} must be below config.sample.guidance_high='
+        f'{sample.guidance_high}, or nothing is guided; a guidance_high of 0 sets no limit',
+    )
 
 
 def _check_averages(c: ConfigDict) -> None:

@@ -53,7 +53,7 @@ class Losses:
         return likelihood.discrete_term(self._family.schedule, x0, noise, level.t, estimated)
 
     def _hybrid(self, network: Callable[..., Array], x0: Array, noise: Array, level: Level) -> Array:
-        """The bound teaches the variance alone."""
+        """L_simple + 0.001 T L_t (Nichol & Dhariwal 2021, equation 16); the bound teaches the variance alone."""
         family, fractions = self._family, []
 
         def mean(x, t):
@@ -92,6 +92,5 @@ class Losses:
             diffusion
             + likelihood.reconstruction_term(x0, noise, ends[0])
             + likelihood.prior_term(x0, ends[1])
-            + variance
-            - jax.lax.stop_gradient(variance)
+            + (variance - jax.lax.stop_gradient(variance))
         )

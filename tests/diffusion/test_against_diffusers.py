@@ -13,6 +13,7 @@ from jaxgen.diffusion.schedules import EDM, SCHEDULES, Flow
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 4, 4)).astype(np.float32)
 WEIGHTS = RNG.normal(size=(3, 3)).astype(np.float32) / 2
+NOISES = RNG.normal(size=(8, *X.shape)).astype(np.float32)  # of each step
 PREDICTIONS = {'eps': 'epsilon', 'x0': 'sample', 'v': 'v_prediction'}
 BETAS = {
     'linear_betas': {'beta_schedule': 'linear', 'beta_start': 1e-4, 'beta_end': 0.02},
@@ -34,12 +35,13 @@ def theirs(x, t):
     return torch.tanh(torch.einsum('nchw,cd->ndhw', x, torch.from_numpy(WEIGHTS))) * (1 + t / 1000)
 
 
-def draw(scheduler, num_steps, x, **options):
+def draw(scheduler, num_steps, x, noisy=False, **options):
     scheduler.set_timesteps(num_steps)
     x = torch.from_numpy(x) * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
-        told = scheduler.scale_model_input(x, t) if hasattr(scheduler, 'scale_model_input') else x
-        x = scheduler.step(theirs(told, t), t, x, **options).prev_sample
+    for i, t in enumerate(scheduler.timesteps):
+        if noisy:
+            options['variance_noise'] = torch.from_numpy(NOISES[i])
+        x = scheduler.step(theirs(scheduler.scale_model_input(x, t), t), t, x, **options).prev_sample
     return x.numpy()
 
 
@@ -50,7 +52,7 @@ def drawn(name, schedule, parameterisation, num_steps, x, **options):
     def denoise(x, level):
         return estimate(parameterisation, ours, x, level)
 
-    return samplers.SAMPLERS[name](denoise, levels, jnp.asarray(start), lambda i: jnp.zeros_like(x), **options)
+    return samplers.SAMPLERS[name](denoise, levels, jnp.asarray(start), lambda i: jnp.asarray(NOISES)[i], **options)
 
 
 @pytest.mark.parametrize('schedule', BETAS)
@@ -67,13 +69,35 @@ def test_ddim(schedule, parameterisation, num_steps):
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=2e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize('eta', [0.7, 1.0])
+def test_ddim_with_noise(eta):
+    scheduler = diffusers.DDIMScheduler(**BETAS['linear_betas'], clip_sample=False, timestep_spacing='trailing')
+    expected = draw(scheduler, 8, X, noisy=True, eta=eta)
+    got = drawn('ddim', SCHEDULES['linear_betas'](1000), 'eps', 8, X, eta=eta)
+    np.testing.assert_allclose(got, expected, atol=2e-4 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize('num_steps', [2, 8])
-def test_dpmpp_2m(num_steps):
+@pytest.mark.parametrize(('name', 'algorithm'), [('dpmpp_2m', 'dpmsolver++'), ('dpmpp_2m_sde', 'sde-dpmsolver++')])
+def test_dpmpp_2m(name, algorithm, num_steps):
     scheduler = diffusers.DPMSolverMultistepScheduler(
-        **BETAS['linear_betas'], timestep_spacing='trailing', final_sigmas_type='zero', lower_order_final=True
+        **BETAS['linear_betas'],
+        algorithm_type=algorithm,
+        timestep_spacing='trailing',
+        final_sigmas_type='zero',
+        lower_order_final=True,
     )
-    expected = draw(scheduler, num_steps, X)
-    got = drawn('dpmpp_2m', SCHEDULES['linear_betas'](1000), 'eps', num_steps, X)
+    expected = draw(scheduler, num_steps, X, noisy=name.endswith('sde'))
+    got = drawn(name, SCHEDULES['linear_betas'](1000), 'eps', num_steps, X)
+    np.testing.assert_allclose(got, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_heun():
+    """Theirs goes from sigma / alpha times noise, ours from noise of unit variance."""
+    scheduler = diffusers.HeunDiscreteScheduler(**BETAS['linear_betas'], timestep_spacing='trailing')
+    schedule = SCHEDULES['linear_betas'](1000)
+    expected = draw(scheduler, 8, X / np.float32(schedule.levels(8).sigma[0]))
+    got = drawn('heun', schedule, 'eps', 8, X)
     np.testing.assert_allclose(got, expected, atol=2e-4 * np.abs(expected).max())
 
 
@@ -93,7 +117,7 @@ def test_flow_by_euler():
 )
 def test_edm(name, scheduler):
     scheduler = getattr(diffusers, scheduler)(sigma_data=0.5)
-    expected = draw(scheduler, 8, X) if name == 'ddim' else draw(scheduler, 8, X)
+    expected = draw(scheduler, 8, X)
     got = drawn(name, EDM(), 'edm', 8, X)
     np.testing.assert_allclose(got, expected, atol=1e-3 * np.abs(expected).max())
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from jaxgen.diffusion import likelihood
-from jaxgen.diffusion.schedules import EDM, Level, linear
+from jaxgen.diffusion.schedules import EDM, Level, linear, linear_betas
 from tests.diffusion import analytic
 
 GREYS = jnp.arange(256) / 127.5 - 1
@@ -35,26 +35,39 @@ def test_kl_is_its_integral():
     np.testing.assert_allclose(likelihood.gaussian_kl(0.3, 0.64, -0.5, 1.7**2), expected, rtol=1e-6)
 
 
-def test_terms_of_a_known_gaussian_sum_to_the_papers_bound():
-    """For x_0 ~ N(m, s^2) and the exact denoiser every L_t is a KL of two Gaussians with means linear in (x_0, noise)."""
-    schedule = linear(10)
-    ac = schedule.alphas_cumprod
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize('fraction', [None, 0.4])
+def test_terms_of_a_known_gaussian_sum_to_the_papers_bound(fraction):
+    """For x_0 ~ N(m, s^2) and the exact denoiser all terms are quadratic in (x_0, noise), but for the ends of the decoder's
+    bins: a sum at Gauss and Hermite's points is their mean. The chain is short, so that its prior is large.
+    """
+    schedule, mean, std = linear_betas(20, 0.002, 0.05), 0.1, 0.15
+    betas = schedule.betas
+    ac = np.cumprod(1 - betas)
+    points, weights = np.polynomial.hermite_e.hermegauss(12)
+    weights = np.outer(weights, weights).reshape(-1) / (2 * np.pi)
     with jax.enable_x64(True):
-        x0 = analytic.MEAN + analytic.STD * rng.normal(size=(200_000, 1))
-        noise = rng.normal(size=x0.shape)
-        for t in (1, 5, 9):
+        x0, noise = (jnp.asarray(z.reshape(-1, 1)) for z in np.meshgrid(mean + std * points, points))
+        variance = 'fixedsmall' if fraction is None else jnp.full_like(x0, fraction)
+        got = [weights @ likelihood.prior_term(x0, schedule.level(jnp.full(len(x0), 19)))]
+        for t in range(20):
             at = jnp.full(len(x0), t)
-            level = schedule.level(at)
-            here = level.like(jnp.asarray(x0))
+            here = schedule.level(at).like(x0)
             x = here.alpha * x0 + here.sigma * noise
-            estimated = analytic.gaussian(x, here)
-            got = likelihood.discrete_term(schedule, jnp.asarray(x0), jnp.asarray(noise), at, estimated)
-            # |x_0 - E[x_0|x]|^2 is the posterior's variance on average; times (SNR_{t-1} - SNR_t) / 2 (Kingma et al. 2021)
-            snr, snr_before = ac[t] / (1 - ac[t]), ac[t - 1] / (1 - ac[t - 1])
-            variance = 1 / (1 / analytic.STD**2 + snr)
-            expected = 0.5 * (snr_before - snr) * variance
-            np.testing.assert_allclose(jnp.mean(got), expected, rtol=0.02)
+            estimated = mean + here.alpha * std**2 / (here.alpha**2 * std**2 + here.sigma**2) * (x - here.alpha * mean)
+            got.append(weights @ likelihood.discrete_term(schedule, x0, noise, at, estimated, variance))
+    snr = ac / (1 - ac)
+    wrong = 1 / (1 / std**2 + snr)  # the variance of x_0 given x
+    small = betas[1:] * (1 - ac[:-1]) / (1 - ac[1:])
+    share = 0 if fraction is None else (fraction + 1) / 2
+    chosen = betas**share * np.append(small[0], small) ** (1 - share)
+    ratio = small / chosen[1:]
+    # Their means differ by (SNR_{t-1} - SNR_t) / 2 of the error in x_0, over the smaller variance (Kingma et al. 2021)
+    kl = 0.5 * (ratio - 1 - np.log(ratio) + ratio * (snr[:-1] - snr[1:]) * wrong[1:])
+    decoder = 0.5 * (np.log(2 * np.pi * chosen[0]) + wrong[0] / chosen[0]) - np.log(2 / 255)
+    prior = 0.5 * (ac[-1] * (mean**2 + std**2) - ac[-1] - np.log(1 - ac[-1]))
+    np.testing.assert_allclose(np.array(got).reshape(-1), [prior, decoder, *kl], rtol=2e-3)
+    np.testing.assert_allclose(np.sum(got), prior + decoder + np.sum(kl), rtol=1e-3)
+    assert prior > 0.1 and np.sum(got) > 0.5 * np.log(2 * np.pi * np.e * std**2) - np.log(2 / 255)  # the entropy
 
 
 def test_learned_variances_at_their_ends_are_the_fixed_ones():

@@ -1,16 +1,21 @@
 """Parameterisations, weightings and losses against their papers' formulas, one by one and all together."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from jaxgen.config import validate
 from jaxgen.diffusion import fits, objectives
-from jaxgen.diffusion.guidance import guided
+from jaxgen.diffusion.guidance import guided, rescaled
 from jaxgen.diffusion.parameterisations import PARAMETERISATIONS, estimate
 from jaxgen.diffusion.schedules import Learned, Level, linear
+from jaxgen.errors import UserError
 from tests.diffusion import analytic
+from tests.tiny import tiny_config
 
 RNG = np.random.default_rng(0)
 X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
@@ -25,15 +30,15 @@ def levels(schedule):
 @pytest.mark.parametrize(('schedule', 'parameterisation'), PAIRS)
 def test_what_the_network_learns_gives_x0_back(schedule, parameterisation):
     """estimate() of the target is x_0, and the loss there is 0: a parameterisation and its inverse, for every fitting pair."""
-    level = levels(schedule)
-    here = level.like(X0)
-    p = PARAMETERISATIONS[parameterisation](here.alpha, here.sigma)
-    target = p.of_x0 * X0 + p.of_noise * NOISE
-    x = objectives.add_noise(X0, NOISE, level)
-    got = estimate(parameterisation, lambda x, t: target, x, level)
-    np.testing.assert_allclose(got, X0, atol=2e-3 * np.max(1 / level.alpha))
-    loss = objectives.prediction_loss(parameterisation, 'simple', lambda x, t: target, X0, NOISE, level)
-    np.testing.assert_allclose(loss, 0, atol=1e-12)
+    with jax.enable_x64(True):
+        level, x0, noise = levels(schedule), jnp.asarray(X0, jnp.float64), jnp.asarray(NOISE, jnp.float64)
+        here = level.like(x0)
+        p = PARAMETERISATIONS[parameterisation](here.alpha, here.sigma)
+        target = p.of_x0 * x0 + p.of_noise * noise
+        x = objectives.add_noise(x0, noise, level)
+        np.testing.assert_allclose(estimate(parameterisation, lambda x, t: target, x, level), x0, atol=1e-9)
+        loss = objectives.prediction_loss(parameterisation, 'simple', lambda x, t: target, x0, noise, level)
+        np.testing.assert_allclose(loss, 0, atol=1e-24)
 
 
 def test_targets_are_the_papers():
@@ -159,23 +164,117 @@ def test_guidance_adds_what_the_class_adds_within_its_interval():
     for sigma, expected in ((1.0, 1 + 10 + 3 * (labels - 10)), (0.4, 1 + labels), (2.5, 1 + labels)):
         (got,) = guided(own, x, Level(jnp.ones(()), jnp.asarray(sigma), 0), labels, 10, By)
         np.testing.assert_allclose(got[:, 0], expected)
-    By.guidance_rescale = 1.0
+
+
+def test_guidance_asks_the_network_once_for_both():
+    class By:
+        guidance_scale, guidance_low, guidance_high, guidance_rescale = 3.0, 0.5, 0.0, 0.0
+
+    asked = []
+
+    def own(x, level, labels):
+        asked.append(labels.tolist())
+        return x, x
+
+    with jax.disable_jit():  # of the condition's two sides one is run
+        for sigma in (1.0, 0.4):
+            guided(own, jnp.ones((2, 4)), Level(jnp.ones(()), jnp.asarray(sigma), 0), jnp.array([5, 7]), 10, By)
+    assert asked == [[5, 7, 10, 10], [5, 7]]
+
+
+@pytest.mark.parametrize('phi', [0.0, 0.7, 1.0])
+def test_rescaling_is_its_papers(phi):
+    """Lin et al. 2023, equations 15 and 16, image by image."""
+    mixed, positive = X0 * np.arange(1, 6).reshape(-1, 1, 1, 1) + 0.5, NOISE
+    whole = [m * p.std() / m.std() for m, p in zip(mixed, positive, strict=True)]
+    np.testing.assert_allclose(
+        rescaled(jnp.asarray(mixed), jnp.asarray(positive), phi), phi * np.array(whole) + (1 - phi) * mixed, rtol=1e-5
+    )
+
+    class By:
+        guidance_scale, guidance_low, guidance_high, guidance_rescale = 3.0, 0.0, 0.0, phi
+
     (got,) = guided(
         lambda x, level, labels: (x * labels.reshape(-1, 1),),
         jnp.arange(8.0).reshape(2, 4),
         Level(1.0, 1.0, 0),
-        labels,
+        jnp.array([5, 7]),
         10,
         By,
     )
-    np.testing.assert_allclose(jnp.std(got, 1), jnp.std(jnp.arange(8.0).reshape(2, 4), 1) * labels, rtol=1e-5)
+    own, without = np.arange(8.0).reshape(2, 4) * np.array([[5], [7]]), 10 * np.arange(8.0).reshape(2, 4)
+    mixed = without + 3 * (own - without)
+    share = phi * own.std(1, keepdims=True) / mixed.std(1, keepdims=True) + 1 - phi
+    np.testing.assert_allclose(got, mixed * share, rtol=1e-5)
 
 
-def test_the_table_names_every_schedule_and_sampler_and_reasons_are_sentences():
+def test_an_interval_without_a_level_is_refused():
+    for low, high in ((0.0, 0.0), (2.0, 0.0), (0.5, 2.0)):
+        validate(tiny_config(**{'sample.guidance_low': low, 'sample.guidance_high': high}))
+    for low in (2.0, 3.0):
+        with pytest.raises(UserError, match=f'config.sample.guidance_low={low} must be below .*guidance_high=2.0'):
+            validate(tiny_config(**{'sample.guidance_low': low, 'sample.guidance_high': 2.0}))
+
+
+VP = dict.fromkeys(('eps', 'x0', 'v', 'edm'), ('simple', 'learned', 'min_snr', 'elbo'))
+NO_SIGNAL = dict.fromkeys(('x0', 'v', 'edm'), ('simple', 'learned', 'elbo'))
+FITS = {  # weightings, of which 'learned' is simple with that variance
+    'linear': VP,
+    'linear_betas': VP,
+    'cosine': VP,
+    'linear_zero_snr': NO_SIGNAL,
+    'cosine_zero_snr': NO_SIGNAL,
+    'edm': {'edm': ('simple', 'min_snr')},
+    'flow': {**dict.fromkeys(('x0', 'edm', 'flow'), ('simple', 'min_snr')), 'mean_flow': ('simple',)},
+    'learned': dict.fromkeys(('eps', 'x0', 'v', 'edm'), ('elbo',)),
+}
+
+
+def test_what_fits_is_this_table():
+    expected = set()
+    for schedule, parameterisations in FITS.items():
+        for parameterisation, weightings in parameterisations.items():
+            samplers = {'ddpm', 'ddpm_fixedsmall', 'ddim', 'heun', 'dpmpp_2m', 'dpmpp_2m_sde'}
+            samplers |= set() if schedule == 'learned' else {'edm'}
+            for weighting in weightings:
+                variance = ('simple', 'learned') if weighting == 'learned' else (weighting, 'fixed')
+                for sampler in {'mean_flow'} if parameterisation == 'mean_flow' else samplers:
+                    expected.add((schedule, parameterisation, *variance, sampler))
+    assert set(fits.fitting()) == expected
+
+
+@pytest.mark.parametrize(
+    ('choice', 'words'),
+    [
+        (('linear_zero_snr', 'eps'), 'parameterisation=eps says nothing of x_0 .* take v$'),
+        (('flow', 'eps'), 'parameterisation=eps says nothing of x_0 .* take flow$'),
+        (('cosine', 'flow'), 'parameterisation=flow presumes alpha'),
+        (('cosine', 'mean_flow'), 'parameterisation=mean_flow presumes alpha'),
+        (('edm', 'v'), 'parameterisation=v presumes .* schedule=edm has not: take edm$'),
+        (('flow', 'v'), 'parameterisation=v presumes .* schedule=flow has not: take flow$'),
+        (('edm', 'x0'), 'parameterisation=x0 leaves the input as it is'),
+        (('flow', 'mean_flow', 'min_snr'), 'weighting=min_snr: mean_flow has a loss of its own'),
+        (('flow', 'mean_flow', 'elbo'), 'weighting=elbo: mean_flow has a loss of its own'),
+        (
+            ('cosine_zero_snr', 'v', 'min_snr'),
+            'weighting=min_snr leaves out the last timestep of schedule=cosine_zero_snr',
+        ),
+        (('edm', 'edm', 'elbo'), 'weighting=elbo is not bounded near the image under schedule=edm'),
+        (('flow', 'flow', 'elbo'), 'weighting=elbo is not bounded near the image under schedule=flow'),
+        (('learned', 'v', 'min_snr'), 'take weighting=elbo$'),
+        (('edm', 'edm', 'simple', 'learned'), 'variance=learned is the hybrid loss'),
+        (('linear', 'eps', 'elbo', 'learned'), 'variance=learned is the hybrid loss'),
+        (('flow', 'mean_flow', 'simple', 'fixed', 'ddim'), 'config.sample.sampler=ddim and .* take mean_flow$'),
+        (('flow', 'flow', 'simple', 'fixed', 'mean_flow'), 'config.sample.sampler=mean_flow and .* take another$'),
+        (('learned', 'v', 'elbo', 'fixed', 'edm'), 'config.sample.sampler=edm adds noise up to .* take heun$'),
+    ],
+)
+def test_what_does_not_fit_has_a_reason(choice, words):
+    assert re.search(words, fits.refusal(*choice))
+
+
+def test_the_table_names_every_schedule_and_sampler():
     text = fits.table()
     assert all(
         name in text for name in (*fits.SCHEDULES, *fits.SAMPLERS, *fits.ALL_PARAMETERISATIONS, *fits.ALL_WEIGHTINGS)
     )
-    assert 'where no signal is left' in fits.refusal('linear_zero_snr', 'eps')
-    assert 'mean_flow alone' in fits.refusal('flow', 'mean_flow', sampler='ddim')
-    assert fits.refusal('linear', 'eps', 'simple', 'fixed', 'ddim') is None

@@ -56,7 +56,7 @@ def recursion(name, schedule, num_steps):
     """Mean and variance by the papers' formulas: each step is x <- slope x + offset + std z, its line through x = 0 and x = 1."""
     levels = [np.asarray(z, np.float64) for z in schedule.levels(num_steps)]
     alpha, sigma = levels[:2]
-    hat = samplers.churned(schedule, Level(*levels), CHURN) if name == 'edm' else None
+    gamma = min(CHURN / num_steps, np.sqrt(2) - 1) if name == 'edm' else 0.0
     mean, variance = 0.0, alpha[0] ** 2 + sigma[0] ** 2
     cov_with_before, before = 0.0, None  # of x with the previous x_0, which 2M needs
     for i in range(num_steps):
@@ -78,7 +78,7 @@ def recursion(name, schedule, num_steps):
                 new = (ratio / total * x + a2 / s2**2 * x0) / precision
                 std = np.sqrt(1 / precision if name == 'ddpm_fixedsmall' else total)
         elif name in ('heun', 'edm'):  # algorithm 2 of Karras et al. in y = x / alpha, s = sigma / alpha
-            new, std = heun_step(a, s, a2, s2, Level(*(z[i] for z in hat)) if hat else None)
+            new, std = heun_step(a, s, a2, s2, gamma)
         else:
             mean, variance, cov_with_before, before = dpm_step(
                 name, (a, s, a2, s2), x0, mean, variance, cov_with_before, before
@@ -89,30 +89,22 @@ def recursion(name, schedule, num_steps):
     return mean, variance
 
 
-def heun_step(a, s, a2, s2, hat):
+def heun_step(a, s, a2, s2, gamma):
     """The map of x, and the standard deviation of what churning adds after it has gone through the step."""
 
-    def estimate(x, a, s):
-        gain = a * STD**2 / (a**2 * STD**2 + s**2)
-        return MEAN + gain * (x - a * MEAN)
+    def estimate(y, r):
+        return MEAN + STD**2 / (STD**2 + r**2) * (y - MEAN)
 
     def step(x, added):
         if a == 0:
-            return a2 * estimate(x, a, s) + s2 * x / s
-        r, r2 = s / a, (s2 / a2)
-        y = x / a
-        if hat is not None:
-            r = hat.sigma / hat.alpha
-            y = y + added * np.sqrt(max(r**2 - (s / a) ** 2, 0))
-            at = hat.alpha, hat.sigma
-        else:
-            at = a, s
-        d = (y - estimate(y * at[0], *at)) / r
+            return a2 * MEAN + s2 * x / s
+        r, r2 = s / a * (1 + gamma), s2 / a2
+        y = x / a + added * np.sqrt(r**2 - (s / a) ** 2)
+        d = (y - estimate(y, r)) / r
         euler = y + (r2 - r) * d
         if r2 == 0:
             return a2 * euler
-        d2 = (euler - estimate(euler * a2, a2, s2)) / r2
-        return a2 * (y + (r2 - r) * (d + d2) / 2)
+        return a2 * (y + (r2 - r) * (d + (euler - estimate(euler, r2)) / r2) / 2)
 
     return step(np.array([0.0, 1.0]), 0.0), abs(step(0.0, 1.0) - step(0.0, 0.0))
 
@@ -150,6 +142,28 @@ def test_law_equals_the_papers_recursion(name, schedule):
             start = 0.0, levels.alpha[0] ** 2 + levels.sigma[0] ** 2
             expected = recursion(name, made, num_steps)
             np.testing.assert_allclose(law(name, made, levels, start), expected, rtol=relative, atol=1e-10)
+
+
+def test_a_learned_variance_at_its_ends_and_ddim_at_eta_1_are_ddpm():
+    """Nichol & Dhariwal 2021, equation 15; Song et al. 2021, below equation 16: the same start and noise, the same image."""
+    with jax.enable_x64(True):
+        x, *noises = np.random.default_rng(0).normal(size=(9, 5))
+
+        def drawn(function, levels, denoise=analytic.gaussian, **options):
+            return function(denoise, levels, jnp.asarray(x), lambda i: jnp.asarray(noises)[i], **options).run()
+
+        for schedule in ('linear_betas', 'cosine_zero_snr'):
+            levels = analytic.schedule(schedule).levels(8)
+            large, small = (drawn(samplers.ancestral, levels, variance=v) for v in ('fixedlarge', 'fixedsmall'))
+            for end, expected in ((1.0, large), (-1.0, small)):
+
+                def denoise(x, level, end=end):
+                    return analytic.gaussian(x, level), jnp.full_like(x, end)
+
+                got = drawn(samplers.ancestral, levels, denoise, variance='learned')
+                np.testing.assert_allclose(got, expected, atol=1e-12)
+            np.testing.assert_allclose(drawn(samplers.ddim, levels, eta=1.0), small, atol=1e-12)
+            assert np.min(np.abs(large - small)) > 1e-4
 
 
 def test_all_timesteps_reach_the_data():

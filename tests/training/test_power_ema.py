@@ -80,6 +80,7 @@ def run(tmp_path_factory):
 def test_a_run_keeps_snapshots_from_which_it_draws(run):
     stored = sorted(int(path.stem) for path in (run / 'ema').iterdir())
     assert stored == [2, 4, 6, 8, 10, 12]
+    assert {x.dtype for x in load_file(run / 'ema' / '12.safetensors').values()} == {np.dtype(np.float16)}
     trained = restore(tiny_config(**FIELDS), run)
     for length, tracked_average in zip((0.05, 0.1), trained.model.averages, strict=True):
         chosen = restore(tiny_config(**{**FIELDS, 'sample.ema_length': length}), run).model.ema
