@@ -29,7 +29,10 @@ def refusal(
     if variance == 'learned' and not (
         is_discrete(schedule) and parameterisation != MEAN_FLOW and weighting == 'simple'
     ):
-        return 'variance=learned is the hybrid loss of Improved DDPM: it takes a schedule of timesteps and weighting=simple'
+        return (
+            'config.diffusion.variance=learned is the hybrid loss of Improved DDPM: it takes a schedule of timesteps and '
+            'weighting=simple'
+        )
     if sampler and (sampler == MEAN_FLOW) != (parameterisation == MEAN_FLOW):
         return (
             f'config.sample.sampler={sampler} and config.diffusion.parameterisation={parameterisation}: a mean velocity is '
@@ -54,27 +57,33 @@ def ends_without_signal(schedule: str) -> bool:
 def _of_parameterisation(schedule: str, parameterisation: str) -> str | None:
     if parameterisation == 'eps' and ends_without_signal(schedule):
         return (
-            f'parameterisation=eps says nothing of x_0 at the end of schedule={schedule}, where no signal is left: take '
-            f'{"flow" if schedule == "flow" else "v"}'
+            f'config.diffusion.parameterisation=eps says nothing of x_0 at the end of schedule={schedule}, where no signal is '
+            f'left: take {"flow" if schedule == "flow" else "v"}'
         )
     if parameterisation in ('flow', MEAN_FLOW) and schedule != 'flow':
-        return f'parameterisation={parameterisation} presumes alpha + sigma = 1, which schedule=flow alone has'
+        return f'config.diffusion.parameterisation={parameterisation} presumes alpha + sigma = 1, which schedule=flow alone has'
     if parameterisation == 'v' and schedule in ('edm', 'flow'):
-        return f'parameterisation=v presumes alpha^2 + sigma^2 = 1, which schedule={schedule} has not: take {schedule}'
+        return (
+            f'config.diffusion.parameterisation=v presumes alpha^2 + sigma^2 = 1, which schedule={schedule} has not: take '
+            f'{schedule}'
+        )
     if parameterisation in ('eps', 'x0') and schedule == 'edm':
-        return f'parameterisation={parameterisation} leaves the input as it is, and under schedule=edm it grows to 80: take edm'
+        return (
+            f'config.diffusion.parameterisation={parameterisation} leaves the input as it is, and under schedule=edm it grows '
+            f'to 80: take edm'
+        )
     return None
 
 
 def _of_weighting(schedule: str, parameterisation: str, weighting: str) -> str | None:
     if parameterisation == MEAN_FLOW and weighting != 'simple':
-        return f'weighting={weighting}: mean_flow has a loss of its own, which is called simple here'
+        return f'config.diffusion.weighting={weighting}: mean_flow has a loss of its own, which is called simple here'
     if weighting == 'min_snr' and is_discrete(schedule) and ends_without_signal(schedule):
-        return f'weighting=min_snr leaves out the last timestep of schedule={schedule}, where a sampler begins'
+        return f'config.diffusion.weighting=min_snr leaves out the last timestep of schedule={schedule}, where a sampler begins'
     if weighting == 'elbo' and schedule in ('edm', 'flow'):
-        return f'weighting=elbo is not bounded near the image under schedule={schedule}'
+        return f'config.diffusion.weighting=elbo is not bounded near the image under schedule={schedule}'
     if schedule == 'learned' and weighting != 'elbo':
-        return 'schedule=learned learns by the bound itself: take weighting=elbo'
+        return 'config.diffusion.schedule=learned learns by the bound itself: take weighting=elbo'
     return None
 
 
