@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import images
-from jaxgen.data import Dataset, class_names, load
+from jaxgen.data import Dataset, load
 from jaxgen.data.pipeline import example_indices
 from jaxgen.diffusion import fits
 from jaxgen.errors import check, names, pick
@@ -75,12 +75,6 @@ def require_fields(config: ConfigDict) -> None:
         f'config.family={config.family} draws no images: diffusion models and GANs are interpreted',
     )
     parts = [pick(part, PARTS, 'config.interpret.parts:') for part in names(options.parts)]
-    known = class_names(config.data.name, names(config.data.classes))
-    check(
-        len(known) > 1, f'config.data.classes={config.data.classes}: channels that tell classes apart need two of them'
-    )
-    for name in names(options.classes):
-        pick(name, known, 'config.interpret.classes:')
     check(
         model.conditional or 'ablation' not in parts,
         'config.interpret.parts: the ablation asks for images of a class, and config.model.conditional=False knows none: '
@@ -120,16 +114,23 @@ def interpret(config: ConfigDict, trained: Trained, workdir: epath.Path) -> Inte
     """Does what ``config.interpret`` asks for, and writes the data of each part to ``interpretation/<part>.npz``.
 
     Raises:
-      UserError: for a layer or a channel that does not exist, or if there is no judge.
+      UserError: for a class, a layer or a channel that does not exist, or if there is no judge.
     """
     options, folder = config.interpret, workdir / 'interpretation'
+    check(
+        len(trained.class_names) > 1,
+        f'config.data.classes={config.data.classes}: channels that tell classes apart need two of them: pass the --workdir of '
+        f'a model that knows more',
+    )
+    for name in names(options.classes):
+        pick(name, trained.class_names, 'config.interpret.classes:')
     sight = _sight(config, trained) if names(options.parts) else None
     variables = trained.sampler().variables(trained.model)
     probes = probes_of(trained, variables, options.levels)
     blocks = [probe.blocks(trained.family.image_shape) for probe in probes]
     layers, channels = _layers(options, blocks[0]), _channels(options, blocks[-1])
 
-    dataset = _examples(config)
+    dataset = _examples(config, trained.class_names)
     key = stream(root_key(config, options.seed), 'interpretation')
     atlases, found = [], []
     for i, probe in enumerate(probes):
@@ -205,8 +206,11 @@ def _channels(options: ConfigDict, blocks: dict[str, int]) -> list[Channel]:
     return chosen
 
 
-def _examples(config: ConfigDict) -> Dataset:
-    every = load(config.data.name, 'train', max_examples=config.data.max_examples, **loaded(config))
+def _examples(config: ConfigDict, classes: tuple[str, ...]) -> Dataset:
+    """Of all classes that the model knows; ``config.data.max_examples`` of a fine-tuned one is of what it was tuned on."""
+    tuned = config.finetune.base or config.sample.adapter
+    most = 0 if tuned else config.data.max_examples
+    every = load(config.data.name, 'train', max_examples=most, **loaded(config) | {'classes': classes})
     num = min(config.interpret.num or len(every.images), len(every.images))
     rows = example_indices(config.interpret.seed, 0, num, len(every.images))
     return Dataset(every.images[rows], every.labels[rows], every.class_names)

@@ -14,9 +14,11 @@ from jaxgen.errors import UserError
 from jaxgen.evaluation import judge
 from jaxgen.interpretation import synthesis
 from jaxgen.interpretation.ablation import Scaled, Sight, ablate, control, factors_of
+from jaxgen.interpretation.interpret import interpret
 from jaxgen.interpretation.probes import probes_of
 from jaxgen.interpretation.selectivity import Channel
 from jaxgen.interpretation.synthesis import Target
+from jaxgen.training import adapters
 from jaxgen.training.restore import restore
 from jaxgen.training.sampling import Sampler
 from tests.tiny import tiny_config, untrained
@@ -239,7 +241,6 @@ def test_from_a_workdir_to_a_page(trained):
         ({'interpret.smoothness': -1.0}, 'config.interpret.smoothness=-1.0'),
         ({'interpret.seed': -1}, 'config.interpret.seed=-1'),
         ({'evaluation.judge': 'nowhere.safetensors'}, 'config.evaluation.judge'),
-        ({'data.classes': '3'}, 'config.data.classes=3: channels that tell classes apart need two of them'),
         (
             {'diffusion.schedule': 'flow', 'diffusion.parameterisation': 'mean_flow', 'sample.sampler': 'mean_flow'},
             'config.diffusion.parameterisation=mean_flow is not interpreted',
@@ -250,6 +251,37 @@ def test_what_cannot_be_interpreted_is_refused_in_a_sentence(ddpm, fields, words
     _, workdir = ddpm
     with pytest.raises(UserError, match=words):
         modes.run('interpret', config_of('ddpm', **fields), workdir)
+
+
+def test_a_fine_tuned_model_is_looked_at_over_all_that_it_knows(tmp_path):
+    base, tuned = (epath.Path(tmp_path) / name for name in ('base', 'tuned'))
+    known = config_of('ddpm', **{'data.classes': '8,3', 'data.max_examples': 20, 'interpret.levels': 1})
+    fields = {'interpret.num': 0, 'interpret.levels': 1, 'interpret.factors': (0.0,), 'interpret.classes': '5'}
+    c = config_of('ddpm', **fields, **{'data.classes': '5', 'data.max_examples': 2, 'interpret.parts': 'ablation'})
+    c.finetune.base, c.finetune.targets = str(base), 'dense'
+    untrained(known, base)
+    untrained(c, tuned)
+    modes.run('interpret', c, tuned)
+    every = modes.load('digits', 'train').labels
+    with np.load(tuned / 'interpretation' / 'cnn.npz') as arrays:
+        assert arrays['classes'].tolist() == ['8', '3', '5']
+        assert arrays['counts'].tolist() == [np.sum(every == k) for k in (8, 3, 5)]
+    with np.load(tuned / 'interpretation' / 'ablation.npz') as arrays:
+        assert np.bincount(arrays['labels']).tolist() == [2, 2, 2] and set(arrays['class']) == {'5'}
+
+    family = restore(c, tuned).family
+    factors = jax.tree.map(np.asarray, family.init(jax.random.key(0)).ema)
+    adapters.write(tmp_path / 'a.safetensors', adapters.of_config(c, factors, family.base_hash, ('8', '3', '5')))
+    known.sample.adapter, known.interpret.num, known.interpret.parts = str(tmp_path / 'a.safetensors'), 0, ''
+    known.interpret.classes = ''
+    found = interpret(known, restore(known, base), base)
+    assert found.atlases[0].counts.tolist() == [np.sum(every == k) for k in (8, 3, 5)]
+
+
+def test_a_model_of_one_class_tells_none_apart(tmp_path):
+    c = config_of('ddpm', **{'data.classes': '3'})
+    with pytest.raises(UserError, match='config.data.classes=3: channels that tell classes apart need two of them'):
+        modes.run('interpret', c, untrained(c, epath.Path(tmp_path) / 'run'))
 
 
 def test_a_model_that_knows_no_classes_is_not_asked_to_draw_one(ddpm, tmp_path):
