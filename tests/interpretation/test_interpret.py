@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from scipy import stats
 
 from jaxgen import modes
 from jaxgen.diffusion.editing import from_strength
@@ -114,27 +115,48 @@ def test_controls_are_other_channels_of_the_same_blocks():
 
 
 class Shade:
-    """Sees a class in the brightness of an image."""
+    """Sees the class asked for, these being in turn, where an image is brighter than half of the first ones it was shown."""
+
+    def __init__(self):
+        self.half = None
 
     def __call__(self, images):
-        return np.clip(images.mean((1, 2, 3)) // 26, 0, 9).astype(int)
+        brightness = images.mean((1, 2, 3))
+        self.half = np.median(brightness) if self.half is None else self.half
+        return np.where(brightness > self.half, np.arange(len(images)) % 10, -1)
+
+
+def paired(after, before):
+    """Bonett & Price 2012: counts of the images that changed, one more each way, two images more in all."""
+    n = len(after) + 2
+    won, lost = (np.sum(after > before) + 1) / n, (np.sum(after < before) + 1) / n
+    half = stats.norm.ppf(0.975) * np.sqrt((won + lost - (won - lost) ** 2) / n)
+    return np.mean(after.astype(float) - before), max(won - lost - half, -1), min(won - lost + half, 1)
 
 
 def test_effects_are_of_the_same_images(trained):
     trained, _ = trained
+    options = trained.config.interpret.copy_and_resolve_references()
+    options.images_per_class = 10
     blocks = blocks_of(trained)
-    first = next(iter(blocks))
-    chosen = {'3': [Channel(first, 0), Channel(first, 1)]}
-    done = []
-    found = ablate(trained, trained.config.interpret, Shade(), blocks, chosen, done.append)
+    chosen = {'3': [Channel(list(blocks)[-1], c) for c in range(4)]}
+    done, shade = [], Shade()
+    found = ablate(trained, options, shade, blocks, chosen, done.append)
     assert [(e.factor, e.draw) for e in found.effects] == [(0.0, 0), (2.0, 0), (0.0, 1), (2.0, 1)] and done[-1] == 5
-    assert np.bincount(found.labels).tolist() == [2] * 10
-    images, labels = draw(trained, factors_of(blocks, chosen['3'], 0.0))
-    right = Shade()(images) == labels
-    np.testing.assert_array_equal(found.effects[0].right, right)
-    change = right[labels == 3].mean() - found.right[labels == 3].mean()
-    assert found.effects[0].on_class.value == pytest.approx(change)
-    assert len(found.images['3']) == 2
+    labels = np.arange(100) % 10
+    np.testing.assert_array_equal(found.labels, labels)
+    assert 0 < found.right[labels == 3].sum() < 10 and 40 < found.right.sum() <= 50
+    for effect in found.effects:
+        images, _ = draw(trained, factors_of(blocks, effect.channels, effect.factor), 100)
+        right = images.mean((1, 2, 3)) > shade.half
+        np.testing.assert_array_equal(effect.right, right)
+        np.testing.assert_array_equal(effect.images, images[labels == 3][:8])
+        of_class = labels == 3
+        np.testing.assert_allclose(effect.on_class, paired(right[of_class], found.right[of_class]), atol=1e-12)
+        np.testing.assert_allclose(effect.on_others, paired(right[~of_class], found.right[~of_class]), atol=1e-12)
+    flipped = [e.right != found.right for e in found.effects[:2]]
+    assert all(x[labels == 3].any() and x[labels != 3].any() and not x.all() for x in flipped)
+    assert len(found.images['3']) == 8
 
 
 def test_the_judge_counts_classes_as_the_model_does(dcgan):
