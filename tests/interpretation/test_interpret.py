@@ -227,6 +227,25 @@ def test_from_a_workdir_to_a_page(trained):
     assert 'nan' not in re.sub(r'<[^>]*>', ' ', page).lower().split()
     with np.load(folder / 'ablation.npz') as arrays:
         assert arrays['right'].shape == (8, 20) and set(arrays['class']) == {'3', '8'}
+        for factor in (0.0, 2.0):
+            own, random = (
+                [
+                    100 * arrays[on][(arrays['factor'] == factor) & (arrays['draw'] == d), 0]
+                    for on in ('on_class', 'on_others')
+                ]
+                for d in (0, 1)
+            )
+            change, other = np.mean(own, 1) - np.mean(random, 1)
+            assert (
+                f'Times {factor:g}, in the mean over 2 classes, the own channels differ from random ones by {change:+.1f}'
+                in page
+            )
+            assert f'and by {change - other:+.1f} in that change' in page
+    assert (
+        page.count('two of the 4 such tests') == 2
+        and 'as many random channels of the same blocks, or all others' in page
+    )
+    assert len(re.findall('(beyond all of|within) 1 random draw', page)) == 4 and 'in up to 100% of cases' in page
     for name in networks:
         with np.load(folder / f'{name}.npz') as arrays:
             levels = len(arrays['levels'])
