@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
@@ -15,6 +16,7 @@ from jaxgen.errors import UserError
 from jaxgen.evaluation import judge
 from jaxgen.interpretation import synthesis
 from jaxgen.interpretation.ablation import Scaled, Sight, ablate, control, factors_of
+from jaxgen.interpretation.activations import activations
 from jaxgen.interpretation.interpret import interpret
 from jaxgen.interpretation.probes import probes_of
 from jaxgen.interpretation.selectivity import Channel
@@ -112,6 +114,61 @@ def test_controls_are_other_channels_of_the_same_blocks():
         drawn = control(blocks, chosen, np.random.default_rng(seed))
         assert sorted(c.block for c in drawn) == ['a', 'a', 'b'] and len(set(drawn)) == 3  # b has but one other
         assert not set(drawn) & set(chosen)
+
+
+def captured(network, variables, *inputs):
+    """What Flax keeps of each submodule."""
+    _, state = network.apply(variables, *inputs, capture_intermediates=True, mutable=['intermediates'])
+    return {name: kept['__call__'][0] for name, kept in state['intermediates'].items() if isinstance(kept, dict)}
+
+
+IMAGES = np.random.default_rng(3).uniform(-1, 1, (6, 8, 8, 1)).astype(np.float32)
+LABELS, KEYS = np.array([0, 3, 5, 9, 3, 1], np.int32), jax.random.split(jax.random.key(2), 6)
+
+
+def test_a_denoiser_is_looked_at_on_images_with_noise_the_noisiest_first(ddpm):
+    """Every second of the six timesteps of a sampler; their noise by the definition of DDPM."""
+    trained, _ = ddpm
+    family = dataclasses.replace(
+        trained.family, parameterisation='eps'
+    )  # the network's input is the noisy image itself
+    variables = {'params': trained.model.ema}
+    told, untold = probes_of(dataclasses.replace(trained, family=family), variables, 3)
+    assert told.levels == untold.levels == ('t=16', 't=9', 't=2')
+    kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 20))
+    for number, t in enumerate((16, 9, 2)):
+        noise = np.stack([jax.random.normal(jax.random.fold_in(key, number), (8, 8, 1)) for key in KEYS])
+        noisy = np.sqrt(kept[t]) * IMAGES + np.sqrt(1 - kept[t]) * noise
+        got = activations(told.look, variables, IMAGES, LABELS, KEYS, number)
+        expected = captured(family.network, variables, noisy.astype(np.float32), np.full(6, t, np.float32), LABELS)
+        assert list(got) == ['conv_in', 'block0', 'norm_out']
+        for block, value in got.items():
+            np.testing.assert_allclose(value, expected[block], atol=1e-4)
+
+    def seen(probe, labels):
+        return activations(probe.look, variables, IMAGES, labels, KEYS, 1)['block0']
+
+    np.testing.assert_array_equal(seen(untold, LABELS), seen(untold, LABELS[::-1]))
+    of_each = jax.vmap(lambda k: seen(told, jnp.full(6, k)))(jnp.arange(10))
+    same = np.abs(of_each - seen(untold, LABELS)).max((2, 3, 4)) < 1e-5
+    assert np.all(same.sum(0) == 1) and len(set(same.argmax(0))) > 2  # told one of them at random each
+
+
+def test_the_networks_of_a_gan_are_looked_at_as_they_play(dcgan):
+    trained, _ = dcgan
+    family, player = trained.family, trained.model.discriminator
+    drawing = trained.sampler().variables(trained.model)
+    generator, discriminator = probes_of(trained, drawing, 2)
+    latents = np.stack([jax.random.normal(key, (6,)) for key in KEYS])
+    got = activations(generator.look, drawing, IMAGES, LABELS, KEYS, 0)
+    expected = captured(family.generator, drawing, latents, LABELS)
+    own = captured(family.discriminator, {'params': player.params, **player.stats}, IMAGES, LABELS)
+    judged = activations(discriminator.look, discriminator.variables, IMAGES, LABELS[::-1], KEYS, 0)
+    assert list(got) == ['up_0', 'norm_0'] and list(judged) == ['down_0']
+    for seen, kept in ((got, expected), (judged, own)):
+        for block, value in seen.items():
+            np.testing.assert_allclose(value, kept[block], atol=1e-5)
+            assert np.ptp(np.asarray(value), 0).max() > 1e-3
 
 
 class Shade:
