@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from jaxgen import config as fields_of
 from jaxgen import families, modes, stored_config
 from jaxgen.errors import UserError
+from jaxgen.evaluation.image_sets import open_set
 from jaxgen.families.finetuned import Finetuned, with_new_labels
 from jaxgen.models import lora
 from jaxgen.training import adapters
@@ -140,6 +141,12 @@ def test_scale_0_is_the_base_and_the_file_is_the_workdir(base, tuned):
     np.testing.assert_array_equal(drawn(base_config(), base, '3', adapter=adapter), whole)
     np.testing.assert_array_equal(drawn(config, tuned, '3'), whole)  # what it was trained on is drawn unless told
     assert (drawn(base_config(), base, '0,1,4', adapter=adapter) != plain).any()
+
+
+def test_its_samples_say_what_their_labels_mean(base, tuned):
+    modes.run('sample', tuned_config(base, **{'sample.classes': '3,0'}), tuned)
+    drawn = open_set(str(tuned / 'samples' / 'samples.npz'), 'field', class_names=tuple('0123456789'))
+    assert drawn.labels.tolist() == [3, 0, 3, 0]
 
 
 def test_resumed_it_is_the_run_that_was_not_stopped(base, tuned, tmp_path):
