@@ -11,7 +11,7 @@ from etils import epath
 from jaxgen import modes
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.evaluation.evaluate import Evaluator
+from jaxgen.evaluation.evaluate import Evaluator, summary
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
 from jaxgen.training.mesh import make_mesh
@@ -64,7 +64,9 @@ def test_the_figures_of_torch_fidelity(tmp_path, capsys):
     assert [w.split(':')[0] for w in result['warnings']] == [
         '40 generated images are fewer than 2048',
         '40 reference images are fewer than 2048',
+        'every subset of KID is the whole set of 40 images',
     ]
+    assert result['kid_std'] is None and f'kid: {result["kid"]:.6f}' in summary(result).splitlines()
     (file,) = (tmp_path / 'evaluation').iterdir()
     assert file.name.endswith('fake-npz.json') and json.loads(file.read_text()) == result
 
@@ -85,6 +87,7 @@ def test_no_figure_without_its_protocol(runs, capsys):
     judged = result['judge']
     assert np.sum(judged['confusion']) == 200 and 0 <= judged['accuracy'] <= 1
     assert 'fid_per_class' not in result  # of 20 images each
+    assert result['kid_std'] > 0 and f' +- {result["kid_std"]:.6f} over subsets' in summary(result)
 
     again = evaluate(runs['ddpm'], capsys)
     assert {**again, 'images_per_sec': 0} == {**result, 'images_per_sec': 0}
