@@ -94,6 +94,14 @@ def test_no_figure_without_its_protocol(runs, capsys):
     assert evaluate(runs['dcgan'], capsys, 'dcgan')['protocol']['generated']['network_calls'] == 1
 
 
+@pytest.mark.parametrize(('classes', 'said'), [('3,8', True), (','.join('9876543210'), False)])
+def test_other_classes_than_the_reference_has_are_named(runs, capsys, classes, said):
+    fields = {'sample.classes': classes, 'evaluation.num': 16, 'evaluation.metrics': 'fid'}
+    warnings = evaluate(runs['dcgan'], capsys, 'dcgan', **fields)['warnings']
+    expected = 'the generated images are of 3, 8, the reference of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
+    assert (expected in warnings) == said == any('the reference of' in warning for warning in warnings)
+
+
 def test_another_protocol_overwrites_nothing(runs, capsys):
     first = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 7})
     second = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 8})
