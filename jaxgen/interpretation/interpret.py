@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,11 @@ def require_fields(config: ConfigDict) -> None:
     )
     rate = options.false_discoveries
     check(0 < rate < 1, f'config.interpret.false_discoveries={rate} must lie between 0 and 1')
+    check(
+        1 / (options.permutations + 1) <= rate,
+        f'config.interpret.permutations={options.permutations} are too few to find anything at '
+        f'config.interpret.false_discoveries={rate}: pass at least {math.ceil(1 / rate) - 1}',
+    )
     check(options.bins > 1, f'config.interpret.bins={options.bins} must be at least 2')
     check(
         len(options.factors) > 0 and min(options.factors) >= 0,

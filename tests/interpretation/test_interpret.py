@@ -336,6 +336,10 @@ def test_from_a_workdir_to_a_page(trained):
         ({'interpret.strengths': (0.5, 1.5)}, 'config.interpret.strengths'),
         ({'interpret.bins': 1}, 'config.interpret.bins=1 must be at least 2'),
         ({'interpret.false_discoveries': 0.0}, 'config.interpret.false_discoveries=0.0 must lie between'),
+        (
+            {'interpret.permutations': 18},
+            'config.interpret.permutations=18 are too few .* at config.interpret.false_discoveries=0.05: pass at least 19',
+        ),
         ({'interpret.smoothness': -1.0}, 'config.interpret.smoothness=-1.0'),
         ({'interpret.seed': -1}, 'config.interpret.seed=-1'),
         ({'evaluation.judge': 'nowhere.safetensors'}, 'config.evaluation.judge'),
