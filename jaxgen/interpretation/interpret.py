@@ -256,9 +256,11 @@ def _arrays(atlas: Atlas, found: Selectivity, classes: tuple[str, ...]) -> dict[
     arrays = {'levels': np.array(atlas.levels), 'classes': np.array(classes), 'counts': atlas.counts}
     for block in atlas.means:
         arrays |= {f'mean/{block}': atlas.means[block], f'by_class/{block}': found.by_class[block]}
+        arrays[f'low/{block}'] = found.low[block]
         for name, test in (('index', found.index), ('information', found.information)):
             arrays |= {f'{name}/{block}': test.value[block], f'{name}_excess/{block}': test.excess[block]}
             arrays |= {f'{name}_p/{block}': test.p[block], f'{name}_q/{block}': test.q[block]}
+            arrays[f'{name}_strict/{block}'] = test.strict[block]
     return arrays
 
 
