@@ -104,7 +104,7 @@ def _family_and_data(config: ConfigDict, workdir: epath.Path) -> tuple[Family, D
 def sample(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``samples/<name>.npz``, a grid ``samples/<name>.png`` and a folder ``samples/<name>/`` of single PNGs.
 
-    The labels of a network that knows no classes are -1.
+    In the ``.npz`` labels count ``class_names`` beside them; those of a network that knows no classes are -1.
     """
     trained = restore(config, workdir)
     folder, name = workdir / 'samples', config.sample.name
@@ -116,7 +116,8 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
             drawn.append(image)
             labels.append(label if config.model.conditional else -1)
         print(f'{len(drawn)}/{config.sample.num} images', flush=True)
-    write_atomically(folder / f'{name}.npz', images.npz(images=np.stack(drawn), labels=np.array(labels, np.int32)))
+    named = {'labels': np.array(labels, np.int32), 'class_names': np.array(trained.class_names)}
+    write_atomically(folder / f'{name}.npz', images.npz(images=np.stack(drawn), **named))
     write_atomically(folder / f'{name}.png', images.png(images.grid(np.stack(drawn[: loop.LARGEST_GRID]))))
     print(
         f'{len(drawn)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'

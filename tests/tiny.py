@@ -7,9 +7,10 @@ import pathlib
 import jax
 import pytest
 
-from jaxgen import config, families
+from jaxgen import config
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh
+from jaxgen.training.restore import build
 from jaxgen.training.step import initial, root_key, state_template
 
 # Run by hand: JAXGEN_LONG_TESTS=1 python -m pytest tests
@@ -58,7 +59,7 @@ def untrained(c, workdir, step=4, change=lambda model: model):
 
     ``change`` makes another model of that before the first step.
     """
-    family, key, mesh = families.build(c, (8, 8, 1), 10), root_key(c), make_mesh()
+    (family, _), key, mesh = build(c, workdir), root_key(c), make_mesh()
     init = initial(family, key)
     template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)

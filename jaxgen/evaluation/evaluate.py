@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxgen.data import class_names
-from jaxgen.errors import UserError, names
+from jaxgen.errors import MANY, UserError, names
 from jaxgen.evaluation import features, judge
 from jaxgen.evaluation.features import Extraction, Extractor, Meter
 from jaxgen.evaluation.figures import METRICS, PARAMETERS, Pair
@@ -81,7 +81,7 @@ class Evaluator:
         return result | {
             'metrics': list(self._metrics),
             'images_per_sec': meter.rate,
-            'warnings': self._warnings(images, pair),
+            'warnings': self._warnings(images, pair, result),
             'protocol': self.protocol(images),
         }
 
@@ -127,7 +127,7 @@ class Evaluator:
                 f'{self._extractor.description["name"]} sees {size}x{size}: choose another config.evaluation.extractor'
             )
 
-    def _warnings(self, images: ImageSet, pair: Pair) -> list[str]:
+    def _warnings(self, images: ImageSet, pair: Pair, result: dict[str, Any]) -> list[str]:
         found = []
         name = self._extractor.description['name']
         if not name.startswith('inception'):
@@ -140,11 +140,22 @@ class Evaluator:
                 )
         if images.image_shape != self.reference.image_shape:
             found.append(f'the generated images are {images.image_shape}, the reference {self.reference.image_shape}')
+        drawn, known = images.description, self.reference.class_names
+        asked = names(drawn['classes']) if 'sampler' in drawn else ()
+        if asked and self.reference.labels is not None and set(asked) != set(known):
+            found.append(f'the generated images are of {_listed(asked)}, the reference of {_listed(known)}')
+        if 'kid' in result and result['kid_std'] is None:
+            found.append(f'every subset of KID is the whole set of {images.count} images: it has no deviation')
         if 'fid_per_class' in self._metrics and pair.class_names:
             found.append('FID by class is of few images each: compare it between classes and models, not with FID')
         if 'inception_score' in self._metrics and pair.fake.logits is None:
             found.append('no Inception Score: the weights have no classifier')
         return found
+
+
+def _listed(class_names: Sequence[str]) -> str:
+    more = f' and {len(class_names) - MANY} more' if len(class_names) > MANY else ''
+    return ', '.join(class_names[:MANY]) + more
 
 
 def data_options(config: ConfigDict) -> dict[str, Any]:
@@ -195,7 +206,8 @@ def summary(result: dict[str, Any]) -> str:
         if result.get(name) is not None:
             lines.append(f'{name}: {result[name]:.4f}')
     if 'kid' in result:
-        lines.append(f'kid: {result["kid"]:.6f} +- {result["kid_std"]:.6f} over subsets')
+        spread = '' if result['kid_std'] is None else f' +- {result["kid_std"]:.6f} over subsets'
+        lines.append(f'kid: {result["kid"]:.6f}{spread}')
     if 'judge' in result:
         seen = result['judge']
         right = f'{seen["accuracy"]:.1%} seen as the class asked for, ' if seen.get('accuracy') is not None else ''

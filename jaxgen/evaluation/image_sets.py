@@ -49,10 +49,10 @@ def open_set(name: str, field: str, num: int = 0, class_names: tuple[str, ...] =
 
     Args:
       name: ``cifar10:test``, a folder of images (all below it, in the order of their paths), or an ``.npz`` file with
-        ``images`` (or ``arr_0``) uint8 ``[N, H, W, C]`` and perhaps ``labels``.
+        ``images`` (or ``arr_0``) uint8 ``[N, H, W, C]`` and perhaps ``labels``, and ``class_names`` that these count.
       field: the config's field, for messages.
       num: takes so many at random (see ``subset``); 0, or as many as there are, takes all.
-      class_names: what the labels of an ``.npz`` mean.
+      class_names: of the config; what the labels of an ``.npz`` mean that names no classes itself.
       data: ``classes``, ``image_size`` and ``crop`` of a data set, as for ``jaxgen.data.load``.
 
     Raises:
@@ -118,6 +118,8 @@ def _of_npz(path: pathlib.Path, field: str, num: int, class_names: tuple[str, ..
             labels.shape == images.shape[:1] and np.issubdtype(labels.dtype, np.integer),
             f'{where} has {len(images)} images, but labels {labels.dtype} of shape {labels.shape}',
         )
+        if 'class_names' in arrays:
+            labels = _renumbered(labels, arrays['class_names'], class_names, where)
         check(
             labels.max() < len(class_names),
             f'{where} has labels up to {labels.max()}, and the data of the config {len(class_names)} classes: choose '
@@ -125,6 +127,26 @@ def _of_npz(path: pathlib.Path, field: str, num: int, class_names: tuple[str, ..
         )
         labels = None if labels.min() < 0 else labels
     return _of_arrays(images, labels, num, {'file': path.name}, class_names)
+
+
+def _renumbered(labels: np.ndarray, own: np.ndarray, class_names: tuple[str, ...], where: str) -> np.ndarray:
+    """Labels that count ``own`` names as labels that count ``class_names``; negative ones are -1.
+
+    Raises:
+      UserError: if one has no name, or another than these.
+    """
+    check(
+        own.ndim == 1 and max(labels.max(), 0) < len(own),
+        f'{where} has labels up to {labels.max()}, and class_names of shape {own.shape}: write it again',
+    )
+    for name in own[np.unique(labels[labels >= 0])].tolist():
+        check(
+            name in class_names,
+            f'{where} has images of {name!r}, which is no class of the data of the config: choose config.data.name and '
+            f'config.data.classes so that it is',
+        )
+    place = np.array([class_names.index(name) if name in class_names else -1 for name in own.tolist()])
+    return np.where(labels < 0, -1, place[labels])
 
 
 def _require_uint8(images: np.ndarray, where: str) -> np.ndarray:

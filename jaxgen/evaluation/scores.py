@@ -76,23 +76,24 @@ def frechet_distance_of_few(a: np.ndarray, b: np.ndarray) -> float:
 
 def kernel_distance(
     fake: np.ndarray, real: np.ndarray, subsets: int = 100, subset_size: int = 1000, seed: int = 2020
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """KID (Binkowski et al. 2018): mean and standard deviation over random subsets of the unbiased squared MMD.
 
-    The kernel is ``(x y / D + 1)^3``; the subsets are torch-fidelity's for the same seed. Sets smaller than
-    ``subset_size`` give subsets of their size.
+    The kernel is ``(x y / D + 1)^3``; the subsets are torch-fidelity's for the same seed. Where a set is smaller than
+    ``subset_size`` they are of its size; where both are those subsets, there is one distance, and no deviation.
     """
     size = min(subset_size, len(fake), len(real))
     rng = np.random.RandomState(seed)
     fake, real = np.asarray(fake, np.float64), np.asarray(real, np.float64)
+    whole = size == len(fake) == len(real)
     distances = []
-    for _ in range(subsets):
+    for _ in range(1 if whole else subsets):
         x = fake[rng.choice(len(fake), size, replace=False)]
         y = real[rng.choice(len(real), size, replace=False)]
         xx, yy, xy = ((u @ v.T / u.shape[1] + 1) ** 3 for u, v in ((x, x), (y, y), (x, y)))
         within = (xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)) / (size * (size - 1))
         distances.append(within - 2 * xy.mean())
-    return float(np.mean(distances)), float(np.std(distances))
+    return float(np.mean(distances)), None if whole else float(np.std(distances))
 
 
 def inception_score(logits: np.ndarray, splits: int = 10, seed: int = 2020) -> tuple[float, float]:

@@ -138,7 +138,7 @@ def ablate(
       progress: called with the number of runs done.
     """
     config = trained.config.copy_and_resolve_references()
-    config.sample.classes = ''
+    config.sample.classes = config.data.classes = ''  # all that the model knows in turn
     sampler = Sampler(
         config,
         Scaled(trained.family),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import images
-from jaxgen.data import Dataset, class_names, load
+from jaxgen.data import Dataset, load
 from jaxgen.data.pipeline import example_indices
 from jaxgen.diffusion import fits
 from jaxgen.errors import check, names, pick
@@ -75,12 +76,6 @@ def require_fields(config: ConfigDict) -> None:
         f'config.family={config.family} draws no images: diffusion models and GANs are interpreted',
     )
     parts = [pick(part, PARTS, 'config.interpret.parts:') for part in names(options.parts)]
-    known = class_names(config.data.name, names(config.data.classes))
-    check(
-        len(known) > 1, f'config.data.classes={config.data.classes}: channels that tell classes apart need two of them'
-    )
-    for name in names(options.classes):
-        pick(name, known, 'config.interpret.classes:')
     check(
         model.conditional or 'ablation' not in parts,
         'config.interpret.parts: the ablation asks for images of a class, and config.model.conditional=False knows none: '
@@ -88,6 +83,11 @@ def require_fields(config: ConfigDict) -> None:
     )
     rate = options.false_discoveries
     check(0 < rate < 1, f'config.interpret.false_discoveries={rate} must lie between 0 and 1')
+    check(
+        1 / (options.permutations + 1) <= rate,
+        f'config.interpret.permutations={options.permutations} are too few to find anything at '
+        f'config.interpret.false_discoveries={rate}: pass at least {math.ceil(1 / rate) - 1}',
+    )
     check(options.bins > 1, f'config.interpret.bins={options.bins} must be at least 2')
     check(
         len(options.factors) > 0 and min(options.factors) >= 0,
@@ -120,16 +120,23 @@ def interpret(config: ConfigDict, trained: Trained, workdir: epath.Path) -> Inte
     """Does what ``config.interpret`` asks for, and writes the data of each part to ``interpretation/<part>.npz``.
 
     Raises:
-      UserError: for a layer or a channel that does not exist, or if there is no judge.
+      UserError: for a class, a layer or a channel that does not exist, or if there is no judge.
     """
     options, folder = config.interpret, workdir / 'interpretation'
+    check(
+        len(trained.class_names) > 1,
+        f'config.data.classes={config.data.classes}: channels that tell classes apart need two of them: pass the --workdir of '
+        f'a model that knows more',
+    )
+    for name in names(options.classes):
+        pick(name, trained.class_names, 'config.interpret.classes:')
     sight = _sight(config, trained) if names(options.parts) else None
     variables = trained.sampler().variables(trained.model)
     probes = probes_of(trained, variables, options.levels)
     blocks = [probe.blocks(trained.family.image_shape) for probe in probes]
     layers, channels = _layers(options, blocks[0]), _channels(options, blocks[-1])
 
-    dataset = _examples(config)
+    dataset = _examples(config, trained.class_names)
     key = stream(root_key(config, options.seed), 'interpretation')
     atlases, found = [], []
     for i, probe in enumerate(probes):
@@ -205,8 +212,11 @@ def _channels(options: ConfigDict, blocks: dict[str, int]) -> list[Channel]:
     return chosen
 
 
-def _examples(config: ConfigDict) -> Dataset:
-    every = load(config.data.name, 'train', max_examples=config.data.max_examples, **loaded(config))
+def _examples(config: ConfigDict, classes: tuple[str, ...]) -> Dataset:
+    """Of all classes that the model knows; ``config.data.max_examples`` of a fine-tuned one is of what it was tuned on."""
+    tuned = config.finetune.base or config.sample.adapter
+    most = 0 if tuned else config.data.max_examples
+    every = load(config.data.name, 'train', max_examples=most, **loaded(config) | {'classes': classes})
     num = min(config.interpret.num or len(every.images), len(every.images))
     rows = example_indices(config.interpret.seed, 0, num, len(every.images))
     return Dataset(every.images[rows], every.labels[rows], every.class_names)
@@ -246,9 +256,11 @@ def _arrays(atlas: Atlas, found: Selectivity, classes: tuple[str, ...]) -> dict[
     arrays = {'levels': np.array(atlas.levels), 'classes': np.array(classes), 'counts': atlas.counts}
     for block in atlas.means:
         arrays |= {f'mean/{block}': atlas.means[block], f'by_class/{block}': found.by_class[block]}
+        arrays[f'low/{block}'] = found.low[block]
         for name, test in (('index', found.index), ('information', found.information)):
             arrays |= {f'{name}/{block}': test.value[block], f'{name}_excess/{block}': test.excess[block]}
             arrays |= {f'{name}_p/{block}': test.p[block], f'{name}_q/{block}': test.q[block]}
+            arrays[f'{name}_strict/{block}'] = test.strict[block]
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""Intervals of proportions, and of the difference of two that were counted on the same images."""
+"""Intervals of proportions and of the difference of two counted on the same images; a test of one draw among others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 Z = 1.959963984540054  # of 95% on both sides
+EXACT = 100_000  # exchanges that are all looked at
+EXCHANGES = 10_000  # drawn where there are more
+ROUNDING = 1e-9  # of a sum: exchanges that differ by less say the same
 
 
 class Interval(NamedTuple):
@@ -38,3 +41,31 @@ def difference(after: np.ndarray, before: np.ndarray) -> Interval:
     half = Z * np.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
     value = float(np.mean(after)) - float(np.mean(before))
     return Interval(value, max(won - lost - half, -1.0), min(won - lost + half, 1.0))
+
+
+class Exchange(NamedTuple):
+    """A mean difference, and the two-sided probability of one as large under exchange."""
+
+    value: float
+    p: float
+
+
+def exchange(draws: np.ndarray, seed: int) -> Exchange:
+    """How far the first of N + 1 draws is from the mean of the others, in the mean over K classes; draws is ``[K, N + 1]``.
+
+    Held against all ``(N + 1)**K`` ways to name in each class one of the draws the first or, where these are above
+    ``EXACT``, against ``EXCHANGES`` of them at random beside the observed one. Where the draws of every class are
+    exchangeable, p is at most x with a probability of at most x.
+    """
+    k, n = draws.shape
+    gaps = (draws - draws.mean(1, keepdims=True)) * n / (n - 1)
+    if n**k <= EXACT:
+        sums = np.zeros(1)
+        for of_class in gaps:
+            sums = np.add.outer(sums, of_class).ravel()
+    else:
+        named = np.random.default_rng(seed).integers(n, size=(EXCHANGES + 1, k))
+        named[0] = 0  # the observed one
+        sums = gaps[np.arange(k), named].sum(1)
+    observed = gaps[:, 0].sum()
+    return Exchange(float(observed) / k, float(np.mean(np.abs(sums) >= abs(observed) - ROUNDING)))

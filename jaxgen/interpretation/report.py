@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxgen.evaluation import plots
 from jaxgen.evaluation.pages import document, grid, note, section, side, svg, table, text
@@ -13,7 +14,7 @@ from jaxgen.images import to_uint8
 from jaxgen.interpretation.ablation import Effect
 from jaxgen.interpretation.activations import Atlas
 from jaxgen.interpretation.interpret import Interpretation, Pictures
-from jaxgen.interpretation.intervals import Interval, difference, proportion
+from jaxgen.interpretation.intervals import Interval, difference, exchange, proportion
 from jaxgen.interpretation.selectivity import Selectivity
 
 LISTED = 20  # channels, classes or pictures that a figure can hold
@@ -174,8 +175,10 @@ def _ablation(found: Interpretation) -> str:
         f'<p>Drawn as it is, {proportion(known.right)} of {len(known.labels):,} images are seen as the class asked for. Then '
         f'the {options.top_k} channels with the largest index for a class are multiplied, by 0 (ablated) or by more '
         f'(amplified), at every level of noise, and the same images drawn again from the same seeds; as a control, as many '
-        f'random channels of the same blocks (draws of them: {options.controls}). Differences with 95% intervals for paired '
-        f'proportions (Bonett and Price 2012), those of the whole network by Wilson.</p>'
+        f'random channels of the same blocks, or all others that there are ({_draws(options.controls)}). Differences with 95% '
+        f'intervals for paired proportions (Bonett and Price 2012), those of the whole network by Wilson. A class is described '
+        f'and not tested: channels drawn as the random ones are would be beyond all of these, on one side or the other, in '
+        f'up to {min(2 / (options.controls + 1), 1):.0%} of cases.</p>'
     )
     parts = [words]
     for factor in options.factors:
@@ -184,7 +187,7 @@ def _ablation(found: Interpretation) -> str:
             rows = [(_name(e), *(100 * x for x in getattr(e, on))) for e in effects]
             caption = f'Channels times {factor:g}: change in the share of {title} that are seen as the class asked for.'
             parts.append(svg(plots.intervals(rows, 'percentage points', [int(e.draw > 0) for e in effects]), caption))
-        parts += [f'<ul>{"".join(_verdicts(effects))}</ul>']
+        parts += [f'<ul>{"".join(_described(effects))}</ul>', note(_tested(effects, options))]
     listed = (e for e in known.effects if e.draw == 0 and e.factor == options.factors[0])
     lines = (f'<li>{text(e.name)}: {text(", ".join(map(str, e.channels)))}</li>' for e in listed)
     parts.append(f'<p>The channels of each class, the best first:</p><ul>{"".join(lines)}</ul>')
@@ -199,20 +202,38 @@ def _name(effect: Effect) -> str:
     return f'{effect.name}, random {effect.draw}' if effect.draw else f'{effect.name}, its own'
 
 
-def _verdicts(effects: Sequence[Effect]) -> Iterator[str]:
-    """A sentence for each class: whether its own channels do what random ones don't."""
+def _draws(count: int) -> str:
+    return f'{count} random draw{"s" if count > 1 else ""}'
+
+
+def _described(effects: Sequence[Effect]) -> Iterator[str]:
+    """A sentence for each class: what its own channels do, and random ones."""
     for own in (e for e in effects if e.draw == 0):
         random = [e.on_class.value for e in effects if e.name == own.name and e.draw]
-        sure = not own.on_class.low <= 0 <= own.on_class.high
         beyond = own.on_class.value < min(random) or own.on_class.value > max(random)
-        said = (
-            'more than chance and than every random draw' if sure and beyond else 'no more than chance or random draws'
-        )
+        where = f'beyond all of {_draws(len(random))}' if beyond else f'within {_draws(len(random))}'
         yield (
-            f'<li>{text(own.name)}: {_points(own.on_class)} percentage points on its own images, '
-            f'{100 * own.on_others.value:+.0f} on others; random channels on its own images {100 * min(random):+.0f} to '
-            f'{100 * max(random):+.0f}: {said} can do.</li>'
+            f'<li>{text(own.name)}: {_points(own.on_class)} percentage points on its own images, {_points(own.on_others)} on '
+            f'others; random channels on its own images {100 * min(random):+.0f} to {100 * max(random):+.0f}: {where}.</li>'
         )
+
+
+def _tested(effects: Sequence[Effect], options: ConfigDict) -> str:
+    """Over all classes: their own channels against random ones on their own images, and there more than on others."""
+    classes = list(dict.fromkeys(e.name for e in effects))
+
+    def by_class(value: Callable[[Effect], float]) -> np.ndarray:
+        return np.array([[value(e) for e in effects if e.name == name] for name in classes])
+
+    on_class = exchange(by_class(lambda e: e.on_class.value), options.seed)
+    apart = exchange(by_class(lambda e: e.on_class.value - e.on_others.value), options.seed)
+    return (
+        f'Times {effects[0].factor:g}, in the mean over {len(classes)} class{"es" if len(classes) > 1 else ""}, the own '
+        f'channels differ from random ones by {100 * on_class.value:+.1f} points in the change on images of the class (p = '
+        f'{on_class.p:.2g}), and by {100 * apart.value:+.1f} in that change less the one on other images (p = {apart.p:.2g}): '
+        f'two of the {2 * len(options.factors)} such tests of this page, p being how often, on either side, it is as much '
+        f'where any of the {options.controls + 1} draws of each class is called its own.'
+    )
 
 
 def _points(change: Interval) -> str:

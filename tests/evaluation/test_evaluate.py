@@ -11,7 +11,7 @@ from etils import epath
 from jaxgen import modes
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.evaluation.evaluate import Evaluator
+from jaxgen.evaluation.evaluate import Evaluator, summary
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.evaluation.image_sets import open_set
 from jaxgen.training.mesh import make_mesh
@@ -64,7 +64,9 @@ def test_the_figures_of_torch_fidelity(tmp_path, capsys):
     assert [w.split(':')[0] for w in result['warnings']] == [
         '40 generated images are fewer than 2048',
         '40 reference images are fewer than 2048',
+        'every subset of KID is the whole set of 40 images',
     ]
+    assert result['kid_std'] is None and f'kid: {result["kid"]:.6f}' in summary(result).splitlines()
     (file,) = (tmp_path / 'evaluation').iterdir()
     assert file.name.endswith('fake-npz.json') and json.loads(file.read_text()) == result
 
@@ -85,10 +87,19 @@ def test_no_figure_without_its_protocol(runs, capsys):
     judged = result['judge']
     assert np.sum(judged['confusion']) == 200 and 0 <= judged['accuracy'] <= 1
     assert 'fid_per_class' not in result  # of 20 images each
+    assert result['kid_std'] > 0 and f' +- {result["kid_std"]:.6f} over subsets' in summary(result)
 
     again = evaluate(runs['ddpm'], capsys)
     assert {**again, 'images_per_sec': 0} == {**result, 'images_per_sec': 0}
     assert evaluate(runs['dcgan'], capsys, 'dcgan')['protocol']['generated']['network_calls'] == 1
+
+
+@pytest.mark.parametrize(('classes', 'said'), [('3,8', True), (','.join('9876543210'), False)])
+def test_other_classes_than_the_reference_has_are_named(runs, capsys, classes, said):
+    fields = {'sample.classes': classes, 'evaluation.num': 16, 'evaluation.metrics': 'fid'}
+    warnings = evaluate(runs['dcgan'], capsys, 'dcgan', **fields)['warnings']
+    expected = 'the generated images are of 3, 8, the reference of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
+    assert (expected in warnings) == said == any('the reference of' in warning for warning in warnings)
 
 
 def test_another_protocol_overwrites_nothing(runs, capsys):

@@ -90,6 +90,16 @@ def test_an_npz(tmp_path):
     assert open_set(str(tmp_path / 'b.npz'), 'field').image_shape == (6, 4, 1)
     np.savez(tmp_path / 'c.npz', images=PICTURES, labels=np.full(5, -1))  # of a network that knows no classes
     assert open_set(str(tmp_path / 'c.npz'), 'field').labels is None
+    named = {
+        'images': PICTURES,
+        'labels': np.array([2, 0, 0, 3, 2]),
+        'class_names': np.array(['dog', 'unused', 'a', 'cat']),
+    }
+    np.savez(tmp_path / 'd.npz', **named)
+    images = open_set(str(tmp_path / 'd.npz'), 'field', class_names=('cat', 'a', 'dog'))
+    assert images.labels.tolist() == [1, 2, 2, 0, 1] and images.class_names == ('cat', 'a', 'dog')
+    np.savez(tmp_path / 'e.npz', **{**named, 'labels': np.full(5, -1)})
+    assert open_set(str(tmp_path / 'e.npz'), 'field', class_names=('cat',)).labels is None
 
 
 @pytest.mark.parametrize(
@@ -105,6 +115,14 @@ def test_an_npz(tmp_path):
         ({'images': PICTURES, 'labels': np.arange(4)}, r'5 images, but labels int64 of shape \(4,\)'),
         ({'images': PICTURES, 'labels': np.ones(5)}, r'5 images, but labels float64 of shape \(5,\)'),
         ({'images': PICTURES, 'labels': np.arange(5)}, 'labels up to 4, and the data of the config 0 classes'),
+        (
+            {'images': PICTURES, 'labels': np.zeros(5, int), 'class_names': np.array(['cat', 'dog'])},
+            "has images of 'cat', which is no class of the data of the config: choose config.data.name",
+        ),
+        (
+            {'images': PICTURES, 'labels': np.arange(5), 'class_names': np.array(['cat', 'dog'])},
+            r'labels up to 4, and class_names of shape \(2,\): write it again',
+        ),
     ],
 )
 def test_a_wrong_npz_is_named(tmp_path, arrays, words):

@@ -69,12 +69,13 @@ def test_streamed_moments():
         )
 
 
-def test_kernel_distance_by_its_definition():
-    x, y = RNG.normal(size=(5, 4)), RNG.normal(0.5, 1, (7, 4))
-    got, spread = scores.kernel_distance(x, y, subsets=3, subset_size=5)
+@pytest.mark.parametrize('real', [7, 5])
+def test_kernel_distance_by_its_definition(real):
+    x, y = RNG.normal(size=(5, 4)), RNG.normal(0.5, 1, (real, 4))
+    got, spread = scores.kernel_distance(x, y, subsets=3, subset_size=6)
     rng, values = np.random.RandomState(2020), []
     for _ in range(3):
-        a, b = x[rng.choice(5, 5, replace=False)], y[rng.choice(7, 5, replace=False)]
+        a, b = x[rng.choice(5, 5, replace=False)], y[rng.choice(real, 5, replace=False)]
 
         def kernel(u, v):
             return (u @ v / 4 + 1) ** 3
@@ -82,7 +83,11 @@ def test_kernel_distance_by_its_definition():
         within = sum(kernel(s[i], s[j]) for s in (a, b) for i in range(5) for j in range(5) if i != j) / 20
         across = sum(kernel(u, v) for u in a for v in b) / 25
         values.append(within - 2 * across)
-    np.testing.assert_allclose([got, spread], [np.mean(values), np.std(values)], rtol=1e-10)
+    np.testing.assert_allclose(got, np.mean(values), rtol=1e-10)
+    if real == 5:  # every subset is the whole set
+        assert spread is None and np.std(values) < 1e-12
+    else:
+        np.testing.assert_allclose(spread, np.std(values), rtol=1e-10)
 
 
 def test_kernel_distance_is_unbiased():

@@ -4,9 +4,11 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from scipy import stats
 
 from jaxgen import modes
 from jaxgen.diffusion.editing import from_strength
@@ -14,9 +16,12 @@ from jaxgen.errors import UserError
 from jaxgen.evaluation import judge
 from jaxgen.interpretation import synthesis
 from jaxgen.interpretation.ablation import Scaled, Sight, ablate, control, factors_of
+from jaxgen.interpretation.activations import activations
+from jaxgen.interpretation.interpret import interpret
 from jaxgen.interpretation.probes import probes_of
 from jaxgen.interpretation.selectivity import Channel
 from jaxgen.interpretation.synthesis import Target
+from jaxgen.training import adapters
 from jaxgen.training.restore import restore
 from jaxgen.training.sampling import Sampler
 from tests.tiny import tiny_config, untrained
@@ -111,28 +116,104 @@ def test_controls_are_other_channels_of_the_same_blocks():
         assert not set(drawn) & set(chosen)
 
 
+def captured(network, variables, *inputs):
+    """What Flax keeps of each submodule."""
+    _, state = network.apply(variables, *inputs, capture_intermediates=True, mutable=['intermediates'])
+    return {name: kept['__call__'][0] for name, kept in state['intermediates'].items() if isinstance(kept, dict)}
+
+
+IMAGES = np.random.default_rng(3).uniform(-1, 1, (6, 8, 8, 1)).astype(np.float32)
+LABELS, KEYS = np.array([0, 3, 5, 9, 3, 1], np.int32), jax.random.split(jax.random.key(2), 6)
+
+
+def test_a_denoiser_is_looked_at_on_images_with_noise_the_noisiest_first(ddpm):
+    """Every second of the six timesteps of a sampler; their noise by the definition of DDPM."""
+    trained, _ = ddpm
+    family = dataclasses.replace(
+        trained.family, parameterisation='eps'
+    )  # the network's input is the noisy image itself
+    variables = {'params': trained.model.ema}
+    told, untold = probes_of(dataclasses.replace(trained, family=family), variables, 3)
+    assert told.levels == untold.levels == ('t=16', 't=9', 't=2')
+    kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 20))
+    for number, t in enumerate((16, 9, 2)):
+        noise = np.stack([jax.random.normal(jax.random.fold_in(key, number), (8, 8, 1)) for key in KEYS])
+        noisy = np.sqrt(kept[t]) * IMAGES + np.sqrt(1 - kept[t]) * noise
+        got = activations(told.look, variables, IMAGES, LABELS, KEYS, number)
+        expected = captured(family.network, variables, noisy.astype(np.float32), np.full(6, t, np.float32), LABELS)
+        assert list(got) == ['conv_in', 'block0', 'norm_out']
+        for block, value in got.items():
+            np.testing.assert_allclose(value, expected[block], atol=1e-4)
+
+    def seen(probe, labels):
+        return activations(probe.look, variables, IMAGES, labels, KEYS, 1)['block0']
+
+    np.testing.assert_array_equal(seen(untold, LABELS), seen(untold, LABELS[::-1]))
+    of_each = jax.vmap(lambda k: seen(told, jnp.full(6, k)))(jnp.arange(10))
+    same = np.abs(of_each - seen(untold, LABELS)).max((2, 3, 4)) < 1e-5
+    assert np.all(same.sum(0) == 1) and len(set(same.argmax(0))) > 2  # told one of them at random each
+
+
+def test_the_networks_of_a_gan_are_looked_at_as_they_play(dcgan):
+    trained, _ = dcgan
+    family, player = trained.family, trained.model.discriminator
+    drawing = trained.sampler().variables(trained.model)
+    generator, discriminator = probes_of(trained, drawing, 2)
+    latents = np.stack([jax.random.normal(key, (6,)) for key in KEYS])
+    got = activations(generator.look, drawing, IMAGES, LABELS, KEYS, 0)
+    expected = captured(family.generator, drawing, latents, LABELS)
+    own = captured(family.discriminator, {'params': player.params, **player.stats}, IMAGES, LABELS)
+    judged = activations(discriminator.look, discriminator.variables, IMAGES, LABELS[::-1], KEYS, 0)
+    assert list(got) == ['up_0', 'norm_0'] and list(judged) == ['down_0']
+    for seen, kept in ((got, expected), (judged, own)):
+        for block, value in seen.items():
+            np.testing.assert_allclose(value, kept[block], atol=1e-5)
+            assert np.ptp(np.asarray(value), 0).max() > 1e-3
+
+
 class Shade:
-    """Sees a class in the brightness of an image."""
+    """Sees the class asked for, these being in turn, where an image is brighter than half of the first ones it was shown."""
+
+    def __init__(self):
+        self.half = None
 
     def __call__(self, images):
-        return np.clip(images.mean((1, 2, 3)) // 26, 0, 9).astype(int)
+        brightness = images.mean((1, 2, 3))
+        self.half = np.median(brightness) if self.half is None else self.half
+        return np.where(brightness > self.half, np.arange(len(images)) % 10, -1)
+
+
+def paired(after, before):
+    """Bonett & Price 2012: counts of the images that changed, one more each way, two images more in all."""
+    n = len(after) + 2
+    won, lost = (np.sum(after > before) + 1) / n, (np.sum(after < before) + 1) / n
+    half = stats.norm.ppf(0.975) * np.sqrt((won + lost - (won - lost) ** 2) / n)
+    return np.mean(after.astype(float) - before), max(won - lost - half, -1), min(won - lost + half, 1)
 
 
 def test_effects_are_of_the_same_images(trained):
     trained, _ = trained
+    options = trained.config.interpret.copy_and_resolve_references()
+    options.images_per_class = 10
     blocks = blocks_of(trained)
-    first = next(iter(blocks))
-    chosen = {'3': [Channel(first, 0), Channel(first, 1)]}
-    done = []
-    found = ablate(trained, trained.config.interpret, Shade(), blocks, chosen, done.append)
+    chosen = {'3': [Channel(list(blocks)[-1], c) for c in range(4)]}
+    done, shade = [], Shade()
+    found = ablate(trained, options, shade, blocks, chosen, done.append)
     assert [(e.factor, e.draw) for e in found.effects] == [(0.0, 0), (2.0, 0), (0.0, 1), (2.0, 1)] and done[-1] == 5
-    assert np.bincount(found.labels).tolist() == [2] * 10
-    images, labels = draw(trained, factors_of(blocks, chosen['3'], 0.0))
-    right = Shade()(images) == labels
-    np.testing.assert_array_equal(found.effects[0].right, right)
-    change = right[labels == 3].mean() - found.right[labels == 3].mean()
-    assert found.effects[0].on_class.value == pytest.approx(change)
-    assert len(found.images['3']) == 2
+    labels = np.arange(100) % 10
+    np.testing.assert_array_equal(found.labels, labels)
+    assert 0 < found.right[labels == 3].sum() < 10 and 40 < found.right.sum() <= 50
+    for effect in found.effects:
+        images, _ = draw(trained, factors_of(blocks, effect.channels, effect.factor), 100)
+        right = images.mean((1, 2, 3)) > shade.half
+        np.testing.assert_array_equal(effect.right, right)
+        np.testing.assert_array_equal(effect.images, images[labels == 3][:8])
+        of_class = labels == 3
+        np.testing.assert_allclose(effect.on_class, paired(right[of_class], found.right[of_class]), atol=1e-12)
+        np.testing.assert_allclose(effect.on_others, paired(right[~of_class], found.right[~of_class]), atol=1e-12)
+    flipped = [e.right != found.right for e in found.effects[:2]]
+    assert all(x[labels == 3].any() and x[labels != 3].any() and not x.all() for x in flipped)
+    assert len(found.images['3']) == 8
 
 
 def test_the_judge_counts_classes_as_the_model_does(dcgan):
@@ -203,11 +284,33 @@ def test_from_a_workdir_to_a_page(trained):
     assert 'nan' not in re.sub(r'<[^>]*>', ' ', page).lower().split()
     with np.load(folder / 'ablation.npz') as arrays:
         assert arrays['right'].shape == (8, 20) and set(arrays['class']) == {'3', '8'}
+        for factor in (0.0, 2.0):
+            own, random = (
+                [
+                    100 * arrays[on][(arrays['factor'] == factor) & (arrays['draw'] == d), 0]
+                    for on in ('on_class', 'on_others')
+                ]
+                for d in (0, 1)
+            )
+            change, other = np.mean(own, 1) - np.mean(random, 1)
+            assert (
+                f'Times {factor:g}, in the mean over 2 classes, the own channels differ from random ones by {change:+.1f}'
+                in page
+            )
+            assert f'and by {change - other:+.1f} in that change' in page
+    assert (
+        page.count('two of the 4 such tests') == 2
+        and 'as many random channels of the same blocks, or all others' in page
+    )
+    assert len(re.findall('(beyond all of|within) 1 random draw', page)) == 4 and 'in up to 100% of cases' in page
     for name in networks:
         with np.load(folder / f'{name}.npz') as arrays:
             levels = len(arrays['levels'])
             block = next(key for key in arrays if key.startswith('mean/'))
             assert arrays[block].shape[:2] == (levels, 10) and arrays['counts'].sum() == 40
+            name = block.partition('/')[2]
+            assert arrays[f'low/{name}'].shape == arrays[block].shape and 0 < arrays[f'low/{name}'].mean() < 1
+            assert np.all(arrays[f'index_strict/{name}'] >= 1 / 21) and arrays[f'information_strict/{name}'].ndim == 2
     if 'generator' in networks:  # the quicker of the two: all of it is the same a second time
         before = {p.name: p.read_bytes() for p in folder.iterdir()}
         modes.run('interpret', trained.config, workdir)
@@ -236,10 +339,13 @@ def test_from_a_workdir_to_a_page(trained):
         ({'interpret.strengths': (0.5, 1.5)}, 'config.interpret.strengths'),
         ({'interpret.bins': 1}, 'config.interpret.bins=1 must be at least 2'),
         ({'interpret.false_discoveries': 0.0}, 'config.interpret.false_discoveries=0.0 must lie between'),
+        (
+            {'interpret.permutations': 18},
+            'config.interpret.permutations=18 are too few .* at config.interpret.false_discoveries=0.05: pass at least 19',
+        ),
         ({'interpret.smoothness': -1.0}, 'config.interpret.smoothness=-1.0'),
         ({'interpret.seed': -1}, 'config.interpret.seed=-1'),
         ({'evaluation.judge': 'nowhere.safetensors'}, 'config.evaluation.judge'),
-        ({'data.classes': '3'}, 'config.data.classes=3: channels that tell classes apart need two of them'),
         (
             {'diffusion.schedule': 'flow', 'diffusion.parameterisation': 'mean_flow', 'sample.sampler': 'mean_flow'},
             'config.diffusion.parameterisation=mean_flow is not interpreted',
@@ -250,6 +356,37 @@ def test_what_cannot_be_interpreted_is_refused_in_a_sentence(ddpm, fields, words
     _, workdir = ddpm
     with pytest.raises(UserError, match=words):
         modes.run('interpret', config_of('ddpm', **fields), workdir)
+
+
+def test_a_fine_tuned_model_is_looked_at_over_all_that_it_knows(tmp_path):
+    base, tuned = (epath.Path(tmp_path) / name for name in ('base', 'tuned'))
+    known = config_of('ddpm', **{'data.classes': '8,3', 'data.max_examples': 20, 'interpret.levels': 1})
+    fields = {'interpret.num': 0, 'interpret.levels': 1, 'interpret.factors': (0.0,), 'interpret.classes': '5'}
+    c = config_of('ddpm', **fields, **{'data.classes': '5', 'data.max_examples': 2, 'interpret.parts': 'ablation'})
+    c.finetune.base, c.finetune.targets = str(base), 'dense'
+    untrained(known, base)
+    untrained(c, tuned)
+    modes.run('interpret', c, tuned)
+    every = modes.load('digits', 'train').labels
+    with np.load(tuned / 'interpretation' / 'cnn.npz') as arrays:
+        assert arrays['classes'].tolist() == ['8', '3', '5']
+        assert arrays['counts'].tolist() == [np.sum(every == k) for k in (8, 3, 5)]
+    with np.load(tuned / 'interpretation' / 'ablation.npz') as arrays:
+        assert np.bincount(arrays['labels']).tolist() == [2, 2, 2] and set(arrays['class']) == {'5'}
+
+    family = restore(c, tuned).family
+    factors = jax.tree.map(np.asarray, family.init(jax.random.key(0)).ema)
+    adapters.write(tmp_path / 'a.safetensors', adapters.of_config(c, factors, family.base_hash, ('8', '3', '5')))
+    known.sample.adapter, known.interpret.num, known.interpret.parts = str(tmp_path / 'a.safetensors'), 0, ''
+    known.interpret.classes = ''
+    found = interpret(known, restore(known, base), base)
+    assert found.atlases[0].counts.tolist() == [np.sum(every == k) for k in (8, 3, 5)]
+
+
+def test_a_model_of_one_class_tells_none_apart(tmp_path):
+    c = config_of('ddpm', **{'data.classes': '3'})
+    with pytest.raises(UserError, match='config.data.classes=3: channels that tell classes apart need two of them'):
+        modes.run('interpret', c, untrained(c, epath.Path(tmp_path) / 'run'))
 
 
 def test_a_model_that_knows_no_classes_is_not_asked_to_draw_one(ddpm, tmp_path):

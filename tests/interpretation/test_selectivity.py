@@ -1,5 +1,7 @@
 """Selectivity of channels that are made to be selective or not, against scikit-learn and SciPy, and by chance alone."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import mutual_info_score
 
-from jaxgen.interpretation import selectivity
+from jaxgen.interpretation import intervals, selectivity
 from jaxgen.interpretation.activations import Atlas
-from jaxgen.interpretation.intervals import difference, proportion
+from jaxgen.interpretation.intervals import difference, exchange, proportion
 from jaxgen.interpretation.selectivity import (
     Channel,
     benjamini_hochberg,
@@ -126,3 +128,37 @@ def test_the_interval_of_a_difference_covers_it():
     assert 0.93 <= covered / 2000 <= 0.99
     same = difference(before, before)
     assert same.value == 0 and same.low < 0 < same.high
+
+
+@pytest.mark.parametrize(('classes', 'random'), [(1, 3), (2, 1), (3, 2), (4, 3)])
+def test_an_exchange_is_that_of_all_the_ways_there_are(classes, random, monkeypatch):
+    draws = np.random.default_rng(7).integers(0, 4, (classes, random + 1)) / 10  # with ties
+    draws[:, 0] += 0.2
+
+    def apart(own):
+        return np.mean([x[i] - np.delete(x, i).mean() for x, i in zip(draws, own, strict=True)])
+
+    every = [abs(apart(own)) for own in itertools.product(range(random + 1), repeat=classes)]
+    expected = apart([0] * classes), np.mean(np.array(every) >= abs(apart([0] * classes)) - 1e-9)
+    assert 0 < expected[1] < 1 or random == 1
+    np.testing.assert_allclose(exchange(draws, 0), expected)
+    np.testing.assert_allclose(exchange(-draws, 0), (-expected[0], expected[1]))
+    monkeypatch.setattr(intervals, 'EXACT', 1)
+    drawn = exchange(draws, 0)
+    assert drawn == exchange(draws, 0) and drawn.value == pytest.approx(expected[0])
+    assert abs(drawn.p - expected[1]) < 4 * np.sqrt(expected[1] * (1 - expected[1]) / intervals.EXCHANGES) + 2e-4
+
+
+@pytest.mark.parametrize('exact', [100_000, 1])
+def test_an_exchange_of_draws_of_one_law_is_uniform(exact, monkeypatch):
+    """Over 500 sets of classes that differ in their mean and spread; Kolmogorov's distance of 0.073 comes once in 100."""
+    monkeypatch.setattr(intervals, 'EXACT', exact)
+    monkeypatch.setattr(intervals, 'EXCHANGES', 500)
+    rng = np.random.default_rng(8)
+    p = [
+        exchange(rng.normal(size=(5, 4)) * [[1], [2], [3], [4], [5]] + rng.normal(size=(5, 1)), i).p for i in range(500)
+    ]
+    assert stats.kstest(p, 'uniform').statistic < 0.073
+    # What is different is found.
+    p = [exchange(rng.normal(size=(5, 4)) + [2, 0, 0, 0], i).p for i in range(50)]
+    assert np.mean(np.array(p) < 0.05) > 0.9 and min(p) > 0

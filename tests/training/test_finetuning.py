@@ -10,11 +10,13 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from jaxgen import config as fields_of
 from jaxgen import families, modes, stored_config
 from jaxgen.errors import UserError
+from jaxgen.evaluation.image_sets import open_set
 from jaxgen.families.finetuned import Finetuned, with_new_labels
 from jaxgen.models import lora
 from jaxgen.training import adapters
@@ -56,9 +58,9 @@ def tuned_config(base, **fields):
     return tiny_config(**{**COMMON, **own, **fields})
 
 
-def random_base(workdir, seed=0):
+def random_base(workdir, seed=0, **fields):
     """A workdir as training leaves it, of random weights none of which is zero, so that every layer has a gradient."""
-    c, rng = base_config(seed=seed), np.random.default_rng(seed)
+    c, rng = base_config(seed=seed, **fields), np.random.default_rng(seed)
     family = families.build(c, (8, 8, 1), 9)
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(family.init, KEY).params
@@ -118,6 +120,30 @@ def test_what_it_learns_and_what_it_leaves_alone(base, tuned):
             assert np.array_equal(value, before[path]) == (path not in attention), path
 
 
+def test_the_average_of_the_factors_lags_behind_them(base, tuned):
+    learner = restore(tuned_config(base), tuned).model.learner
+    for path, factor in lora.flat(learner.params).items():
+        assert np.abs(factor - lora.flat(learner.ema)[path]).max() > 1e-4, path
+
+
+def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
+    unet = {'model.name': 'unet', 'model.attention_resolutions': (4,)}  # of patches
+    base, tuned = (epath.Path(tmp_path) / name for name in ('base', 'tuned'))
+    random_base(base, **unet)
+    c = tuned_config(base, **unet, **{'train.steps': 2, 'sample.every': 2, 'data.classes': '4,2'})
+    modes.run('finetune', c, tuned)
+    assert sorted(p.name for p in (tuned / 'samples').iterdir()) == ['step_0.png', 'step_2.png']
+    first, last = (np.asarray(Image.open(tuned / 'samples' / f'step_{step}.png')) for step in (0, 2))
+    assert first.std() > 1 and (first != last).any()
+
+    before = lora.flat(restore(base_config(**unet), base).model.ema)
+    trained = restore(c, tuned)
+    after = lora.flat(trained.family.sampling_variables(trained.model, KEY, True)['params'])
+    moved = {path for path in after if not np.array_equal(after[path], before[path])}
+    attending = {path for path in before if 'attention' in path and path.endswith('kernel')}
+    assert moved == attending and {path.partition('_')[0] for path in moved} == {'down0', 'middle', 'up0'}
+
+
 def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
     family = restore(stored_config.get_config(tuned / 'config.json'), tuned).family
@@ -140,6 +166,12 @@ def test_scale_0_is_the_base_and_the_file_is_the_workdir(base, tuned):
     np.testing.assert_array_equal(drawn(base_config(), base, '3', adapter=adapter), whole)
     np.testing.assert_array_equal(drawn(config, tuned, '3'), whole)  # what it was trained on is drawn unless told
     assert (drawn(base_config(), base, '0,1,4', adapter=adapter) != plain).any()
+
+
+def test_its_samples_say_what_their_labels_mean(base, tuned):
+    modes.run('sample', tuned_config(base, **{'sample.classes': '3,0'}), tuned)
+    drawn = open_set(str(tuned / 'samples' / 'samples.npz'), 'field', class_names=tuple('0123456789'))
+    assert drawn.labels.tolist() == [3, 0, 3, 0]
 
 
 def test_resumed_it_is_the_run_that_was_not_stopped(base, tuned, tmp_path):
