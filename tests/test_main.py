@@ -11,6 +11,7 @@ import pytest
 from etils import epath
 
 from jaxgen import families, modes
+from jaxgen.benchmark.describe import training_flops
 from jaxgen.data import SOURCES
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config
@@ -168,7 +169,7 @@ def test_every_config_says_how_long_and_what_comes_out():
 @pytest.mark.parametrize(
     ('name', 'counts'),
     [
-        ('ddpm_cifar', {'': [35_746_307], 'small': [4_448_076]}),
+        ('ddpm_cifar', {'': [35_746_307], 'small': [4_448_076], 'edm': [1_585_116], 'cnn': [722_412]}),
         ('dcgan_cifar', {'': [1_479_528, 665_856]}),
         ('ddpm_dogs', {'': [113_673_219], 'small': [4_489_584]}),
         ('dcgan_dogs', {'': [4_407_904, 2_827_008]}),
@@ -188,3 +189,10 @@ def test_the_numbers_of_parameters_that_configs_state(name, counts):
         got = [sum(x.size for x in jax.tree.leaves(params)) for params in family.networks(model).values()]
         assert got == expected
         assert all(f'{count:,}' in text for count in expected)
+
+
+def test_the_cnn_does_the_work_of_the_unet():
+    """That of a training step, an image; they are compared at equal work."""
+    unet, cnn = (importlib.import_module('configs.ddpm_cifar').get_config(variant) for variant in ('edm', 'cnn'))
+    work = [training_flops(c, families.build(c, (32, 32, 3), 10)) for c in (unet, cnn)]
+    assert work[1] == pytest.approx(work[0], rel=0.04) and work[0] > 8e8
