@@ -18,7 +18,7 @@ python main.py --config=configs/ddpm_cifar.py:edm
 python main.py --config=configs/ddpm_cifar.py:cnn
   Hardware: two CPU cores
   Hours: not yet run to its end
-  Expect: no result yet: it is there to be compared with edm at equal work, step for step
+  Expect: ahead of edm after 20,000 images, at equal work (docs/results/ddpm_cifar_networks.md)
 """
 
 from jaxgen import config
