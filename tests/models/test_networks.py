@@ -1,8 +1,5 @@
 """What every denoiser of the registry has in common: one that is added is held to it, too."""
 
-import dataclasses
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +7,9 @@ import pytest
 
 from jaxgen import families
 from jaxgen.config import validate
-from jaxgen.models import denoisers
 from jaxgen.models.denoisers import NETWORKS
+from tests.families.test_ddpm import Next
+from tests.models.test_unet import init, randomised
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -26,10 +24,7 @@ def family_of(name, **fields):
 
 
 def random_params(network):
-    """Every tensor normal numbers of a size that keeps activations of order 1."""
-    shapes = jax.eval_shape(lambda: network.init(KEY, X, T, LABELS))['params']
-    size = lambda x: np.prod(x.shape[:-1]) ** -0.5 if len(x.shape) > 1 else 0.3  # noqa: E731
-    return jax.tree.map(lambda x: (size(x) * RNG.normal(size=x.shape)).astype(x.dtype), shapes)
+    return randomised(jax.eval_shape(lambda: init(network, 8)))
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
@@ -77,19 +72,6 @@ def test_without_classes_labels_say_nothing(name):
 
 
 def test_a_new_network_needs_its_name_and_no_more(monkeypatch):
-    @dataclasses.dataclass
-    class Mine(nn.Module):
-        out_channels: int = 3
-        num_classes: int = 0
-        dtype: jnp.dtype = jnp.float32
-
-        @nn.compact
-        def __call__(self, x, t, labels=None, *, train=False):
-            emb = nn.Embed(self.num_classes, 4)(labels) + nn.Dense(4)(t[:, None] / 1000)
-            return nn.Dense(self.out_channels)(
-                jnp.concatenate([x, jnp.broadcast_to(emb[:, None, None], (*x.shape[:3], 4))], -1)
-            )
-
-    monkeypatch.setitem(denoisers.NETWORKS, 'mine', Mine)
+    monkeypatch.setitem(NETWORKS, 'mine', Next)
     test_an_image_depends_on_itself_its_time_and_its_label('mine', 'float32')
     test_a_step_moves_every_parameter('mine')
