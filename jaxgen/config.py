@@ -169,7 +169,18 @@ def base(family: str = 'ddpm') -> ConfigDict:
 
 
 def validate(config: ConfigDict) -> None:
-    """Refuses values that cannot work, before anything is loaded or compiled.
+    """Refuses a config that cannot work, before anything is loaded or compiled.
+
+    Raises:
+      UserError: one sentence naming the field.
+    """
+    validate_fields(config)
+    source = SOURCES[config.data.name]
+    families.FAMILIES[config.family].check(config, config.data.image_size or source.image_size)
+
+
+def validate_fields(config: ConfigDict) -> None:
+    """Refuses values that no choice of the family's fields makes work.
 
     Raises:
       UserError: one sentence naming the field.
@@ -248,7 +259,6 @@ def validate(config: ConfigDict) -> None:
         f'config.data.batch_size={config.data.batch_size} does not divide into '
         f'config.train.grad_accumulation={config.train.grad_accumulation} micro-batches',
     )
-    families.FAMILIES[config.family].check(config, config.data.image_size or source.image_size)
 
 
 def _check_finetune(config: ConfigDict) -> None:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxgen import images
 from jaxgen.benchmark import benchmark as benchmarking
 from jaxgen.benchmark import compile as compiling
-from jaxgen.config import validate
+from jaxgen.config import validate, validate_fields
 from jaxgen.data import SOURCES, Dataset, load
 from jaxgen.devices import set_up
 from jaxgen.diffusion import fits
@@ -43,7 +43,7 @@ def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
     Raises:
       UserError: if the config cannot work.
     """
-    validate(config)
+    MODES[mode].validate(config)
     if MODES[mode].starts_devices:
         set_up(config)
     MODES[mode].function(config, workdir)
@@ -259,12 +259,14 @@ class Mode:
 
     Attributes:
       starts_devices: whether this process uses the devices itself; if not, its children have them.
+      validate: refuses a config, before anything else.
     """
 
     function: Callable[[ConfigDict, epath.Path], None]
     help: str
     example: str
     starts_devices: bool = True
+    validate: Callable[[ConfigDict], None] = validate
 
 
 MODES = {
@@ -302,6 +304,7 @@ MODES = {
         "python main.py --config=configs/ddpm_digits.py --mode=sweep --config.sweep='timesteps:100,1000;width:16,32' "
         '--config.sweeps.images=20000 --config.sweeps.seeds=3',
         starts_devices=False,
+        validate=validate_fields,  # a setting may make work what does not by itself: each is validated whole
     ),
     'sample': Mode(
         sample,

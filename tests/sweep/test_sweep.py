@@ -207,6 +207,21 @@ def test_refused_before_the_first_run(fields, words, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+def test_a_setting_may_make_work_what_does_not_by_itself(tmp_path, monkeypatch):
+    def planned(config, workdir):
+        raise UserError(f'{len(plan.plan(config).runs)} runs are planned')
+
+    monkeypatch.setattr(modes.sweeping, 'sweep', planned)
+    config = sweep_config(**{'diffusion.schedule': 'edm', 'sweep': 'schedule:linear,cosine'})
+    with pytest.raises(UserError, match='under schedule=edm'):
+        modes.run('data', config, epath.Path(tmp_path))
+    with pytest.raises(UserError, match='2 runs are planned'):
+        modes.run('sweep', config, epath.Path(tmp_path))
+    config.sweep = 'schedule:linear,edm'
+    with pytest.raises(UserError, match='the setting schedule=edm: config.diffusion'):
+        modes.run('sweep', config, epath.Path(tmp_path))
+
+
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
