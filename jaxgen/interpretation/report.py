@@ -95,19 +95,19 @@ def _selectivity(found: Interpretation, atlas: Atlas, tested: Selectivity) -> st
 
 def _maps(found: Interpretation, atlas: Atlas, tested: Selectivity, above: dict[str, np.ndarray]) -> str:
     blocks = list(atlas.means)
-    shares = np.array([100 * above[block].mean(1) for block in blocks])
+    told = np.array([tested.information.excess[block].mean(1) for block in blocks])
     preferred = {block: tested.by_class[block].argmax(1) for block in blocks}
     k = len(found.class_names)
     chosen = np.array([np.bincount(preferred[block][above[block]], minlength=k) for block in blocks])
     shown = np.sort(np.argsort(-chosen.sum(0), kind='stable')[:LISTED])
     names = [found.class_names[c] for c in shown]
     maps = [
-        HeatMap(('block', blocks), ('level of noise', atlas.levels), shares),
+        HeatMap(('block', blocks), ('level of noise', atlas.levels), told),
         HeatMap(('block', blocks), ('class', names), chosen[:, shown].astype(float)),
     ]
     caption = (
-        'Left: channels above chance, percent of each block, by level of noise. Right: how many of them, all levels counted, '
-        'answer to each class the most.'
+        'Left: what a channel says of the class by level of noise, in bits over chance, the mean of each block. Right: how many '
+        'channels above chance, all levels counted, answer to each class the most.'
     )
     return svg(plots.heat_maps(maps, lower_is_better=False), caption)
 

@@ -310,6 +310,7 @@ def test_from_a_workdir_to_a_page(trained):
             assert arrays[block].shape[:2] == (levels, 10) and arrays['counts'].sum() == 40
             name = block.partition('/')[2]
             assert arrays[f'low/{name}'].shape == arrays[block].shape and 0 < arrays[f'low/{name}'].mean() < 1
+            assert all(f'>{bits:.3g}<' in page for bits in arrays[f'information_excess/{name}'].mean(1))
             assert np.all(arrays[f'index_strict/{name}'] >= 1 / 21) and arrays[f'information_strict/{name}'].ndim == 2
     if 'generator' in networks:  # the quicker of the two: all of it is the same a second time
         before = {p.name: p.read_bytes() for p in folder.iterdir()}
