@@ -137,17 +137,6 @@ def test_a_pixel_depends_on_the_square_around_it_and_on_the_statistics():
     assert seen().all()
 
 
-def test_dropout_acts_in_training_alone():
-    network, params, x = tiny(dropout=0.5)
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def run(key, train):
-        return network.apply({'params': params}, x, T, train=train, rngs={'dropout': jax.random.key(key)})
-
-    np.testing.assert_array_equal(run(0, False), run(1, False))
-    assert abs(run(0, True) - run(1, True)).max() > 0.01
-
-
 def test_bfloat16_keeps_norms_and_parameters_in_float32():
     network, params, x = tiny(dtype=jnp.bfloat16)
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}

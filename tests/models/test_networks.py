@@ -1,5 +1,7 @@
 """What every denoiser of the registry has in common: one that is added is held to it, too."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,19 @@ def test_a_step_moves_every_parameter(name):
     assert all(np.isfinite(x) for x in metrics.values()), metrics
     used = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), model.params, after.params)
     assert all(jax.tree.leaves(used)), used
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_dropout_acts_in_training_alone(name):
+    network = family_of(name, **{'model.dropout': 0.5}).network
+    params = random_params(network)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(key, train):
+        return network.apply({'params': params}, X, T, LABELS, train=train, rngs={'dropout': jax.random.key(key)})
+
+    np.testing.assert_array_equal(run(0, False), run(1, False))
+    assert abs(run(0, True) - run(1, True)).max() > 0.01
 
 
 @pytest.mark.parametrize('name', NETWORKS)
