@@ -182,7 +182,8 @@ def _check_averages(c: ConfigDict) -> None:
             within = number and (value > 0 or field != 'optimizer.ema_lengths')
             check(
                 within,
-                f'config.{field}: {value} is no length of an average: choose above 0 and up to {power_ema.LONGEST}',
+                f'config.{field}: {value!r} is no length of an average: choose above 0 and up to {power_ema.LONGEST}, or () '
+                f'for none',
             )
     check(
         len(set(lengths)) == len(lengths) != 1,
