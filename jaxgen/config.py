@@ -180,7 +180,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def validate_fields(config: ConfigDict) -> None:
-    """Refuses values that no choice of the family's fields makes work.
+    """Refuses values that are out of range, and what does not go together in any family: ``validate`` without the family.
 
     Raises:
       UserError: one sentence naming the field.

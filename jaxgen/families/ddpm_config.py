@@ -180,9 +180,10 @@ def _check_averages(c: ConfigDict) -> None:
         for value in values:
             number = isinstance(value, int | float) and 0 <= value <= power_ema.LONGEST
             within = number and (value > 0 or field != 'optimizer.ema_lengths')
+            none = '0' if field == 'sample.ema_length' else '()'
             check(
                 within,
-                f'config.{field}: {value!r} is no length of an average: choose above 0 and up to {power_ema.LONGEST}, or () '
+                f'config.{field}: {value!r} is no length of an average: choose above 0 and up to {power_ema.LONGEST}, or {none} '
                 f'for none',
             )
     check(

@@ -134,6 +134,7 @@ def test_a_damaged_snapshot_is_named(tmp_path):
         ({'optimizer.ema_lengths': (0.0, 0.1)}, 'config.optimizer.ema_lengths: 0.0 is no length'),
         ({'optimizer.ema_lengths': ('a', 'b')}, "config.optimizer.ema_lengths: 'a' is no length"),
         ({'optimizer.ema_lengths': ('',)}, r"config.optimizer.ema_lengths: '' is no length .*, or \(\) for none"),
+        ({'sample.ema_length': 0.3}, 'config.sample.ema_length: 0.3 is no length .*, or 0 for none'),
         ({'sample.ema_length': 0.1, 'optimizer.ema_lengths': ()}, 'config.sample.ema_length needs the snapshots'),
         ({'sample.ema_length': 0.1, 'sample.ema': False}, 'config.sample.ema_length needs config.sample.ema=True'),
         (
