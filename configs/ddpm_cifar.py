@@ -13,7 +13,8 @@ python main.py --config=configs/ddpm_cifar.py:small
 python main.py --config=configs/ddpm_cifar.py:edm
   Hardware: two CPU cores
   Hours: 1.5 at 120 images/s, with nothing beside it
-  Expect: loss 0.215; ships and horses that can be named beside many that cannot (docs/results/ddpm_cifar_edm.md)
+  Expect: FID 51.7 and 63% seen as the class asked for, 10,000 images against the 50,000 of training;
+    ships and horses that can be named beside many that cannot (docs/results/ddpm_cifar_edm.md)
 
 python main.py --config=configs/ddpm_cifar.py:cnn
   Hardware: two CPU cores
@@ -72,6 +73,7 @@ def get_config(variant: str = ''):
         c.sample.every = 2000
         c.sample.sampler = 'dpmpp_2m'
         c.sample.num_steps = 15
+        c.sample.guidance_scale = 2.5
     elif variant == 'cnn':
         c = get_config('edm')
         c.model.name = 'cnn'
