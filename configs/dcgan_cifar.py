@@ -7,8 +7,9 @@ python main.py --config=configs/dcgan_cifar.py
 
 python main.py --config=configs/dcgan_cifar.py:small
   Hardware: two CPU cores
-  Hours: not yet measured; 22,000 steps of 64 images are 28 epochs
-  Expect: not yet measured; 3,000 steps of 128 images read FID 90 on 5,000 (docs/results/dcgan_cifar_small.md)
+  Hours: 1.5, reckoned from 43 minutes for 10,600 of the 22,000 steps
+  Expect: FID 62.7 and 38% seen as the class asked for after 10,628 steps, 10,000 images against the 50,000 of training
+    (docs/results/dcgan_cifar_small.md)
 """
 
 from jaxgen import config
