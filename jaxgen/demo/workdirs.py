@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import pathlib
 import re
 import threading
@@ -15,6 +14,7 @@ from jaxgen import stored_config
 from jaxgen.config import validate
 from jaxgen.demo.engine import Model
 from jaxgen.errors import UserError, check, names, pick
+from jaxgen.evaluation.evaluate import stored_results
 from jaxgen.families import FAMILIES
 from jaxgen.training import weights
 from jaxgen.training.metrics import read_metrics
@@ -107,12 +107,7 @@ class Workdirs:
 
     def evaluations(self, name: str) -> dict[str, dict]:
         """The results under ``evaluation/`` by their file's name."""
-        found = {}
-        for path in sorted((self.path(name) / 'evaluation').glob('*.json')):
-            result = json.loads(path.read_text())
-            if isinstance(result, dict) and 'protocol' in result:
-                found[path.stem] = result
-        return found
+        return stored_results(self.path(name))
 
     def grids(self, name: str) -> dict[int, epath.Path]:
         """The sample grids of training by step."""

@@ -17,7 +17,7 @@ from jaxgen.config import validate
 from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import during_training
-from jaxgen.evaluation.evaluate import Evaluator, loaded, protocol_hash
+from jaxgen.evaluation.evaluate import Evaluator, loaded, protocol_hash, stored_results
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.files import write_json
 from jaxgen.training.mesh import make_mesh
@@ -93,7 +93,7 @@ class Comparison:
 def compare(config: ConfigDict, workdir: epath.Path) -> Comparison:
     """Judges the newest (or best) model of each of ``config.compare.workdirs``.
 
-    A figure that ``workdir/evaluation`` holds already, under the same protocol, is not made again.
+    A figure that this workdir or the model's own holds already, under the same protocol, is not made again.
 
     Raises:
       UserError: if a workdir cannot be compared: it has no model, or one of other data.
@@ -162,6 +162,7 @@ def _entry(
     workdir: epath.Path,
 ) -> Entry:
     options = config.evaluation
+    wanted = set(names(options.metrics))
     sampler = trained.sampler(options.seed, STREAM)
     results = []
     for seed in range(options.seed, options.seed + config.compare.seeds):
@@ -169,10 +170,10 @@ def _entry(
         images = generated_set(trained, sampler.reseeded(seed), options.num)
         about = protocol_hash(evaluator.protocol(images))
         path = workdir / 'evaluation' / f'{name.replace("/", "-")}-{about}.json'
-        result = json.loads(path.read_text()) if path.exists() else {'metrics': []}
-        if not set(names(options.metrics)) <= set(result['metrics']):
-            result = evaluator(images)
-            write_json(path, result)
+        made = [result for place in (workdir, folder) for result in stored_results(place).values()]
+        same = (old for old in made if protocol_hash(old['protocol']) == about and wanted <= set(old['metrics']))
+        result = next(same, None) or evaluator(images)
+        write_json(path, result)
         results.append(result)
 
     images, rate = _draw(sampler, trained)

@@ -190,6 +190,16 @@ def protocol_hash(protocol: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def stored_results(workdir: epath.Path) -> dict[str, dict[str, Any]]:
+    """What ``evaluate`` or ``compare`` has written to ``evaluation/``, by the file's name."""
+    found = {}
+    for path in sorted((workdir / 'evaluation').glob('*.json')):
+        result = json.loads(path.read_text())
+        if isinstance(result, dict) and 'protocol' in result:
+            found[path.stem] = result
+    return found
+
+
 def write(result: dict[str, Any], path: epath.Path) -> None:
     """Writes a result; one of another protocol that was there moves to a name with its protocol's hash."""
     if path.exists():

@@ -95,6 +95,24 @@ def test_a_figure_is_not_made_twice_under_one_protocol(report, workdirs, monkeyp
     assert judged == [0, 0]
 
 
+def test_a_figure_that_evaluate_made_is_taken(workdirs, tmp_path, monkeypatch):
+    """Of both models, under the protocol of the comparison; under another, or without one of its metrics, it is made."""
+    fields = {**FIELDS, 'compare.seeds': 1, 'evaluation.metrics': 'fid'}
+    folders = [epath.Path(folder) for folder in workdirs.split(',')]
+    for folder in folders:
+        modes.run('evaluate', tiny_config(folder.name, **fields), folder)
+    stored = [(folder / 'evaluation' / '4.json').read_text() for folder in folders]
+    made = []
+    whole = evaluate.Evaluator.__call__
+    monkeypatch.setattr(evaluate.Evaluator, '__call__', lambda self, *args: made.append(1) or whole(self, *args))
+    fields['compare.workdirs'] = workdirs
+    modes.run('compare', tiny_config(**fields), epath.Path(tmp_path))
+    assert not made
+    assert sorted(p.read_text() for p in (tmp_path / 'evaluation').iterdir()) == sorted(stored)
+    modes.run('compare', tiny_config(**{**fields, 'evaluation.metrics': 'fid,kid'}), epath.Path(tmp_path))
+    assert len(made) == 2
+
+
 def test_differences_of_protocols():
     one = {'generated': {'ema': True, 'step': 3}, 'reference': {'count': 5}}
     assert compare.differences([one, {**one, 'generated': {'ema': True, 'step': 4}}]) == []
