@@ -34,7 +34,8 @@ OF_THE_MODEL = tuple(
     f'generated.{field}'
     for field in (
         *('family', 'step', 'weights', 'base', 'adapter_scale'),
-        *('sampler', 'num_steps', 'network_calls', 'guidance_scale', 'seed'),
+        *('sampler', 'num_steps', 'network_calls', 'seed'),
+        *('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale'),
     )
 )
 

@@ -147,12 +147,13 @@ def _check_diffusion(c: ConfigDict) -> None:
     check(0 <= d.label_dropout < 1, f'config.diffusion.label_dropout={d.label_dropout} must be at least 0 and below 1')
     check(
         c.model.conditional or not d.label_dropout,
-        'config.diffusion.label_dropout needs a network that knows classes: set config.model.conditional=True',
+        f'config.diffusion.label_dropout={d.label_dropout} needs a network that knows classes: set '
+        f'config.model.conditional=True, or config.diffusion.label_dropout=0 and config.sample.guidance_scale=1',
     )
     check(
         sample.guidance_scale == 1 or d.label_dropout > 0,
         f'config.sample.guidance_scale={sample.guidance_scale} needs a network that was trained with and without '
-        f'classes: config.model.conditional=True and config.diffusion.label_dropout=0.1, say',
+        f'classes: config.model.conditional=True and config.diffusion.label_dropout=0.1, say; or set it to 1',
     )
     check(
         sample.guidance_scale == 1 or d.parameterisation != fits.MEAN_FLOW,

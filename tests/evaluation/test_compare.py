@@ -116,6 +116,14 @@ def test_a_figure_that_evaluate_made_is_taken(workdirs, tmp_path, monkeypatch):
 def test_differences_of_protocols():
     one = {'generated': {'ema': True, 'step': 3}, 'reference': {'count': 5}}
     assert compare.differences([one, {**one, 'generated': {'ema': True, 'step': 4}}]) == []
+    guided = {
+        **one['generated'],
+        'guidance_scale': 2.5,
+        'guidance_low': 0.0,
+        'guidance_high': 0.0,
+        'guidance_rescale': 0.0,
+    }
+    assert compare.differences([one, {**one, 'generated': guided}]) == []
     other = {'generated': {'ema': False, 'step': 4, 'classes': 'dog'}, 'reference': {'count': 6}}
     assert compare.differences([one, other]) == ['generated.classes', 'generated.ema', 'reference.count']
 

@@ -112,7 +112,10 @@ def test_withheld_labels_are_as_many_as_asked_for():
             {'sample.guidance_scale': 2.0},
             'config.sample.guidance_scale=2.0 needs a network that was trained with and without',
         ),
-        ({'model.conditional': False, 'diffusion.label_dropout': 0.1}, 'needs a network that knows classes'),
+        (
+            {'model.conditional': False, 'diffusion.label_dropout': 0.1},
+            'needs a network that knows classes: .*dropout=0 and config.sample.guidance_scale=1',
+        ),
         ({'sample.eta': 1.5}, 'config.sample.eta=1.5 must lie between 0 and 1'),
     ],
 )

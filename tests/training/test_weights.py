@@ -1,5 +1,6 @@
 """A trained model alone: its weights in bfloat16, in a folder that modes read as a workdir."""
 
+import pathlib
 import shutil
 
 import jax
@@ -17,6 +18,8 @@ from jaxgen.training.restore import restore
 from jaxgen.training.step import root_key, stream
 from jaxgen.training.weights import FILE
 from tests.tiny import tiny_config, untrained
+
+PRETRAINED = pathlib.Path(__file__).parents[2] / 'pretrained'
 
 
 def randomised(model):
@@ -116,6 +119,13 @@ def test_a_file_that_is_not_its_own_is_refused(there, tmp_path):
     (folder / FILE).write_bytes((there / 'out' / 'small' / FILE).read_bytes()[:-10])
     with pytest.raises(UserError, match=f'{FILE} is not a whole file of tensors'):
         restore(c, folder)
+
+
+@pytest.mark.parametrize('name', sorted(folder.name for folder in PRETRAINED.iterdir()))
+def test_the_pretrained_models_are_whole_and_small(name):
+    trained = restored(epath.Path(PRETRAINED) / name)
+    assert trained.step > 0 and name.startswith(trained.config.family)
+    assert (PRETRAINED / name / FILE).stat().st_size < 4e6
 
 
 def test_a_fine_tuned_model_has_its_own_file(there, tmp_path):
