@@ -171,7 +171,7 @@ def test_every_config_says_how_long_and_what_comes_out():
     [
         ('ddpm_cifar', {'': [35_746_307], 'small': [4_448_076], 'edm': [1_585_116], 'cnn': [722_412]}),
         ('dcgan_cifar', {'': [1_479_528, 665_856]}),
-        ('ddpm_dogs', {'': [113_673_219], 'small': [4_489_584]}),
+        ('ddpm_dogs', {'': [113_673_219], 'small': [1_651_376]}),
         ('dcgan_dogs', {'': [4_407_904, 2_827_008]}),
         ('judge_cifar', {'': [1_971_328]}),
     ],
