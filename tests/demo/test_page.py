@@ -141,6 +141,21 @@ def until(holds):
         time.sleep(0.1)
 
 
+def test_another_model_is_chosen_and_drawn(served, visit):
+    """A GAN after a diffusion model, and back: their inputs differ."""
+    tab = visit()
+    first = picture(tab)
+    for name, interactive in (('gan', False), ('one', True)):
+        tab.get_by_label('Model', exact=True).locator('visible=true').first.click()
+        tab.get_by_role('option', name=str(served.folder / name)).click()
+        steps = tab.get_by_label('number input for Steps', exact=True).locator('visible=true').first
+        until(lambda steps=steps, interactive=interactive: steps.is_enabled() == interactive)
+        draw(tab)
+        assert f'of {served.folder / name}: done' in tab.locator('.jg .line').locator('visible=true').first.inner_text()
+        assert (picture(tab) == first) == (name == 'one')
+    assert not tab.faults
+
+
 def test_a_picture_is_there_when_the_page_is_and_a_seed_makes_the_same_again(served, visit):
     tab = visit()
     first = picture(tab)

@@ -60,7 +60,8 @@ def options(config: ConfigDict) -> dict[str, Any]:
             value=config.sample.sampler if fitting else 'generator',
             interactive=bool(fitting),
         ),
-        'steps': gr.Slider(maximum=min(1000, timesteps), value=min(20, timesteps), interactive=bool(fitting)),
+        # Its minimum is 1, and a maximum must be more.
+        'steps': gr.Slider(maximum=min(1000, max(2, timesteps)), value=min(20, timesteps), interactive=bool(fitting)),
         'guidance': gr.Slider(
             value=config.sample.guidance_scale if can_guide else 1,
             interactive=can_guide,
