@@ -22,7 +22,9 @@ from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """1,479,528 parameters against 665,856; ``small`` has 1,223,032 against 510,944, and half the batch."""
+    """1,479,528 parameters against 665,856; ``small`` has 1,223,032 against 510,944, and half the batch;
+    ``one_class`` is ``small`` for a class alone, a dog or as ``data.classes`` says.
+    """
     c = config.base('dcgan')
     c.data.random_flip = True
     c.model.conditional = True
