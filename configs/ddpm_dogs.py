@@ -38,6 +38,7 @@ def get_config(variant: str = ''):
         c.model.norm_groups = 16
         c.diffusion.schedule = 'cosine'
         c.diffusion.parameterisation = 'x0'  # a patch has 48 numbers of noise: an image is easier to say than those
+        c.diffusion.weighting = 'min_snr'  # equal weights on the image's error hear little but the highest noise
         c.diffusion.label_dropout = 0.1
         c.optimizer.learning_rate = 8e-4
         c.optimizer.ema_decay = 0.999
