@@ -205,10 +205,13 @@ class Run:
                 start = time.perf_counter()
                 lowered = self.dispatch.lower(self.template, batch)
                 self.compiled[length] = lowered.compile()
-                work = lowered.cost_analysis()['flops'] / self.config.data.batch_size  # XLA counts a loop's body once
-                self.progress.say(
-                    f'compiled the step in {time.perf_counter() - start:.0f} s; it does {work / 1e9:.3g} GFLOP an image'
-                )
+                seconds = time.perf_counter() - start
+                analysis = lowered.cost_analysis()  # None on accelerators
+                work = ''
+                if analysis:  # XLA counts a loop's body once
+                    gflop = analysis['flops'] / self.config.data.batch_size / 1e9
+                    work = f'; it does {gflop:.3g} GFLOP an image'
+                self.progress.say(f'compiled the step in {seconds:.0f} s{work}')
 
     def _log(self, clock: Clock) -> None:
         state = jax.device_get(self.state.replace(model=None))

@@ -3,6 +3,7 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 from etils import epath
@@ -64,6 +65,15 @@ def test_the_work_of_a_step_is_that_of_its_convolutions(tmp_path, capsys):
     taps = (3 * 8 - 2) ** 2  # of a 3x3 kernel on 8x8 pixels that fall within the image
     forward = 2 * taps * (2 * 32 * 32 + 2 * 32)
     assert 1.0 < said * 1e9 / (3 * forward) < 1.12  # a forward pass and two gradients, and all that is no convolution
+
+
+def test_it_trains_where_the_backend_does_not_count_work(tmp_path, capsys, monkeypatch):
+    """As on GPUs and TPUs, whose plugins answer None."""
+    monkeypatch.setattr(jax.stages.Lowered, 'cost_analysis', lambda self: None)
+    modes.run('train', tiny_config('ddpm', **{'train.steps': 1, 'sample.every': 9}), epath.Path(tmp_path) / 'run')
+    said = capsys.readouterr().out
+    assert re.search(r'compiled the step in \d+ s\n', said)
+    assert 'step 1 is the last and is saved' in said
 
 
 def test_tensorboard_has_scalars_and_grids(trained):
