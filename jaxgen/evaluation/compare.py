@@ -18,7 +18,7 @@ from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, names
 from jaxgen.evaluation import during_training
 from jaxgen.evaluation.evaluate import Evaluator, loaded, protocol_hash, stored_results
-from jaxgen.evaluation.generated import STREAM, generated_set
+from jaxgen.evaluation.generated import STREAM, asked_for, generated_set
 from jaxgen.files import write_json
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.metrics import read_metrics
@@ -186,7 +186,7 @@ def _entry(
         'steps_per_sec': float(np.median([row['steps_per_sec'] for row in log])) if log else None,
         'sampling_images_per_sec': rate,
     }
-    labels = sampler.labels(len(images)) if trained.config.model.conditional else None
+    labels = asked_for(trained, sampler, len(images))
     best = evaluator.best(images, labels, trained.class_names)[:BEST]
     indices, distances = nearest(images, train)
     found = Neighbours(images[best], train[indices[best]], distances)

@@ -39,5 +39,11 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
         'prng': config.train.prng,
         'weights': weights_hash(sampler.variables(trained.model)),
     }
-    labels = sampler.labels(num) if config.model.conditional else None
-    return ImageSet(description, num, trained.family.image_shape, pieces, labels, trained.class_names)
+    shape, labels = trained.family.image_shape, asked_for(trained, sampler, num)
+    return ImageSet(description, num, shape, pieces, labels, trained.class_names)
+
+
+def asked_for(trained: Trained, sampler: Sampler, num: int) -> np.ndarray | None:
+    """What the first ``num`` images should show, int32 ``[num]``; None of a model that knows several classes and not which."""
+    told = trained.config.model.conditional or len(trained.class_names) == 1
+    return sampler.labels(num) if told else None

@@ -102,6 +102,16 @@ def test_other_classes_than_the_reference_has_are_named(runs, capsys, classes, s
     assert (expected in warnings) == said == any('the reference of' in warning for warning in warnings)
 
 
+@pytest.mark.parametrize(('classes', 'known'), [('3', True), ('3,8', False)])
+def test_a_model_of_one_class_is_asked_for_that_class(tmp_path, capsys, classes, known):
+    fields = {'data.classes': classes, 'model.conditional': False, 'evaluation.num': 16, 'evaluation.metrics': 'fid'}
+    workdir = untrained(tiny_config('dcgan', **fields), epath.Path(tmp_path) / 'run')
+    judged = evaluate(workdir, capsys, 'dcgan', **fields)['judge']
+    assert ('accuracy' in judged) == known
+    if known:
+        assert judged['accuracy'] == judged['seen']['3'] / 16
+
+
 def test_another_protocol_overwrites_nothing(runs, capsys):
     first = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 7})
     second = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 8})
