@@ -12,9 +12,10 @@ python main.py --config=configs/dcgan_cifar.py:small
     trucks that can be named, automobiles and frogs collapsed to one picture each (docs/results/dcgan_cifar_small.md)
 
 python main.py --config=configs/dcgan_cifar.py:one_class
-  Hardware: two CPU cores
-  Hours: not yet measured; 6,000 steps of 64 images are 77 epochs of a class
-  Expect: not yet measured
+  Hardware: two CPU cores, or a GPU
+  Hours: 0.35, reckoned from 310 images/s; on an H100 under 4 minutes
+  Expect: FID 72 for dogs and 69 for horses, 5,000 images against the 5,000 of the class; 76% and 71% seen as such
+    (docs/results/one_class.md)
 """
 
 from jaxgen import config

@@ -6,9 +6,10 @@ python main.py --config=configs/dcgan_dogs.py
   Expect: not yet measured
 
 python main.py --config=configs/dcgan_dogs.py:small
-  Hardware: two CPU cores
-  Hours: 0.9, reckoned from 31 minutes for 1,750 of the 3,000 steps
-  Expect: after 1,750 steps patches of fur on grass and snow, no dog yet (docs/results/dcgan_dogs_small.md)
+  Hardware: two CPU cores, or a GPU
+  Hours: CPUHOURS; on an H100 under 4 minutes
+  Expect: FID 135, 8,580 images against the photographs of the test split; bodies with legs on lawn, few heads
+    (docs/results/dcgan_dogs_small.md)
 """
 
 from jaxgen import config
@@ -16,7 +17,7 @@ from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """4,407,904 parameters against 2,827,008; ``small`` has half the channels and no augmentation."""
+    """4,407,904 parameters against 2,827,008; ``small`` has 1,257,832 against 559,440."""
     c = config.base('dcgan')
     c.data.name = 'stanford_dogs'
     c.data.random_flip = True
@@ -27,13 +28,11 @@ def get_config(variant: str = ''):
     c.sample.batch_size = 100
     if variant == 'small':
         c.data.batch_size = 64
-        c.model.base_channels = 32
-        c.gan.augment = ''  # sixteen epochs are too few to learn photographs by heart
-        c.train.steps = 3000
-        c.train.log_every = 50
+        c.model.base_channels = 28  # both networks in bfloat16 are 3.6 MB
+        c.train.steps = 9400  # 50 epochs
         c.mesh.cpu_devices = 2
-        c.checkpoint.every = 250
-        c.sample.every = 250
+        c.checkpoint.every = 500
+        c.sample.every = 188  # an epoch
     elif variant:
         raise UserError(f'configs/dcgan_dogs.py has no variant {variant!r}; it has small')
     return c

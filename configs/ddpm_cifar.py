@@ -22,9 +22,10 @@ python main.py --config=configs/ddpm_cifar.py:cnn
   Expect: ahead of edm after 20,000 images, at equal work (docs/results/ddpm_cifar_networks.md)
 
 python main.py --config=configs/ddpm_cifar.py:one_class
-  Hardware: two CPU cores
-  Hours: not yet measured; 6,000 steps of 32 images are 38 epochs of a class
-  Expect: not yet measured
+  Hardware: two CPU cores, or a GPU
+  Hours: 0.45, reckoned from 120 images/s; on an H100 under 7 minutes
+  Expect: FID 111 for dogs and 99 for horses, 5,000 images against the 5,000 of the class; 59% and 51% seen as such
+    (docs/results/one_class.md)
 """
 
 from jaxgen import config

@@ -6,9 +6,10 @@ python main.py --config=configs/ddpm_dogs.py
   Expect: not yet measured
 
 python main.py --config=configs/ddpm_dogs.py:small
-  Hardware: two CPU cores
-  Hours: 1.5, reckoned from 4 steps/s
-  Expect: not yet measured
+  Hardware: two CPU cores, or a GPU
+  Hours: 1.3 to 2.7, reckoned from 1.9 to 4 steps/s; on an H100 under 6 minutes
+  Expect: FID 119 with guidance, 8,580 images against the photographs of the test split; dogs, some of them beyond doubt, on grass
+    (docs/results/ddpm_dogs_small.md)
 """
 
 from jaxgen import config
@@ -42,12 +43,13 @@ def get_config(variant: str = ''):
         c.diffusion.label_dropout = 0.1
         c.optimizer.learning_rate = 8e-4
         c.optimizer.ema_decay = 0.999
-        c.train.steps = 20_000
+        c.train.steps = 18_750  # 50 epochs
         c.mesh.cpu_devices = 2
         c.checkpoint.every = 500
         c.sample.every = 375  # an epoch
         c.sample.sampler = 'dpmpp_2m'
         c.sample.num_steps = 15
+        c.sample.guidance_scale = 1.5
     elif variant:
         raise UserError(f'configs/ddpm_dogs.py has no variant {variant!r}; it has small')
     return c
