@@ -24,7 +24,7 @@ python main.py --config=configs/ddpm_cifar.py:cnn
 python main.py --config=configs/ddpm_cifar.py:one_class
   Hardware: two CPU cores, or a GPU
   Hours: 0.45, reckoned from 120 images/s; on an H100 under 7 minutes
-  Expect: FID 111 for dogs and 99 for horses, 5,000 images against the 5,000 of the class; 59% and 51% seen as such
+  Expect: FID 112 for dogs and 99 for horses, 5,000 images against the 5,000 of the class; 59% and 51% seen as such
     (docs/results/one_class.md)
 """
 

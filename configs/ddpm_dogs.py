@@ -8,7 +8,7 @@ python main.py --config=configs/ddpm_dogs.py
 python main.py --config=configs/ddpm_dogs.py:small
   Hardware: two CPU cores, or a GPU
   Hours: 1.3 to 2.7, reckoned from 1.9 to 4 steps/s; on an H100 under 6 minutes
-  Expect: FID 119 with guidance, 8,580 images against the photographs of the test split; dogs, some of them beyond doubt, on grass
+  Expect: FID 119 at guidance 1.5, 8,580 images against the photographs of the test split; dogs, some of them beyond doubt, on grass
     (docs/results/ddpm_dogs_small.md)
 """
 
@@ -49,7 +49,7 @@ def get_config(variant: str = ''):
         c.sample.every = 375  # an epoch
         c.sample.sampler = 'dpmpp_2m'
         c.sample.num_steps = 15
-        c.sample.guidance_scale = 1.5
+        c.sample.guidance_scale = 2.5
     elif variant:
         raise UserError(f'configs/ddpm_dogs.py has no variant {variant!r}; it has small')
     return c
