@@ -7,7 +7,7 @@ python main.py --config=configs/dcgan_dogs.py
 
 python main.py --config=configs/dcgan_dogs.py:small
   Hardware: two CPU cores, or a GPU
-  Hours: CPUHOURS; on an H100 under 4 minutes
+  Hours: 1.8, reckoned from 1.45 steps/s; on an H100 under 4 minutes
   Expect: FID 135, 8,580 images against the photographs of the test split; bodies with legs on lawn, few heads
     (docs/results/dcgan_dogs_small.md)
 """
