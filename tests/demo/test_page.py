@@ -314,3 +314,15 @@ def test_only_those_that_draw_are_there(tmp_path):
     assert [epath.Path(name).name for name in workdirs.that_draw()] == ['ddpm', 'dcgan']
     with pytest.raises(UserError, match='the workdir'):
         workdirs.path(str(tmp_path / '..'))
+
+
+def test_what_is_compared_at_first_is_of_one_data_set(tmp_path):
+    from jaxgen.demo.tabs import compare
+
+    for name, data in (('a', 'cifar10'), ('b', 'digits'), ('c', 'cifar10')):
+        (tmp_path / name / 'checkpoints' / '4').mkdir(parents=True)
+        (tmp_path / name / 'config.json').write_text(tiny_config(**{'data.name': data}).to_json())
+    c = tiny_config(**{'demo.workdirs': ','.join(str(tmp_path / name) for name in 'abc')})
+    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None)._first()
+    assert [epath.Path(name).name for name in chosen.value] == ['a', 'c']
+    assert [epath.Path(name).name for name, _ in chosen.choices] == ['a', 'b', 'c']

@@ -30,8 +30,11 @@ class Tab:
         page.load(self._first, None, self.models, **QUIET)
 
     def _first(self) -> Any:
+        """The first model is chosen, and the next one of the same data."""
         names = self.workdirs.that_draw()
-        return gr.CheckboxGroup(choices=names, value=names[:2])
+        data = [self.workdirs.config(name).data.name for name in names]
+        alike = [name for name, of in zip(names, data, strict=True) if of == data[0]]
+        return gr.CheckboxGroup(choices=names, value=alike[:2])
 
     @property
     def draw(self):
