@@ -49,7 +49,7 @@ def get_config(variant: str = ''):
         c.sample.every = 375  # an epoch
         c.sample.sampler = 'dpmpp_2m'
         c.sample.num_steps = 15
-        c.sample.guidance_scale = 2.5
+        c.sample.guidance_scale = 6.0
     elif variant:
         raise UserError(f'configs/ddpm_dogs.py has no variant {variant!r}; it has small')
     return c
