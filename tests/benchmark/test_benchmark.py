@@ -193,6 +193,9 @@ def test_variants_are_chosen_by_their_names():
     config = tiny_config(**{'benchmark.cases': 'train', 'benchmark.variants': 'float32,eager'})
     planned = benchmarking.plan(config, facts)
     assert [v.label for v in planned['train']] == ['jaxgen float32', 'pytorch eager']
+    assert [v.label for v in planned['matmul']] == ['jaxgen float32', 'pytorch float32']
+    config.benchmark.variants = 'float32,bfloat16'
+    assert [v.precision for v in benchmarking.plan(config, facts)['matmul']] == ['float32', 'bfloat16'] * 2
     config.benchmark.variants = 'eagre'
     with pytest.raises(UserError, match="'eagre' does not exist; did you mean eager"):
         benchmarking.plan(config, facts)
