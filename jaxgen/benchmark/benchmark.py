@@ -133,7 +133,8 @@ def benchmark(config: ConfigDict, workdir: epath.Path) -> dict[str, Any]:
 def plan(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, list[Variant]]:
     """The variants of each case that this machine can run and ``config.benchmark.variants`` asks for.
 
-    The rate of matrix products is of the precisions of the others alone: where the hardware lacks one, it takes minutes.
+    The rates of matrix products, where not asked for, are of the precisions of the others alone: one that the hardware
+    lacks takes minutes.
 
     Raises:
       UserError: if it asks for one that does not exist.
@@ -149,7 +150,9 @@ def plan(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, list[Variant
         case: [v for v in every[case] if v.side in sides and (v.name in asked or case == 'matmul')] for case in wanted
     }
     compared = {v.precision for case, vs in drawn.items() if case != 'matmul' for v in vs}
-    drawn['matmul'] = [v for v in drawn['matmul'] if v.precision in compared or not compared]
+    drawn['matmul'] = [
+        v for v in drawn['matmul'] if v.precision in compared or 'matmul' in names(config.benchmark.cases)
+    ]
     return {case: vs for case, vs in drawn.items() if case != 'sample' or 'sample' in facts['flops']}
 
 

@@ -189,13 +189,16 @@ def test_another_baseline_is_refused(content, fields, words, tmp_path):
 
 
 def test_variants_are_chosen_by_their_names():
+    both = ['float32', 'bfloat16'] * 2
     facts = {'platform': 'cpu', 'flops': {'train': 1.0}}
     config = tiny_config(**{'benchmark.cases': 'train', 'benchmark.variants': 'float32,eager'})
     planned = benchmarking.plan(config, facts)
     assert [v.label for v in planned['train']] == ['jaxgen float32', 'pytorch eager']
     assert [v.label for v in planned['matmul']] == ['jaxgen float32', 'pytorch float32']
     config.benchmark.variants = 'float32,bfloat16'
-    assert [v.precision for v in benchmarking.plan(config, facts)['matmul']] == ['float32', 'bfloat16'] * 2
-    config.benchmark.variants = 'eagre'
+    assert [v.precision for v in benchmarking.plan(config, facts)['matmul']] == both
+    config.benchmark.cases, config.benchmark.variants = 'matmul', 'float32'
+    assert [v.precision for v in benchmarking.plan(config, facts)['matmul']] == both
+    config.benchmark.cases, config.benchmark.variants = 'train', 'eagre'
     with pytest.raises(UserError, match="'eagre' does not exist; did you mean eager"):
         benchmarking.plan(config, facts)
