@@ -16,6 +16,8 @@ os.environ['XLA_FLAGS'] = (
 
 import jax  # noqa: E402
 
+import jaxgen  # noqa: E402, F401  it sets the XLA flags that programs run with
+
 jax.config.update('jax_num_cpu_devices', 8)
 
 
