@@ -12,6 +12,8 @@ from logging import CRITICAL, getLogger
 from absl import flags, logging
 from ml_collections import config_flags
 
+from jaxgen.memory import keep_freed_memory
+
 FLAGS = flags.FLAGS
 STORED = str(pathlib.Path(__file__).parent / 'jaxgen' / 'stored_config.py')
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A file in configs/, with :VARIANT if it has any.')
@@ -24,6 +26,7 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.FATAL)
     getLogger('asyncio').setLevel(CRITICAL)  # it repeats what a failed checkpoint has said in its sentence
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    keep_freed_memory()
     from jaxgen import modes
     from jaxgen.errors import UserError, pick
     from jaxgen.files import absolute
