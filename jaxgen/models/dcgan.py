@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.models.convolutions import DIMENSIONS, strided_conv, transposed_conv
 from jaxgen.models.layers import BatchNorm, at_least_float32, spectral_norm, timestep_embedding
 
 Array = jax.Array
@@ -29,10 +30,9 @@ def num_levels(image_size: int) -> int:
 
 
 class UpConv(nn.Module):
-    """Transposed 4x4 convolution of stride 2 and padding 1 without bias: ``[N, H, W, C] -> [N, 2H, 2W, features]``.
+    """A transposed 4x4 convolution of stride 2 and padding 1 without bias: ``[N, H, W, C] -> [N, 2H, 2W, features]``.
 
-    The kernel is PyTorch's, ``[4, 4, C, features]``. Each of the four phases of the output is a 2x2 convolution of the
-    input; XLA's gradient of the dilated form of the same sum is many times slower on a CPU.
+    The kernel is PyTorch's, ``[4, 4, C, features]``.
     """
 
     features: int
@@ -41,18 +41,8 @@ class UpConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        n, h, w, c = x.shape
-        kernel = self.param('kernel', normal, (4, 4, c, self.features), self.param_dtype).astype(self.dtype)
-        taps, padding = ((3, 1), (2, 0)), ((1, 0), (0, 1))  # of the even and of the odd rows (and columns)
-
-        def phase(row: int, column: int) -> Array:
-            part = kernel[jnp.array(taps[row])][:, jnp.array(taps[column])]
-            return jax.lax.conv_general_dilated(
-                x, part, (1, 1), (padding[row], padding[column]), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-            )
-
-        rows = [jnp.stack([phase(row, column) for column in (0, 1)], axis=3) for row in (0, 1)]
-        return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * w, self.features)
+        kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
+        return transposed_conv(x, kernel.astype(self.dtype))
 
 
 class Generator(nn.Module):
@@ -100,12 +90,14 @@ class Generator(nn.Module):
 
 
 class DownConv(nn.Module):
-    """4x4 convolution, its kernel divided by its spectral norm if asked for."""
+    """A 4x4 convolution, its kernel divided by its spectral norm if asked for.
+
+    It halves the side, with stride 2 and padding 1; or, ``to_one_pixel``, a 4x4 image becomes one pixel.
+    """
 
     features: int
-    stride: int
-    padding: int
     use_bias: bool
+    to_one_pixel: bool = False
     spectral_norm: bool = False
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
@@ -115,14 +107,11 @@ class DownConv(nn.Module):
         kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
         if self.spectral_norm:
             kernel = _normalised(self, kernel, train)
-        padding = (self.padding, self.padding)
-        x = jax.lax.conv_general_dilated(
-            x,
-            kernel.astype(self.dtype),
-            (self.stride, self.stride),
-            (padding, padding),
-            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-        )
+        kernel = kernel.astype(self.dtype)
+        if self.to_one_pixel:
+            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=DIMENSIONS)
+        else:
+            x = strided_conv(x, kernel)
         if self.use_bias:
             x += self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype).astype(self.dtype)
         return x
@@ -171,11 +160,11 @@ class Discriminator(nn.Module):
         levels = num_levels(self.image_size)
         for level in range(levels):
             width = self.base_channels * 2**level
-            x = DownConv(width, 2, 1, **conv, name=f'down_{level}')(x, train)
+            x = DownConv(width, **conv, name=f'down_{level}')(x, train)
             if self.batch_norm and level:
                 x = BatchNorm(param_dtype=self.param_dtype, name=f'norm_{level}')(x, train)
             x = nn.leaky_relu(x, 0.2)
-        logits = DownConv(1, 1, 0, **conv, name=f'down_{levels}')(x, train)[:, 0, 0, 0]
+        logits = DownConv(1, to_one_pixel=True, **conv, name=f'down_{levels}')(x, train)[:, 0, 0, 0]
 
         known = []
         if self.num_classes:

@@ -60,7 +60,7 @@ def conditioning(network: nn.Module, t: Array, labels: Array | None, sinusoids: 
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation computed in float32 or better; returns the input's dtype."""
+    """Group normalisation (Wu & He 2018), computed in float32 or better; returns the input's dtype."""
 
     groups: int
     param_dtype: jnp.dtype = jnp.float32
@@ -68,23 +68,57 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        norm = nn.GroupNorm(
-            self.groups,
-            epsilon=self.epsilon,
-            dtype=at_least_float32(x.dtype),
-            param_dtype=self.param_dtype,
-            name='norm',
-        )
-        return norm(x).astype(x.dtype)
+        return _GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm')(x)
+
+
+class _GroupNorm(nn.Module):
+    """The parameters and the computation of ``GroupNorm``, under the names of ``nn.GroupNorm``."""
+
+    groups: int
+    param_dtype: jnp.dtype
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels = x.shape[-1]
+        scale = self.param('scale', nn.initializers.ones, (channels,), self.param_dtype)
+        bias = self.param('bias', nn.initializers.zeros, (channels,), self.param_dtype)
+        y = x.astype(at_least_float32(x.dtype))
+        mean, variance = group_moments(y, self.groups)
+        return ((y - mean) * (jax.lax.rsqrt(variance + self.epsilon) * scale) + bias).astype(x.dtype)
+
+
+def group_moments(x: Array, groups: int) -> tuple[Array, Array]:
+    """Return mean and variance of each group of channels of ``x [N, H, W, C]``, repeated to ``[N, 1, 1, C]``.
+
+    The moments of each channel are taken first and combined within the group: on CPUs a sum over pixels is three times as
+    fast as one over pixels and channels. They are taken of the distance to the first pixel, so that large means and
+    constant images lose no digits.
+    """
+    n, _, _, c = x.shape
+    origin = jax.lax.stop_gradient(x[:, :1, :1])
+    distance = x - origin
+    offset = distance.mean((1, 2), keepdims=True)
+    variance = jnp.square(distance).mean((1, 2), keepdims=True) - jnp.square(offset)
+
+    grouped = n, 1, 1, groups, c // groups
+    means, variances = (origin + offset).reshape(grouped), variance.reshape(grouped)
+    mean = means.mean(-1, keepdims=True)
+    within, between = variances.mean(-1, keepdims=True), jnp.square(means - mean).mean(-1, keepdims=True)
+    variance = jnp.maximum(within, 0) + between
+    return tuple(jnp.broadcast_to(moment, grouped).reshape(n, 1, 1, c) for moment in (mean, variance))
 
 
 def attention(query: Array, key: Array, value: Array, num_heads: int) -> Array:
-    """Multi-head attention, ``[N, T, C]`` each and ``[N, T, C]`` out; the softmax is in float32 or better."""
+    """Return multi-head attention of ``[N, T, C]`` each, ``[N, T, C]``; the softmax is in float32 or better."""
     n, t, c = query.shape
-    query, key, value = (x.reshape(n, t, num_heads, c // num_heads) for x in (query, key, value))
-    logits = jnp.einsum('nqhd,nkhd->nhqk', query, key) * (c // num_heads) ** -0.5
+
+    def heads(x: Array) -> Array:
+        return x.reshape(n, t, num_heads, c // num_heads).swapaxes(1, 2)
+
+    logits = jnp.matmul(heads(query), heads(key).swapaxes(2, 3)) * (c // num_heads) ** -0.5
     weights = jax.nn.softmax(logits.astype(at_least_float32(query.dtype)), axis=-1).astype(query.dtype)
-    return jnp.einsum('nhqk,nkhd->nqhd', weights, value).reshape(n, t, c)
+    return jnp.matmul(weights, heads(value)).swapaxes(1, 2).reshape(n, t, c)
 
 
 class SelfAttention(nn.Module):

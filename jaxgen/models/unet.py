@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgen.models.convolutions import upsample_conv
 from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
 
 Array = jax.Array
@@ -36,6 +37,20 @@ class ResBlock(nn.Module):
         if x.shape[-1] != self.features:
             x = nn.Dense(self.features, kernel_init=uniform_fan_avg(), name='shortcut', **common)(x)
         return x + h
+
+
+class Upsample(nn.Module):
+    """An image enlarged to twice its side by repeating pixels, then a 3x3 convolution: ``[N, H, W, C] -> [N, 2H, 2W, features]``."""
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param('kernel', uniform_fan_avg(), (3, 3, x.shape[-1], self.features), self.param_dtype)
+        bias = self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype)
+        return upsample_conv(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
 
 
 class UNet(nn.Module):
@@ -119,7 +134,7 @@ class UNet(nn.Module):
             for i in range(self.num_res_blocks + 1):
                 h = block(jnp.concatenate([h, skips.pop()], axis=-1), width, f'up{level}_{i}')
             if level > 0:
-                h = conv(width, name=f'up{level}_sample')(h.repeat(2, axis=1).repeat(2, axis=2))
+                h = Upsample(width, name=f'up{level}_sample', **common)(h)
 
         h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, self.norm_eps, name='norm_out')(h))
         h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
