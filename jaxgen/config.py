@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from jaxgen import families
 from jaxgen.benchmark.variants import CASES
@@ -10,6 +11,7 @@ from jaxgen.data.dataset import SOURCES
 from jaxgen.errors import check, names, pick
 from jaxgen.evaluation.figures import METRICS
 from jaxgen.evaluation.inception import RESIZES
+from jaxgen.training.optimizer import DECAYS, resolved
 from jaxgen.training.same_run import flatten
 
 SEEDS = 'seed', 'evaluation.seed', 'interpret.seed'
@@ -37,7 +39,12 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.optimizer = ConfigDict()
     c.optimizer.learning_rate = 2e-4
     c.optimizer.beta1 = 0.9
-    c.optimizer.warmup_steps = 0
+    c.optimizer.warmup_steps = 0  # steps over which the learning rate rises from 0
+    c.optimizer.decay = (
+        'none'  # of the learning rate: none, cosine, linear (over cooldown_steps at the end) or triangular
+    )
+    c.optimizer.decay_steps = placeholder(int)  # step at which the decay ends; None is train.steps
+    c.optimizer.cooldown_steps = placeholder(int)  # length of decay=linear; None is a fifth of decay_steps
     c.optimizer.grad_clip_norm = 0.0  # 0 does not clip
     c.optimizer.ema_decay = 0.9999  # 0 keeps no average
 
@@ -226,6 +233,7 @@ def validate_fields(config: ConfigDict) -> None:
         config.optimizer.grad_clip_norm >= 0,
         f'config.optimizer.grad_clip_norm={config.optimizer.grad_clip_norm} must not be negative',
     )
+    _check_decay(config)
     for name in ('optimizer.beta1', 'optimizer.ema_decay'):
         check(0 <= flat[name] < 1, f'config.{name}={flat[name]} must be at least 0 and below 1')
 
@@ -258,6 +266,23 @@ def validate_fields(config: ConfigDict) -> None:
         config.data.batch_size % config.train.grad_accumulation == 0,
         f'config.data.batch_size={config.data.batch_size} does not divide into '
         f'config.train.grad_accumulation={config.train.grad_accumulation} micro-batches',
+    )
+
+
+def _check_decay(config: ConfigDict) -> None:
+    pick(config.optimizer.decay, DECAYS, 'config.optimizer.decay')
+    if config.optimizer.decay == 'none':
+        return
+    optimizer = resolved(config)
+    unset = config.optimizer.decay_steps is None
+    end = f'config.{"train.steps" if unset else "optimizer.decay_steps"}={optimizer.decay_steps}'
+    check(
+        optimizer.warmup_steps < optimizer.decay_steps,
+        f'config.optimizer.warmup_steps={optimizer.warmup_steps} must be below {end}, where the decay ends',
+    )
+    check(
+        optimizer.decay != 'linear' or optimizer.cooldown_steps <= optimizer.decay_steps,
+        f'config.optimizer.cooldown_steps={optimizer.cooldown_steps} must be at most {end}, where the decay ends',
     )
 
 

@@ -18,7 +18,7 @@ from jaxgen.gan import augment, losses, noise
 from jaxgen.models.dcgan import Discriminator, Generator, num_levels
 from jaxgen.models.layers import at_least_float32
 from jaxgen.training.family import Family
-from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer
+from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, resolved
 
 Array = jax.Array
 
@@ -148,16 +148,18 @@ class DCGAN(Family):
                 noise_levels=noise.T_MAX if options.diffusion_noise else 0,
                 **common,
             ),
-            optimizer=c.optimizer,
+            optimizer=resolved(c),
             options=options,
             image_shape=image_shape,
         )
 
     def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-        """The generator's, and the discriminator's: warm-up ends at the same step for both."""
+        """Return the generator's and the discriminator's: warm-up and decay end at the same step for both."""
         discriminator = ConfigDict(self.optimizer)
         discriminator.learning_rate = self.options.discriminator_learning_rate or self.optimizer.learning_rate
-        discriminator.warmup_steps = self.optimizer.warmup_steps * self.options.discriminator_steps
+        for name in ('warmup_steps', 'decay_steps', 'cooldown_steps'):
+            if self.optimizer[name] is not None:
+                discriminator[name] = self.optimizer[name] * self.options.discriminator_steps
         return make_optimizer(self.optimizer), make_optimizer(discriminator)
 
     def init(self, key: Array) -> Game:

@@ -24,7 +24,7 @@ from jaxgen.models.denoisers import make_network
 from jaxgen.models.layers import at_least_float32
 from jaxgen.training import power_ema
 from jaxgen.training.family import Family
-from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, value_and_grad
+from jaxgen.training.optimizer import ema_update, learning_rate, make_optimizer, resolved, value_and_grad
 
 Array = jax.Array
 
@@ -100,7 +100,7 @@ class DDPM(Family):
                 out_channels=image_shape[-1] * (2 if d.variance == 'learned' else 1),
             ),
             schedule=SCHEDULES[d.schedule](d.timesteps),
-            optimizer=config.optimizer,
+            optimizer=resolved(config),
             image_shape=image_shape,
             grad_accumulation=config.train.grad_accumulation,
             drawing=Drawing(**{f.name: config.sample[f.name] for f in dataclasses.fields(Drawing)}),

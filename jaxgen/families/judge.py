@@ -15,7 +15,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.models.judge import Classifier, smallest_image
 from jaxgen.models.layers import at_least_float32
 from jaxgen.training.family import Family
-from jaxgen.training.optimizer import lookahead, make_nesterov, triangular
+from jaxgen.training.optimizer import learning_rate, lookahead, make_nesterov, resolved
 
 Array = jax.Array
 
@@ -69,7 +69,8 @@ class Judge(Family):
         c.optimizer.label_smoothing = 0.2
         c.optimizer.ema_decay = 0.95  # a step, of lookahead's slow weights in the end; 0 for none
         c.optimizer.warmup_steps = 110  # to the peak of the learning rate
-        c.optimizer.decay_steps = 480  # to its end: a run may stop before, or go on with the last value
+        c.optimizer.decay = 'triangular'
+        c.optimizer.decay_steps = 480  # a run may stop before, or go on with the last value
 
         c.data.batch_size = 1024
         c.data.random_flip = True
@@ -95,11 +96,6 @@ class Judge(Family):
             f'config.model.translation={c.model.translation} must be below the side of the images, {image_size}',
         )
         check(not c.model.conditional, 'config.model.conditional must be False: a judge is not told the class')
-        check(
-            o.warmup_steps < o.decay_steps,
-            f'config.optimizer.warmup_steps={o.warmup_steps} must be below '
-            f'config.optimizer.decay_steps={o.decay_steps}',
-        )
         check(o.weight_decay >= 0, f'config.optimizer.weight_decay={o.weight_decay} must not be negative')
         check(o.bias_scale > 0, f'config.optimizer.bias_scale={o.bias_scale} must be positive')
         check(
@@ -116,7 +112,7 @@ class Judge(Family):
     @classmethod
     def from_config(cls, c: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Judge:
         network = Classifier(num_classes, tuple(c.model.widths), jnp.dtype(c.model.dtype))
-        return cls(network, c.optimizer, image_shape, c.model.translation)
+        return cls(network, resolved(c), image_shape, c.model.translation)
 
     def init(self, key: Array) -> Student:
         variables = self.network.init(key, jnp.zeros((1, *self.image_shape)))
@@ -151,7 +147,7 @@ class Judge(Family):
             'loss': value,
             'accuracy': jnp.mean(jnp.argmax(logits, axis=1) == batch['label'], dtype=value.dtype),
             'grad_norm': optax.tree.norm(grads),
-            'learning_rate': jnp.asarray(triangular(self.optimizer)(model.updates), jnp.float32),
+            'learning_rate': jnp.asarray(learning_rate(self.optimizer)(model.updates), jnp.float32),
         }
         return Student(variables, slow, opt_state, model.updates + 1), metrics
 

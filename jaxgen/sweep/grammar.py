@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -142,6 +143,7 @@ PARSERS = {
     int: (int, 'a whole number'),
     float: (_number, 'a number'),
     str: (lambda text: text.replace('+', ','), 'a text'),
+    NoneType: (int, 'a whole number'),  # a field that is not set
     tuple: (lambda text: tuple(int(n) for n in text.split('x')) if text else (), 'whole numbers with x between them'),
 }
 

@@ -14,7 +14,7 @@ from jaxgen.config import validate
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.families import FAMILIES
 from jaxgen.sweep import grammar
-from jaxgen.training.same_run import RUN_FIELDS, differences, flatten, require_same
+from jaxgen.training.same_run import RUN_FIELDS, differences, flatten, require_same, run_fields
 
 FOLDER = 'sweep'  # in the workdir
 JUDGED = 'evaluation/sweep'  # in the workdir of a run: <steps>.json, or <steps>-<drawing>.json of several
@@ -182,7 +182,7 @@ def require_own(run: Run, folder: epath.Path) -> None:
     stored = workdir / 'config.json'
     if not stored.exists():
         return
-    require_same(run.config, json.loads(stored.read_text()), RUN_FIELDS, str(workdir))
+    require_same(run.config, json.loads(stored.read_text()), run_fields(run.config), str(workdir))
     checkpoints = workdir / 'checkpoints'
     there = [int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()] if checkpoints.exists() else []
     steps = run.config.train.steps

@@ -27,7 +27,7 @@ from jaxgen.training.mesh import batch_sharding, make_mesh, on_host, on_mesh
 from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
-from jaxgen.training.same_run import RUN_FIELDS, require_same
+from jaxgen.training.same_run import require_same, run_fields
 from jaxgen.training.sampling import Sampler
 from jaxgen.training.step import TrainState, initial, make_dispatch, root_key, state_template
 
@@ -96,7 +96,7 @@ class Run:
         stored = workdir / 'config.json'
         self.checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep, config.checkpoint.keep_every)
         if stored.exists() and self.checkpoints.steps():
-            require_same(config, json.loads(stored.read_text()), RUN_FIELDS, str(workdir))
+            require_same(config, json.loads(stored.read_text()), run_fields(config), str(workdir))
 
         init = initial(family, self.key)
         template = state_template(init, self.mesh)

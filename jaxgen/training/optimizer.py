@@ -1,4 +1,4 @@
-"""Adam with warm-up and clipping, Nesterov's momentum, gradient accumulation, exponential moving average, lookahead."""
+"""Adam and Nesterov's momentum, learning rates, gradient accumulation, the exponential moving average and lookahead."""
 
 from __future__ import annotations
 
@@ -15,28 +15,78 @@ Array = jax.Array
 LOOKAHEAD_STEPS = 5
 
 
+def resolved(config: ConfigDict) -> ConfigDict:
+    """Return ``config.optimizer`` with the unset steps of the decay filled in.
+
+    ``decay_steps`` becomes ``config.train.steps``, and ``cooldown_steps`` a fifth of ``decay_steps``.
+    """
+    optimizer = config.optimizer.copy_and_resolve_references()
+    if optimizer.decay_steps is None:
+        optimizer.decay_steps = config.train.steps
+    if optimizer.cooldown_steps is None:
+        optimizer.cooldown_steps = max(1, optimizer.decay_steps // 5)
+    return optimizer
+
+
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Linear from 0 at step 0 to ``config.learning_rate`` after ``config.warmup_steps``, then constant (Ho et al.)."""
-    if not config.warmup_steps:
-        return optax.constant_schedule(config.learning_rate)
-    return optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    """Return the learning rate as a function of the number of updates made so far.
+
+    It rises linearly from 0 to ``config.learning_rate`` over ``config.warmup_steps``, then follows ``config.decay``, one of
+    ``DECAYS``. Only ``triangular`` has a warm-up of its own.
+
+    Args:
+      config: the section ``optimizer``, resolved.
+    """
+    decay = DECAYS[config.decay](config)
+    if config.decay == 'triangular' or not config.warmup_steps:
+        return decay
+
+    def warmed_up(step: Array) -> Array:
+        return jnp.minimum(step / config.warmup_steps, 1.0) * decay(step)
+
+    return warmed_up
 
 
-def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Clipping by global norm, unless ``config.grad_clip_norm`` is 0, then Adam."""
-    clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.grad_clip_norm else optax.identity()
-    return optax.chain(clip, optax.adam(learning_rate(config), b1=config.beta1))
+def _constant(config: ConfigDict) -> optax.Schedule:
+    return optax.constant_schedule(config.learning_rate)
 
 
-def triangular(config: ConfigDict) -> optax.Schedule:
-    """A fifth of ``config.learning_rate`` at step 0, all of it at ``warmup_steps``, 7% at ``decay_steps`` and after."""
+def _cosine(config: ConfigDict) -> optax.Schedule:
+    """Half a cosine from ``learning_rate`` at ``warmup_steps`` to 0 at ``decay_steps`` (Loshchilov & Hutter 2017)."""
+    fall = optax.cosine_decay_schedule(config.learning_rate, config.decay_steps - config.warmup_steps)
+    return optax.join_schedules([_constant(config), fall], [config.warmup_steps])
+
+
+def _linear(config: ConfigDict) -> optax.Schedule:
+    """Constant, then linear to 0 over the ``cooldown_steps`` before ``decay_steps`` (Hägele et al. 2024)."""
+    start = config.decay_steps - config.cooldown_steps
+    fall = optax.linear_schedule(config.learning_rate, 0.0, config.cooldown_steps)
+    return optax.join_schedules([_constant(config), fall], [start])
+
+
+def _triangular(config: ConfigDict) -> optax.Schedule:
+    """A fifth of ``learning_rate`` at step 0, all of it at ``warmup_steps``, 7% at ``decay_steps`` and after."""
     peak, top, end = config.learning_rate, config.warmup_steps, config.decay_steps
     fall = optax.linear_schedule(peak, 0.07 * peak, end - top)
     return optax.join_schedules([optax.linear_schedule(0.2 * peak, peak, top), fall], [top])
 
 
+DECAYS: dict[str, Callable[[ConfigDict], optax.Schedule]] = {
+    'none': _constant,
+    'cosine': _cosine,
+    'linear': _linear,
+    'triangular': _triangular,
+}
+
+
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """Return Adam after clipping by global norm; ``config.grad_clip_norm=0`` does not clip."""
+    clip = optax.clip_by_global_norm(config.grad_clip_norm) if config.grad_clip_norm else optax.identity()
+    return optax.chain(clip, optax.adam(learning_rate(config), b1=config.beta1))
+
+
 def make_nesterov(config: ConfigDict) -> optax.GradientTransformation:
-    """PyTorch's SGD with Nesterov's momentum ``beta1`` and a learning rate that ``triangular`` gives, after clipping.
+    """Return PyTorch's SGD with Nesterov's momentum ``beta1``, after clipping.
 
     ``weight_decay`` times the parameter joins each gradient. A parameter named bias learns ``bias_scale`` times as fast,
     and decays like the others.
@@ -51,7 +101,7 @@ def make_nesterov(config: ConfigDict) -> optax.GradientTransformation:
         optax.stateless(scale),
         optax.add_decayed_weights(config.weight_decay),
         optax.trace(config.beta1, nesterov=True),
-        optax.scale_by_learning_rate(triangular(config)),
+        optax.scale_by_learning_rate(learning_rate(config)),
     )
 
 

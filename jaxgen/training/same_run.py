@@ -36,6 +36,13 @@ RUN_FIELDS = (
 )
 
 
+def run_fields(config: ConfigDict) -> tuple[str, ...]:
+    """Return the fields that decide the steps of a run: a decay that ends with the run depends on its length."""
+    optimizer = config.optimizer
+    ends_with_the_run = optimizer.decay != 'none' and optimizer.decay_steps is None
+    return (*RUN_FIELDS, 'train.steps') if ends_with_the_run else RUN_FIELDS
+
+
 def require_same(config: ConfigDict, stored: dict, fields, where: str, otherwise: str = 'another --workdir') -> None:
     """Refuses a config that is not the one a checkpoint was made with.
 

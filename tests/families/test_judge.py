@@ -68,7 +68,7 @@ def test_nesterov_with_weight_decay_and_fast_biases_is_pytorchs():
 @pytest.mark.parametrize(('at', 'share'), [(0, 0.2), (1, 0.6), (2, 1.0), (7, 0.535), (12, 0.07), (1000, 0.07)])
 def test_the_triangle_ends_where_the_config_says_and_not_with_the_run(at, share):
     config = tiny_config('judge', **{'train.steps': 500}).optimizer
-    np.testing.assert_allclose(optimizer.triangular(config)(at), share * config.learning_rate, rtol=1e-6)
+    np.testing.assert_allclose(optimizer.learning_rate(config)(at), share * config.learning_rate, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
