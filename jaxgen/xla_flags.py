@@ -28,7 +28,7 @@ def set_defaults() -> None:
 def knows_fusion_type(jaxlib_version: str) -> bool:
     """Return whether this release of jaxlib was tried with the flag; ``''`` stands for no jaxlib."""
     version = tuple(int(number) for number in re.findall(r'\d+', jaxlib_version)[:3])
-    return FIRST_VERSION <= version and version[:2] <= LAST_VERSION
+    return version >= FIRST_VERSION and version[:2] <= LAST_VERSION
 
 
 def _jaxlib_version() -> str:

@@ -40,7 +40,7 @@ class ResBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """An image enlarged to twice its side by repeating pixels, then a 3x3 convolution: ``[N, H, W, C] -> [N, 2H, 2W, features]``."""
+    """A 3x3 convolution of the image enlarged to twice its side: ``[N, H, W, C] -> [N, 2H, 2W, features]``."""
 
     features: int
     dtype: jnp.dtype = jnp.float32
