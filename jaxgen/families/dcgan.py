@@ -153,14 +153,18 @@ class DCGAN(Family):
             image_shape=image_shape,
         )
 
-    def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    def optimizer_settings(self) -> tuple[ConfigDict, ConfigDict]:
         """Return the generator's and the discriminator's: warm-up and decay end at the same step for both."""
         discriminator = ConfigDict(self.optimizer)
         discriminator.learning_rate = self.options.discriminator_learning_rate or self.optimizer.learning_rate
         for name in ('warmup_steps', 'decay_steps', 'cooldown_steps'):
             if self.optimizer[name] is not None:
                 discriminator[name] = self.optimizer[name] * self.options.discriminator_steps
-        return make_optimizer(self.optimizer), make_optimizer(discriminator)
+        return self.optimizer, discriminator
+
+    def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+        generator, discriminator = self.optimizer_settings()
+        return make_optimizer(generator), make_optimizer(discriminator)
 
     def init(self, key: Array) -> Game:
         label = t = jnp.zeros(2, jnp.int32)

@@ -1,0 +1,60 @@
+"""The XLA flag for CPUs: set unless the user or the version of jaxlib forbids it, and effective."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxgen import xla_flags
+
+KERNEL_GRADIENT = """
+from tests.test_xla_flags import compiled_kernel_gradient
+print(compiled_kernel_gradient())
+"""
+
+
+def compiled_kernel_gradient():
+    """Return the compiled program of the kernel gradient of a 3x3 convolution, as text."""
+    x = jnp.zeros((8, 16, 16, 32))
+    kernel = jnp.zeros((3, 3, 32, 32))
+
+    def convolve(kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+    return jax.jit(lambda g: jax.linear_transpose(convolve, kernel)(g)).lower(x).compile().as_text()
+
+
+def test_kernel_gradients_are_not_given_to_ynnpack():
+    program = compiled_kernel_gradient()
+    assert 'convolution(' in program
+    assert 'ynn_fusion' not in program
+
+
+def test_the_flag_of_the_user_is_kept():
+    mine = '--xla_cpu_experimental_ynn_fusion_type=individual_convolution'
+    env = os.environ | {'XLA_FLAGS': mine, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
+    done = subprocess.run([sys.executable, '-c', KERNEL_GRADIENT], env=env, capture_output=True, text=True, check=True)
+    assert 'ynn_fusion' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('version', 'expected'),
+    [('', False), ('0.10.1', False), ('0.10.2', True), ('0.12.0.1', True), ('0.12.9', True), ('0.13.0', False)],
+)
+def test_untried_versions_of_jaxlib_get_no_flag(monkeypatch, version, expected):
+    monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=there')
+    monkeypatch.setattr(xla_flags, '_jaxlib_version', lambda: version)
+    xla_flags.set_defaults()
+    flags = ['--xla_dump_to=there', xla_flags.FUSION_TYPE]
+    assert os.environ['XLA_FLAGS'].split() == (flags if expected else flags[:1])
+
+
+def test_setting_the_defaults_twice_changes_nothing(monkeypatch):
+    monkeypatch.delenv('XLA_FLAGS')
+    xla_flags.set_defaults()
+    once = os.environ['XLA_FLAGS']
+    xla_flags.set_defaults()
+    assert os.environ['XLA_FLAGS'] == once == xla_flags.FUSION_TYPE

@@ -1,0 +1,79 @@
+"""The learning rate over the updates, against the formula of each decay."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxgen import families
+from jaxgen.config import validate
+from jaxgen.errors import UserError
+from jaxgen.training.optimizer import learning_rate, resolved
+from jaxgen.training.same_run import require_same, run_fields
+from tests.tiny import tiny_config
+
+STEPS = np.arange(0, 1300)
+
+
+def rates(**fields):
+    config = tiny_config(
+        **{'train.steps': 1000, 'optimizer.learning_rate': 0.5, 'optimizer.warmup_steps': 100} | fields
+    )
+    validate(config)
+    schedule = learning_rate(resolved(config))
+    return np.array([schedule(step) for step in STEPS])
+
+
+def test_without_decay_it_stays_after_the_warm_up():
+    np.testing.assert_allclose(rates(), 0.5 * np.minimum(STEPS / 100, 1), rtol=1e-6)
+
+
+def test_cosine_falls_from_the_warm_up_to_the_end_of_the_run():
+    part = np.clip((STEPS - 100) / 900, 0, 1)
+    expected = 0.5 * np.minimum(STEPS / 100, 1) * (1 + np.cos(np.pi * part)) / 2
+    np.testing.assert_allclose(rates(**{'optimizer.decay': 'cosine'}), expected, atol=1e-7)
+
+
+def test_linear_cools_down_over_the_last_fifth():
+    expected = 0.5 * np.minimum(STEPS / 100, 1) * np.clip((1000 - STEPS) / 200, 0, 1)
+    np.testing.assert_allclose(rates(**{'optimizer.decay': 'linear'}), expected, atol=1e-7)
+
+
+def test_the_end_and_the_cool_down_can_be_set():
+    fields = {'optimizer.decay': 'linear', 'optimizer.decay_steps': 600, 'optimizer.cooldown_steps': 50}
+    expected = 0.5 * np.minimum(STEPS / 100, 1) * np.clip((600 - STEPS) / 50, 0, 1)
+    np.testing.assert_allclose(rates(**fields), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'named'),
+    [
+        ({'optimizer.decay': 'cosin'}, 'cosine'),
+        ({'optimizer.decay': 'cosine', 'optimizer.decay_steps': 100}, 'config.optimizer.warmup_steps=100'),
+        ({'optimizer.decay': 'cosine', 'train.steps': 100}, 'config.train.steps=100'),
+        ({'optimizer.decay': 'linear', 'optimizer.cooldown_steps': 1001}, 'config.optimizer.cooldown_steps=1001'),
+        ({'optimizer.decay_steps': 0}, 'config.optimizer.decay_steps=0'),
+    ],
+)
+def test_an_impossible_decay_is_refused_by_name(fields, named):
+    with pytest.raises(UserError, match=named):
+        rates(**fields)
+
+
+def test_a_run_whose_decay_ends_with_it_cannot_be_made_longer():
+    config = tiny_config(**{'optimizer.decay': 'cosine'})
+    stored = json.loads(config.to_json())
+    config.train.steps += 10
+    with pytest.raises(UserError, match='config.train.steps'):
+        require_same(config, stored, run_fields(config), 'there')
+    constant = tiny_config()
+    constant.train.steps += 10
+    require_same(constant, json.loads(tiny_config().to_json()), run_fields(constant), 'there')
+
+
+def test_both_networks_of_a_gan_decay_together():
+    fields = {'optimizer.decay': 'cosine', 'gan.discriminator_steps': 2, 'data.batch_size': 16}
+    family = families.build(tiny_config('dcgan', **fields), (8, 8, 1), 10)
+    generator, discriminator = (learning_rate(settings) for settings in family.optimizer_settings())
+    for step in range(12):
+        np.testing.assert_allclose(generator(step), discriminator(2 * step), rtol=1e-6)
