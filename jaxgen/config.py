@@ -54,6 +54,10 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.train.steps_per_dispatch = 1  # steps run on the device between two returns to Python
     c.train.grad_accumulation = 1  # micro-batches a step
     c.train.profile = 0  # a profile of five dispatches from this step on is left in the workdir's profile/; 0 for none
+    c.train.resident_data = False  # keep the whole data set in the memory of each device, and send only its order
+    c.train.deterministic = (
+        False  # on GPUs: the same bits in every run; without it, operations may be summed in any order
+    )
     c.train.prng = 'threefry2x32'  # or rbg: faster on TPU, but other bits on other shardings
 
     c.mesh = ConfigDict()
@@ -152,7 +156,8 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.benchmark.cases = 'train,sample,features,data'
     c.benchmark.variants = ''  # names of those to run, as in float32 on 2 devices,eager,channels-last; empty runs all
     c.benchmark.rounds = 3  # in each of which every variant has a process of its own
-    c.benchmark.seconds = 10  # that each of them is timed, at least
+    c.benchmark.seconds = 10  # minimum time to measure each variant, in seconds
+    c.benchmark.minutes = placeholder(float)  # start no variant after this time, in minutes; None sets no limit
     c.benchmark.steps_per_dispatch = 8  # of the variant that takes several
     c.benchmark.precision = 'highest'  # of products of float32 on both sides; or tensorfloat32, which GPUs have
     c.benchmark.python = ''  # the interpreter of PyTorch's side, if it is in another environment

@@ -7,19 +7,22 @@ import os
 import jax
 from ml_collections import ConfigDict
 
+from jaxgen import xla_flags
 from jaxgen.config import validate_devices
 from jaxgen.files import cache_dir
 from jaxgen.processes import join
 
 
 def set_up(config: ConfigDict) -> None:
-    """Virtual devices, and a cache of compiled programs where the environment names no other.
+    """Set virtual devices, reproducibility, and a cache of compiled programs where the environment names no other.
 
     Raises:
       UserError: if the batches do not divide over the devices.
     """
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
+    if config.train.deterministic:
+        xla_flags.make_gpus_deterministic()
     if config.mesh.cpu_devices:
         jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
     if config.mesh.distributed:

@@ -1,4 +1,4 @@
-"""XLA flags that make JAX faster on CPUs, set before JAX starts."""
+"""XLA flags that jaxgen sets before JAX starts: for speed on CPUs, for reproducible runs on GPUs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import importlib.metadata
 import os
 import re
 
+from jaxgen.errors import check
+
 # Which operations XLA:CPU hands to YNNPACK. The default includes convolutions, whose kernel gradients YNNPACK computes at a
 # third of the rate of XLA's own; matrix products and reductions are faster in YNNPACK. docs/results/benchmark.md measures it.
 FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=individual_dot,reduce'
 
-# XLA ends the process on a flag that it does not know, so the flag is set for the jaxlib releases that were tried alone.
+# Operations that sum in any order are left out, and so is the choice of kernels by timing them, which varies.
+DETERMINISTIC = ('--xla_gpu_exclude_nondeterministic_ops=true', '--xla_gpu_autotune_level=0')
+
+# XLA ends the process on a flag that it does not know, so flags are set only for the releases of jaxlib that were tried.
 FIRST_VERSION, LAST_VERSION = (0, 10, 2), (0, 12)
 
 
@@ -19,14 +24,32 @@ def set_defaults() -> None:
 
     XLA reads the variable when it compiles its first program, and processes started from here inherit it.
     """
+    _add(FUSION_TYPE)
+
+
+def make_gpus_deterministic() -> None:
+    """Add ``DETERMINISTIC`` to ``XLA_FLAGS`` likewise; it has no effect on other devices.
+
+    Raises:
+      UserError: if this release of jaxlib was not tried with the flags.
+    """
+    check(
+        is_known(_jaxlib_version()),
+        f'config.train.deterministic=True needs flags of XLA that were not tried with jaxlib {_jaxlib_version()}: install '
+        f'the versions of requirements.lock, or set {" ".join(DETERMINISTIC)} in XLA_FLAGS and leave the field out',
+    )
+    for flag in DETERMINISTIC:
+        _add(flag)
+
+
+def _add(flag: str) -> None:
     flags = os.environ.get('XLA_FLAGS', '')
-    name = FUSION_TYPE.partition('=')[0]
-    if name not in flags and knows_fusion_type(_jaxlib_version()):
-        os.environ['XLA_FLAGS'] = f'{flags} {FUSION_TYPE}'.strip()
+    if flag.partition('=')[0] not in flags and is_known(_jaxlib_version()):
+        os.environ['XLA_FLAGS'] = f'{flags} {flag}'.strip()
 
 
-def knows_fusion_type(jaxlib_version: str) -> bool:
-    """Return whether this release of jaxlib was tried with the flag; ``''`` stands for no jaxlib."""
+def is_known(jaxlib_version: str) -> bool:
+    """Return whether this release of jaxlib was tried with these flags; ``''`` stands for no jaxlib."""
     version = tuple(int(number) for number in re.findall(r'\d+', jaxlib_version)[:3])
     return version >= FIRST_VERSION and version[:2] <= LAST_VERSION
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 import jaxgen
+from jaxgen.benchmark import processor
 from jaxgen.benchmark.variants import CASES, PLATFORMS, Variant, variants
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.files import write_json
@@ -37,6 +38,7 @@ WORK_FIELDS = (
     'benchmark.precision',
 )
 OF_THE_TWIN = ('check', 'train', 'sample')  # cases in which PyTorch has the model's counterpart
+OUT_OF_TIME = 'the time of config.benchmark.minutes is over'
 CLOSE = {'highest': 1e-4, 'tensorfloat32': 1e-2}  # relative difference of first losses that rounding explains
 
 
@@ -52,6 +54,7 @@ class Bench:
         self._stored = folder / 'config.json'
         self._stored.write_text(config.to_json())
         self._facts: dict[str, Any] = {}
+        self._start_time = time.monotonic()
 
     def describe(self) -> dict[str, Any]:
         """See ``describe.py``.
@@ -76,7 +79,14 @@ class Bench:
         spec = {'side': variant.side, 'case': case, 'options': variant.options, 'precision': variant.precision}
         trace = f'{self._trace}/{case}-{variant.name}'.replace(' ', '_') if self._trace else ''
         shared = {name: self._facts[name] for name in ('platform', 'image_shape', 'num_classes')}
-        return self._start({**spec, **shared, 'trace': trace})
+        if self._seconds_left() == 0:
+            return {'refused': OUT_OF_TIME}
+        return self._start({**spec, **shared, 'trace': trace, 'xla_flags': variant.xla_flags})
+
+    def _seconds_left(self) -> float | None:
+        """Return the seconds until ``config.benchmark.minutes`` are over, at least 0; None without that limit."""
+        minutes = self._config.benchmark.minutes
+        return None if minutes is None else max(0.0, self._start_time + 60 * minutes - time.monotonic())
 
     def _start(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         paths = [self._folder / name for name in ('spec.json', 'result.json')]
@@ -86,9 +96,20 @@ class Bench:
         python = sys.executable if spec['side'] == 'jaxgen' else self._config.benchmark.python or sys.executable
         root = str(pathlib.Path(jaxgen.__path__[0]).parent)
         env = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
+        if flags := spec.get('xla_flags'):
+            env['XLA_FLAGS'] = f'{env.get("XLA_FLAGS", "")} {flags}'.strip()
         command = [python, '-m', 'jaxgen.benchmark.worker', *map(str, paths)]
         try:
-            done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run(
+                command,
+                env=env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=self._seconds_left(),
+            )
+        except subprocess.TimeoutExpired:
+            return {'failed': OUT_OF_TIME}
         except OSError as e:
             raise UserError(f'config.benchmark.python={python} cannot be started ({e.strerror})') from e
         if not paths[1].exists():
@@ -101,7 +122,7 @@ def benchmark(config: ConfigDict, workdir: epath.Path) -> dict[str, Any]:
     """Runs each variant of ``config.benchmark.cases`` ``config.benchmark.rounds`` times, the two sides in turn.
 
     Returns:
-      What ``benchmark.json`` holds, and is written after each round: ``machine``, ``config``, ``facts`` of the model, by
+      What ``benchmark.json`` holds, and is written after each variant: ``machine``, ``config``, ``facts`` of the model, by
       case the ``rows`` of ``summarised``, and ``notes``.
 
     Raises:
@@ -123,10 +144,13 @@ def benchmark(config: ConfigDict, workdir: epath.Path) -> dict[str, Any]:
                 for variant, results in entries[:: -1 if number % 2 else 1]:
                     if results and 'seconds_per_unit' not in results[0]:
                         continue
-                    results.append(bench.run(case, variant))
-                    print(f'round {number + 1}: {case}, {variant.label}: {_line(results[-1])}', flush=True)
-            made = report(config, facts, found, baseline)
-            write_json(workdir / 'benchmark.json', made)
+                    found_now = bench.run(case, variant)
+                    print(f'round {number + 1}: {case}, {variant.label}: {_line(found_now)}', flush=True)
+                    if results and 'seconds_per_unit' not in found_now:
+                        continue
+                    results.append(found_now)
+                    made = report(config, facts, found, baseline)
+                    write_json(workdir / 'benchmark.json', made)
     return made
 
 
@@ -141,14 +165,19 @@ def plan(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, list[Variant
     """
     cores = len(os.sched_getaffinity(0)) if facts['platform'] == 'cpu' else 1
     every = variants(config.benchmark.steps_per_dispatch, cores)
+    platform = facts['platform']
     wanted = [case for case in CASES if case in ('matmul', *names(config.benchmark.cases))]
     both = facts['platform'] in PLATFORMS and not config.benchmark.baseline
     sides = ('jaxgen', 'pytorch') if both else ('jaxgen',)
     known = {v.name for case in wanted for v in every[case]}
-    asked = {pick(name, known, 'config.benchmark.variants:') for name in names(config.benchmark.variants)} or known
-    drawn = {
-        case: [v for v in every[case] if v.side in sides and (v.name in asked or case == 'matmul')] for case in wanted
-    }
+    asked = {pick(name, known, 'config.benchmark.variants:') for name in names(config.benchmark.variants)}
+
+    def is_wanted(variant: Variant, case: str) -> bool:
+        if case == 'matmul' or not asked:
+            return platform in variant.platforms
+        return variant.name in asked
+
+    drawn = {case: [v for v in every[case] if v.side in sides and is_wanted(v, case)] for case in wanted}
     compared = {v.precision for case, vs in drawn.items() if case != 'matmul' for v in vs}
     drawn['matmul'] = [
         v for v in drawn['matmul'] if v.precision in compared or 'matmul' in names(config.benchmark.cases)
@@ -231,7 +260,8 @@ def report(
       baseline: of ``read``.
     """
     rows, versions = {}, dict(facts['versions'])
-    for case, entries in found.items():
+    measured = {case: [entry for entry in entries if entry[1]] for case, entries in found.items()}
+    for case, entries in measured.items():
         per_image = facts['flops'].get(case)
         if case == 'features':
             per_image = next((r[0]['flops'] / r[0]['images'] for _, r in entries if 'flops' in r[0]), None)
@@ -243,7 +273,7 @@ def report(
         'devices': facts['devices'],
         'platform': facts['platform'],
         'cores': os.cpu_count(),
-        'processor': platform.machine(),
+        'processor': facts['device'] if facts['platform'] != 'cpu' else processor.describe(),
         'versions': versions,
     }
     notes = [facts['no_twin']] if 'no_twin' in facts else []

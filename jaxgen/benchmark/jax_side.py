@@ -14,13 +14,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgen.benchmark.describe import build, describe, flops
-from jaxgen.benchmark.measure import MATRIX, Subject, examples, measure
+from jaxgen.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.config import validate
 from jaxgen.data import Dataset, pipeline
 from jaxgen.devices import set_up
 from jaxgen.errors import UserError
 from jaxgen.evaluation.evaluate import batch_size
 from jaxgen.evaluation.features import Extraction, inception_extractor
+from jaxgen.models import layers
 from jaxgen.stored_config import get_config
 from jaxgen.training.mesh import batch_sharding, make_mesh
 from jaxgen.training.sampling import Sampler
@@ -36,7 +37,8 @@ def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
       start: when the process began, as ``time.perf_counter`` has it.
     """
     config = get_config(spec['config'])
-    config.update_from_flattened_dict(spec['options'])
+    if spec['case'] != 'attention':
+        config.update_from_flattened_dict(spec['options'])
     jax.config.update('jax_default_matmul_precision', config.benchmark.precision)
     try:
         validate(config)
@@ -47,6 +49,10 @@ def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
             return measure(CASES[spec['case']](config, spec), config.benchmark.seconds, start)
     except UserError as e:
         return {'refused': str(e)}
+    except RuntimeError as e:  # of jax.nn.dot_product_attention, where there is no cuDNN
+        if spec['case'] != 'attention':
+            raise
+        return {'refused': ' '.join(str(e).split())[:200]}
 
 
 def peak_memory() -> int | None:
@@ -132,6 +138,33 @@ def features(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size, 'flops': work}, peak_memory)
 
 
+def attention(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
+    """Attention and its gradients in bfloat16: that of the networks, or jax.nn.dot_product_attention by cuDNN."""
+    shape = attention_shape(config.data.batch_size, spec['options']['tokens'])
+    n, t, heads, d = shape
+    *inputs, weights = (jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 4))
+
+    def own(query, key, value):
+        flat = (x.reshape(n, t, heads * d) for x in (query, key, value))
+        return layers.attention(*flat, heads).reshape(shape)
+
+    def by_cudnn(query, key, value):
+        return jax.nn.dot_product_attention(query, key, value, implementation='cudnn')
+
+    attend = {'own': own, 'cudnn': by_cudnn}[spec['options']['attention']]
+
+    @jax.jit
+    def step(*inputs):
+        return jax.vjp(attend, *inputs)[1](weights)
+
+    def run(units: int) -> None:
+        for _ in range(units):
+            done = step(*inputs)
+        jax.block_until_ready(done)
+
+    return Subject(run, {'images': n}, peak_memory)
+
+
 def data(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     """Batches as training has them from memory, put on the devices."""
     family, labelled = build(config)
@@ -149,4 +182,11 @@ def data(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size}, peak_memory)
 
 
-CASES = {'matmul': matmul, 'train': train, 'sample': sample, 'features': features, 'data': data}
+CASES = {
+    'matmul': matmul,
+    'train': train,
+    'sample': sample,
+    'features': features,
+    'data': data,
+    'attention': attention,
+}

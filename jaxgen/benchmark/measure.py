@@ -17,6 +17,9 @@ EXAMPLES = 10_000  # images of the benchmark's data set
 MATRIX = {'cpu': 2048, 'accelerator': 8192}  # side of the matrices whose product is a device's rate
 
 
+ATTENTION_CHANNELS, ATTENTION_HEADS = 256, 4
+
+
 @dataclasses.dataclass(frozen=True)
 class Subject:
     """Something to be timed.
@@ -57,3 +60,9 @@ def examples(image_shape: tuple[int, int, int], num_classes: int) -> tuple[np.nd
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (EXAMPLES, *image_shape), np.uint8)
     return images, rng.integers(0, num_classes, EXAMPLES).astype(np.int32)
+
+
+def attention_shape(batch_size: int, tokens: int) -> tuple[int, int, int, int]:
+    """Return ``[N, T, heads, channels of a head]``, N being smaller for many tokens so that all take a similar time."""
+    images = max(1, batch_size * 256 // tokens)
+    return images, tokens, ATTENTION_HEADS, ATTENTION_CHANNELS // ATTENTION_HEADS

@@ -12,6 +12,7 @@ TITLES = {
     'sample': 'sampling',
     'features': 'Inception features',
     'data': 'input pipeline',
+    'attention': 'attention and its gradients',
     'matmul': 'matrix product',
 }
 HEAD = ('', 'images/s', 'least to most', 'steps/s', 'GFLOP/s', 'of the matrix rate', 'first after', 'memory')
@@ -41,7 +42,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     """A table for each case, its ratios below it; what was not measured says why."""
     machine, parts = report['machine'], []
     versions = ', '.join(f'{name} {version}' for name, version in machine['versions'].items())
-    parts.append(f'{machine["device"]}, {machine["cores"]} cores; {versions}')
+    parts.append(f'{machine.get("processor", machine["device"])}, {machine["cores"]} cores; {versions}')
     parts += report['notes']
     peaks = peak_rates(report['rows'].get('matmul', []))
     for case, rows in report['rows'].items():

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from jaxgen.benchmark.measure import MATRIX, Subject, examples, measure
+from jaxgen.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.benchmark.twins import TWINS, Way
 
 Spec = Mapping[str, Any]
 
 FEATURES_BATCH_SIZE = 50  # pytorch-fid's own
+GRAPH_WARM_UP = 3  # steps before one is captured
 
 
 def run(spec: Spec, start: float) -> dict[str, Any]:
@@ -35,7 +37,11 @@ def run(spec: Spec, start: float) -> dict[str, Any]:
     torch.backends.cudnn.benchmark = True
     if spec['case'] == 'check':
         return check(config, spec, Way(device))
+    if spec['case'] == 'attention':
+        return measure(attention(config, spec, device), config['benchmark']['seconds'], start)
     way = Way(device, bfloat16=spec['precision'] == 'bfloat16', **spec['options'])
+    if way.cuda_graph and device != 'cuda':
+        return {'refused': 'CUDA graphs need a GPU'}
     facts = {'versions': {'torch': torch.__version__}}
     subject = CASES[spec['case']](config, spec, way)
     return facts | measure(subject, config['benchmark']['seconds'], start)
@@ -79,7 +85,34 @@ def train(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
             batch = torch.where(mirrored, batch.flip(-1), batch)
         twin.step(batch, labels[rows], **twin.draw(size))
 
-    return _subject(way, step, {'images': size, 'steps': 1})
+    return _subject(way, _captured(step) if way.cuda_graph else step, {'images': size, 'steps': 1})
+
+
+def _captured(step: Callable[[], None]) -> Callable[[], None]:
+    """Return the replay of a step that was captured as a CUDA graph, after a few steps that warm up its libraries."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(GRAPH_WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def attention(config: Mapping[str, Any], spec: Spec, device: str) -> Subject:
+    """Attention and its gradients by torch's scaled_dot_product_attention, in bfloat16."""
+    shape = attention_shape(config['data']['batch_size'], spec['options']['tokens'])
+    n, t, heads, d = shape
+    query, key, value, weights = (torch.randn(n, heads, t, d, device=device, dtype=torch.bfloat16) for _ in range(4))
+    inputs = [x.requires_grad_() for x in (query, key, value)]
+
+    def step() -> None:
+        torch.autograd.grad(functional.scaled_dot_product_attention(*inputs), inputs, weights)
+
+    return _subject(Way(device), step, {'images': n, 'versions': {'torch': torch.__version__}})
 
 
 def check(config: Mapping[str, Any], spec: Spec, way: Way) -> dict[str, Any]:

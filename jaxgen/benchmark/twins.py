@@ -22,12 +22,18 @@ Config = Mapping[str, Any]  # the nested config of the run
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How PyTorch does it."""
+    """How PyTorch does it.
+
+    Attributes:
+      cuda_graph: whether a training step is captured once and replayed. The learning rate and the decay of the average
+        are then those of the captured step.
+    """
 
     device: str = 'cpu'
     channels_last: bool = False
     compile: bool = False
     bfloat16: bool = False
+    cuda_graph: bool = False
 
     @property
     def layout(self) -> torch.memory_format:
@@ -98,7 +104,9 @@ class Diffusion(Twin):
         self._scheduler = DDIMScheduler.from_pretrained(folder / 'scheduler')
         o = config['optimizer']
         self._params = list(self._unet.parameters())
-        self._adam = torch.optim.Adam(self._params, o['learning_rate'], (o['beta1'], 0.999), fused=True)
+        self._adam = torch.optim.Adam(
+            self._params, o['learning_rate'], (o['beta1'], 0.999), fused=True, capturable=way.cuda_graph
+        )
         warmup = o['warmup_steps']
         self._warmup = torch.optim.lr_scheduler.LambdaLR(self._adam, lambda i: min(1, i / warmup) if warmup else 1)
         self.average = Average(self._unet, o['ema_decay'])
@@ -155,7 +163,11 @@ class Adversarial(Twin):
         rates = {'generator': o['learning_rate'], 'discriminator': config['gan']['discriminator_learning_rate']}
         self._adams = {
             name: torch.optim.Adam(
-                network.parameters(), rates[name] or o['learning_rate'], (o['beta1'], 0.999), fused=True
+                network.parameters(),
+                rates[name] or o['learning_rate'],
+                (o['beta1'], 0.999),
+                fused=True,
+                capturable=way.cuda_graph,
             )
             for name, network in networks.items()
         }

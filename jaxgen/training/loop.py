@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import signal
 import sys
@@ -23,7 +24,7 @@ from jaxgen.files import write_atomically, write_json
 from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, make_mesh, on_host, on_mesh
+from jaxgen.training.mesh import batch_sharding, make_mesh, on_host, on_mesh, replicated
 from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
@@ -111,7 +112,10 @@ class Run:
         self.template = template.replace(model=jax.tree.map(_shape, self.state.model))
         write_json(stored, json.loads(config.to_json()))
 
-        self.dispatch = make_dispatch(family, self.key, config.data.random_flip, self.mesh, self.template)
+        self.dispatch = make_dispatch(
+            family, self.key, config.data.random_flip, self.mesh, self.template, config.train.resident_data
+        )
+        self.resident = self._on_devices(dataset) if config.train.resident_data else ()
         self.sampler = Sampler(config, family, self.mesh, self.template.model, dataset.class_names)
         self.networks = family.networks(self.template.model)
         self.draws = family.draws
@@ -152,7 +156,7 @@ class Run:
         for start, end, batch in batches:
             self._compile(end - start, batch, clock)
             self.profile.before(start)
-            self.state, next_done = self.compiled[end - start](self.state, batch)
+            self.state, next_done = self.compiled[end - start](self.state, batch, *self.resident)
             if done is not None:
                 done.block_until_ready()  # one dispatch runs, one waits: signals are answered within a step
             done, self.step = next_done, end
@@ -194,16 +198,26 @@ class Run:
     def _load(self, steps: tuple[int, int]):
         c = self.config
         part = pipeline.process_part(c.data.batch_size, jax.process_index(), jax.process_count())
-        each = [pipeline.batch(self.dataset, c.seed, s, c.data.batch_size, part) for s in range(*steps)]
+        if c.train.resident_data:
+            examples = functools.partial(pipeline.example_indices, c.seed)
+            num = len(self.dataset.images)
+            each = [{'index': examples(s, c.data.batch_size, num)[part].astype(np.int32)} for s in range(*steps)]
+        else:
+            each = [pipeline.batch(self.dataset, c.seed, s, c.data.batch_size, part) for s in range(*steps)]
         stacked = {name: np.stack([b[name] for b in each]) for name in each[0]}
         sharding = batch_sharding(self.mesh, axis=1)
         return *steps, {name: jax.make_array_from_process_local_data(sharding, x) for name, x in stacked.items()}
 
+    def _on_devices(self, dataset: Dataset) -> tuple[dict[str, jax.Array]]:
+        """Return the whole data set, a copy on each device."""
+        arrays = {'image': dataset.images, 'label': dataset.labels}
+        return (jax.tree.map(lambda x: jax.make_array_from_process_local_data(replicated(self.mesh), x), arrays),)
+
     def _compile(self, length: int, batch, clock: Clock) -> None:
         if length not in self.compiled:
-            with clock.paused():
+            with clock.paused(), self.progress.waiting('compiling the training step'):
                 start = time.perf_counter()
-                lowered = self.dispatch.lower(self.template, batch)
+                lowered = self.dispatch.lower(self.template, batch, *self.resident)
                 self.compiled[length] = lowered.compile()
                 seconds = time.perf_counter() - start
                 analysis = lowered.cost_analysis()  # None on accelerators

@@ -7,6 +7,9 @@ import contextlib
 import json
 import os
 import sys
+import threading
+import time
+from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
@@ -125,6 +128,30 @@ class Progress:
             )
         else:
             self._bar.set_postfix_str(f'{losses}, {images:.1f} images/s')
+
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Say what the block does before it begins, and on a terminal for how long it has been at it."""
+        if self._bar.disable:
+            self.say(f'{what} ...')
+            yield
+            return
+        done = threading.Event()
+
+        def count() -> None:
+            start = time.monotonic()
+            while not done.wait(1.0):
+                self._bar.set_postfix_str(f'{what}, {time.monotonic() - start:.0f} s')
+
+        self._bar.set_postfix_str(f'{what} ...')
+        thread = threading.Thread(target=count, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self._bar.set_postfix_str('')
 
     def say(self, text: str) -> None:
         if self._bar.disable:

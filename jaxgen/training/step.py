@@ -99,26 +99,43 @@ def train_step(family: Family, key: Array, random_flip: bool, state: TrainState,
     )
 
 
-def make_dispatch(family: Family, key: Array, random_flip: bool, mesh: Mesh, state: Any) -> Callable:
-    """Compiles ``(state, batches) -> (state, done)``: one step for each of the ``[K, B, ...]`` batches on the mesh.
+def make_dispatch(
+    family: Family, key: Array, random_flip: bool, mesh: Mesh, state: Any, resident: bool = False
+) -> Callable:
+    """Return the compiled function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
 
     The state's buffers are donated; ``done`` is a scalar of its own to wait for.
+
+    Args:
+      state: the train state, or its shapes.
+      resident: whether the function is ``(state, batches, dataset) -> (state, done)`` instead, where ``batches`` holds only
+        ``{'index': int32 [K, B]}``, the examples of each batch, and ``dataset`` all images and labels on every device.
+        Otherwise ``batches`` is ``{'image': uint8 [K, B, H, W, C], 'label': int32 [K, B]}``.
     """
 
-    def dispatch(state, batches):
+    def dispatch(state, batches, *dataset):
         def one(state, batch):
+            if resident:
+                batch = _gathered(dataset[0], batch['index'], mesh)
             return train_step(family, key, random_flip, state, batch), None
 
-        if len(batches['label']) == 1:
+        if len(jax.tree.leaves(batches)[0]) == 1:
             state, _ = one(state, jax.tree.map(lambda x: x[0], batches))
         else:
             state, _ = jax.lax.scan(one, state, batches)
         return state, state.step + 0
 
     shardings = state_shardings(mesh, state)
+    of_dataset = (replicated(mesh),) if resident else ()
     return jax.jit(
         dispatch,
-        in_shardings=(shardings, batch_sharding(mesh, axis=1)),
+        in_shardings=(shardings, batch_sharding(mesh, axis=1), *of_dataset),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )
+
+
+def _gathered(dataset: dict[str, Array], index: Array, mesh: Mesh) -> dict[str, Array]:
+    """Return the examples of a batch; each device takes its own from its copy of the data set."""
+    batch = {name: x[index] for name, x in dataset.items()}
+    return jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))
