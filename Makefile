@@ -1,12 +1,12 @@
 # make run: an environment, then digits trained and drawn.  make demo: a page in the browser over what was trained.
 # make test: what tests need, then the tests.
-# make benchmark: the README's table of speeds.
+# make benchmark: the README's table of speeds.  make benchmark-gpu: the same on a GPU.  make flagship: a model in minutes.
 # PIP_ARGS='-c requirements.lock' installs the versions that were tested.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test smoke lint benchmark
+.PHONY: run demo test smoke lint benchmark benchmark-gpu flagship flagship-fid
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py
@@ -22,18 +22,49 @@ smoke: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py --workdir=$(VENV)/smoke --config.train.steps=4 --config.sample.every=4 \
 	  --config.sample.num_steps=2 && rm -r $(VENV)/smoke
 
-# Beside the PyTorch and the diffusers of the same environment; for the features $(BIN)/pip install pytorch-fid first.
+# Against PyTorch and diffusers of the same environment; ends with the table of the README and docs/results/benchmark.md.
 BENCHMARK := $(BIN)/python main.py --mode=benchmark --config.benchmark.rounds=2 --config.benchmark.seconds=5
-WAYS := float32,float32 on $(shell nproc) devices,eager,channels-last,compiled
+WAYS := float32,eager,channels-last,compiled
+CIFAR := --config=configs/ddpm_cifar.py
+DOGS := --config=configs/dcgan_dogs.py --config.model.conditional=False --config.gan.augment=
+BENCHMARKS := runs/benchmark_ddpm runs/benchmark_dcgan runs/benchmark_features
 
 benchmark: $(VENV)/.test
-	$(BENCHMARK) --config=configs/ddpm_cifar.py --workdir=runs/benchmark_ddpm "--config.benchmark.variants=$(WAYS)" \
+	$(BIN)/python -m pip install -q pytorch-fid
+	$(BENCHMARK) $(CIFAR) --workdir=runs/benchmark_ddpm "--config.benchmark.variants=$(WAYS)" \
 	  --config.data.batch_size=8 --config.sample.batch_size=8 --config.sample.num_steps=5 --config.benchmark.cases=train,sample
-	$(BENCHMARK) --config=configs/dcgan_dogs.py --workdir=runs/benchmark_dcgan "--config.benchmark.variants=$(WAYS),in memory,DataLoader" \
-	  --config.data.batch_size=64 --config.sample.batch_size=64 --config.model.conditional=False --config.gan.augment= \
-	  --config.benchmark.cases=train,sample,data
-	$(BENCHMARK) --config=configs/ddpm_cifar.py --workdir=runs/benchmark_features "--config.benchmark.variants=$(WAYS)" \
+	$(BENCHMARK) $(DOGS) --workdir=runs/benchmark_dcgan "--config.benchmark.variants=$(WAYS),in memory,DataLoader" \
+	  --config.data.batch_size=64 --config.sample.batch_size=64 --config.benchmark.cases=train,sample,data
+	$(BENCHMARK) $(CIFAR) --workdir=runs/benchmark_features "--config.benchmark.variants=$(WAYS)" \
 	  --config.benchmark.cases=features
+	$(BIN)/python -m jaxgen.benchmark.convolutions > runs/convolutions.md
+	$(BIN)/python -m jaxgen.benchmark.page $(BENCHMARKS) --convolutions=runs/convolutions.md --readme=README.md \
+	  --out=docs/results/benchmark.md
+
+# On one GPU, within six minutes; GPU_PYTHON has jax with CUDA, PyTorch, diffusers and pytorch-fid.
+GPU_PYTHON ?= $(BIN)/python
+GPU_BENCHMARK = $(GPU_PYTHON) main.py --mode=benchmark --config.benchmark.rounds=1 --config.benchmark.seconds=2 \
+  --config.benchmark.precision=tensorfloat32 $(GPU_ARGS)
+GPU_BENCHMARKS := runs/benchmark_gpu_ddpm runs/benchmark_gpu_dcgan runs/benchmark_gpu_features
+
+benchmark-gpu:
+	-$(GPU_BENCHMARK) $(CIFAR) --workdir=runs/benchmark_gpu_ddpm --config.benchmark.cases=train,sample \
+	  --config.data.batch_size=128 --config.sample.batch_size=128 --config.sample.num_steps=50 --config.benchmark.minutes=3.5
+	-$(GPU_BENCHMARK) $(DOGS) --workdir=runs/benchmark_gpu_dcgan --config.benchmark.cases=train,sample \
+	  --config.data.batch_size=128 --config.sample.batch_size=128 --config.benchmark.minutes=1.2
+	-$(GPU_BENCHMARK) $(CIFAR) --workdir=runs/benchmark_gpu_features --config.benchmark.cases=features,attention \
+	  --config.data.batch_size=128 --config.benchmark.minutes=1
+	$(GPU_PYTHON) -m jaxgen.benchmark.page $(wildcard $(GPU_BENCHMARKS)) --out=docs/results/benchmark_gpu.md
+
+# A class-conditional model of CIFAR-10 in BUDGET minutes on one GPU; FLAGSHIP_ARGS="--data=FOLDER" where there is no TFDS.
+BUDGET ?= 8
+
+flagship:
+	$(GPU_PYTHON) -m jaxgen.flagship --minutes=$(BUDGET) $(FLAGSHIP_ARGS)
+
+flagship-fid: $(VENV)/.run
+	$(BIN)/python main.py --config=runs/flagship/flagship/weights/config.json --mode=evaluate --workdir=runs/flagship \
+	  --config.evaluation.generated=runs/flagship/flagship/generated --config.evaluation.num=20000
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

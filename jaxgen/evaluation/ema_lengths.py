@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from typing import Any
 
 from etils import epath
@@ -13,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxgen.errors import names
 from jaxgen.evaluation.evaluate import Evaluator, summary
 from jaxgen.evaluation.generated import STREAM, generated_set
-from jaxgen.evaluation.plots import lines_on
+from jaxgen.evaluation.plots import lines_on, png
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.restore import restore
 
@@ -46,6 +45,4 @@ def plot(found: list[dict[str, Any]], decay: float) -> bytes:
         if 0 in by_length:
             lines[f'ema_decay={decay:g}'] = [(length, by_length[0]) for length in (min(by_length), max(by_length))]
         lines_on(ax, lines, 'length of the average, in parts of the run', name.upper())
-    out = io.BytesIO()
-    figure.savefig(out, format='png', dpi=100)
-    return out.getvalue()
+    return png(figure)

@@ -48,8 +48,9 @@ def open_set(name: str, field: str, num: int = 0, class_names: tuple[str, ...] =
     """The set that a config's field names.
 
     Args:
-      name: ``cifar10:test``, a folder of images (all below it, in the order of their paths), or an ``.npz`` file with
-        ``images`` (or ``arr_0``) uint8 ``[N, H, W, C]`` and perhaps ``labels``, and ``class_names`` that these count.
+      name: ``cifar10:test``, a folder of images (all below it, in the order of their paths) or of ``.npz`` files, or an
+        ``.npz`` file with ``images`` (or ``arr_0``) uint8 ``[N, H, W, C]`` and perhaps ``labels``, and ``class_names``
+        that these count.
       field: the config's field, for messages.
       num: takes so many at random (see ``subset``); 0, or as many as there are, takes all.
       class_names: of the config; what the labels of an ``.npz`` mean that names no classes itself.
@@ -65,6 +66,9 @@ def open_set(name: str, field: str, num: int = 0, class_names: tuple[str, ...] =
         return _of_dataset(source, split, num, **data)
     if path.suffix == '.npz':
         return _of_npz(path, field, num, class_names)
+    if path.is_dir() and any(path.glob('*.npz')):
+        images, labels = open_npz_files(path, field, class_names)
+        return _of_arrays(images, labels, num, {'folder': path.name}, class_names)
     if path.is_dir():
         return _of_folder(path, field, num)
     raise UserError(
@@ -102,6 +106,32 @@ def _of_arrays(
 
 
 def _of_npz(path: pathlib.Path, field: str, num: int, class_names: tuple[str, ...]) -> ImageSet:
+    images, labels = _read_npz(path, field, class_names)
+    return _of_arrays(images, labels, num, {'file': path.name}, class_names)
+
+
+def open_npz_files(
+    folder: pathlib.Path, field: str, class_names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the images of all .npz files of a folder, in the order of their names, and their labels if all have some.
+
+    Raises:
+      UserError: if there is none, or one is not like the others.
+    """
+    files = sorted(folder.glob('*.npz'))
+    check(bool(files), f'{field}={folder} holds no .npz files')
+    images, labels = zip(*(_read_npz(file, field, class_names) for file in files), strict=True)
+    for file, some in zip(files, images, strict=True):
+        check(
+            some.shape[1:] == images[0].shape[1:],
+            f'{field}={folder} mixes sizes: {files[0].name} has images of {images[0].shape[1:]}, {file.name} of '
+            f'{some.shape[1:]}',
+        )
+    labelled = all(some is not None for some in labels)
+    return np.concatenate(images), np.concatenate(labels) if labelled else None
+
+
+def _read_npz(path: pathlib.Path, field: str, class_names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray | None]:
     where = f'{field}={path}'
     try:
         arrays = load_npz(path)
@@ -126,7 +156,7 @@ def _of_npz(path: pathlib.Path, field: str, num: int, class_names: tuple[str, ..
             f'config.data.name and config.data.classes as they were when these images were drawn',
         )
         labels = None if labels.min() < 0 else labels
-    return _of_arrays(images, labels, num, {'file': path.name}, class_names)
+    return images, labels
 
 
 def _renumbered(labels: np.ndarray, own: np.ndarray, class_names: tuple[str, ...], where: str) -> np.ndarray:

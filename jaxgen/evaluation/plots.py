@@ -62,6 +62,13 @@ def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: st
     return figure
 
 
+def png(figure: Figure) -> bytes:
+    """Return the figure as a PNG file."""
+    out = io.BytesIO()
+    figure.savefig(out, format='png', dpi=100)
+    return out.getvalue()
+
+
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
     """The same for a page."""
     with mpl.rc_context(STYLE):
