@@ -24,14 +24,15 @@ smoke: $(VENV)/.run
 
 # Against PyTorch and diffusers of the same environment; ends with the table of the README and docs/results/benchmark.md.
 BENCHMARK := $(BIN)/python main.py --mode=benchmark --config.benchmark.rounds=2 --config.benchmark.seconds=5
-WAYS := float32,eager,channels-last,compiled
+WAYS := float32,float32 on $(shell nproc) devices,eager,channels-last,compiled
+SETTINGS := float32 with XLA's defaults,float32 with malloc's defaults
 CIFAR := --config=configs/ddpm_cifar.py
 DOGS := --config=configs/dcgan_dogs.py --config.model.conditional=False --config.gan.augment=
 BENCHMARKS := runs/benchmark_ddpm runs/benchmark_dcgan runs/benchmark_features
 
 benchmark: $(VENV)/.test
-	$(BIN)/python -m pip install -q pytorch-fid
-	$(BENCHMARK) $(CIFAR) --workdir=runs/benchmark_ddpm "--config.benchmark.variants=$(WAYS)" \
+	$(BIN)/python -m pip install -q -r requirements-test.txt pytorch-fid $(PIP_ARGS)
+	$(BENCHMARK) $(CIFAR) --workdir=runs/benchmark_ddpm "--config.benchmark.variants=$(WAYS),$(SETTINGS)" \
 	  --config.data.batch_size=8 --config.sample.batch_size=8 --config.sample.num_steps=5 --config.benchmark.cases=train,sample
 	$(BENCHMARK) $(DOGS) --workdir=runs/benchmark_dcgan "--config.benchmark.variants=$(WAYS),in memory,DataLoader" \
 	  --config.data.batch_size=64 --config.sample.batch_size=64 --config.benchmark.cases=train,sample,data
@@ -43,18 +44,20 @@ benchmark: $(VENV)/.test
 
 # On one GPU, within six minutes; GPU_PYTHON has jax with CUDA, PyTorch, diffusers and pytorch-fid.
 GPU_PYTHON ?= $(BIN)/python
-GPU_BENCHMARK = $(GPU_PYTHON) main.py --mode=benchmark --config.benchmark.rounds=1 --config.benchmark.seconds=2 \
-  --config.benchmark.precision=tensorfloat32 $(GPU_ARGS)
-GPU_BENCHMARKS := runs/benchmark_gpu_ddpm runs/benchmark_gpu_dcgan runs/benchmark_gpu_features
+GPU_RUNS ?= runs
+GPU_PAGE ?= docs/results/benchmark_gpu.md
+GPU_BENCHMARK := $(GPU_PYTHON) main.py --mode=benchmark --config.benchmark.rounds=1 --config.benchmark.seconds=2 \
+  --config.benchmark.precision=tensorfloat32 --config.data.batch_size=128 --config.sample.batch_size=128
 
 benchmark-gpu:
-	-$(GPU_BENCHMARK) $(CIFAR) --workdir=runs/benchmark_gpu_ddpm --config.benchmark.cases=train,sample \
-	  --config.data.batch_size=128 --config.sample.batch_size=128 --config.sample.num_steps=50 --config.benchmark.minutes=3.5
-	-$(GPU_BENCHMARK) $(DOGS) --workdir=runs/benchmark_gpu_dcgan --config.benchmark.cases=train,sample \
-	  --config.data.batch_size=128 --config.sample.batch_size=128 --config.benchmark.minutes=1.2
-	-$(GPU_BENCHMARK) $(CIFAR) --workdir=runs/benchmark_gpu_features --config.benchmark.cases=features,attention \
-	  --config.data.batch_size=128 --config.benchmark.minutes=1
-	$(GPU_PYTHON) -m jaxgen.benchmark.page $(wildcard $(GPU_BENCHMARKS)) --out=docs/results/benchmark_gpu.md
+	-$(GPU_BENCHMARK) $(CIFAR) --workdir=$(GPU_RUNS)/benchmark_gpu_ddpm --config.benchmark.cases=train,sample \
+	  --config.sample.num_steps=50 --config.benchmark.minutes=3.5 $(GPU_ARGS)
+	-$(GPU_BENCHMARK) $(DOGS) --workdir=$(GPU_RUNS)/benchmark_gpu_dcgan --config.benchmark.cases=train,sample \
+	  --config.benchmark.minutes=1.2 $(GPU_ARGS)
+	-$(GPU_BENCHMARK) $(CIFAR) --workdir=$(GPU_RUNS)/benchmark_gpu_features --config.benchmark.cases=features,attention \
+	  --config.benchmark.minutes=1 $(GPU_ARGS)
+	$(GPU_PYTHON) -m jaxgen.benchmark.page $(GPU_RUNS)/benchmark_gpu_ddpm $(GPU_RUNS)/benchmark_gpu_dcgan \
+	  $(GPU_RUNS)/benchmark_gpu_features --out=$(GPU_PAGE)
 
 # A class-conditional model of CIFAR-10 in BUDGET minutes on one GPU; FLAGSHIP_ARGS="--data=FOLDER" where there is no TFDS.
 BUDGET ?= 8

@@ -8,9 +8,10 @@ import re
 
 from jaxgen.errors import check
 
-# Which operations XLA:CPU hands to YNNPACK. The default includes convolutions, whose kernel gradients YNNPACK computes at a
-# third of the rate of XLA's own; matrix products and reductions are faster in YNNPACK. docs/results/benchmark.md measures it.
-FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=individual_dot,reduce'
+# XLA:CPU hands matrix products, reductions and convolutions to YNNPACK. Its convolutions are slower than XLA's own, their
+# kernel gradients by up to three times, so they are taken out of that list. docs/results/speed_on_cpus.md has the rates.
+FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
+DEFAULT_FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=individual_dot,individual_convolution,reduce'
 
 # Operations that sum in any order are left out, and so is the choice of kernels by timing them, which varies.
 DETERMINISTIC = ('--xla_gpu_exclude_nondeterministic_ops=true', '--xla_gpu_autotune_level=0')

@@ -34,7 +34,7 @@ def test_kernel_gradients_are_not_given_to_ynnpack():
 
 
 def test_the_flag_of_the_user_is_kept():
-    mine = '--xla_cpu_experimental_ynn_fusion_type=individual_convolution'
+    mine = xla_flags.DEFAULT_FUSION_TYPE
     env = os.environ | {'XLA_FLAGS': mine, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
     done = subprocess.run([sys.executable, '-c', KERNEL_GRADIENT], env=env, capture_output=True, text=True, check=True)
     assert 'ynn_fusion' in done.stdout

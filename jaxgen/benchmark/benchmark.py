@@ -81,14 +81,15 @@ class Bench:
         shared = {name: self._facts[name] for name in ('platform', 'image_shape', 'num_classes')}
         if self._seconds_left() == 0:
             return {'refused': OUT_OF_TIME}
-        return self._start({**spec, **shared, 'trace': trace, 'xla_flags': variant.xla_flags})
+        setting = {'xla_flags': variant.xla_flags, 'keeps_memory': variant.keeps_memory}
+        return self._start({**spec, **shared, **setting, 'trace': trace}, self._seconds_left())
 
     def _seconds_left(self) -> float | None:
         """Return the seconds until ``config.benchmark.minutes`` are over, at least 0; None without that limit."""
         minutes = self._config.benchmark.minutes
         return None if minutes is None else max(0.0, self._start_time + 60 * minutes - time.monotonic())
 
-    def _start(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+    def _start(self, spec: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
         paths = [self._folder / name for name in ('spec.json', 'result.json')]
         shared = {'config': str(self._stored), 'folder': str(self._folder / 'twin')}
         paths[0].write_text(json.dumps({**spec, **shared}))
@@ -106,7 +107,7 @@ class Bench:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
-                timeout=self._seconds_left(),
+                timeout=timeout,
             )
         except subprocess.TimeoutExpired:
             return {'failed': OUT_OF_TIME}

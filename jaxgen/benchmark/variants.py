@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from jaxgen import xla_flags
+
 SIDES = ('jaxgen', 'pytorch')
 
 
@@ -18,6 +20,7 @@ class Variant:
       options: fields of the config for jaxgen; for PyTorch fields of ``twins.Way``.
       xla_flags: what its process has in XLA_FLAGS beyond jaxgen's own.
       platforms: where it is measured unless it is asked for by name.
+      keeps_memory: whether its process calls ``jaxgen.memory.keep_freed_memory``, as the command line does.
     """
 
     side: str
@@ -26,6 +29,7 @@ class Variant:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     xla_flags: str = ''
     platforms: tuple[str, ...] = ('cpu', 'gpu', 'tpu')
+    keeps_memory: bool = True
 
     @property
     def label(self) -> str:
@@ -59,7 +63,13 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
         spread = [Variant('jaxgen', f'float32 on {devices} devices', options=options)]
     return {
         'matmul': [Variant(side, p, p) for side in SIDES for p in PRECISIONS],
-        'train': [*plain, *spread, *_several_steps(steps_per_dispatch), *_pytorch(PRECISIONS, graphs=True)],
+        'train': [
+            *plain,
+            *spread,
+            *_without_settings(),
+            *_several_steps(steps_per_dispatch),
+            *_pytorch(PRECISIONS, graphs=True),
+        ],
         'sample': [*plain, *spread, *_pytorch(PRECISIONS)],
         'features': [
             Variant('jaxgen', 'float32'),
@@ -69,6 +79,15 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
         'data': [Variant('jaxgen', 'in memory'), Variant('pytorch', 'DataLoader')],
         'attention': [*_attention('jaxgen', 'own'), *_attention('jaxgen', 'cudnn'), *_attention('pytorch', 'own')],
     }
+
+
+def _without_settings() -> list[Variant]:
+    """Return float32 without each of the two settings that jaxgen makes on CPUs."""
+    float32 = {'model.dtype': 'float32'}
+    return [
+        Variant('jaxgen', "float32 with XLA's defaults", 'float32', float32, xla_flags.DEFAULT_FUSION_TYPE, ('cpu',)),
+        Variant('jaxgen', "float32 with malloc's defaults", 'float32', float32, platforms=('cpu',), keeps_memory=False),
+    ]
 
 
 def _several_steps(steps: int) -> list[Variant]:

@@ -19,7 +19,7 @@ MODULES = {'jaxgen': 'jaxgen.benchmark.jax_side', 'pytorch': 'jaxgen.benchmark.t
 
 def main(argv: list[str]) -> int:
     spec = json.loads(pathlib.Path(argv[1]).read_text())
-    if spec['side'] == 'jaxgen':
+    if spec['side'] == 'jaxgen' and spec.get('keeps_memory', True):
         keep_freed_memory()
     try:
         result = importlib.import_module(MODULES[spec['side']]).run(spec, START)
