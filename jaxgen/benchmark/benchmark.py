@@ -231,7 +231,8 @@ def summarised(variant: Variant, results: Sequence[Mapping[str, Any]], flops: fl
 
     Returns:
       ``side``, ``name``, ``precision`` and ``images_per_sec`` (median, least, most), ``steps_per_sec``, ``flops_per_sec``,
-      ``seconds_to_first`` of each round, ``peak_memory`` in bytes; or the ``reason`` why there is nothing.
+      ``seconds_to_first`` of each round, ``stages`` of it where they are known, ``peak_memory`` in bytes; or the ``reason``
+      why there is nothing.
     """
     row: dict[str, Any] = {'side': variant.side, 'name': variant.name, 'precision': variant.precision}
     if 'seconds_per_unit' not in results[0]:
@@ -244,6 +245,8 @@ def summarised(variant: Variant, results: Sequence[Mapping[str, Any]], flops: fl
         if amount:
             row[name] = [amount / float(f(bursts)) for f in (np.median, np.max, np.min)]
     row['seconds_to_first'] = [r['seconds_to_first'] for r in results]
+    if 'stages' in first:
+        row['stages'] = [r['stages'] for r in results]
     row['peak_memory'] = max(r['peak_memory'] for r in results)
     return row
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
         if spec['case'] == 'describe':
             return describe(config, pathlib.Path(spec['folder']))
         with jax.profiler.trace(spec['trace']) if spec['trace'] else contextlib.nullcontext():
-            return measure(CASES[spec['case']](config, spec), config.benchmark.seconds, start)
+            return measure(CASES[spec['case']](config, {**spec, 'start': start}), config.benchmark.seconds, start)
     except UserError as e:
         return {'refused': str(e)}
     except RuntimeError as e:  # of jax.nn.dot_product_attention, where there is no cuDNN
@@ -76,19 +77,36 @@ def matmul(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'flops': 2 * side**3}, peak_memory)
 
 
+class Stages:
+    """The seconds that each stage of a start took, in order.
+
+    Args:
+      start: when the process began, as ``time.perf_counter`` has it.
+    """
+
+    def __init__(self, start: float):
+        self.seconds: dict[str, float] = {}
+        self._last = start
+
+    def end(self, name: str) -> None:
+        """End a stage; the next one begins."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+
 def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     """Dispatches of the training loop on resident batches; each is ``config.train.steps_per_dispatch`` steps."""
+    stages = Stages(spec.get('start', time.perf_counter()))
+    stages.end('imports')
     family, labelled = build(config)
-    mesh, key, size, k = (
-        make_mesh(config.mesh.fsdp),
-        root_key(config),
-        config.data.batch_size,
-        config.train.steps_per_dispatch,
-    )
+    mesh, key = make_mesh(config.mesh.fsdp), root_key(config)
+    size, k = config.data.batch_size, config.train.steps_per_dispatch
     init = initial(family, key)
     template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(init, out_shardings=shardings)()
+    state = jax.block_until_ready(jax.jit(init, out_shardings=shardings)())
+    stages.end('initial state')
     dataset = Dataset(*examples(family.image_shape, len(labelled)), labelled)
     order = itertools.count()
     resident = []
@@ -97,7 +115,11 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
         stacked = {name: np.stack([b[name] for b in each]) for name in each[0]}
         resident.append(jax.device_put(stacked, batch_sharding(mesh, axis=1)))
     batches = itertools.cycle(resident)
-    dispatch = make_dispatch(family, key, config.data.random_flip, mesh, template)
+    stages.end('data')
+    lowered = make_dispatch(family, key, config.data.random_flip, mesh, template).lower(template, resident[0])
+    stages.end('tracing and lowering')
+    dispatch = lowered.compile()
+    stages.end('compiling, or loading what was compiled')
 
     def run(units: int) -> None:
         nonlocal state
@@ -105,7 +127,9 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
             state, done = dispatch(state, next(batches))
         done.block_until_ready()
 
-    return Subject(run, {'images': size * k, 'steps': k}, peak_memory)
+    run(1)
+    stages.end('first step')
+    return Subject(run, {'images': size * k, 'steps': k, 'stages': stages.seconds}, peak_memory)
 
 
 def sample(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:

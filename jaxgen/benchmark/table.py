@@ -54,7 +54,24 @@ def markdown(report: Mapping[str, Any]) -> str:
         parts += [
             f"{TITLES[case]}, {p}: jaxgen's best is {ratio:.2f} times PyTorch's best" for p, ratio in of_case.items()
         ]
+    parts += filter(None, [stages(report)])
     return '\n\n'.join(parts) + '\n'
+
+
+def stages(report: Mapping[str, Any]) -> str:
+    """Return a table of what jaxgen does until the end of the first training step; empty where nothing is known of it.
+
+    A column is a round: the first one compiles, if the compilation cache was empty, and the next ones read the cache.
+    """
+    row = next((r for r in report['rows'].get('train', []) if 'stages' in r), None)
+    if row is None:
+        return ''
+    rounds = range(1, len(row['stages']) + 1)
+    head = ' | '.join(f'round {i}' for i in rounds)
+    lines = [f'| jaxgen {row["name"]}, seconds | {head} |', '|---|' + '---:|' * len(rounds)]
+    for name in row['stages'][0]:
+        lines.append(f'| {name} | ' + ' | '.join(f'{of_round[name]:.1f}' for of_round in row['stages']) + ' |')
+    return '\n'.join(lines) + '\n'
 
 
 def peak_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
