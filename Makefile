@@ -23,7 +23,8 @@ smoke: $(VENV)/.run
 	  --config.sample.num_steps=2 && rm -r $(VENV)/smoke
 
 # Against PyTorch and diffusers of the same environment; ends with the table of the README and docs/results/benchmark.md.
-BENCHMARK := $(BIN)/python main.py --mode=benchmark --config.benchmark.rounds=2 --config.benchmark.seconds=5
+BENCHMARK := $(BIN)/python main.py --mode=benchmark
+TIMES := --config.benchmark.rounds=2 --config.benchmark.seconds=5
 WAYS := float32,float32 on $(shell nproc) devices,eager,channels-last,compiled
 SETTINGS := float32 with XLA's defaults,float32 with malloc's defaults
 CIFAR := --config=configs/ddpm_cifar.py
@@ -32,11 +33,11 @@ BENCHMARKS := runs/benchmark_ddpm runs/benchmark_dcgan runs/benchmark_features
 
 benchmark: $(VENV)/.test
 	$(BIN)/python -m pip install -q -r requirements-test.txt pytorch-fid $(PIP_ARGS)
-	$(BENCHMARK) $(CIFAR) --workdir=runs/benchmark_ddpm "--config.benchmark.variants=$(WAYS),$(SETTINGS)" \
+	$(BENCHMARK) $(CIFAR) $(TIMES) --workdir=runs/benchmark_ddpm "--config.benchmark.variants=$(WAYS),$(SETTINGS)" \
 	  --config.data.batch_size=8 --config.sample.batch_size=8 --config.sample.num_steps=5 --config.benchmark.cases=train,sample
-	$(BENCHMARK) $(DOGS) --workdir=runs/benchmark_dcgan "--config.benchmark.variants=$(WAYS),in memory,DataLoader" \
+	$(BENCHMARK) $(DOGS) $(TIMES) --workdir=runs/benchmark_dcgan "--config.benchmark.variants=$(WAYS),in memory,DataLoader" \
 	  --config.data.batch_size=64 --config.sample.batch_size=64 --config.benchmark.cases=train,sample,data
-	$(BENCHMARK) $(CIFAR) --workdir=runs/benchmark_features "--config.benchmark.variants=$(WAYS)" \
+	$(BENCHMARK) $(CIFAR) $(TIMES) --workdir=runs/benchmark_features "--config.benchmark.variants=$(WAYS)" \
 	  --config.benchmark.cases=features
 	$(BIN)/python -m jaxgen.benchmark.convolutions > runs/convolutions.md
 	$(BIN)/python -m jaxgen.benchmark.page $(BENCHMARKS) --convolutions=runs/convolutions.md --readme=README.md \
@@ -46,15 +47,16 @@ benchmark: $(VENV)/.test
 GPU_PYTHON ?= $(BIN)/python
 GPU_RUNS ?= runs
 GPU_PAGE ?= docs/results/benchmark_gpu.md
-GPU_BENCHMARK := $(GPU_PYTHON) main.py --mode=benchmark --config.benchmark.rounds=1 --config.benchmark.seconds=2 \
-  --config.benchmark.precision=tensorfloat32 --config.data.batch_size=128 --config.sample.batch_size=128
+GPU_BENCHMARK := $(GPU_PYTHON) main.py --mode=benchmark
+GPU_TIMES := --config.benchmark.rounds=1 --config.benchmark.seconds=2 --config.benchmark.precision=tensorfloat32 \
+  --config.data.batch_size=128 --config.sample.batch_size=128
 
 benchmark-gpu:
-	-$(GPU_BENCHMARK) $(CIFAR) --workdir=$(GPU_RUNS)/benchmark_gpu_ddpm --config.benchmark.cases=train,sample \
+	-$(GPU_BENCHMARK) $(CIFAR) $(GPU_TIMES) --workdir=$(GPU_RUNS)/benchmark_gpu_ddpm --config.benchmark.cases=train,sample \
 	  --config.sample.num_steps=50 --config.benchmark.minutes=3.5 $(GPU_ARGS)
-	-$(GPU_BENCHMARK) $(DOGS) --workdir=$(GPU_RUNS)/benchmark_gpu_dcgan --config.benchmark.cases=train,sample \
+	-$(GPU_BENCHMARK) $(DOGS) $(GPU_TIMES) --workdir=$(GPU_RUNS)/benchmark_gpu_dcgan --config.benchmark.cases=train,sample \
 	  --config.benchmark.minutes=1.2 $(GPU_ARGS)
-	-$(GPU_BENCHMARK) $(CIFAR) --workdir=$(GPU_RUNS)/benchmark_gpu_features --config.benchmark.cases=features,attention \
+	-$(GPU_BENCHMARK) $(CIFAR) $(GPU_TIMES) --workdir=$(GPU_RUNS)/benchmark_gpu_features --config.benchmark.cases=features,attention \
 	  --config.benchmark.minutes=1 $(GPU_ARGS)
 	$(GPU_PYTHON) -m jaxgen.benchmark.page $(GPU_RUNS)/benchmark_gpu_ddpm $(GPU_RUNS)/benchmark_gpu_dcgan \
 	  $(GPU_RUNS)/benchmark_gpu_features --out=$(GPU_PAGE)
