@@ -154,7 +154,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
 
     c.benchmark = ConfigDict()
     c.benchmark.cases = 'train,sample,features,data'
-    c.benchmark.variants = ''  # names of those to run, as in float32 on 2 devices,eager,channels-last; empty runs all
+    c.benchmark.variants = ''  # names of those to run, in this order, as in float32,eager,channels-last; empty runs all
     c.benchmark.rounds = 3  # in each of which every variant has a process of its own
     c.benchmark.seconds = 10  # minimum time to measure each variant, in seconds
     c.benchmark.minutes = placeholder(float)  # start no variant after this time, in minutes; None sets no limit

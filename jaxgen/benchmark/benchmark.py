@@ -168,17 +168,20 @@ def plan(config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, list[Variant
     every = variants(config.benchmark.steps_per_dispatch, cores)
     platform = facts['platform']
     wanted = [case for case in CASES if case in ('matmul', *names(config.benchmark.cases))]
+    if config.benchmark.minutes is not None:  # time may run out, and products of matrices matter least
+        wanted.sort(key='matmul'.__eq__)
     both = facts['platform'] in PLATFORMS and not config.benchmark.baseline
     sides = ('jaxgen', 'pytorch') if both else ('jaxgen',)
     known = {v.name for case in wanted for v in every[case]}
-    asked = {pick(name, known, 'config.benchmark.variants:') for name in names(config.benchmark.variants)}
+    asked = [pick(name, known, 'config.benchmark.variants:') for name in names(config.benchmark.variants)]
 
-    def is_wanted(variant: Variant, case: str) -> bool:
+    def chosen(case: str) -> list[Variant]:
+        of_sides = [v for v in every[case] if v.side in sides]
         if case == 'matmul' or not asked:
-            return platform in variant.platforms
-        return variant.name in asked
+            return [v for v in of_sides if platform in v.platforms]
+        return sorted((v for v in of_sides if v.name in asked), key=lambda v: asked.index(v.name))
 
-    drawn = {case: [v for v in every[case] if v.side in sides and is_wanted(v, case)] for case in wanted}
+    drawn = {case: chosen(case) for case in wanted}
     compared = {v.precision for case, vs in drawn.items() if case != 'matmul' for v in vs}
     drawn['matmul'] = [
         v for v in drawn['matmul'] if v.precision in compared or 'matmul' in names(config.benchmark.cases)

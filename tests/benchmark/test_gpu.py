@@ -33,6 +33,14 @@ def test_each_platform_has_the_variants_that_it_can_run():
     assert list(flags.values()) == [COMMAND_BUFFERS]
 
 
+def test_variants_are_measured_in_the_order_in_which_they_are_named():
+    asked = 'CUDA graph,bfloat16,float32'
+    fields = {'benchmark.cases': 'train', 'benchmark.variants': asked, 'benchmark.minutes': 3.0}
+    plan = planned('gpu', **fields)
+    assert [v.name for v in plan['train']] == asked.split(',')
+    assert list(plan) == ['train', 'matmul']  # which matters least when the time is limited
+
+
 def test_a_variant_that_fails_takes_no_other_along(tmp_path):
     names = '256 tokens,256 tokens by cuDNN'
     fields = {'benchmark.cases': 'attention', 'benchmark.variants': names, 'data.batch_size': 1}
@@ -100,14 +108,14 @@ def rehearsed(tmp_path_factory):
 def test_the_target_of_the_makefile_writes_its_page(rehearsed):
     text = (rehearsed / 'page.md').read_text()
     assert text.startswith('# Benchmarks against PyTorch') and '## UNet of' in text and '## DCGAN of' in text
-    for name in ('ddpm', 'dcgan', 'features'):
+    for name in ('train', 'sample', 'dcgan', 'features'):
         made = json.loads((rehearsed / f'benchmark_gpu_{name}.json').read_text())
         reasons = {row['reason'] for of_case in made['rows'].values() for row in of_case}
         assert reasons == {benchmarking.OUT_OF_TIME}
 
 
 def test_the_readme_gets_the_table_between_its_marks(rehearsed):
-    made = json.loads((rehearsed / 'benchmark_gpu_ddpm.json').read_text())
+    made = json.loads((rehearsed / 'benchmark_gpu_train.json').read_text())
     readme = f'before\n{page.BEGIN}\nold\n{page.END}\nafter'
     text = page.in_readme(readme, [made])
     assert text.startswith('before\n') and text.endswith('\nafter') and 'old' not in text and '| of eager |' in text
