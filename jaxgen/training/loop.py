@@ -137,7 +137,8 @@ class Run:
         try:
             with StopSignals() as signals:
                 if self.step == 0 and self._draws_grids():
-                    self._draw_grid()
+                    with self.progress.waiting('compiling the sampler, and sampling from the untrained model'):
+                        self._draw_grid()
                 if self._evaluation_broken_off():
                     self._evaluate(signals)
                 self._loop(batches, signals)
