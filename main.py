@@ -12,7 +12,7 @@ from logging import CRITICAL, getLogger
 from absl import flags, logging
 from ml_collections import config_flags
 
-from jaxgen.memory import keep_freed_memory
+from jaxgen.memory import use_one_arena
 
 FLAGS = flags.FLAGS
 STORED = str(pathlib.Path(__file__).parent / 'jaxgen' / 'stored_config.py')
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.FATAL)
     getLogger('asyncio').setLevel(CRITICAL)  # it repeats what a failed checkpoint has said in its sentence
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    keep_freed_memory()
+    use_one_arena()
     from jaxgen import modes
     from jaxgen.errors import UserError, pick
     from jaxgen.files import absolute

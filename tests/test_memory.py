@@ -9,9 +9,9 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from jaxgen.memory import keep_freed_memory
+from jaxgen.memory import compiling, use_one_arena
 if sys.argv[1] == 'keep':
-    keep_freed_memory()
+    use_one_arena()
 import threading
 def fill():
     np.ones(2**24)  # 128 MiB
@@ -21,6 +21,8 @@ def faults():
     thread.start()
     thread.join()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+with compiling():
+    faults()
 faults()
 print(faults())
 """

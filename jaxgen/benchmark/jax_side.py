@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxgen import memory
 from jaxgen.benchmark.describe import build, describe, flops
 from jaxgen.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.config import validate
@@ -118,7 +119,8 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     stages.end('data')
     lowered = make_dispatch(family, key, config.data.random_flip, mesh, template).lower(template, resident[0])
     stages.end('tracing and lowering')
-    dispatch = lowered.compile()
+    with memory.compiling():
+        dispatch = lowered.compile()
     stages.end('compiling, or loading what was compiled')
 
     def run(units: int) -> None:

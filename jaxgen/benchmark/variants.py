@@ -20,7 +20,7 @@ class Variant:
       options: fields of the config for jaxgen; for PyTorch fields of ``twins.Way``.
       xla_flags: what its process has in XLA_FLAGS beyond jaxgen's own.
       platforms: where it is measured unless it is asked for by name.
-      keeps_memory: whether its process calls ``jaxgen.memory.keep_freed_memory``, as the command line does.
+      keeps_memory: whether malloc keeps the memory that a step frees, as in the command line.
     """
 
     side: str

@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 
-from jaxgen.memory import keep_freed_memory
+from jaxgen.memory import use_one_arena
 
 START = time.perf_counter()
 MODULES = {'jaxgen': 'jaxgen.benchmark.jax_side', 'pytorch': 'jaxgen.benchmark.torch_side'}
@@ -20,7 +20,7 @@ MODULES = {'jaxgen': 'jaxgen.benchmark.jax_side', 'pytorch': 'jaxgen.benchmark.t
 def main(argv: list[str]) -> int:
     spec = json.loads(pathlib.Path(argv[1]).read_text())
     if spec['side'] == 'jaxgen' and spec.get('keeps_memory', True):
-        keep_freed_memory()
+        use_one_arena()
     try:
         result = importlib.import_module(MODULES[spec['side']]).run(spec, START)
     except ModuleNotFoundError as e:

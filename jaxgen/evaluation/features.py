@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxgen import memory
 from jaxgen.data.pipeline import Prefetcher
 from jaxgen.errors import check
 from jaxgen.evaluation import inception
@@ -103,7 +105,8 @@ class Extraction:
         results, done = [], 0
         try:
             for kept, images in batches:
-                seen = [self._runs[i](self._variables[i], images) for i in which]
+                with contextlib.nullcontext() if results else memory.compiling():
+                    seen = jax.block_until_ready([self._runs[i](self._variables[i], images) for i in which])
                 results.append([tuple(x if x is None else np.asarray(x)[:kept] for x in pair) for pair in seen])
                 done += kept
                 progress(done)

@@ -17,7 +17,7 @@ from clu import parameter_overview
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen import images
+from jaxgen import images, memory
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
 from jaxgen.files import write_atomically, write_json
@@ -216,7 +216,7 @@ class Run:
 
     def _compile(self, length: int, batch, clock: Clock) -> None:
         if length not in self.compiled:
-            with clock.paused(), self.progress.waiting('compiling the training step'):
+            with clock.paused(), memory.compiling(), self.progress.waiting('compiling the training step'):
                 start = time.perf_counter()
                 lowered = self.dispatch.lower(self.template, batch, *self.resident)
                 self.compiled[length] = lowered.compile()

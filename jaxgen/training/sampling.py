@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxgen import memory
 from jaxgen.errors import names
 from jaxgen.training.family import Family
 from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
@@ -93,7 +95,9 @@ class Sampler:
         for start in range(0, num, self._batch_size):
             indices = np.arange(start, start + self._batch_size)
             labels = self.labels(self._batch_size, start)
-            images = self._draw(variables, self._key, *jax.device_put((indices, labels), self._sharding))
+            inputs = variables, self._key, *jax.device_put((indices, labels), self._sharding)
+            with memory.compiling() if start == 0 else contextlib.nullcontext():
+                images = jax.block_until_ready(self._draw(*inputs))
             kept = min(self._batch_size, num - start)
             yield np.asarray(images)[:kept], labels[:kept]
 
