@@ -14,7 +14,7 @@ from jaxgen import families, modes
 from jaxgen.benchmark.describe import training_flops
 from jaxgen.data import SOURCES
 from jaxgen.errors import UserError
-from tests.tiny import tiny_config
+from tests.tiny import UNET, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -100,7 +100,7 @@ def test_refused_in_one_sentence(args, words, tmp_path):
 )
 def test_impossible_values(fields, words, tmp_path):
     with pytest.raises(UserError, match=words):
-        modes.run('train', tiny_config(**fields), epath.Path(tmp_path) / 'run')
+        modes.run('train', tiny_config(**{**UNET, **fields}), epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run').exists()
 
 

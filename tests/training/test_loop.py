@@ -172,5 +172,5 @@ def test_sample_with_a_judge(runs):
 
 
 def test_sample_with_another_network(trained):
-    with pytest.raises(UserError, match='config.model.num_res_blocks is 2, but the checkpoint'):
-        modes.run('sample', tiny_config(**{'model.num_res_blocks': 2}), trained)
+    with pytest.raises(UserError, match='config.model.num_blocks is 2, but the checkpoint'):
+        modes.run('sample', tiny_config(**{'model.num_blocks': 2}), trained)
