@@ -16,7 +16,7 @@ from jaxgen import families
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.mesh import make_mesh
 from jaxgen.training.step import initial, root_key, state_template
-from tests.tiny import LONG, UNET, WITHOUT_TENSORFLOW, tiny_config
+from tests.tiny import LONG, WITHOUT_TENSORFLOW, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS, LOG_EVERY = 120, 5
@@ -32,7 +32,7 @@ COMMON = {
     'data.random_flip': True,
 }
 FIELDS = {
-    'ddpm': {**COMMON, **UNET, 'model.dropout': 0.1},  # of which steps are slow enough to be killed in
+    'ddpm': {**COMMON, 'model.dropout': 0.1},
     'dcgan': {
         **COMMON,
         'gan.augment': 'translation,cutout',
