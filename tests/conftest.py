@@ -30,7 +30,7 @@ jax.config.update('jax_num_cpu_devices', 8)
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that at the end no process of the tests waits for another."""
-    items.sort(key=lambda item: 'training' not in item.path.parts)
+    items.sort(key=lambda item: not {'training', 'sweep'} & set(item.path.parts))
 
 
 def pytest_collection_finish():

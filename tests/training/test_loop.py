@@ -109,7 +109,13 @@ def test_other_intervals_are_not_refused(trained, capsys):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     config = tiny_config(
-        **{'optimizer.learning_rate': 1e30, 'train.log_every': 1, 'checkpoint.every': 1, 'checkpoint.keep': 9}
+        **{
+            'optimizer.learning_rate': 1e30,
+            'train.log_every': 1,
+            'checkpoint.every': 1,
+            'checkpoint.keep': 9,
+            'sample.every': 99,
+        }
     )
     workdir = epath.Path(tmp_path) / 'run'
     with pytest.raises(UserError, match='the loss is not finite at step (.)') as e:
