@@ -20,7 +20,8 @@ X, T, LABELS = RNG.normal(size=(3, 8, 8, 1)).astype(np.float32), np.array([900.0
 
 
 def family_of(name, **fields):
-    c = tiny_config(**{'model.name': name, 'model.dropout': 0.0, 'optimizer.warmup_steps': 0, **fields})
+    common = {'model.name': name, 'model.num_blocks': 2, 'model.dropout': 0.0, 'optimizer.warmup_steps': 0}
+    c = tiny_config(**{**common, **fields})
     validate(c)
     return families.build(c, (8, 8, 1), 10)
 
