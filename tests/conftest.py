@@ -3,24 +3,38 @@
 What one process has compiled, the others of the same run of the tests (and runs that a test kills and starts again) read.
 """
 
+import gc
+import importlib.metadata
 import os
+import platform
 import tempfile
+
+from jaxgen import xla_flags
 
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     COMPILED = tempfile.TemporaryDirectory(prefix='jaxgen-tests-')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = COMPILED.name
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
-os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '') + ' --xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true'
-)
+# The programs of the tests take far longer to compile than to run, so LLVM optimises nothing and MLIR's passes are left out.
+QUICK = ['--xla_backend_optimization_level=0', '--xla_llvm_disable_expensive_passes=true']
+if xla_flags.knows_fusion_type(importlib.metadata.version('jaxlib')):  # XLA ends the process on a flag it does not know
+    QUICK += ['--xla_cpu_use_fusion_emitters=false', '--xla_cpu_emitter_verification_level=0']
+    if platform.machine() == 'x86_64':  # without fused multiply-adds, two programs round the same expression alike
+        QUICK += ['--xla_cpu_max_isa=AVX']
+os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *QUICK])
 
 import jax  # noqa: E402
-
-import jaxgen  # noqa: E402, F401  it sets the XLA flags that programs run with
 
 jax.config.update('jax_num_cpu_devices', 8)
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that at the end no process of the tests waits for another."""
-    items.sort(key=lambda item: 'training' not in item.path.parts)
+    items.sort(key=lambda item: not {'training', 'sweep'} & set(item.path.parts))
+
+
+def pytest_collection_finish():
+    """Exempt what the imports made from garbage collection, which tracing triggers often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

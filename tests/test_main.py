@@ -3,32 +3,47 @@
 import importlib
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
 import jax
 import pytest
+from absl.testing import flagsaver
 from etils import epath
 
 from jaxgen import families, modes
 from jaxgen.benchmark.describe import training_flops
 from jaxgen.data import SOURCES
 from jaxgen.errors import UserError
-from tests.tiny import tiny_config
+from tests.tiny import UNET, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def main(*args):
-    return subprocess.run([sys.executable, 'main.py', *args], cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture
+def main_here(monkeypatch, capsys):
+    """Return a function that runs a command line in this process and returns its exit code and what it has printed."""
+    command_line = importlib.import_module('main')
+    monkeypatch.chdir(ROOT)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def run(*args):
+        monkeypatch.setattr(sys, 'argv', ['main.py', *args])  # the flag of the config reads the fields from there
+        with flagsaver.flagsaver():
+            code = command_line.main(sys.argv)
+        return code, capsys.readouterr()
+
+    yield run
+    signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def test_help_explains_every_mode():
-    for args in (['--mode=help'], ['--help']):
-        done = main(*args)
-        assert done.returncode == 0
+def test_help_explains_every_mode(main_here):
+    for argument in ('--mode=help', '--help'):
+        code, said = main_here(argument)
+        assert code == 0
         for name, mode in modes.MODES.items():
-            assert f'--mode={name}' in done.stdout and mode.example in done.stdout
+            assert f'--mode={name}' in said.out and mode.example in said.out
 
 
 @pytest.mark.parametrize(
@@ -51,12 +66,19 @@ def test_help_explains_every_mode():
         ([], '--config=configs/NAME.py is missing'),
     ],
 )
-def test_refused_in_one_sentence(args, words, tmp_path):
-    done = main(f'--workdir={tmp_path}/run', *args)
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith('jaxgen: ') and words in lines[0], done.stderr
+def test_refused_in_one_sentence(main_here, args, words, tmp_path):
+    code, said = main_here(f'--workdir={tmp_path}/run', *args)
+    assert code == 2, said
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith('jaxgen: ') and words in lines[0], said
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_process_that_is_refused_ends_with_2(tmp_path):
+    args = [f'--workdir={tmp_path}/run', '--config=configs/ddpm_digits.py', '--config.data.batch_size=0']
+    done = subprocess.run([sys.executable, 'main.py', *args], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == 'jaxgen: config.data.batch_size=0 must be at least 1\n'
 
 
 @pytest.mark.parametrize(
@@ -100,7 +122,7 @@ def test_refused_in_one_sentence(args, words, tmp_path):
 )
 def test_impossible_values(fields, words, tmp_path):
     with pytest.raises(UserError, match=words):
-        modes.run('train', tiny_config(**fields), epath.Path(tmp_path) / 'run')
+        modes.run('train', tiny_config(**{**UNET, **fields}), epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run').exists()
 
 

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from jaxgen.benchmark import benchmark as benchmarking
-from jaxgen.benchmark import jax_side, table, torch_side
+from jaxgen.benchmark import jax_side, table
 from jaxgen.benchmark.benchmark import benchmark, read, require_twin, summarised
-from jaxgen.benchmark.describe import describe
 from jaxgen.benchmark.variants import CASES, Variant, variants
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config
@@ -60,19 +59,6 @@ def test_jaxgens_cases_do_their_units(family):
         subject = jax_side.CASES[case](config, {})
         subject.run(2)
         assert subject.facts['images'] == (32 if case == 'train' else 16)
-
-
-@pytest.mark.parametrize('family', ['ddpm', 'dcgan'])
-def test_pytorchs_cases_do_their_units(family, tmp_path):
-    config = tiny_config(family, **{'model.conditional': False})
-    facts = describe(config, tmp_path)
-    stored = json.loads(config.to_json())
-    spec = {'folder': str(tmp_path), 'image_shape': (8, 8, 1), 'num_classes': 10, 'precision': 'float32'}
-    require_twin(torch_side.check(stored, spec, torch_side.Way()), facts, 'highest')
-    for case in ('train', 'sample'):
-        subject = torch_side.CASES[case](stored, spec, torch_side.Way())
-        subject.run(2)
-        assert subject.facts['images'] == 16
 
 
 def test_another_model_is_no_twin():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from jaxgen.benchmark import torch_side
+from jaxgen.benchmark.benchmark import require_twin
 from jaxgen.benchmark.describe import (
     RANDOMNESS,
     build,
@@ -20,7 +21,7 @@ from jaxgen.benchmark.describe import (
 from jaxgen.benchmark.twins import TWINS, Way
 from jaxgen.interop import dcgan, unet
 from jaxgen.training.step import root_key, stream
-from tests.tiny import tiny_config
+from tests.tiny import UNET, tiny_config
 
 STEPS = 4
 TOLERANCE = 5e-4  # a twentieth of one of Adam's steps, which magnify the rounding of small gradients
@@ -34,6 +35,7 @@ def config_of(family):
         return tiny_config('dcgan', **{'model.conditional': False, **fields})
     return tiny_config(
         **{
+            **UNET,
             'model.channel_multipliers': (1, 2),
             'model.attention_resolutions': (4,),
             'optimizer.learning_rate': 0.01,
@@ -105,6 +107,17 @@ def test_several_steps_are_jaxgens(described):
             np.testing.assert_allclose(average[name], x, atol=TOLERANCE, err_msg=name)
 
 
+def test_the_cases_of_the_twin_do_their_units(described):
+    config, folder, facts = described
+    stored = json.loads(config.to_json())
+    spec = {'folder': str(folder), 'image_shape': (8, 8, 1), 'num_classes': 10, 'precision': 'float32'}
+    require_twin(torch_side.check(stored, spec, Way()), facts, 'highest')
+    for case in ('train', 'sample'):
+        subject = torch_side.CASES[case](stored, spec, Way())
+        subject.run(2)
+        assert subject.facts['images'] == 16
+
+
 def test_no_weight_is_as_it_was_initialised(described):
     twin, _ = twin_of(described)
     for network in twin.networks.values():
@@ -139,7 +152,7 @@ def test_what_pytorch_lacks_is_said(tmp_path):
 
 
 def test_flops_are_those_of_a_step_and_of_a_sample():
-    config = config_of('ddpm')
+    config = tiny_config()
     family, _ = build(config)
     once = training_flops(config, family), sampling_flops(config)
     config.sample.num_steps *= 2

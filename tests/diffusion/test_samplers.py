@@ -48,7 +48,7 @@ def law(name, schedule, levels, start):
         return draw(name, schedule, levels, analytic.gaussian, x, lambda i: noises[1:][i][None])[0]
 
     zeros = jnp.zeros(num_steps + 1, jnp.float64)
-    mean, slopes = jax.jit(sample)(zeros), jax.jit(jax.grad(sample))(zeros)
+    mean, slopes = jax.jit(jax.value_and_grad(sample))(zeros)
     return float(mean), float(jnp.sum(slopes**2))
 
 

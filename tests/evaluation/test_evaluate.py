@@ -54,6 +54,7 @@ def test_the_figures_of_torch_fidelity(tmp_path, capsys):
     torch.save(random_inception.state(), tmp_path / 'random.pth')
     fields = {
         'evaluation.extractor': 'inception',
+        'evaluation.batch_size': random_inception.COUNT,  # no places are left over
         'evaluation.generated': str(tmp_path / 'fake.npz'),
         'evaluation.reference': str(tmp_path / 'real.npz'),
         'evaluation.inception_weights': str(tmp_path / 'random.pth'),

@@ -118,6 +118,7 @@ def test_what_is_exported_is_the_average(there, tmp_path):
     """After training on, with the command of ``train`` and that of ``export`` alone; without averaging, the parameters."""
     shutil.copytree(there / 'run', tmp_path / 'run')
     c, workdir = get_config(str(tmp_path / 'run' / 'config.json')), epath.Path(tmp_path / 'run')
+    c.sample.every = 9
     modes.run('train', c, workdir)
     trained = restore(c, workdir)
     assert trained.step == 2

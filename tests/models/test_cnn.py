@@ -12,21 +12,10 @@ from torch.nn import functional
 
 from jaxgen.models.cnn import CNN
 from jaxgen.models.layers import GroupNorm
-from tests.models.test_unet import equations, init
+from tests.helpers.networks import equations, init, random_params, shapes
 
 TINY = {'base_channels': 8, 'num_blocks': 1, 'norm_groups': 4, 'dropout': 0.0}
 T = np.array([1, 700])
-
-
-def random_params(network):
-    """Every tensor normal numbers of a size that keeps activations of order 1."""
-    rng = np.random.default_rng(1)
-
-    def random(x):
-        scale = np.prod(x.shape[:-1]) ** -0.5 if x.ndim > 1 else 0.3
-        return (rng.normal(size=x.shape) * scale).astype(x.dtype)
-
-    return jax.tree.map(random, jax.eval_shape(functools.partial(init, network, 8)))
 
 
 @functools.cache
@@ -52,7 +41,7 @@ def parameters(channels, width, blocks, classes, patch=1):
     ],
 )
 def test_the_number_of_parameters(network, count):
-    params = jax.eval_shape(functools.partial(init, network, 8))
+    params = shapes(network, 8)
     assert sum(x.size for x in jax.tree.leaves(params)) == count
 
 

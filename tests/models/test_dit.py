@@ -12,8 +12,7 @@ from diffusers import DiTTransformer2DModel
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 
 from jaxgen.models.dit import DiT, position_embedding
-from tests.models.test_cnn import random_params
-from tests.models.test_unet import equations, init
+from tests.helpers.networks import equations, init, random_params
 
 TINY = {'base_channels': 16, 'num_blocks': 2, 'num_heads': 2}
 T = np.array([1, 700])

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -80,9 +81,9 @@ def start(workdir):
         f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config("dcgan", **{FIELDS!r})\n'
     )
     command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}', '--mode=sweep']
-    return subprocess.Popen(
-        command, cwd=ROOT, env=WITHOUT_TENSORFLOW, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    # The features in the cache of a user may come from a program that rounded otherwise.
+    env = WITHOUT_TENSORFLOW | {'JAXGEN_CACHE_DIR': os.environ['JAXGEN_CACHE_DIR']}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def rows(run):

@@ -109,7 +109,13 @@ def test_other_intervals_are_not_refused(trained, capsys):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     config = tiny_config(
-        **{'optimizer.learning_rate': 1e30, 'train.log_every': 1, 'checkpoint.every': 1, 'checkpoint.keep': 9}
+        **{
+            'optimizer.learning_rate': 1e30,
+            'train.log_every': 1,
+            'checkpoint.every': 1,
+            'checkpoint.keep': 9,
+            'sample.every': 99,
+        }
     )
     workdir = epath.Path(tmp_path) / 'run'
     with pytest.raises(UserError, match='the loss is not finite at step (.)') as e:
@@ -172,5 +178,5 @@ def test_sample_with_a_judge(runs):
 
 
 def test_sample_with_another_network(trained):
-    with pytest.raises(UserError, match='config.model.num_res_blocks is 2, but the checkpoint'):
-        modes.run('sample', tiny_config(**{'model.num_res_blocks': 2}), trained)
+    with pytest.raises(UserError, match='config.model.num_blocks is 2, but the checkpoint'):
+        modes.run('sample', tiny_config(**{'model.num_blocks': 2}), trained)
