@@ -12,8 +12,6 @@ from logging import CRITICAL, getLogger
 from absl import flags, logging
 from ml_collections import config_flags
 
-from jaxgen.memory import use_one_arena
-
 FLAGS = flags.FLAGS
 STORED = str(pathlib.Path(__file__).parent / 'jaxgen' / 'stored_config.py')
 CONFIG = config_flags.DEFINE_config_file('config', None, 'A file in configs/, with :VARIANT if it has any.')
@@ -26,7 +24,6 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.FATAL)
     getLogger('asyncio').setLevel(CRITICAL)  # it repeats what a failed checkpoint has said in its sentence
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    use_one_arena()
     from jaxgen import modes
     from jaxgen.errors import UserError, pick
     from jaxgen.files import absolute

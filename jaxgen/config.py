@@ -64,6 +64,9 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.mesh.fsdp = 1  # devices over which each parameter is sharded; the rest hold copies
     c.mesh.distributed = False  # one of several processes with one command: a TPU pod slice, Slurm; see processes.py
     c.mesh.cpu_devices = 0  # virtual devices where there is only a CPU; 0 leaves it to XLA_FLAGS (one, by default)
+    c.mesh.keep_memory = (
+        False  # on CPUs: keep what a step frees; faster where programs were compiled before, see memory.py
+    )
 
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 5000

@@ -7,7 +7,7 @@ import os
 import jax
 from ml_collections import ConfigDict
 
-from jaxgen import xla_flags
+from jaxgen import memory, xla_flags
 from jaxgen.config import validate_devices
 from jaxgen.files import cache_dir
 from jaxgen.processes import join
@@ -21,6 +21,8 @@ def set_up(config: ConfigDict) -> None:
     """
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
+    if config.mesh.keep_memory:
+        memory.use_one_arena()
     if config.train.deterministic:
         xla_flags.make_gpus_deterministic()
     if config.mesh.cpu_devices:

@@ -30,7 +30,6 @@ from jaxgen.devices import set_up
 from jaxgen.errors import UserError, check, names
 from jaxgen.evaluation.image_sets import open_npz_files
 from jaxgen.files import absolute, write_atomically, write_json
-from jaxgen.memory import use_one_arena
 from jaxgen.training import loop, weights
 from jaxgen.training.mesh import batch_sharding, make_mesh, replicated
 from jaxgen.training.metrics import read_metrics
@@ -233,7 +232,6 @@ def main(argv: list[str]) -> int:
     """Run the command line, and return its exit code."""
     start = time.monotonic()
     logging.set_verbosity(logging.FATAL)
-    use_one_arena()
     try:
         values = _parsed(argv)
         _run(values, start)

@@ -17,7 +17,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
 # The programs of the tests take far longer to compile than to run, so LLVM optimises nothing and MLIR's passes are left out.
 QUICK = ['--xla_backend_optimization_level=0', '--xla_llvm_disable_expensive_passes=true']
-if xla_flags.knows_fusion_type(importlib.metadata.version('jaxlib')):  # XLA ends the process on a flag it does not know
+if xla_flags.is_known(importlib.metadata.version('jaxlib')):  # XLA ends the process on a flag it does not know
     QUICK += ['--xla_cpu_use_fusion_emitters=false', '--xla_cpu_emitter_verification_level=0']
     if platform.machine() == 'x86_64':  # without fused multiply-adds, two programs round the same expression alike
         QUICK += ['--xla_cpu_max_isa=AVX']

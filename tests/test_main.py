@@ -217,4 +217,4 @@ def test_the_cnn_does_the_work_of_the_unet():
     """That of a training step, an image; they are compared at equal work."""
     unet, cnn = (importlib.import_module('configs.ddpm_cifar').get_config(variant) for variant in ('edm', 'cnn'))
     work = [training_flops(c, families.build(c, (32, 32, 3), 10)) for c in (unet, cnn)]
-    assert work[1] == pytest.approx(work[0], rel=0.04) and work[0] > 8e8
+    assert work[1] == pytest.approx(work[0], rel=0.06) and work[0] > 7e8

@@ -81,8 +81,7 @@ class Bench:
         shared = {name: self._facts[name] for name in ('platform', 'image_shape', 'num_classes')}
         if self._seconds_left() == 0:
             return {'refused': OUT_OF_TIME}
-        setting = {'xla_flags': variant.xla_flags, 'keeps_memory': variant.keeps_memory}
-        return self._start({**spec, **shared, **setting, 'trace': trace}, self._seconds_left())
+        return self._start({**spec, **shared, 'trace': trace, 'xla_flags': variant.xla_flags}, self._seconds_left())
 
     def _seconds_left(self) -> float | None:
         """Return the seconds until ``config.benchmark.minutes`` are over, at least 0; None without that limit."""

@@ -20,7 +20,6 @@ class Variant:
       options: fields of the config for jaxgen; for PyTorch fields of ``twins.Way``.
       xla_flags: what its process has in XLA_FLAGS beyond jaxgen's own.
       platforms: where it is measured unless it is asked for by name.
-      keeps_memory: whether malloc keeps the memory that a step frees, as in the command line.
     """
 
     side: str
@@ -29,7 +28,6 @@ class Variant:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     xla_flags: str = ''
     platforms: tuple[str, ...] = ('cpu', 'gpu', 'tpu')
-    keeps_memory: bool = True
 
     @property
     def label(self) -> str:
@@ -66,11 +64,11 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
         'train': [
             *plain,
             *spread,
-            *_without_settings(),
+            *_with_settings(),
             *_several_steps(steps_per_dispatch),
             *_pytorch(PRECISIONS, graphs=True),
         ],
-        'sample': [*plain, *spread, *_pytorch(PRECISIONS)],
+        'sample': [*plain, *spread, *_with_settings(), *_pytorch(PRECISIONS)],
         'features': [
             Variant('jaxgen', 'float32'),
             *(dataclasses.replace(v, options={'mesh.cpu_devices': devices}) for v in spread),
@@ -81,12 +79,14 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
     }
 
 
-def _without_settings() -> list[Variant]:
-    """Return float32 without each of the two settings that jaxgen makes on CPUs."""
+def _with_settings() -> list[Variant]:
+    """Return float32 with memory that is kept, and without the XLA flag that jaxgen sets on CPUs."""
     float32 = {'model.dtype': 'float32'}
     return [
+        Variant(
+            'jaxgen', 'float32 with kept memory', options={**float32, 'mesh.keep_memory': True}, platforms=('cpu',)
+        ),
         Variant('jaxgen', "float32 with XLA's defaults", 'float32', float32, xla_flags.DEFAULT_FUSION_TYPE, ('cpu',)),
-        Variant('jaxgen', "float32 with malloc's defaults", 'float32', float32, platforms=('cpu',), keeps_memory=False),
     ]
 
 

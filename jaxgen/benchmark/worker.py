@@ -11,16 +11,12 @@ import pathlib
 import sys
 import time
 
-from jaxgen.memory import use_one_arena
-
 START = time.perf_counter()
 MODULES = {'jaxgen': 'jaxgen.benchmark.jax_side', 'pytorch': 'jaxgen.benchmark.torch_side'}
 
 
 def main(argv: list[str]) -> int:
     spec = json.loads(pathlib.Path(argv[1]).read_text())
-    if spec['side'] == 'jaxgen' and spec.get('keeps_memory', True):
-        use_one_arena()
     try:
         result = importlib.import_module(MODULES[spec['side']]).run(spec, START)
     except ModuleNotFoundError as e:

@@ -29,7 +29,6 @@ from jaxgen.errors import UserError, check, names
 from jaxgen.evaluation.evaluate import Evaluator, summary
 from jaxgen.evaluation.generated import STREAM, generated_set
 from jaxgen.files import write_atomically, write_json
-from jaxgen.memory import use_one_arena
 from jaxgen.sweep.plan import DIVERGED, JUDGED, Drawing, result
 from jaxgen.sweep.plan import Run as Planned
 from jaxgen.training.loop import DivergedError
@@ -131,7 +130,6 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.FATAL)
     getLogger('asyncio').setLevel(CRITICAL)  # as in main.py
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    use_one_arena()
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
         found = work(json.loads(pathlib.Path(argv[1]).read_text()))
