@@ -55,9 +55,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.train.grad_accumulation = 1  # micro-batches a step
     c.train.profile = 0  # a profile of five dispatches from this step on is left in the workdir's profile/; 0 for none
     c.train.resident_data = False  # keep the whole data set in the memory of each device, and send only its order
-    c.train.deterministic = (
-        False  # on GPUs: the same bits in every run; without it, operations may be summed in any order
-    )
+    c.train.deterministic = False  # on GPUs: the same bits in every run; without it, sums may be taken in any order
     c.train.prng = 'threefry2x32'  # or rbg: faster on TPU, but other bits on other shardings
 
     c.mesh = ConfigDict()
