@@ -24,7 +24,7 @@ smoke: $(VENV)/.run
 
 # Against PyTorch and diffusers of the same environment; ends with the table of the README and docs/results/benchmark.md.
 BENCHMARK := $(BIN)/python main.py --mode=benchmark
-TIMES := --config.benchmark.rounds=2 --config.benchmark.seconds=5
+TIMES ?= --config.benchmark.rounds=2 --config.benchmark.seconds=5
 WAYS := float32,float32 on $(shell nproc) devices,eager,channels-last,compiled
 SETTINGS := float32 with kept memory,float32 with XLA's defaults
 CIFAR := --config=configs/ddpm_cifar.py

@@ -40,9 +40,10 @@ def machine(report: Mapping[str, Any]) -> str:
     """Return one sentence on processor or accelerator, cores and versions."""
     m = report['machine']
     versions = ', '.join(f'{name} {version}' for name, version in m['versions'].items())
+    rounds = report['config']['benchmark']['rounds']
     return (
         f'Measured on {m.get("processor", m["device"])}, {m["cores"]} cores, with {versions}. Each variant runs in a process '
-        f'of its own, the two sides in turn; rates are medians of {report["config"]["benchmark"]["rounds"]} rounds.'
+        f'of its own, the two sides in turn; rates are medians of {rounds} round{"s" if rounds > 1 else ""}.'
     )
 
 
