@@ -16,9 +16,9 @@ python main.py --config=configs/ddpm_cifar.py:edm
   Expect: FID 51.7 and 63% seen as the class asked for, 10,000 images against the 50,000 of training;
     ships and horses that can be named beside many that cannot (docs/results/ddpm_cifar_edm.md)
 
-python -m jaxgen.flagship --config=configs/ddpm_cifar.py:flagship --minutes=8
+python main.py --config=configs/ddpm_cifar.py:flagship
   Hardware: one GPU
-  Hours: 0.15, and the samples
+  Hours: 0.15, with the number of steps that python -m jaxgen.flagship --minutes=8 (make flagship) sets
   Expect: not yet run on a GPU
 
 python main.py --config=configs/ddpm_cifar.py:cnn

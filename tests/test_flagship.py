@@ -128,9 +128,10 @@ def test_the_config_fits_its_limits():
 
 def test_the_command_line_refuses_in_one_sentence(capsys):
     config = '--config=configs/ddpm_digits.py'
+    sizes = ['--config.mesh.cpu_devices=0', '--config.sample.batch_size=8']
     assert flagship.main(['flagship', config, '--config.data.batch_size=0']) == 2
     assert 'config.data.batch_size=0 must be at least 1' in capsys.readouterr().err
     assert flagship.main(['flagship', config, '--minutes=-1']) == 2
     assert 'minutes' in capsys.readouterr().err
-    assert flagship.main(['flagship', config, '--data=/no/folder']) == 2
+    assert flagship.main(['flagship', config, *sizes, '--data=/no/folder']) == 2
     assert '--data=/no/folder holds no .npz files' in capsys.readouterr().err
