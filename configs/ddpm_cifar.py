@@ -39,7 +39,7 @@ from jaxgen.errors import UserError
 
 def get_config(variant: str = ''):
     """The paper's recipe, or on 2x2 patches ``small``, 4,448,076 parameters, and ``edm``, 1,585,116 that know the classes;
-    ``cnn``, 722,412 without down- and upsampling, is there to compare with ``edm``: its step is as much work, within 6%;
+    ``cnn``, 722,412 without down- and upsampling, is there to compare with ``edm``: its step is as much work, within 4%;
     ``flagship`` has 6,475,011 parameters, and the pixels themselves; ``jaxgen.flagship`` sets its number of steps.
     ``one_class`` is ``edm`` for a class alone, a dog or as ``data.classes`` says.
     """

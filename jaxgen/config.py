@@ -40,9 +40,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.optimizer.learning_rate = 2e-4
     c.optimizer.beta1 = 0.9
     c.optimizer.warmup_steps = 0  # steps over which the learning rate rises from 0
-    c.optimizer.decay = (
-        'none'  # of the learning rate: none, cosine, linear (over cooldown_steps at the end) or triangular
-    )
+    c.optimizer.decay = 'none'  # how the learning rate falls: none, cosine, linear (at the end) or triangular
     c.optimizer.decay_steps = placeholder(int)  # step at which the decay ends; None is train.steps
     c.optimizer.cooldown_steps = placeholder(int)  # length of decay=linear; None is a fifth of decay_steps
     c.optimizer.grad_clip_norm = 0.0  # 0 does not clip
@@ -62,9 +60,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.mesh.fsdp = 1  # devices over which each parameter is sharded; the rest hold copies
     c.mesh.distributed = False  # one of several processes with one command: a TPU pod slice, Slurm; see processes.py
     c.mesh.cpu_devices = 0  # virtual devices where there is only a CPU; 0 leaves it to XLA_FLAGS (one, by default)
-    c.mesh.keep_memory = (
-        False  # on CPUs: keep what a step frees; faster where programs were compiled before, see memory.py
-    )
+    c.mesh.keep_memory = False  # on CPUs: keep what a step frees; see memory.py for when that is faster
 
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 5000

@@ -43,7 +43,7 @@ PACKED_PER_FILE = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What a flagship may take.
+    """The time and the number of samples that a flagship is given.
 
     Attributes:
       minutes: from ``start`` to the end of training, compilation included; sampling comes after.

@@ -16,6 +16,8 @@ from jaxgen import families, modes
 from jaxgen.benchmark.describe import training_flops
 from jaxgen.data import SOURCES
 from jaxgen.errors import UserError
+from jaxgen.models import convolutions
+from jaxgen.models import unet as unet_module
 from tests.tiny import UNET, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -213,8 +215,9 @@ def test_the_numbers_of_parameters_that_configs_state(name, counts):
         assert all(f'{count:,}' in text for count in expected)
 
 
-def test_the_cnn_does_the_work_of_the_unet():
-    """That of a training step, an image; they are compared at equal work."""
+def test_the_cnn_does_the_work_of_the_unet(monkeypatch):
+    """They are compared at equal work of a training step, counted as accelerators do it; a CPU saves 5% in upsampling."""
+    monkeypatch.setattr(unet_module, 'upsample_conv', convolutions._enlarged)
     unet, cnn = (importlib.import_module('configs.ddpm_cifar').get_config(variant) for variant in ('edm', 'cnn'))
     work = [training_flops(c, families.build(c, (32, 32, 3), 10)) for c in (unet, cnn)]
-    assert work[1] == pytest.approx(work[0], rel=0.06) and work[0] > 7e8
+    assert work[1] == pytest.approx(work[0], rel=0.04) and work[0] > 8e8

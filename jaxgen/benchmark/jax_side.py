@@ -51,7 +51,7 @@ def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
             return measure(CASES[spec['case']](config, {**spec, 'start': start}), config.benchmark.seconds, start)
     except UserError as e:
         return {'refused': str(e)}
-    except RuntimeError as e:  # of jax.nn.dot_product_attention, where there is no cuDNN
+    except RuntimeError as e:  # jax.nn.dot_product_attention raises it where cuDNN is missing
         if spec['case'] != 'attention':
             raise
         return {'refused': ' '.join(str(e).split())[:200]}

@@ -35,7 +35,7 @@ class Variant:
 
 
 CASES = ('matmul', 'train', 'sample', 'features', 'data', 'attention')
-PLATFORMS = ('cpu', 'gpu')  # of those that JAX knows, the ones that PyTorch has here
+PLATFORMS = ('cpu', 'gpu')  # JAX's names of the platforms on which PyTorch is measured, too
 PRECISIONS = ('float32', 'bfloat16')
 LAYOUTS = {
     'eager': {},
@@ -44,7 +44,7 @@ LAYOUTS = {
 }
 CUDA_GRAPH = {'channels_last': True, 'cuda_graph': True}
 COMMAND_BUFFERS = '--xla_gpu_enable_command_buffer=+convolution'  # XLA's CUDA graphs leave convolutions out by default
-TOKENS = (256, 1024, 4096)  # of the attention layers that are measured
+TOKENS = (256, 1024, 4096)  # sequence lengths at which attention is measured
 
 
 def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
