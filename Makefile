@@ -39,8 +39,8 @@ benchmark: $(VENV)/.test
 	  --config.data.batch_size=64 --config.sample.batch_size=64 --config.benchmark.cases=train,sample,data
 	$(BENCHMARK) $(CIFAR) $(TIMES) --workdir=runs/benchmark_features "--config.benchmark.variants=$(WAYS)" \
 	  --config.benchmark.cases=features
-	$(BIN)/python -m jaxgen.benchmark.convolutions > runs/convolutions.md
-	$(BIN)/python -m jaxgen.benchmark.page $(BENCHMARKS) --convolutions=runs/convolutions.md --readme=README.md \
+	$(BIN)/python -m jaxgen.apps.benchmark.convolutions > runs/convolutions.md
+	$(BIN)/python -m jaxgen.apps.benchmark.page $(BENCHMARKS) --convolutions=runs/convolutions.md --readme=README.md \
 	  --out=docs/results/benchmark.md
 
 # On one GPU, within six minutes; GPU_PYTHON has jax with CUDA, PyTorch, diffusers and pytorch-fid.
@@ -67,14 +67,14 @@ benchmark-gpu:
 	  "--config.benchmark.variants=float32,channels-last,CUDA graph,eager" --config.benchmark.minutes=1.2 $(GPU_ARGS)
 	-$(GPU_BENCHMARK) $(CIFAR) $(GPU_TIMES) --workdir=$(GPU_RUNS)/benchmark_gpu_features --config.benchmark.cases=features,attention \
 	  "--config.benchmark.variants=$(GPU_FEATURES)" --config.benchmark.minutes=1.1 $(GPU_ARGS)
-	$(GPU_PYTHON) -m jaxgen.benchmark.page $(GPU_RUNS)/benchmark_gpu_train $(GPU_RUNS)/benchmark_gpu_sample \
+	$(GPU_PYTHON) -m jaxgen.apps.benchmark.page $(GPU_RUNS)/benchmark_gpu_train $(GPU_RUNS)/benchmark_gpu_sample \
 	  $(GPU_RUNS)/benchmark_gpu_dcgan $(GPU_RUNS)/benchmark_gpu_features --out=$(GPU_PAGE)
 
 # A class-conditional model of CIFAR-10 in BUDGET minutes on one GPU; FLAGSHIP_ARGS="--data=FOLDER" where there is no TFDS.
 BUDGET ?= 8
 
 flagship:
-	$(GPU_PYTHON) -m jaxgen.flagship --minutes=$(BUDGET) $(FLAGSHIP_ARGS)
+	$(GPU_PYTHON) -m jaxgen.apps.flagship --minutes=$(BUDGET) $(FLAGSHIP_ARGS)
 
 flagship-fid: $(VENV)/.run
 	$(BIN)/python main.py --config=runs/flagship/flagship/weights/config.json --mode=evaluate --workdir=runs/flagship \

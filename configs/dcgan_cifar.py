@@ -18,7 +18,7 @@ python main.py --config=configs/dcgan_cifar.py:one_class
     (docs/results/one_class.md)
 """
 
-from jaxgen import config
+from jaxgen.apps import config
 from jaxgen.errors import UserError
 
 

@@ -12,7 +12,7 @@ python main.py --config=configs/dcgan_dogs.py:small
     (docs/results/dcgan_dogs_small.md)
 """
 
-from jaxgen import config
+from jaxgen.apps import config
 from jaxgen.errors import UserError
 
 

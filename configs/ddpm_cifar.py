@@ -18,7 +18,7 @@ python main.py --config=configs/ddpm_cifar.py:edm
 
 python main.py --config=configs/ddpm_cifar.py:flagship
   Hardware: one GPU
-  Hours: 0.15, with the number of steps that python -m jaxgen.flagship --minutes=8 (make flagship) sets
+  Hours: 0.15, with the number of steps that python -m jaxgen.apps.flagship --minutes=8 (make flagship) sets
   Expect: not yet run on a GPU
 
 python main.py --config=configs/ddpm_cifar.py:cnn
@@ -33,14 +33,14 @@ python main.py --config=configs/ddpm_cifar.py:one_class
     (docs/results/one_class.md)
 """
 
-from jaxgen import config
+from jaxgen.apps import config
 from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
     """The paper's recipe, or on 2x2 patches ``small``, 4,448,076 parameters, and ``edm``, 1,585,116 that know the classes;
     ``cnn``, 722,412 without down- and upsampling, is there to compare with ``edm``: its step is as much work, within 4%;
-    ``flagship`` has 6,475,011 parameters, and the pixels themselves; ``jaxgen.flagship`` sets its number of steps.
+    ``flagship`` has 6,475,011 parameters, and the pixels themselves; ``jaxgen.apps.flagship`` sets its number of steps.
     ``one_class`` is ``edm`` for a class alone, a dog or as ``data.classes`` says.
     """
     c = config.base()

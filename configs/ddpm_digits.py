@@ -6,7 +6,7 @@ python main.py --config=configs/ddpm_digits.py
   Expect: of 1,000 samples a classifier of real digits recognises at least 90% with confidence over 0.9
 """
 
-from jaxgen import config
+from jaxgen.apps import config
 
 
 def get_config():

@@ -12,7 +12,7 @@ python main.py --config=configs/ddpm_dogs.py:small
     beyond doubt (docs/results/ddpm_dogs_small.md)
 """
 
-from jaxgen import config
+from jaxgen.apps import config
 from jaxgen.errors import UserError
 
 

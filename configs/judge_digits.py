@@ -6,7 +6,7 @@ python main.py --config=configs/judge_digits.py
   Expect: at least 98% of the 360 test images recognised
 """
 
-from jaxgen import config
+from jaxgen.apps import config
 
 
 def get_config():

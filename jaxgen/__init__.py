@@ -1,5 +1,5 @@
 """jaxgen: diffusion models and GANs for images, in JAX."""
 
-from jaxgen import xla_flags
+from jaxgen.runtime import xla_flags
 
 xla_flags.set_defaults()

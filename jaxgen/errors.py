@@ -7,7 +7,7 @@ import difflib
 MANY = 12  # names that a sentence can hold
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """One sentence that names the field or file at fault and the way out; main.py prints it and exits with 2."""
 
 

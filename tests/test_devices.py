@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from jaxgen import devices, memory, xla_flags
+from jaxgen.apps import devices
 from jaxgen.errors import UserError
+from jaxgen.runtime import memory, xla_flags
 from tests.tiny import tiny_config
 
 

@@ -10,13 +10,14 @@ import pytest
 from etils import epath
 
 from configs import ddpm_cifar
-from jaxgen import families, flagship
-from jaxgen.config import validate
+from jaxgen import methods as families
+from jaxgen.apps import flagship
+from jaxgen.apps.config import validate
+from jaxgen.apps.restore import restore
+from jaxgen.apps.stored_config import get_config
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.evaluation.image_sets import open_set
-from jaxgen.stored_config import get_config
-from jaxgen.training.restore import restore
+from jaxgen.metrics.image_sets import open_set
 from tests.tiny import tiny_config
 
 LIMIT = 15e6  # bytes of a file that can be committed

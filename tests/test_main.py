@@ -12,8 +12,9 @@ import pytest
 from absl.testing import flagsaver
 from etils import epath
 
-from jaxgen import families, modes
-from jaxgen.benchmark.describe import training_flops
+from jaxgen import methods as families
+from jaxgen.apps.benchmark.describe import training_flops
+from jaxgen.cli import modes
 from jaxgen.data import SOURCES
 from jaxgen.errors import UserError
 from jaxgen.models import convolutions

@@ -7,11 +7,12 @@ import pathlib
 import jax
 import pytest
 
-from jaxgen import config
+from jaxgen.apps import config
+from jaxgen.apps.restore import build
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.mesh import make_mesh
-from jaxgen.training.restore import build
-from jaxgen.training.step import initial, root_key, state_template
+from jaxgen.training.step import initial, state_template
 
 UNET = {'model.name': 'unet'}  # for what is the UNet's own
 
@@ -63,7 +64,7 @@ def untrained(c, workdir, step=4, change=lambda model: model):
 
     ``change`` makes another model of that before the first step.
     """
-    (family, _), key, mesh = build(c, workdir), root_key(c), make_mesh()
+    (family, _), key, mesh = build(c, workdir), root_key(c.seed, c.train.prng), make_mesh()
     init = initial(family, key)
     template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)

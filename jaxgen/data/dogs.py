@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxgen.data import tfds_source
 from jaxgen.data.resize import resize
-from jaxgen.files import cache_dir, read_npz, replacing
+from jaxgen.io.files import cache_dir, read_npz, replacing
 
 _IN_ORDER = """
 chihuahua japanese_spaniel maltese_dog pekinese shih-tzu blenheim_spaniel papillon toy_terrier rhodesian_ridgeback

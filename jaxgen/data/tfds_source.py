@@ -6,9 +6,6 @@ import concurrent.futures
 import io
 import os
 import pathlib
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.errors import UserError
+from jaxgen.io.download import reachable
 
 T = TypeVar('T')
 
@@ -141,24 +139,3 @@ def _prepare(name: str, folder: pathlib.Path) -> None:
         builder.download_and_prepare()
     except Exception as e:  # TFDS has errors of its own for a wrong checksum, an archive cut off, a refused download
         raise UserError(f'downloading {name} to {folder} failed ({e}): {how}') from e
-
-
-def reachable(url: str, timeout: float = 5.0) -> bool:
-    """Whether a server answers at ``url`` (through the environment's proxies) within ``timeout`` seconds."""
-    answers = []
-
-    def ask():
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=timeout):
-                answers.append(True)
-        except urllib.error.HTTPError:
-            answers.append(True)
-        except OSError:
-            answers.append(False)
-
-    asking = threading.Thread(
-        target=ask, daemon=True
-    )  # a name server that does not answer outlasts any timeout of ours
-    asking.start()
-    asking.join(timeout)
-    return any(answers)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
-from jaxgen.diffusion.objectives import add_noise, mean_of_each
+from jaxgen.diffusion.losses import add_noise, mean_of_each
 from jaxgen.diffusion.samplers import between, transition
 from jaxgen.diffusion.schedules import Discrete, Level
 

@@ -14,8 +14,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from jaxgen.errors import UserError
-from jaxgen.files import absolute
-from jaxgen.processes import is_first
+from jaxgen.io.files import absolute
+from jaxgen.io.processes import is_first
 
 # Orbax reports damage as any of these, tensorstore's as a bare Exception: whatever goes wrong while a file is read.
 _UNREADABLE = Exception

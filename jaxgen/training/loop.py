@@ -17,20 +17,22 @@ from clu import parameter_overview
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen import images, memory
+from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
-from jaxgen.files import write_atomically, write_json
+from jaxgen.io import images
+from jaxgen.io.files import write_atomically, write_json
+from jaxgen.methods.base import Family
+from jaxgen.optim.power_ema import Snapshots
+from jaxgen.runtime import memory
+from jaxgen.runtime.mesh import batch_sharding, make_mesh, on_host, on_mesh, replicated
+from jaxgen.runtime.random import root_key
 from jaxgen.training import metrics
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, make_mesh, on_host, on_mesh, replicated
-from jaxgen.training.power_ema import Snapshots
 from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
-from jaxgen.training.same_run import require_same, run_fields
 from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import TrainState, initial, make_dispatch, root_key, state_template
+from jaxgen.training.step import TrainState, initial, make_dispatch, state_template
 
 LARGEST_GRID = 100
 
@@ -93,7 +95,7 @@ class Run:
         self.config, self.dataset, self.workdir, self.evaluation = config, dataset, workdir, evaluation
         self.family, self.on_save = family, on_save
         self.mesh = make_mesh(config.mesh.fsdp)
-        self.key = root_key(config)
+        self.key = root_key(config.seed, config.train.prng)
         stored = workdir / 'config.json'
         self.checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep, config.checkpoint.keep_every)
         if stored.exists() and self.checkpoints.steps():

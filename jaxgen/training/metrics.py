@@ -15,8 +15,8 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from jaxgen.files import is_remote, write_atomically
-from jaxgen.processes import is_first
+from jaxgen.io.files import is_remote, write_atomically
+from jaxgen.io.processes import is_first
 
 
 class MetricsFile:

@@ -14,9 +14,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxgen.errors import UserError
-from jaxgen.files import is_remote
-from jaxgen.processes import is_first
-from jaxgen.training.mesh import batch_sharding, replicated
+from jaxgen.io.files import is_remote
+from jaxgen.io.processes import is_first
+from jaxgen.runtime.mesh import batch_sharding, replicated
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxgen import memory
 from jaxgen.errors import names
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
-from jaxgen.training.step import root_key, stream
+from jaxgen.methods.base import Family
+from jaxgen.runtime import memory
+from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.runtime.random import root_key, stream
 
 
 class Sampler:
@@ -67,7 +67,7 @@ class Sampler:
         self._draw = jax.jit(draw, in_shardings=shardings, out_shardings=replicated(mesh))
 
     def _set_seed(self, seed: int) -> None:
-        self.seed, self._key = seed, root_key(self._config, seed)
+        self.seed, self._key = seed, root_key(seed, self._config.train.prng)
 
     def reseeded(self, seed: int) -> Sampler:
         """The same of another seed: nothing is compiled again."""

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.methods.base import Family
+from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.runtime.random import stream
 
 Array = jax.Array
-STREAMS = ('init', 'train', 'sample', 'statistics', 'evaluation', 'interpretation')  # new ones at the end
 
 
 @flax.struct.dataclass
@@ -34,16 +34,6 @@ class TrainState:
     sums: dict[str, Array]
     count: Array
     nonfinite_step: Array
-
-
-def root_key(config, seed: int | None = None) -> Array:
-    """Of the run, or of another seed."""
-    return jax.random.key(config.seed if seed is None else seed, impl=config.train.prng)
-
-
-def stream(key: Array, name: str) -> Array:
-    """The independent key of one use of randomness."""
-    return jax.random.fold_in(key, STREAMS.index(name))
 
 
 def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from jaxgen.benchmark import benchmark as benchmarking
-from jaxgen.benchmark import jax_side, table
-from jaxgen.benchmark.benchmark import benchmark, read, require_twin, summarised
-from jaxgen.benchmark.variants import CASES, Variant, variants
+from jaxgen.apps.benchmark import benchmark as benchmarking
+from jaxgen.apps.benchmark import jax_side, table
+from jaxgen.apps.benchmark.benchmark import benchmark, read, require_twin, summarised
+from jaxgen.apps.benchmark.variants import CASES, Variant, variants
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from jaxgen.benchmark import benchmark as benchmarking
-from jaxgen.benchmark import page, table
-from jaxgen.benchmark.variants import COMMAND_BUFFERS, variants
+from jaxgen.apps.benchmark import benchmark as benchmarking
+from jaxgen.apps.benchmark import page, table
+from jaxgen.apps.benchmark.variants import COMMAND_BUFFERS, variants
 from tests.tiny import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -3,12 +3,12 @@
 import jax
 import pytest
 
-from jaxgen.benchmark import compile as compiling
-from jaxgen.benchmark import hlo
-from jaxgen.benchmark.compile import Chip, bounds, lower_train
-from jaxgen.benchmark.describe import build
-from jaxgen.training.mesh import make_mesh
-from jaxgen.training.step import root_key
+from jaxgen.apps.benchmark import compile as compiling
+from jaxgen.apps.benchmark import hlo
+from jaxgen.apps.benchmark.compile import Chip, bounds, lower_train
+from jaxgen.apps.benchmark.describe import build
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.random import root_key
 from tests.tiny import LONG, tiny_config
 
 TEXT = """
@@ -69,7 +69,7 @@ def test_what_a_step_sends_does_not_grow_with_the_batch(family):
         sent[devices] = sum(volume for _, volume in found.collectives.values())
         assert set(found.collectives) <= {'all-reduce'}
     built, _ = build(config)
-    model = jax.eval_shape(built.init, root_key(config))
+    model = jax.eval_shape(built.init, root_key(config.seed, config.train.prng))
     sizes = {n: 4 * sum(x.size for x in jax.tree.leaves(p)) for n, p in built.networks(model).items()}
     assert sent[1] == 0
     assert sent[2] == sent[4] == sent[8]

@@ -1,6 +1,6 @@
 """What the page says of the processor."""
 
-from jaxgen.benchmark import processor
+from jaxgen.apps.benchmark import processor
 
 EPYC = """processor\t: 0
 vendor_id\t: AuthenticAMD

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgen.benchmark import torch_side
-from jaxgen.benchmark.benchmark import require_twin
-from jaxgen.benchmark.describe import (
+from jaxgen.apps.benchmark import torch_side
+from jaxgen.apps.benchmark.benchmark import require_twin
+from jaxgen.apps.benchmark.describe import (
     RANDOMNESS,
     build,
     describe,
@@ -18,9 +18,9 @@ from jaxgen.benchmark.describe import (
     training_flops,
     without_dropout,
 )
-from jaxgen.benchmark.twins import TWINS, Way
-from jaxgen.interop import dcgan, unet
-from jaxgen.training.step import root_key, stream
+from jaxgen.apps.benchmark.twins import TWINS, Way
+from jaxgen.apps.interop import dcgan, unet
+from jaxgen.runtime.random import root_key, stream
 from tests.tiny import UNET, tiny_config
 
 STEPS = 4
@@ -80,7 +80,7 @@ def test_several_steps_are_jaxgens(described):
     twin, example = twin_of(described)
     twin.without_dropout()
     assert twin.parameters() == facts['parameters']
-    family, key = without_dropout(config), root_key(config)
+    family, key = without_dropout(config), root_key(config.seed, config.train.prng)
     model = randomised(jax.jit(family.init)(stream(key, 'init')))
     batch = {name: example[name] for name in ('image', 'label')}
     step = jax.jit(family.step)
@@ -159,5 +159,5 @@ def test_flops_are_those_of_a_step_and_of_a_sample():
     config.data.batch_size *= 2
     assert sampling_flops(config) == pytest.approx(2 * once[1], rel=1e-6)
     assert training_flops(config, family) == pytest.approx(once[0], rel=0.05)
-    sizes = jax.eval_shape(family.init, root_key(config)).params
+    sizes = jax.eval_shape(family.init, root_key(config.seed, config.train.prng)).params
     assert once[0] > 6 * sum(x.size for x in jax.tree.leaves(sizes))  # a product a parameter, and its two gradients

@@ -5,13 +5,13 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgen import modes
-from jaxgen.demo import engine
-from jaxgen.demo.engine import Model
-from jaxgen.diffusion import fits
-from jaxgen.editing.inputs import open_image
+from jaxgen.apps.demo import engine
+from jaxgen.apps.demo.engine import Model
+from jaxgen.apps.edit.inputs import open_image
+from jaxgen.apps.restore import restore
+from jaxgen.cli import modes
+from jaxgen.diffusion import compatibility as fits
 from jaxgen.errors import UserError
-from jaxgen.training.restore import restore
 from tests.tiny import LONG, tiny_config, untrained
 
 GUIDED = {'diffusion.label_dropout': 0.1}

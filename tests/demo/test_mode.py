@@ -5,13 +5,13 @@ import sys
 import pytest
 from etils import epath
 
-from jaxgen import modes
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config
 
 
 def test_without_gradio_it_says_what_to_install(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith('jaxgen.demo')]:
+    for name in [name for name in sys.modules if name.startswith('jaxgen.apps.demo')]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'gradio', None)
     with pytest.raises(UserError, match='pip install -r requirements-demo.txt'):

@@ -15,12 +15,13 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgen import images, modes
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.families import FAMILIES
+from jaxgen.io import images
+from jaxgen.methods import FAMILIES
 from tests.tiny import tiny_config, untrained
 
-page = pytest.importorskip('jaxgen.demo.page', reason='the demo needs Gradio', exc_type=ModuleNotFoundError)
+page = pytest.importorskip('jaxgen.apps.demo.page', reason='the demo needs Gradio', exc_type=ModuleNotFoundError)
 playwright = pytest.importorskip('playwright.sync_api')
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed')
@@ -61,7 +62,7 @@ def served(tmp_path_factory):
 
 def watch_drawings(patch):
     """A list that gets 'finished' or 'stopped' of each drawing that ends."""
-    from jaxgen.demo.engine import Model
+    from jaxgen.apps.demo.engine import Model
 
     ends, generate = [], Model.generate
 
@@ -317,7 +318,7 @@ def test_only_those_that_draw_are_there(tmp_path):
 
 
 def test_what_is_compared_at_first_is_of_one_data_set(tmp_path):
-    from jaxgen.demo.tabs import compare
+    from jaxgen.apps.demo.tabs import compare
 
     for name, data in (('a', 'cifar10'), ('b', 'digits'), ('c', 'cifar10')):
         (tmp_path / name / 'checkpoints' / '4').mkdir(parents=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen.demo import uploads
+from jaxgen.apps.demo import uploads
 from jaxgen.errors import UserError
 
 

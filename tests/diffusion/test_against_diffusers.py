@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jaxgen.diffusion import samplers
-from jaxgen.diffusion.parameterisations import estimate
+from jaxgen.diffusion.predictions import estimate
 from jaxgen.diffusion.schedules import EDM, SCHEDULES, Flow
 
 RNG = np.random.default_rng(0)

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.config import validate
-from jaxgen.diffusion import fits, objectives
+from jaxgen.apps.config import validate
+from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion import losses as objectives
 from jaxgen.diffusion.guidance import guided, rescaled
-from jaxgen.diffusion.parameterisations import PARAMETERISATIONS, estimate
+from jaxgen.diffusion.predictions import PARAMETERISATIONS, estimate
 from jaxgen.diffusion.schedules import Learned, Level, linear
 from jaxgen.errors import UserError
 from tests.diffusion import analytic

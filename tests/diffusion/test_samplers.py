@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxgen.diffusion import fits, samplers
+from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion import samplers
 from jaxgen.diffusion.schedules import EDM, SCHEDULES, Level, linear_betas, trailing_timesteps
 from tests.diffusion import analytic
 from tests.diffusion.analytic import MEAN, STD

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen.diffusion import samplers
-from jaxgen.diffusion.objectives import add_noise
+from jaxgen.diffusion.losses import add_noise
 from jaxgen.diffusion.schedules import EDM, SCHEDULES, Discrete, Learned, cosine, linear, linear_betas
 from tests.diffusion import analytic
 

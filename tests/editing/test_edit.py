@@ -10,14 +10,16 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgen import families, images, modes
+from jaxgen import methods as families
+from jaxgen.apps.edit.edit import Editor
+from jaxgen.apps.restore import Trained
+from jaxgen.cli import modes
 from jaxgen.diffusion import editing, samplers
 from jaxgen.diffusion.schedules import EDM, SCHEDULES
-from jaxgen.editing.edit import Editor
 from jaxgen.errors import UserError
-from jaxgen.families.ddpm import Denoiser
-from jaxgen.training.mesh import make_mesh
-from jaxgen.training.restore import Trained
+from jaxgen.io import images
+from jaxgen.methods.diffusion.method import Denoiser
+from jaxgen.runtime.mesh import make_mesh
 from tests.diffusion import analytic
 from tests.tiny import tiny_config, untrained
 

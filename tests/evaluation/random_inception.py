@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from jaxgen.data import load
-from jaxgen.evaluation import inception
+from jaxgen.models import inception
 
 COUNT = 40  # images in each set
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from jaxgen.apps.reports.chart import points
+from jaxgen.apps.reports.plots import line_chart
 from jaxgen.errors import UserError
-from jaxgen.evaluation.chart import points
-from jaxgen.evaluation.plots import line_chart
 
 
 def result(kid, **drawn):
@@ -43,7 +43,15 @@ def test_the_command_writes_a_picture(tmp_path):
     for i, one in enumerate(RESULTS):
         files.append(tmp_path / f'{i}.json')
         files[-1].write_text(json.dumps(one))
-    command = [sys.executable, '-m', 'jaxgen.evaluation.chart', 'network_calls', 'kid', 'sampler', tmp_path / 'out.png']
+    command = [
+        sys.executable,
+        '-m',
+        'jaxgen.apps.reports.chart',
+        'network_calls',
+        'kid',
+        'sampler',
+        tmp_path / 'out.png',
+    ]
     said = subprocess.run([*command, *files], check=True, capture_output=True, text=True).stdout
     assert said.splitlines() == ['sampler=ddim 5: 0.3', 'sampler=heun 5: 0.4, 10: 0.2']
     assert (tmp_path / 'out.png').read_bytes().startswith(b'\x89PNG')

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import modes
+from jaxgen.apps.compare import compare
+from jaxgen.apps.evaluate import during_training
+from jaxgen.apps.evaluate import evaluator as evaluate
+from jaxgen.apps.reports import plots
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.evaluation import compare, during_training, evaluate, plots
 from tests.tiny import tiny_config, untrained
 
 FIELDS = {'evaluation.extractor': 'judge', 'evaluation.num': 150, 'compare.seeds': 2}

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import families, modes
+from jaxgen import methods as families
+from jaxgen.apps.evaluate import during_training
+from jaxgen.apps.restore import restore
+from jaxgen.cli import modes
 from jaxgen.data import load
-from jaxgen.evaluation import during_training
 from jaxgen.training import loop
-from jaxgen.training.restore import restore
 from tests.tiny import tiny_config
 
 FIELDS = {'evaluation.every': 4, 'evaluation.num': 100, 'evaluation.extractor': 'judge', 'sample.every': 99}

@@ -8,14 +8,14 @@ import pytest
 import torch
 from etils import epath
 
-from jaxgen import modes
+from jaxgen.apps.evaluate.evaluator import Evaluator, summary
+from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.restore import restore
+from jaxgen.cli import modes
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.evaluation.evaluate import Evaluator, summary
-from jaxgen.evaluation.generated import STREAM, generated_set
-from jaxgen.evaluation.image_sets import open_set
-from jaxgen.training.mesh import make_mesh
-from jaxgen.training.restore import restore
+from jaxgen.metrics.image_sets import open_set
+from jaxgen.runtime.mesh import make_mesh
 from tests.evaluation import random_inception
 from tests.tiny import tiny_config, untrained
 

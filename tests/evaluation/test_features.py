@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation import features
-from jaxgen.evaluation.features import Extraction, Extractor, of_stored
-from jaxgen.evaluation.image_sets import open_set
-from jaxgen.training.mesh import make_mesh
+from jaxgen.metrics import features
+from jaxgen.metrics.features import Extraction, Extractor, of_stored
+from jaxgen.metrics.image_sets import open_set
+from jaxgen.runtime.mesh import make_mesh
 
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32)
 TINY = Extractor(

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation import inception, weights
+from jaxgen.models import inception
+from jaxgen.models import inception_weights as weights
 from tests.evaluation import random_inception
 
 

@@ -11,11 +11,11 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import families
+from jaxgen import methods as families
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.evaluation import judge
-from jaxgen.models.judge import Classifier
+from jaxgen.metrics import class_accuracy as judge
+from jaxgen.models.classifier import Classifier
 from jaxgen.training import loop
 from tests.tiny import tiny_config
 
@@ -144,7 +144,7 @@ def test_labels_of_other_sets():
 def test_jaxgens_own(tmp_path, monkeypatch):
     monkeypatch.setattr(judge, '__file__', str(tmp_path / 'judge.py'))
     assert judge.default_judge('pets') is None and judge.for_images('', 'pets') is None
-    path = tmp_path / 'judges' / 'pets.safetensors'
+    path = tmp_path / 'classifiers' / 'pets.safetensors'
     judge.save_judge(path, random_judge())
     assert judge.default_judge('pets') == path and judge.for_images('', 'pets').data == 'pets'
     path.rename(tmp_path / 'other.safetensors')

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import modes
+from jaxgen.cli import modes
 from jaxgen.data import load
 from jaxgen.diffusion.schedules import linear
 from jaxgen.errors import UserError

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jaxgen.errors import UserError
-from jaxgen.evaluation import pth
+from jaxgen.io import pth
 
 FORMS = pytest.mark.parametrize('zipped', [True, False])
 

@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 
 from configs import ddpm_cifar
-from jaxgen import modes
+from jaxgen.cli import modes
 
 
 @pytest.mark.skipif(not os.environ.get('JAXGEN_LONG_TESTS'), reason='half an hour: set JAXGEN_LONG_TESTS=1')

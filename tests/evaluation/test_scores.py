@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from jaxgen.evaluation import scores
-from jaxgen.evaluation.scores import Moments
+from jaxgen.metrics import scores
+from jaxgen.metrics.scores import Moments
 
 RNG = np.random.default_rng(0)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import families
-from jaxgen.config import validate
-from jaxgen.diffusion import fits
+from jaxgen import methods as families
+from jaxgen.apps.config import validate
+from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
-from jaxgen import families
-from jaxgen.families.ddpm_losses import Losses
+from jaxgen import methods as families
+from jaxgen.methods.diffusion.objective import Losses
 from tests.tiny import tiny_config
 
 T = 20

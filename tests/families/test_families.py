@@ -7,10 +7,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen import families
+from jaxgen import methods as families
 from jaxgen.gan import losses
+from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import step
-from jaxgen.training.mesh import make_mesh
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)

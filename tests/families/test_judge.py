@@ -9,11 +9,12 @@ import optax
 import pytest
 import torch
 
-from jaxgen import families
+from jaxgen import methods as families
 from jaxgen.errors import UserError
-from jaxgen.families.judge import translation
-from jaxgen.training import optimizer, step
-from jaxgen.training.mesh import make_mesh
+from jaxgen.methods.classifier import translation
+from jaxgen.optim import optimizer
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.training import step
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from jaxgen import config
+from jaxgen.apps import config
 
 # As google/ddpm-cifar10-32 describes itself, and small.
 LIKE_CIFAR = {

@@ -9,11 +9,11 @@ import torch
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import modes
+from jaxgen.apps.interop import dcgan, tutorial_folder
+from jaxgen.apps.restore import restore
+from jaxgen.apps.stored_config import get_config
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.interop import dcgan, tutorial_folder
-from jaxgen.stored_config import get_config
-from jaxgen.training.restore import restore
 from tests.models.test_dcgan import nchw, randomise, tutorial_networks
 from tests.tiny import tiny_config
 

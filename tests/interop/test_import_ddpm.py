@@ -17,12 +17,12 @@ from etils import epath
 from safetensors.numpy import load_file, save_file
 
 from configs.ddpm_cifar import get_config as cifar
-from jaxgen import modes
+from jaxgen.apps.interop import diffusers_folder, hub, scheduler, unet_config
+from jaxgen.apps.restore import restore
+from jaxgen.apps.stored_config import get_config
+from jaxgen.cli import modes
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError
-from jaxgen.interop import diffusers_folder, hub, scheduler, unet_config
-from jaxgen.stored_config import get_config
-from jaxgen.training.restore import restore
 from tests.interop.networks import command, edit, pipeline, unet2d
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from jaxgen import families
+from jaxgen import methods as families
+from jaxgen.apps.interop import unet, unet_config
 from jaxgen.errors import UserError
-from jaxgen.interop import unet, unet_config
 from tests.interop.networks import LIKE_CIFAR, command, torch_images, unet2d
 
 ATTENTION, PLAIN = ('AttnDownBlock2D', 'AttnUpBlock2D'), ('DownBlock2D', 'UpBlock2D')

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.apps.interpret.activations import Probe, activations, make_atlas, scaling
 from jaxgen.data import Dataset
-from jaxgen.interpretation.activations import Probe, activations, make_atlas, scaling
 from jaxgen.models.cnn import CNN
 from jaxgen.models.dcgan import Generator
 from jaxgen.models.dit import DiT
 from jaxgen.models.unet import UNet
-from jaxgen.training.mesh import make_mesh
+from jaxgen.runtime.mesh import make_mesh
 
 
 class Net(nn.Module):

@@ -10,19 +10,19 @@ import pytest
 from etils import epath
 from scipy import stats
 
-from jaxgen import modes
+from jaxgen.apps import adapters
+from jaxgen.apps.interpret import synthesis
+from jaxgen.apps.interpret.ablation import Scaled, Sight, ablate, control, factors_of
+from jaxgen.apps.interpret.activations import activations
+from jaxgen.apps.interpret.interpret import interpret
+from jaxgen.apps.interpret.probes import probes_of
+from jaxgen.apps.interpret.selectivity import Channel
+from jaxgen.apps.interpret.synthesis import Target
+from jaxgen.apps.restore import restore
+from jaxgen.cli import modes
 from jaxgen.diffusion.editing import from_strength
 from jaxgen.errors import UserError
-from jaxgen.evaluation import judge
-from jaxgen.interpretation import synthesis
-from jaxgen.interpretation.ablation import Scaled, Sight, ablate, control, factors_of
-from jaxgen.interpretation.activations import activations
-from jaxgen.interpretation.interpret import interpret
-from jaxgen.interpretation.probes import probes_of
-from jaxgen.interpretation.selectivity import Channel
-from jaxgen.interpretation.synthesis import Target
-from jaxgen.training import adapters
-from jaxgen.training.restore import restore
+from jaxgen.metrics import class_accuracy as judge
 from jaxgen.training.sampling import Sampler
 from tests.tiny import tiny_config, untrained
 

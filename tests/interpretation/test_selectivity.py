@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import mutual_info_score
 
-from jaxgen.interpretation import intervals, selectivity
-from jaxgen.interpretation.activations import Atlas
-from jaxgen.interpretation.intervals import difference, exchange, proportion
-from jaxgen.interpretation.selectivity import (
+from jaxgen.apps.interpret import intervals, selectivity
+from jaxgen.apps.interpret.activations import Atlas
+from jaxgen.apps.interpret.intervals import difference, exchange, proportion
+from jaxgen.apps.interpret.selectivity import (
     Channel,
     benjamini_hochberg,
     class_indices,

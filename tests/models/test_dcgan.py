@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from jaxgen.families.dcgan import DCGAN
-from jaxgen.interop import dcgan as interop
+from jaxgen.apps.interop import dcgan as interop
+from jaxgen.methods.dcgan import DCGAN
 from jaxgen.models.dcgan import Discriminator, Generator, num_levels
 from jaxgen.models.layers import spectral_norm
 from tests.tiny import tiny_config

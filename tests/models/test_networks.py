@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import families
-from jaxgen.config import validate
-from jaxgen.models.denoisers import NETWORKS
+from jaxgen import methods as families
+from jaxgen.apps.config import validate
+from jaxgen.models.networks import NETWORKS
 from tests.families.test_ddpm import Next
 from tests.helpers.networks import random_params
 from tests.tiny import tiny_config

@@ -2,9 +2,9 @@
 
 import pytest
 
+from jaxgen.apps.same_run import flatten
+from jaxgen.apps.sweep import grammar
 from jaxgen.errors import UserError
-from jaxgen.sweep import grammar
-from jaxgen.training.same_run import flatten
 from tests.tiny import tiny_config
 
 

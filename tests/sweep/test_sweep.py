@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import images, modes
+from jaxgen.apps.sweep import plan, report, results, runs, worker
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.sweep import plan, report, results, runs, worker
+from jaxgen.io import images
 from tests.evaluation.test_compare import Page
 from tests.tiny import WITHOUT_TENSORFLOW, tiny_config
 

@@ -6,9 +6,11 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgen import families, modes
+from jaxgen import methods as families
+from jaxgen.cli import modes
 from jaxgen.data import load, pipeline
-from jaxgen.training.step import prepare, root_key, step_keys
+from jaxgen.runtime.random import root_key
+from jaxgen.training.step import prepare, step_keys
 from tests.tiny import tiny_config
 
 
@@ -43,7 +45,7 @@ def test_what_is_seen_is_what_the_step_sees(tmp_path):
     dataset, family = load('digits', 'train'), families.build(config, (8, 8, 1), 10)
     seen = []
     for step in range(2048 // 64):
-        flip_key, step_key = step_keys(root_key(config), step)
+        flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
         prepared = prepare(pipeline.batch(dataset, config.seed, step, 64), flip_key, True)
         seen.append(np.asarray(family.augment(prepared['image'], step_key)))
     for i in (0, 5, 31):

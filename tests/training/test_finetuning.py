@@ -13,17 +13,19 @@ from etils import epath
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import config as fields_of
-from jaxgen import families, modes, stored_config
+from jaxgen import methods as families
+from jaxgen.apps import adapters, stored_config
+from jaxgen.apps import config as fields_of
+from jaxgen.apps.restore import restore
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.evaluation.image_sets import open_set
-from jaxgen.families.finetuned import Finetuned, with_new_labels
+from jaxgen.methods.lora import Finetuned, with_new_labels
+from jaxgen.metrics.image_sets import open_set
 from jaxgen.models import lora
-from jaxgen.training import adapters
+from jaxgen.runtime.mesh import make_mesh, replicated
+from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.mesh import make_mesh, replicated
-from jaxgen.training.restore import restore
-from jaxgen.training.step import initial, root_key, start_state, state_template
+from jaxgen.training.step import initial, start_state, state_template
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -148,7 +150,7 @@ def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
     family = restore(stored_config.get_config(tuned / 'config.json'), tuned).family
     config = stored_config.get_config(tuned / 'config.json')
-    template = state_template(initial(family, root_key(config)), make_mesh())
+    template = state_template(initial(family, root_key(config.seed, config.train.prng)), make_mesh())
     state = Checkpoints(tuned / 'checkpoints', read_only=True).restore(
         8, template
     )  # strict: nothing more, nothing less

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from jaxgen import families
-from jaxgen.config import validate
+from jaxgen import methods as families
+from jaxgen.apps.config import validate
+from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.errors import UserError
-from jaxgen.training.optimizer import learning_rate, resolved
-from jaxgen.training.same_run import require_same, run_fields
+from jaxgen.optim.optimizer import learning_rate, resolved
 from tests.tiny import tiny_config
 
 STEPS = np.arange(0, 1300)

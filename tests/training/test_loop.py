@@ -9,12 +9,12 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgen import modes
+from jaxgen.apps.same_run import RUN_FIELDS, require_same
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.families import FAMILIES
+from jaxgen.methods import FAMILIES
 from jaxgen.training import metrics
 from jaxgen.training.preemption import exclusive
-from jaxgen.training.same_run import RUN_FIELDS, require_same
 from tests.tiny import tiny_config
 
 PROFILED = {'judge': {'train.profile': 5}}

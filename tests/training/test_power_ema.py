@@ -9,10 +9,10 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import modes
+from jaxgen.apps.restore import restore
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.training import power_ema
-from jaxgen.training.restore import restore
+from jaxgen.optim import power_ema
 from tests.tiny import tiny_config
 
 FIELDS = {'optimizer.ema_lengths': (0.05, 0.1), 'optimizer.ema_snapshot_every': 2, 'sample.every': 99}

@@ -4,10 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import data, families
+from jaxgen import data
+from jaxgen import methods as families
+from jaxgen.runtime.random import root_key
 from jaxgen.training import loop
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.step import initial, root_key, state_template
+from jaxgen.training.step import initial, state_template
 from tests.tiny import tiny_config
 
 
@@ -21,7 +23,7 @@ def test_the_run_is_the_same_bit_for_bit(tmp_path, steps_per_dispatch):
         family = families.build(config, (8, 8, 1), 10)
         workdir = tmp_path / str(resident)
         loop.train(config, family, dataset, loop.epath.Path(workdir))
-        template = state_template(initial(family, root_key(config)), loop.make_mesh())
+        template = state_template(initial(family, root_key(config.seed, config.train.prng)), loop.make_mesh())
         return Checkpoints(loop.epath.Path(workdir) / 'checkpoints', read_only=True).restore_newest(template, print)[1]
 
     for a, b in zip(jax.tree.leaves(trained(True)), jax.tree.leaves(trained(False)), strict=True):

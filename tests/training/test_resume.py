@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import families
+from jaxgen import methods as families
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.mesh import make_mesh
-from jaxgen.training.step import initial, root_key, state_template
+from jaxgen.training.step import initial, state_template
 from tests.tiny import LONG, WITHOUT_TENSORFLOW, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -83,7 +84,9 @@ def wait_for_step(process, workdir, step):
 def final_state(workdir, family):
     config = tiny_config(family, **FIELDS[family])
     family = families.build(config, (8, 8, 1), 10)
-    template = state_template(initial(family, root_key(config)), make_mesh(devices=jax.devices()[:1]))
+    template = state_template(
+        initial(family, root_key(config.seed, config.train.prng)), make_mesh(devices=jax.devices()[:1])
+    )
     return jax.device_get(Checkpoints(epath.Path(workdir) / 'checkpoints', read_only=True).restore(STEPS, template))
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from jaxgen.diffusion.schedules import linear
-from jaxgen.families.ddpm import DDPM
+from jaxgen.methods.base import Family
+from jaxgen.methods.diffusion.method import DDPM
 from jaxgen.models.cnn import CNN
 from jaxgen.models.unet import UNet
-from jaxgen.training import optimizer, step
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import make_mesh
+from jaxgen.optim import optimizer
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.training import step
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)

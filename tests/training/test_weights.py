@@ -10,13 +10,13 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import modes
-from jaxgen.demo.workdirs import Workdirs
+from jaxgen.apps.demo.workdirs import Workdirs
+from jaxgen.apps.restore import restore
+from jaxgen.apps.stored_config import get_config
+from jaxgen.apps.weights import FILE
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.stored_config import get_config
-from jaxgen.training.restore import restore
-from jaxgen.training.step import root_key, stream
-from jaxgen.training.weights import FILE
+from jaxgen.runtime.random import root_key, stream
 from tests.tiny import tiny_config, untrained
 
 PRETRAINED = pathlib.Path(__file__).parents[2] / 'pretrained'
@@ -58,7 +58,9 @@ def test_the_folder_is_that_model_in_bfloat16(there):
     """The averages, the statistics that belong to them, the discriminator and the step, with or without the average."""
     before, after = restored(there / 'run'), restored(there / 'out' / 'small')
     assert after.step == 4 and after.class_names == before.class_names
-    learnt = before.family.weights(before.model, stream(root_key(before.config), 'statistics'), True)
+    learnt = before.family.weights(
+        before.model, stream(root_key(before.config.seed, before.config.train.prng), 'statistics'), True
+    )
     expected = jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), learnt)
     for ema in (True, False):
         got = after.family.weights(after.model, jax.random.key(3), ema)

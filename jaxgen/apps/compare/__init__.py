@@ -1,0 +1,1 @@
+"""Several trained models under one protocol, on one page."""

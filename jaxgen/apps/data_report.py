@@ -1,0 +1,80 @@
+"""What a training run will see of its data, made with the functions and keys of its steps: the work of ``--mode=data``."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxgen.data import Dataset, pipeline
+from jaxgen.io import images
+from jaxgen.io.files import write_atomically, write_json
+from jaxgen.methods.base import Family
+from jaxgen.runtime.random import root_key
+from jaxgen.training.step import prepare, step_keys
+
+SHOWN = 32  # images in the picture
+MEASURED = 2048  # images behind the statistics, at least; fewer where they are larger than 64 pixels a side
+
+
+def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.Path) -> None:
+    """Writes ``images.png``, pairs of images as stored and as the network sees them in the first steps, and
+    ``statistics.json``, mean, standard deviation and extremes by channel of both and the number of images by class.
+
+    All values are those that networks compute with: 0 .. 255 stands for -1 .. 1.
+    """
+    batch_size = config.data.batch_size
+
+    @jax.jit
+    def seen(batch, step):
+        flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
+        return family.augment(prepare(batch, flip_key, config.data.random_flip)['image'], step_key)
+
+    pixels = dataset.images.shape[1] * dataset.images.shape[2]
+    num = max(SHOWN, min(MEASURED, MEASURED * 64**2 // pixels))
+    batches = [pipeline.batch(dataset, config.seed, step, batch_size) for step in range(-(-num // batch_size))]
+    after = np.concatenate([seen(batch, jnp.int32(step)) for step, batch in enumerate(batches)])
+    stored = np.concatenate([batch['image'] for batch in batches])
+    labels = np.concatenate([batch['label'] for batch in batches])
+    statistics = {
+        'stored': _by_channel(stored / np.float32(127.5) - 1),
+        'seen': _by_channel(after),
+        'images_measured': len(stored),
+        'images_by_class': dict(
+            zip(
+                dataset.class_names,
+                np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist(),
+                strict=True,
+            )
+        ),
+    }
+    write_json(folder / 'statistics.json', statistics)
+
+    pairs = np.stack([stored[:SHOWN], images.to_uint8(after[:SHOWN])], axis=1).reshape(-1, *stored.shape[1:])
+    captions = [text for label in labels[:SHOWN] for text in (dataset.class_names[label], 'seen')]
+    write_atomically(folder / 'images.png', images.png(images.grid(pairs, columns=8, captions=captions)))
+    _show(config, dataset, statistics, folder)
+
+
+def _by_channel(x: np.ndarray) -> dict[str, list[float]]:
+    x = x.reshape(-1, x.shape[-1])
+    values = {'mean': x.mean(0, dtype=np.float64), 'std': x.std(0, dtype=np.float64), 'min': x.min(0), 'max': x.max(0)}
+    return {name: [round(float(v), 4) for v in value] for name, value in values.items()}
+
+
+def _show(config: ConfigDict, dataset: Dataset, statistics: dict, folder: epath.Path) -> None:
+    n, h, w, c = dataset.images.shape
+    counts = statistics['images_by_class'].values()
+    print(
+        f'{config.data.name}: {n:,} images {h}x{w}x{c}, {len(dataset.class_names)} classes of {min(counts)} to '
+        f'{max(counts)} images'
+    )
+    names = ('red', 'green', 'blue') if c == 3 else ('grey',)
+    print(f'by channel, of {statistics["images_measured"]:,} images, 0 .. 255 as -1 .. 1:')
+    for kind in ('stored', 'seen'):
+        for i, name in enumerate(names):
+            values = '  '.join(f'{key} {statistics[kind][key][i]:7.4f}' for key in ('mean', 'std', 'min', 'max'))
+            print(f'  {kind:6} {name:5}  {values}')
+    print(f'pictures: {folder / "images.png"}; numbers: {folder / "statistics.json"}')

@@ -1,0 +1,256 @@
+"""Drawing step by step: progress can be shown and a visitor who leaves stops it; what is compiled serves every slider.
+
+The images are those of ``--mode=sample`` and ``--mode=edit`` with the same fields. A step's place among the levels, the
+number of steps, guidance, eta, seed, classes, strength and mask are arguments of one compiled step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxgen import methods as families
+from jaxgen.apps.config import validate
+from jaxgen.apps.edit.edit import require_fields
+from jaxgen.apps.restore import Trained
+from jaxgen.apps.same_run import differences, flag, flatten
+from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion import editing
+from jaxgen.diffusion.samplers import SAMPLERS, first
+from jaxgen.diffusion.schedules import Level
+from jaxgen.errors import check, names
+from jaxgen.io import images
+from jaxgen.methods.diffusion.method import DDPM, Drawing
+from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.runtime.random import root_key, stream
+
+BATCHES = (4, 16)  # of compiled shapes: the smallest into which all images fit, or several of the largest
+MOST = 64  # images at once
+
+
+class Moment(NamedTuple):
+    """How far it is: ``images`` uint8 ``[N, H, W, C]`` are those drawn and, between two steps, those on their way."""
+
+    done: int
+    total: int
+    images: np.ndarray
+
+    @property
+    def last(self) -> bool:
+        return self.done == self.total
+
+
+class Model:
+    """A trained model and the programs that were compiled for it."""
+
+    def __init__(self, trained: Trained):
+        self.trained = trained
+        self.config, self.class_names = trained.config, trained.class_names
+        self._sampler = trained.sampler()
+        self._batch, self._all = batch_sharding(trained.mesh), replicated(trained.mesh)
+        self._normal = jax.jit(self._normal_of, in_shardings=(self._batch, None), out_shardings=self._batch)
+        self._at_once = jax.jit(trained.family.sample, out_shardings=self._batch)
+        self._programs: dict[Drawing, Callable] = {}
+
+    @property
+    def steps_through_noise(self) -> bool:
+        """Whether it is a diffusion model, which has samplers, steps and a way."""
+        return isinstance(self.trained.family, DDPM)
+
+    @property
+    def programs(self) -> int:
+        """How many were compiled."""
+        return sum(f._cache_size() for f in (self._at_once, *self._programs.values()))
+
+    def generate(self, fields: Mapping[str, Any]) -> Iterator[Moment]:
+        """The images of ``--mode=sample`` with these fields.
+
+        Raises:
+          UserError: if a field does not fit the model.
+        """
+        config = ordered(self.config, fields)
+        num = config.sample.num
+        check(num <= MOST, f'config.sample.num={num}: the page draws at most {MOST} images at once')
+        size = self._size(num)
+        steps = self._family(config).drawing.num_steps if self.steps_through_noise else 1
+        starts = range(0, num, size)
+        drawn = np.full((len(starts) * size, *self.trained.family.image_shape), 128, np.uint8)
+        variables = self._sampler.reseeded(config.seed).variables(self.trained.model)
+        key = stream(root_key(config.seed, config.train.prng), 'sample')
+        done, total = 0, steps * len(starts)
+        yield Moment(0, total, drawn[:num])
+        for start in starts:
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(start, start + size))
+            labels = self._labels(config, start, size)
+            for part in self._batches_way(config, variables, jax.device_put(keys, self._batch), labels):
+                drawn[start : start + size] = part
+                done += 1
+                yield Moment(done, total, drawn[:num].copy())
+
+    def edit(self, fields: Mapping[str, Any], given: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Moment]:
+        """The images of ``--mode=edit`` with these fields, of the kind inpaint where there is a mask, else image2image.
+
+        Args:
+          given: uint8 ``[H, W, C]``, as the network sees it.
+          mask: float32 ``[H, W, 1]``, 1 where the model paints.
+
+        Raises:
+          UserError: if a field does not fit the model.
+        """
+        check(
+            edits(self.config), 'this model makes its images at once: choose a diffusion model, which goes step by step'
+        )
+        config = ordered(self.config, fields)
+        num, strength = config.edit.num, config.edit.strength
+        check(num <= BATCHES[-1], f'config.edit.num={num}: the page makes at most {BATCHES[-1]} images at once')
+        require_fields(config)
+        family, size = self._family(config), self._size(num)
+        variables = self._sampler.variables(self.trained.model)
+        levels = editing.from_strength(family.levels(variables['params']), strength)
+        known = jnp.asarray(given, jnp.float32) / 127.5 - 1
+        key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
+        keys = jax.device_put(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size)), self._batch)
+        x = editing.start(known, self._normal(keys, 0), levels, strength, mask is not None)
+        labels, total = self._labels(config, 0, size), len(levels.t) - 1
+        scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))
+        yield Moment(0, total, images.to_uint8(np.asarray(x)[:num] / scale[0]))
+        way = self._way(family, variables, levels, x, keys, labels, known, mask)
+        for done, x in enumerate(way, 1):
+            made = images.to_uint8(x[:num] / scale[done])
+            if done == total and mask is not None:
+                made = np.where(mask > 0, made, given)
+            yield Moment(done, total, made)
+
+    def _batches_way(
+        self, config: ConfigDict, variables: Any, keys: jax.Array, labels: jax.Array
+    ) -> Iterator[np.ndarray]:
+        """uint8 images of one batch after each step."""
+        if not self.steps_through_noise:
+            yield images.to_uint8(np.asarray(self._at_once(variables, keys, labels)))
+            return
+        family = self._family(config)
+        levels = family.levels(variables['params'])
+        std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
+        x = std * self._normal(keys, 0)
+        scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))[1:]
+        way = self._way(family, variables, levels, x, keys, labels, jnp.zeros(family.image_shape), None)
+        for x, s in zip(way, scale, strict=True):
+            yield images.to_uint8(x / s)
+
+    def _way(
+        self,
+        family: DDPM,
+        variables: Any,
+        levels: Level,
+        x: jax.Array,
+        keys: jax.Array,
+        labels: jax.Array,
+        known: jax.Array,
+        mask: np.ndarray | None,
+    ) -> Iterator[np.ndarray]:
+        """x after each step."""
+        loop = family.loop(variables, labels, levels, x, None)
+        rows = jax.tree.map(np.asarray, loop.rows())
+        carry = jax.device_put(loop.carry, self._batch)
+        everywhere = np.ones((*family.image_shape[:2], 1), np.float32)
+        fixed = known, everywhere if mask is None else mask, np.float32(family.drawing.guidance_scale)
+        advance = self._program(family)
+        for i in range(len(rows[0])):
+            row = jax.tree.map(lambda z, i=i: z[i], rows)
+            carry = advance(variables, keys, labels, *fixed, carry, row)
+            yield np.asarray(first(carry))
+
+    def _program(self, family: DDPM) -> Callable:
+        """One compiled step for all drawings that differ in numbers alone."""
+        d = family.drawing
+        some = {'eta': float(d.options.get('eta', 0) > 0), 'churn': float(d.options.get('churn', 0) > 0)}
+        guidance = 1.0 if d.guidance_scale == 1 else 2.0
+        fixed = dataclasses.replace(d, num_steps=1, guidance_scale=guidance, **some)
+        if fixed not in self._programs:
+            self._programs[fixed] = self._compiled(dataclasses.replace(family, drawing=fixed))
+        return self._programs[fixed]
+
+    def _compiled(self, family: DDPM) -> Callable:
+        def advance(variables, keys, labels, known, mask, guidance_scale, carry, row):
+            loop = family.loop(
+                variables,
+                labels,
+                family.levels(variables['params']),
+                first(carry),
+                lambda i: self._normal_of(keys, i + 1),
+                editing.keeping(known, mask),
+                guidance_scale,
+            )
+            return loop.advance(carry, row)
+
+        shapes = jax.eval_shape(self._sampler.variables, self.trained.model)
+        there = state_shardings(self.trained.mesh, shapes)
+        fixed = (self._all,) * 3
+        return jax.jit(
+            advance,
+            in_shardings=(there, self._batch, self._batch, *fixed, self._batch, self._all),
+            out_shardings=self._batch,
+        )
+
+    def _normal_of(self, keys: jax.Array, i: Any) -> jax.Array:
+        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        return jax.vmap(lambda k: jax.random.normal(k, self.trained.family.image_shape))(folded)
+
+    def _family(self, config: ConfigDict) -> DDPM:
+        """The model's with the sampler of ``config``."""
+        return families.build(config, self.trained.family.image_shape, len(self.class_names))
+
+    def _size(self, num: int) -> int:
+        """Of the batch, which divides over the devices."""
+        size = next((s for s in BATCHES if num <= s), BATCHES[-1])
+        devices = self.trained.mesh.size
+        return -(-size // devices) * devices
+
+    def _labels(self, config: ConfigDict, start: int, num: int) -> jax.Array:
+        asked = names(config.sample.classes) or names(config.data.classes) or self.class_names
+        chosen = [self.class_names.index(name) for name in asked]
+        labels = np.asarray(chosen, np.int32)[np.arange(start, start + num) % len(chosen)]
+        return jax.device_put(labels, self._batch)
+
+
+def ordered(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
+    """``config`` with these fields by dotted name; those that its family does not have are left out.
+
+    Raises:
+      UserError: if they do not fit.
+    """
+    own = config.copy_and_resolve_references()
+    known = flatten(own.to_dict())
+    own.update_from_flattened_dict({name: value for name, value in fields.items() if name in known})
+    validate(own)
+    return own
+
+
+def samplers(config: ConfigDict) -> list[str]:
+    """Those that fit the model of a config; none for a family that draws at once."""
+    if config.family != 'ddpm':
+        return []
+    d = config.diffusion
+    choices = (d.schedule, d.parameterisation, d.weighting, d.variance)
+    return [name for name in SAMPLERS if not fits.refusal(*choices, name)]
+
+
+def edits(config: ConfigDict) -> bool:
+    """Whether its model goes from noise to image step by step."""
+    return config.family == 'ddpm' and config.diffusion.parameterisation != fits.MEAN_FLOW
+
+
+def command(workdir: str, mode: str, config: ConfigDict, fields: Mapping[str, Any]) -> str:
+    """The command line that does the same: of the fields those that are not as the workdir's config has them."""
+    now = json.loads(ordered(config, fields).to_json())
+    changed = differences(json.loads(config.to_json()), now, tuple(fields))
+    flags = [flag(name, wanted) for name, _, wanted in changed]
+    return ' '.join(['python main.py', f'--config={shlex.quote(workdir + "/config.json")}', f'--mode={mode}', *flags])

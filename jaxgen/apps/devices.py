@@ -1,0 +1,32 @@
+"""Setting JAX up as a config asks, before anything is computed."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxgen.apps.config import validate_devices
+from jaxgen.io.files import cache_dir
+from jaxgen.runtime import memory, xla_flags
+from jaxgen.runtime.processes import join
+
+
+def set_up(config: ConfigDict) -> None:
+    """Set virtual devices, reproducibility, and a cache of compiled programs where the environment names no other.
+
+    Raises:
+      UserError: if the batches do not divide over the devices.
+    """
+    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+        jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))
+    if config.mesh.keep_memory:
+        memory.use_one_arena()
+    if config.train.deterministic:
+        xla_flags.make_gpus_deterministic()
+    if config.mesh.cpu_devices:
+        jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
+    if config.mesh.distributed:
+        join()
+    validate_devices(config, jax.device_count())

@@ -1,0 +1,79 @@
+"""The parts of a self-contained page: no script, no font and no picture from elsewhere; light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from jaxgen.io import images
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8886; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+.wide { overflow-x: auto; } .side { display: flex; flex-wrap: wrap; gap: 1.5rem; }
+figure { margin: 0; max-width: 100%; } figcaption { font-size: .9rem; opacity: .85; max-width: 60rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; image-rendering: pixelated; } svg { max-width: 100%; min-width: 36rem; height: auto; }
+pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); padding: .7rem; }
+.note { border-left: .3rem solid #c80; padding: .1rem .8rem; margin: .8rem 0; }
+"""
+
+
+def document(title: str, body: str) -> str:
+    """A whole page."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{text(title)}</title><style>{STYLE}</style></head><body>'
+        f'<h1>{text(title)}</h1>{body}</body></html>\n'
+    )
+
+
+def section(title: str, content: str) -> str:
+    return f'<h2>{text(title)}</h2>{content}'
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Of plain texts; the first of a row says what it is, and an empty one is shown as a dash."""
+    names = ''.join(f'<th scope="col">{text(name)}</th>' if name else '<td></td>' for name in head)
+    body = ''
+    for first, *cells in rows:
+        row = ''.join(f'<td>{text(cell) or "-"}</td>' for cell in cells)
+        body += f'<tr><th scope="row">{text(first)}</th>{row}</tr>'
+    return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def grid(pictures: np.ndarray, columns: int) -> bytes:
+    """A PNG of images uint8 ``[N, H, W, C]``."""
+    return images.png(images.grid(pictures, columns=columns))
+
+
+def side(grids: Iterable[tuple[str, bytes]]) -> str:
+    """PNGs with captions, one beside the other."""
+    shown = [
+        f'<figure><img alt="grid of images: {text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f'<figcaption>{text(name)}</figcaption></figure>'
+        for name, png in grids
+    ]
+    return f'<div class="side">{"".join(shown)}</div>'
+
+
+def svg(picture: str, caption: str) -> str:
+    return f'<figure class="wide">{picture}<figcaption>{text(caption)}</figcaption></figure>'
+
+
+def note(what: str) -> str:
+    """A sentence that should not be overlooked."""
+    return f'<p class="note">{text(what)}</p>'
+
+
+def text(value: Any) -> str:
+    """Escaped."""
+    return html.escape(str(value))

@@ -1,0 +1,1 @@
+"""Files: atomic writes, images, tensors, hashes, downloads. No other part of jaxgen is imported."""

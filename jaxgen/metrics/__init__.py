@@ -1,0 +1,1 @@
+"""Metrics of generated images: arrays in, numbers out."""

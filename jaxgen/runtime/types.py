@@ -1,0 +1,7 @@
+"""Types that all parts of jaxgen share."""
+
+from __future__ import annotations
+
+import jax
+
+Array = jax.Array

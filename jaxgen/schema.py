@@ -1,0 +1,255 @@
+"""Options: frozen dataclasses whose fields have a type, a range or a list of choices, and one sentence of help.
+
+Each part of the library declares its options next to the code that reads them. The command line derives its flags, its help and
+its messages from the same declarations::
+
+    @dataclasses.dataclass(frozen=True)
+    class OptimizerOptions(Options):
+        learning_rate: float = option(2e-4, 'learning rate at its peak', above=0)
+        decay: str = option('none', 'how the learning rate falls', choices=('none', 'cosine'))
+        decay_steps: int | None = option(None, 'step at which the decay ends; the length of the run if not set', at_least=1)
+
+    OptimizerOptions(learning_rate=-1.0)  # OptionError: learning_rate=-1.0 must be above 0
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from jaxgen.errors import UserError, pick
+
+Choices = Iterable[str] | Callable[[], Iterable[str]]
+O = TypeVar('O', bound='Options')  # noqa: E741
+LARGEST_INT = 2**31 - 1
+_LIMITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
+    ('at_least', 'at least', lambda value, limit: value >= limit),
+    ('above', 'above', lambda value, limit: value > limit),
+    ('at_most', 'at most', lambda value, limit: value <= limit),
+    ('below', 'below', lambda value, limit: value < limit),
+)
+
+
+class OptionError(UserError):
+    """A value that an option cannot have.
+
+    Attributes:
+      field: the name of the option.
+      reason: the rest of the sentence, which starts with the value.
+    """
+
+    def __init__(self, field: str, reason: str):
+        super().__init__(f'{field}{reason}')
+        self.field, self.reason = field, reason
+
+    def located(self, prefix: str) -> UserError:
+        """Return the same error with the field's place before its name, as in ``config.optimizer.``."""
+        return UserError(f'{prefix}{self}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """The declaration of one option.
+
+    Attributes:
+      type: bool, int, float or str, the type of the value or of each of its elements.
+      optional: whether the value may be None, which means "not set".
+      many: whether the value is a tuple.
+      empty: whether that tuple may be empty.
+      limits: the limits that are set, by the names that ``option`` takes.
+      choices: the names that exist, or None for any text.
+    """
+
+    name: str
+    type: type
+    optional: bool
+    many: bool
+    default: Any
+    help: str
+    limits: Mapping[str, float]
+    choices: Choices | None
+    empty: bool
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The choices as they are now: a registry may have grown since the option was declared."""
+        if self.choices is None:
+            return None
+        return tuple(self.choices() if callable(self.choices) else self.choices)
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words: ``a whole number, at least 1``."""
+        one = {bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a text'}[self.type]
+        several = {bool: '', int: 'whole numbers', float: 'numbers', str: 'names'}[self.type]
+        words = f'{several} separated by commas' if self.many else one
+        if self.names is not None:
+            words = ('some of ' if self.many else 'one of ') + ', '.join(self.names)
+        limits = [f'{text} {self.limits[name]:g}' for name, text, _ in _LIMITS if name in self.limits]
+        return ', '.join([words, *limits]) + (', or None' if self.optional else '')
+
+    def checked(self, value: Any) -> Any:
+        """Return the value in its type (a float for 1, a tuple for a list).
+
+        Raises:
+          OptionError: if it is of another type, out of range or unknown.
+        """
+        if value is None and self.optional:
+            return None
+        if not self.many:
+            return self._element(value, value)
+        if not isinstance(value, tuple | list):
+            raise self._error(value)
+        if not value and not self.empty:
+            unset = ': leave it out, or set it to None' if self.optional else ''
+            raise OptionError(self.name, f' is empty, and must name at least one value{unset}')
+        return tuple(self._element(element, value) for element in value)
+
+    def parsed(self, text: str) -> Any:
+        """Return the value that a text on the command line stands for.
+
+        Raises:
+          OptionError: as ``checked`` does.
+        """
+        if self.optional and text.strip().lower() in ('none', ''):
+            return None
+        if not self.many:
+            return self.checked(self._parsed_element(text, text))
+        parts = [part.strip() for part in text.strip().strip('()[]').split(',')]
+        return self.checked([self._parsed_element(part, text) for part in parts if part])
+
+    def _element(self, element: Any, value: Any) -> Any:
+        if self.type is float and isinstance(element, int) and not isinstance(element, bool):
+            element = float(element) if abs(element) < LARGEST_INT else math.inf
+        if type(element) is not self.type:
+            raise self._error(value)
+        if self.type is float and not math.isfinite(element):
+            raise self._error(value)
+        if self.type is str:
+            return self._name(element, value)
+        if self.type is int and abs(element) > max(LARGEST_INT, self.limits.get('at_most', 0)):
+            raise OptionError(self.name, f'={element} is too large: it must be at most {LARGEST_INT}')
+        for name, text, holds in _LIMITS:
+            if name in self.limits and not holds(element, self.limits[name]):
+                each = ': each value' if self.many else ''
+                raise OptionError(self.name, f'={_shown(value)}{each} must be {text} {self.limits[name]:g}')
+        return element
+
+    def _name(self, element: str, value: Any) -> str:
+        if not element.strip():
+            unset = ': leave it out, or set it to None' if self.optional else ''
+            raise OptionError(self.name, f' must not be empty{unset}')
+        if self.names is None:
+            return element
+        try:
+            return pick(element, self.names, f'{self.name}:' if self.many else self.name)
+        except UserError as e:
+            raise OptionError(self.name, str(e).removeprefix(self.name)) from e
+
+    def _parsed_element(self, part: str, text: str) -> Any:
+        try:
+            if self.type is bool:
+                return {'true': True, '1': True, 'false': False, '0': False}[part.strip().lower()]
+            return self.type(part.strip()) if self.type is not str else part.strip().strip('\'"')
+        except (ValueError, KeyError) as e:
+            raise self._error(text) from e
+
+    def _error(self, value: Any) -> OptionError:
+        return OptionError(self.name, f'={_shown(value)} must be {self.expected}')
+
+
+def _shown(value: Any) -> str:
+    return ','.join(map(str, value)) if isinstance(value, tuple | list) else repr(value) if value == '' else str(value)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: Choices | None = None,
+    empty: bool = False,
+) -> Any:
+    """Declare a field of a class of ``Options``.
+
+    Args:
+      help: one sentence: what the option does, its unit, and what its special values mean.
+      at_least, above, at_most, below: limits of a number, or of each number of a tuple.
+      choices: names that exist, or a function that returns them.
+      empty: whether a tuple may be empty.
+    """
+    given = {'at_least': at_least, 'above': above, 'at_most': at_most, 'below': below}
+    limits = {name: limit for name, limit in given.items() if limit is not None}
+    return dataclasses.field(
+        default=default, metadata={'help': help, 'limits': limits, 'choices': choices, 'empty': empty}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Base class of all options: every value is checked when an object is made."""
+
+    def __post_init__(self) -> None:
+        for name, spec in specs(type(self)).items():
+            object.__setattr__(self, name, spec.checked(getattr(self, name)))
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that do not go together; subclasses override it and call ``require``."""
+
+    @staticmethod
+    def require(holds: bool, field: str, reason: str) -> None:
+        """Raise an error about ``field`` unless a condition holds; ``reason`` continues the sentence after its name."""
+        if not holds:
+            raise OptionError(field, reason)
+
+
+@functools.cache
+def specs(options: type[Options]) -> Mapping[str, Spec]:
+    """Return the declarations of all fields of a class of options, by name."""
+    hints = typing.get_type_hints(options)
+    found = {}
+    for field in dataclasses.fields(options):
+        hint, optional, many = hints[field.name], False, False
+        if isinstance(hint, types.UnionType):
+            (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+            optional = True
+        if typing.get_origin(hint) is tuple:
+            hint, many = typing.get_args(hint)[0], True
+        found[field.name] = Spec(
+            field.name, hint, optional, many, field.default, **{key: field.metadata[key] for key in field.metadata}
+        )
+    return types.MappingProxyType(found)
+
+
+def spec(options: type[Options], name: str) -> Spec:
+    """Return the declaration of one field.
+
+    Raises:
+      UserError: if there is no such field; the sentence names the nearest.
+    """
+    return specs(options)[pick(name, specs(options), 'the field')]
+
+
+def from_tree(options: type[O], tree: Mapping[str, Any]) -> O:
+    """Return the options whose values a JSON object holds; fields that it lacks have their defaults.
+
+    Raises:
+      UserError: if it holds an unknown field or a value that is refused.
+    """
+    for name in tree:
+        pick(name, specs(options), 'the field')
+    return options(**tree)
+
+
+def to_tree(options: Options) -> dict[str, Any]:
+    """Return the values as a JSON object."""
+    return {name: list(v) if isinstance(v := getattr(options, name), tuple) else v for name in specs(type(options))}
