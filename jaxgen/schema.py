@@ -3,7 +3,7 @@
 Each part of the library declares its options next to the code that reads them. The command line derives its flags, its help and
 its messages from the same declarations::
 
-    @dataclasses.dataclass(frozen=True)
+    @dataclasses.dataclass(frozen=True, kw_only=True)
     class OptimizerOptions(Options):
         learning_rate: float = option(2e-4, 'learning rate at its peak', above=0)
         decay: str = option('none', 'how the learning rate falls', choices=('none', 'cosine'))
@@ -47,9 +47,9 @@ class OptionError(UserError):
         super().__init__(f'{field}{reason}')
         self.field, self.reason = field, reason
 
-    def located(self, prefix: str) -> UserError:
+    def located(self, prefix: str) -> OptionError:
         """Return the same error with the field's place before its name, as in ``config.optimizer.``."""
-        return UserError(f'{prefix}{self}')
+        return OptionError(f'{prefix}{self.field}', self.reason)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Spec:
     """The declaration of one option.
 
     Attributes:
-      type: bool, int, float or str, the type of the value or of each of its elements.
+      type: bool, int, float or str: the type of the value, or of each of its elements.
       optional: whether the value may be None, which means "not set".
       many: whether the value is a tuple.
-      empty: whether that tuple may be empty.
+      empty: whether a tuple may be empty.
       limits: the limits that are set, by the names that ``option`` takes.
       choices: the names that exist, or None for any text.
     """
@@ -90,7 +90,7 @@ class Spec:
         words = f'{several} separated by commas' if self.many else one
         if self.names is not None:
             words = ('some of ' if self.many else 'one of ') + ', '.join(self.names)
-        limits = [f'{text} {self.limits[name]:g}' for name, text, _ in _LIMITS if name in self.limits]
+        limits = [f'{text} {_shown_limit(self.limits[name])}' for name, text, _ in _LIMITS if name in self.limits]
         return ', '.join([words, *limits]) + (', or None' if self.optional else '')
 
     def checked(self, value: Any) -> Any:
@@ -124,32 +124,37 @@ class Spec:
         return self.checked([self._parsed_element(part, text) for part in parts if part])
 
     def _element(self, element: Any, value: Any) -> Any:
-        if self.type is float and isinstance(element, int) and not isinstance(element, bool):
-            element = float(element) if abs(element) < LARGEST_INT else math.inf
+        if self.type is float and type(element) is int:
+            element = _as_float(element)
         if type(element) is not self.type:
             raise self._error(value)
-        if self.type is float and not math.isfinite(element):
-            raise self._error(value)
         if self.type is str:
-            return self._name(element, value)
+            return self._name(element)
+        if self.type is float and not math.isfinite(element):
+            raise OptionError(self.name, f'={_shown(value)} must be finite')
         if self.type is int and abs(element) > max(LARGEST_INT, self.limits.get('at_most', 0)):
-            raise OptionError(self.name, f'={element} is too large: it must be at most {LARGEST_INT}')
-        for name, text, holds in _LIMITS:
-            if name in self.limits and not holds(element, self.limits[name]):
-                each = ': each value' if self.many else ''
-                raise OptionError(self.name, f'={_shown(value)}{each} must be {text} {self.limits[name]:g}')
+            raise OptionError(self.name, f'={_shown(value)} is too large: it must be at most {LARGEST_INT}')
+        self._require_limits(element, value)
         return element
 
-    def _name(self, element: str, value: Any) -> str:
+    def _require_limits(self, element: float, value: Any) -> None:
+        for name, text, holds in _LIMITS:
+            if name not in self.limits or holds(element, self.limits[name]):
+                continue
+            each = ': each value' if self.many else ''
+            unset = '; leave it out, or set it to None, if you want none' if self.optional and element == 0 else ''
+            raise OptionError(
+                self.name, f'={_shown(value)}{each} must be {text} {_shown_limit(self.limits[name])}{unset}'
+            )
+
+    def _name(self, element: str) -> str:
         if not element.strip():
             unset = ': leave it out, or set it to None' if self.optional else ''
             raise OptionError(self.name, f' must not be empty{unset}')
         if self.names is None:
             return element
-        try:
-            return pick(element, self.names, f'{self.name}:' if self.many else self.name)
-        except UserError as e:
-            raise OptionError(self.name, str(e).removeprefix(self.name)) from e
+        require_one_of([element], self.names, self.name)
+        return element
 
     def _parsed_element(self, part: str, text: str) -> Any:
         try:
@@ -163,8 +168,21 @@ class Spec:
         return OptionError(self.name, f'={_shown(value)} must be {self.expected}')
 
 
+def _as_float(number: int) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
 def _shown(value: Any) -> str:
-    return ','.join(map(str, value)) if isinstance(value, tuple | list) else repr(value) if value == '' else str(value)
+    if isinstance(value, tuple | list):
+        return ','.join(map(str, value))
+    return repr(value) if value == '' else str(value)
+
+
+def _shown_limit(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f'{limit:g}'
 
 
 def option(
@@ -193,7 +211,13 @@ def option(
     )
 
 
-@dataclasses.dataclass(frozen=True)
+def with_default(options: type[Options], name: str, default: Any) -> Any:
+    """Declare a field of a subclass of ``options`` as its parent does, with another default."""
+    (field,) = (field for field in dataclasses.fields(options) if field.name == name)
+    return dataclasses.field(default=default, metadata=field.metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """Base class of all options: every value is checked when an object is made."""
 
@@ -205,11 +229,28 @@ class Options:
     def check(self) -> None:
         """Refuse values that do not go together; subclasses override it and call ``require``."""
 
-    @staticmethod
-    def require(holds: bool, field: str, reason: str) -> None:
-        """Raise an error about ``field`` unless a condition holds; ``reason`` continues the sentence after its name."""
-        if not holds:
-            raise OptionError(field, reason)
+
+def require(holds: bool, field: str, reason: str) -> None:
+    """Raise an error about ``field`` unless a condition holds; ``reason`` continues the sentence after its name.
+
+    Raises:
+      OptionError: if the condition does not hold.
+    """
+    if not holds:
+        raise OptionError(field, reason)
+
+
+def require_one_of(names: Iterable[str], known: Iterable[str], field: str) -> None:
+    """Raise an error about ``field`` unless each of its ``names`` is known; the sentence lists the nearest names.
+
+    Raises:
+      OptionError: for the first name that does not exist.
+    """
+    for name in names:
+        try:
+            pick(name, known, field)
+        except UserError as e:
+            raise OptionError(field, str(e).removeprefix(field)) from e
 
 
 @functools.cache

@@ -1,0 +1,52 @@
+"""The options of measuring speed and of compiling for TPUs: the sections ``benchmark`` and ``compile``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from jaxgen.apps.benchmark.variants import CASES
+from jaxgen.schema import Options, option, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(Options):
+    """What is measured, for how long, and against which PyTorch."""
+
+    cases: tuple[str, ...] = option(('train', 'sample', 'features', 'data'), 'what to measure', choices=lambda: CASES)
+    variants: tuple[str, ...] | None = option(
+        None, 'names of the variants to run, in this order, as in float32,eager,channels-last; all of them if not set'
+    )
+    rounds: int = option(3, 'number of rounds, in each of which every variant runs in its own process', at_least=1)
+    seconds: int = option(10, 'minimum time to measure each variant, in seconds', at_least=0)
+    minutes: float | None = option(
+        None, 'time after which no further variant is started, in minutes; no limit if not set', at_least=0
+    )
+    steps_per_dispatch: int = option(8, 'steps in a dispatch of the variants that run several', at_least=1)
+    precision: str = option(
+        'highest',
+        'precision of the products of float32 in jaxgen and PyTorch; GPUs have tensorfloat32',
+        choices=('highest', 'tensorfloat32'),
+    )
+    python: str | None = option(
+        None, 'Python interpreter of an environment with PyTorch; that of this process if not set'
+    )
+    baseline: str | None = option(
+        None, 'a benchmark.json of another machine to compare with, where PyTorch does not support this device'
+    )
+    trace: bool = option(False, "write profiles of jaxgen's variants to profile/")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompileOptions(Options):
+    """For which TPU slice programs are compiled."""
+
+    topology: str = option('v5e:2x4', 'chips of a TPU slice, as in v5e:2x4 or v5p:2x2x1')
+    largest_batch: bool = option(False, 'compile with further batch sizes until the largest that fits is found')
+
+    def check(self) -> None:
+        require(
+            re.fullmatch(r'\w+:\d+x\d+(x\d+)?', self.topology) is not None,
+            'topology',
+            f'={self.topology} is not a TPU slice: write it as in v5e:2x4 or v5p:2x2x1',
+        )
