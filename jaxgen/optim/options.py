@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TypeVar
 
-from jaxgen.optim.optimizer import DECAYS
+from jaxgen.optim.schedules import DECAYS
 from jaxgen.schema import Options, option, require
 
 O = TypeVar('O', bound='OptimizerOptions')  # noqa: E741

@@ -1,121 +1,79 @@
-"""Averages of the weights whose length is chosen after training (Karras et al. 2024, Analyzing and Improving the Training
-Dynamics of Diffusion Models, section 3 and appendix C).
+"""Averages of the weights whose length is chosen after training.
 
-A power-function average weighs the parameters of update t in a run of T as t^gamma. Its length is the standard deviation of
-that distribution of t over T, so that 0.1 spans about a tenth of the run whatever T is. A weighted sum of snapshots of two
-such averages comes very near to one of any length.
+Karras et al. 2024, Analyzing and Improving the Training Dynamics of Diffusion Models, section 3 and appendix C: a
+power-function average weighs the parameters of update t in a run of T updates by t^gamma. Its length is the standard deviation
+of this distribution of t, divided by T, so that 0.1 spans about a tenth of the run whatever T is. A weighted sum of snapshots of
+two such averages comes very close to an average of any length.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
-from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import load, save
 
-from jaxgen.errors import UserError, check
-from jaxgen.io.files import write_atomically
+from jaxgen.runtime.types import Array
 
-LONGEST = 0.28  # sqrt(1 / 12) is that of the plain mean, gamma = 0
+LONGEST = 0.28  # the length of the plain mean, gamma = 0, is sqrt(1 / 12)
 
 
 def exponent(length: float) -> float:
-    """gamma of an average of this length: ``length**2 = (gamma + 1) / ((gamma + 2)**2 (gamma + 3))`` (equation 126)."""
+    """Return the gamma of an average: the root of ``length**2 = (gamma + 1) / ((gamma + 2)**2 (gamma + 3))`` (equation 126).
+
+    Args:
+      length: as a share of the run, above 0 and at most ``LONGEST``.
+    """
     roots = np.roots([1, 7, 16 - length**-2, 12 - length**-2])
     return float(roots.real.max())
 
 
-def update(averages: Sequence[Any], params: Any, updates: jax.Array, lengths: Sequence[float]) -> tuple[Any, ...]:
-    """The averages after the parameters of update ``updates + 1``, one for each length: ``beta = (1 - 1/t)**(gamma + 1)``
-    (equation 127)."""
+def start(params: Any, lengths: Sequence[float]) -> tuple[Any, ...]:
+    """Return the averages before the first update: a copy of the parameters for each length."""
+    return tuple(jax.tree.map(jnp.copy, params) for _ in lengths)
+
+
+def update(averages: Sequence[Any], params: Any, updates: Array, lengths: Sequence[float]) -> tuple[Any, ...]:
+    """Return the averages after one more update, with ``beta = (1 - 1/t)**(gamma + 1)`` (equation 127).
+
+    Args:
+      averages: one for each of ``lengths``.
+      params: the parameters after the update.
+      updates: number of updates made before this one.
+    """
     t = updates + 1.0
 
-    def one(average, length):
+    def updated(average: Any, length: float) -> Any:
         share = 1 - (1 - 1 / t) ** (exponent(length) + 1)
         return jax.tree.map(lambda a, p: a + share.astype(a.dtype) * (p - a), average, params)
 
-    return tuple(one(average, length) for average, length in zip(averages, lengths, strict=True))
+    return tuple(updated(average, length) for average, length in zip(averages, lengths, strict=True))
 
 
-def inner_product(t_a, gamma_a, t_b, gamma_b):
-    """Of the averages' weights over time, the integral of ``p_a p_b`` (equation 151); arrays broadcast."""
+def inner_product(t_a: Any, gamma_a: Any, t_b: Any, gamma_b: Any) -> Any:
+    """Return the integral over time of ``p_a p_b``, the weights of two averages (equation 151).
+
+    Args:
+      t_a, t_b: updates at which the averages were taken; arrays that broadcast.
+      gamma_a, gamma_b: exponents of the averages; arrays that broadcast.
+    """
     latest = np.maximum(t_a, t_b)
     power = np.where(t_a < t_b, gamma_b, -gamma_a)
     return (gamma_a + 1) * (gamma_b + 1) * (t_a / t_b) ** power / ((gamma_a + gamma_b + 1) * latest)
 
 
 def coefficients(steps: np.ndarray, lengths: np.ndarray, step: float, length: float) -> np.ndarray:
-    """Of the snapshots of averages at ``steps`` with ``lengths``, ``[K]`` both, for the one of ``length`` at ``step``.
+    """Return the weights ``[K]`` of snapshots whose sum is closest to the average of ``length`` at ``step``.
 
-    They sum to 1, and the weights of the sum over time are as near as can be to those of the average that is wanted.
+    They sum to 1 and minimise the squared difference between the two distributions over time.
+
+    Args:
+      steps: steps of the snapshots, ``[K]``.
+      lengths: lengths of the snapshots, ``[K]``.
     """
     gammas, gamma = np.array([exponent(value) for value in lengths]), exponent(length)
     among = inner_product(steps[:, None], gammas[:, None], steps, gammas)
     found = np.linalg.lstsq(among, inner_product(steps, gammas, step, gamma), rcond=None)[0]
     return found / found.sum()
-
-
-class Snapshots:
-    """The averages of a run at intervals, a file a step in float16: ``workdir/ema/<step>.safetensors``."""
-
-    def __init__(self, workdir: epath.Path):
-        self._folder = workdir / 'ema'
-
-    def save(self, step: int, averages: dict[float, Any]) -> None:
-        """Writes the averages of a step by their lengths: nested dicts of arrays."""
-        tensors = {
-            f'{length}/{name}': np.asarray(value, np.float16)
-            for length, tree in averages.items()
-            for name, value in flatten_dict(tree, sep='/').items()
-        }
-        write_atomically(self._folder / f'{step}.safetensors', save(tensors))
-
-    def steps(self, until: int) -> list[int]:
-        """Of the snapshots no later than this, rising."""
-        files = self._folder.glob('*.safetensors') if self._folder.exists() else []
-        found = sorted(int(file.stem) for file in files if re.fullmatch(r'\d+', file.stem))
-        return [step for step in found if step <= until]
-
-    def average(self, length: float, until: int) -> dict[str, Any]:
-        """The float32 average of a length at the last snapshot no later than ``until``.
-
-        Raises:
-          UserError: if there is no snapshot.
-        """
-        steps = self.steps(until)
-        check(
-            steps,
-            f'{self._folder} holds no snapshot: an average of a length chosen afterwards needs training with '
-            f'config.optimizer.ema_lengths=0.05,0.1',
-        )
-        lengths = sorted({name.partition('/')[0] for name in self._read(steps[-1])})
-        at, of = np.array(steps, float).repeat(len(lengths)), np.array(lengths * len(steps), float)
-        weights = coefficients(at, of, steps[-1], length).reshape(len(steps), len(lengths))
-        total: dict[str, np.ndarray] = {}
-        for step, row in zip(steps, weights, strict=True):
-            tensors = self._read(step)
-            for known, weight in zip(lengths, row, strict=True):
-                for name, value in tensors.items():
-                    if name.startswith(f'{known}/'):
-                        part = np.float32(weight) * value.astype(np.float32)
-                        name = name.partition('/')[2]
-                        total[name] = total[name] + part if name in total else part
-        return unflatten_dict(total, sep='/')
-
-    def _read(self, step: int) -> dict[str, np.ndarray]:
-        path = self._folder / f'{step}.safetensors'
-        try:
-            return load(path.read_bytes())
-        except Exception as e:
-            raise UserError(f'{path} is damaged ({e}): remove it, and the average is made of the others') from e
-
-
-def start(params: Any, lengths: Sequence[float]) -> tuple[Any, ...]:
-    """The averages before the first update."""
-    return tuple(jax.tree.map(jnp.copy, params) for _ in lengths)
