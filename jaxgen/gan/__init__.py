@@ -1,1 +1,1 @@
-"""The mathematics of adversarial training: arrays and functions in, arrays out."""
+"""The mathematics of adversarial training: pure functions of arrays."""

@@ -1,4 +1,4 @@
-"""A small fast classifier after airbench94 (Jordan 2024, arXiv:2404.00498), for images of any size and one or three channels."""
+"""A small, fast classifier after airbench94 (Jordan 2024, arXiv:2404.00498), for images of one or three channels."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxgen.models.layers import BatchNorm, at_least_float32
-
-Array = jax.Array
+from jaxgen.runtime.types import Array
 
 LOGIT_SCALE = 1 / 9
-NORM_MOMENTUM = 0.4  # of running statistics, in PyTorch's sense
+NORM_MOMENTUM = 0.4  # share of the running statistics that a batch replaces, as in PyTorch
 
-# PyTorch's own: uniform in +-1/sqrt(fan_in).
+# PyTorch's default: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in).
 uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def smallest_image(blocks: int) -> int:
-    """The side that leaves one pixel after the first layer, which takes one away, and as many halvings."""
+    """Return the smallest side that a classifier takes: the first layer takes away one pixel, and each block halves the rest."""
     return 2**blocks + 1
 
 
 def patch_basis(channels: int) -> np.ndarray:
-    """An orthonormal basis of patches of 2x2 pixels: float64 ``[2, 2, channels, 4 * channels]``, a kernel.
+    """Return an orthonormal basis of patches of 2x2 pixels, as a kernel: float64 ``[2, 2, channels, 4 * channels]``.
 
-    Mean and differences of rows and columns (Haar), each of brightness, red minus green, and yellow minus blue: near to
-    the principal components of photographs, whatever the data.
+    It is the product of the Haar basis of the pixels (their mean and differences of rows and columns) and of a basis of the
+    colours (brightness, red minus green, yellow minus blue), which is close to the principal components of photographs.
+
+    Args:
+      channels: 1 or 3.
     """
     pair = np.array([[1, 1], [1, -1]]) / 2**0.5
     opponents = {1: [[1]], 3: [[1, 1, 1], [1, -1, 0], [1, 1, -2]]}[channels]
@@ -36,7 +39,7 @@ def patch_basis(channels: int) -> np.ndarray:
 
 
 def identity(key: Array, shape: tuple[int, ...], dtype) -> Array:
-    """Filters that copy one channel each of the input, as far as there are channels; the rest are ``uniform``."""
+    """Initialise a kernel with filters that copy one input channel each; filters beyond the last channel are ``uniform``."""
     height, width, inputs, outputs = shape
     copies = np.zeros(shape, bool)
     for channel in range(min(inputs, outputs)):
@@ -45,10 +48,10 @@ def identity(key: Array, shape: tuple[int, ...], dtype) -> Array:
     return jnp.where(random, uniform(key, shape, dtype), jnp.asarray(copies, dtype))
 
 
-def halved(x: Array) -> Array:
-    """The largest of each 2x2 pixels, ``[N, H, W, C] -> [N, H // 2, W // 2, C]``; an odd last row or column is left out.
+def halved(x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 c']:
+    """Return the maximum of each 2x2 pixels; an odd last row or column is left out.
 
-    By maxima of slices: XLA's gradient of a pooling window is many times slower on a CPU.
+    It takes maxima of slices, because XLA's gradient of a pooling window is many times slower on a CPU.
     """
     n, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
@@ -57,14 +60,15 @@ def halved(x: Array) -> Array:
 
 
 class Classifier(nn.Module):
-    """Images ``[N, H, W, C]`` in [-1, 1] to features ``[N, widths[-1]]`` and logits ``[N, num_classes]``.
+    """The classifier, which takes images in [-1, 1] and returns features and logits.
 
-    airbench94 whitens patches of 2x2 pixels with the data's principal components; here a fixed basis takes their place,
-    and a normalisation gives each component its variance. With widths (64, 256, 256) and ten classes of colour images:
-    1,971,328 parameters.
+    airbench94 whitens patches of 2x2 pixels with the principal components of the data. Here a fixed basis replaces them, and
+    a normalisation scales each component to unit variance. It has 1,971,328 parameters for ten classes of colour images and
+    the default widths.
 
     Attributes:
-      widths: channels of each block, which halves the side.
+      num_classes: number of logits.
+      widths: channels of each block; each block halves the side. The last one is the number of features.
     """
 
     num_classes: int
@@ -73,7 +77,9 @@ class Classifier(nn.Module):
     param_dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> tuple[Array, Array]:
+    def __call__(
+        self, x: Float[Array, 'n h w c'], train: bool = False
+    ) -> tuple[Float[Array, 'n features'], Float[Array, 'n classes']]:
         exact = at_least_float32(self.dtype)
 
         def norm(x: Array, name: str, use_bias: bool = True) -> Array:
