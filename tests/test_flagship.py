@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 
 from configs import ddpm_cifar
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps import flagship
 from jaxgen.apps.config import validate
 from jaxgen.apps.restore import restore
@@ -120,8 +120,8 @@ def test_a_packed_data_set_is_the_same(tmp_path, digits, monkeypatch):
 def test_the_config_fits_its_limits():
     c = ddpm_cifar.get_config('flagship')
     validate(c)
-    family = families.build(c, (32, 32, 3), 10)
-    shapes = jax.eval_shape(lambda: family.init(jax.random.key(0)).params)
+    method = methods.build(c, (32, 32, 3), 10)
+    shapes = jax.eval_shape(lambda: method.init(jax.random.key(0)).params)
     parameters = sum(x.size for x in jax.tree.leaves(shapes))
     assert parameters <= 9e6 and 2 * parameters < LIMIT
     assert f'{parameters:,} parameters' in ddpm_cifar.get_config.__doc__

@@ -12,7 +12,7 @@ import pytest
 from absl.testing import flagsaver
 from etils import epath
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.benchmark.describe import training_flops
 from jaxgen.cli import modes
 from jaxgen.data import SOURCES
@@ -209,9 +209,9 @@ def test_the_numbers_of_parameters_that_configs_state(name, counts):
         modes.validate(config)
         source = SOURCES[config.data.name]
         side = config.data.image_size or source.image_size
-        family = families.build(config, (side, side, source.channels), len(source.class_names))
-        model = jax.eval_shape(family.init, jax.random.key(0))
-        got = [sum(x.size for x in jax.tree.leaves(params)) for params in family.networks(model).values()]
+        method = methods.build(config, (side, side, source.channels), len(source.class_names))
+        model = jax.eval_shape(method.init, jax.random.key(0))
+        got = [sum(x.size for x in jax.tree.leaves(params)) for params in method.networks(model).values()]
         assert got == expected
         assert all(f'{count:,}' in text for count in expected)
 
@@ -220,5 +220,5 @@ def test_the_cnn_does_the_work_of_the_unet(monkeypatch):
     """They are compared at equal work of a training step, counted as accelerators do it; a CPU saves 5% in upsampling."""
     monkeypatch.setattr(unet_module, 'upsample_conv', convolutions._enlarged)
     unet, cnn = (importlib.import_module('configs.ddpm_cifar').get_config(variant) for variant in ('edm', 'cnn'))
-    work = [training_flops(c, families.build(c, (32, 32, 3), 10)) for c in (unet, cnn)]
+    work = [training_flops(c, methods.build(c, (32, 32, 3), 10)) for c in (unet, cnn)]
     assert work[1] == pytest.approx(work[0], rel=0.04) and work[0] > 8e8

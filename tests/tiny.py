@@ -64,8 +64,8 @@ def untrained(c, workdir, step=4, change=lambda model: model):
 
     ``change`` makes another model of that before the first step.
     """
-    (family, _), key, mesh = build(c, workdir), root_key(c.seed, c.train.prng), make_mesh()
-    init = initial(family, key)
+    (method, _), key, mesh = build(c, workdir), root_key(c.seed, c.train.prng), make_mesh()
+    init = initial(method, key)
     template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)
     state = jax.jit(init, out_shardings=shardings)()

@@ -5,22 +5,22 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.benchmark.variants import CASES
 from jaxgen.apps.same_run import flatten
 from jaxgen.data.dataset import SOURCES
 from jaxgen.errors import check, names, pick
 from jaxgen.metrics.registry import METRICS
 from jaxgen.models.inception import RESIZES
-from jaxgen.optim.optimizer import DECAYS, resolved
+from jaxgen.optim.schedules import DECAYS
 
 SEEDS = 'seed', 'evaluation.seed', 'interpret.seed'
 
 
 def base(family: str = 'ddpm') -> ConfigDict:
-    """The fields of every experiment of a family; a config file changes what differs.
+    """Return the fields of every experiment of a method, with their defaults; a config file changes what differs.
 
-    ``model`` and what belongs to one family alone are added by that family's ``fields``, in families/. Several names in
+    The section ``model`` and the fields of one method alone come from its adapter in ``methods.CONFIGS``. Several names in
     one field are written ``dog,horse``.
     """
     c = ConfigDict()
@@ -173,7 +173,7 @@ def base(family: str = 'ddpm') -> ConfigDict:
     c.demo.host = '127.0.0.1'  # the address to listen at; 0.0.0.0 lets the whole network in
     c.demo.port = 7860
 
-    families.FAMILIES[family].fields(c)
+    methods.CONFIGS[family].fields(c)
     return c
 
 
@@ -185,16 +185,16 @@ def validate(config: ConfigDict) -> None:
     """
     validate_fields(config)
     source = SOURCES[config.data.name]
-    families.FAMILIES[config.family].check(config, config.data.image_size or source.image_size)
+    methods.CONFIGS[config.family].check(config, config.data.image_size or source.image_size)
 
 
 def validate_fields(config: ConfigDict) -> None:
-    """Refuses values that are out of range, and what does not go together in any family: ``validate`` without the family.
+    """Refuse values that are out of range or do not go together, leaving out the checks of a single method.
 
     Raises:
       UserError: one sentence naming the field.
     """
-    pick(config.family, families.FAMILIES, 'config.family')
+    pick(config.family, methods.METHODS, 'config.family')
     flat = flatten(config.to_dict())
     other = set(flatten(base(config.family).to_dict())) ^ set(flat)
     check(
@@ -275,25 +275,27 @@ def _check_decay(config: ConfigDict) -> None:
     pick(config.optimizer.decay, DECAYS, 'config.optimizer.decay')
     if config.optimizer.decay == 'none':
         return
-    optimizer = resolved(config)
-    unset = config.optimizer.decay_steps is None
-    end = f'config.{"train.steps" if unset else "optimizer.decay_steps"}={optimizer.decay_steps}'
+    optimizer = config.optimizer
+    unset = optimizer.decay_steps is None
+    decay_steps = config.train.steps if unset else optimizer.decay_steps
+    end = f'config.{"train.steps" if unset else "optimizer.decay_steps"}={decay_steps}'
     check(
-        optimizer.warmup_steps < optimizer.decay_steps,
+        optimizer.warmup_steps < decay_steps,
         f'config.optimizer.warmup_steps={optimizer.warmup_steps} must be below {end}, where the decay ends',
     )
     check(
-        optimizer.decay != 'linear' or optimizer.cooldown_steps <= optimizer.decay_steps,
+        optimizer.decay != 'linear' or (optimizer.cooldown_steps or 1) <= decay_steps,
         f'config.optimizer.cooldown_steps={optimizer.cooldown_steps} must be at most {end}, where the decay ends',
     )
 
 
 def _check_finetune(config: ConfigDict) -> None:
     how, scale = config.finetune, config.sample.adapter_scale
+    tunable = ' or '.join(name for name, method in methods.METHODS.items() if method.supports.finetunes)
     for field, value in (('finetune.base', how.base), ('sample.adapter', config.sample.adapter)):
         check(
-            not value or config.family == 'ddpm',
-            f'config.{field}={value} needs config.family=ddpm, and not {config.family}: choose another --config',
+            not value or methods.METHODS[config.family].supports.finetunes,
+            f'config.{field}={value} needs config.family={tunable}, and not {config.family}: choose another --config',
         )
     pick(how.method, ('lora', 'full'), 'config.finetune.method')
     check(bool(names(how.targets)), 'config.finetune.targets is empty: name layers, as in attention or attention,conv')

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from jaxgen.data import Dataset, pipeline
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key
 from jaxgen.training.step import prepare, step_keys
 
@@ -19,7 +19,7 @@ SHOWN = 32  # images in the picture
 MEASURED = 2048  # images behind the statistics, at least; fewer where they are larger than 64 pixels a side
 
 
-def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.Path) -> None:
+def report(config: ConfigDict, method: Method, dataset: Dataset, folder: epath.Path) -> None:
     """Writes ``images.png``, pairs of images as stored and as the network sees them in the first steps, and
     ``statistics.json``, mean, standard deviation and extremes by channel of both and the number of images by class.
 
@@ -30,7 +30,7 @@ def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.P
     @jax.jit
     def seen(batch, step):
         flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
-        return family.augment(prepare(batch, flip_key, config.data.random_flip)['image'], step_key)
+        return method.augment(prepare(batch, flip_key, config.data.random_flip)['image'], step_key)
 
     pixels = dataset.images.shape[1] * dataset.images.shape[2]
     num = max(SHOWN, min(MEASURED, MEASURED * 64**2 // pixels))

@@ -1,4 +1,4 @@
-"""A family that adapts a trained model: as a config says, or as an adapter's file does."""
+"""A method that adapts a trained model: as a config says, or as an adapter's file does."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps import adapters
 from jaxgen.errors import UserError, check, names
 from jaxgen.io import tensors
-from jaxgen.methods.lora import Finetuned, with_new_labels
+from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.models import lora
 from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import on_host
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from jaxgen.apps.restore import Trained
 
 
-def from_base(config: ConfigDict, base: Trained, classes: tuple[str, ...]) -> tuple[Finetuned, tuple[str, ...]]:
+def from_base(
+    config: ConfigDict, base: Trained, classes: tuple[str, ...]
+) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
     """What ``config.finetune`` makes of a base, and what its labels mean.
 
     Those are the base's, so that it goes on to know its classes, and after them any of the ``classes`` of the images that
@@ -41,13 +43,13 @@ def from_base(config: ConfigDict, base: Trained, classes: tuple[str, ...]) -> tu
         new = config.model.conditional and len(labelled) > len(base.class_names)
         targets = names(how.targets) + (('label',) if new else ())
         rank, paths = how.rank, lora.matching(params, targets, 'config.finetune.targets')
-    family = families.build(config, base.family.image_shape, len(labelled))
+    method = methods.build(config, base.method.image_shape, len(labelled))
     fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': how.alpha / how.rank}
-    return Finetuned.of(family, scale=config.sample.adapter_scale, **fields), labelled
+    return FineTunedDiffusion.from_method(method, scale=config.sample.adapter_scale, **fields), labelled
 
 
-def with_adapter(base: Trained) -> tuple[Finetuned, Any, tuple[str, ...]]:
-    """The family, model and class names of a base under the adapter ``config.sample.adapter``.
+def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...]]:
+    """The method, model and class names of a base under the adapter ``config.sample.adapter``.
 
     Raises:
       UserError: if it cannot be read, or is that of another base.
@@ -63,8 +65,8 @@ def with_adapter(base: Trained) -> tuple[Finetuned, Any, tuple[str, ...]]:
     known = len(base.class_names)
     params = with_new_labels(params, known, len(adapter.class_names) - known)
     rank = 0 if adapter.finetune['method'] == 'full' else adapter.finetune['rank']
-    family = Finetuned.of(
-        families.build(config, base.family.image_shape, len(adapter.class_names)),
+    method = FineTunedDiffusion.from_method(
+        methods.build(config, base.method.image_shape, len(adapter.class_names)),
         base=params,
         base_hash=base_hash,
         paths=tuple(adapter.factors),
@@ -72,12 +74,12 @@ def with_adapter(base: Trained) -> tuple[Finetuned, Any, tuple[str, ...]]:
         strength=adapter.strength,
         scale=config.sample.adapter_scale,
     )
-    strange = [path for path in family.paths if path not in lora.flat(params)]
+    strange = [path for path in method.paths if path not in lora.flat(params)]
     if strange:
         raise UserError(f'{field} changes {strange[0]}, which the base does not have: get the file again')
-    needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, family.paths, rank), jax.random.key(0)))
+    needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, method.paths, rank), jax.random.key(0)))
     tensors.require(lora.flat(adapter.factors), {name: x.shape for name, x in needed.items()}, field)
-    return family, family.whole(family.start(adapter.factors)), adapter.class_names
+    return method, method.with_frozen(method.start(adapter.factors)), adapter.class_names
 
 
 def _weights(trained: Trained) -> tuple[Any, str]:
@@ -85,7 +87,7 @@ def _weights(trained: Trained) -> tuple[Any, str]:
     key = stream(root_key(trained.config.seed, trained.config.train.prng), 'statistics')
 
     def draw_with(model: Any) -> Any:
-        return trained.family.sampling_variables(model, key, True)
+        return trained.method.sampling_variables(model, key, True)
 
     variables = on_host(trained.mesh, jax.jit(draw_with)(trained.model))
     return variables['params'], weights_hash(variables)

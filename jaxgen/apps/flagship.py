@@ -79,9 +79,9 @@ def flagship(config: ConfigDict, workdir: epath.Path, dataset: Dataset, budget: 
         config.train.steps = plan_steps(config, dataset, budget)
     config.checkpoint.every = config.train.steps
     validate(config)
-    family, _ = build(config, workdir)
+    method, _ = build(config, workdir)
     start = time.monotonic()
-    loop.train(config, family, dataset, workdir)
+    loop.train(config, method, dataset, workdir)
     seconds = time.monotonic() - start
     write_results(config, workdir, budget.samples, {'training_seconds': seconds, 'budget_minutes': budget.minutes})
 
@@ -112,16 +112,16 @@ def plan_steps(config: ConfigDict, dataset: Dataset, budget: Budget) -> int:
 def measure_rate(config: ConfigDict, dataset: Dataset, seconds: float) -> tuple[float, float]:
     """Return the seconds until the first dispatch was done, and the steps a second of those that follow."""
     begin = time.monotonic()
-    family, _ = build(config, epath.Path('.'))
+    method, _ = build(config, epath.Path('.'))
     mesh, key, k = (
         make_mesh(config.mesh.fsdp),
         root_key(config.seed, config.train.prng),
         config.train.steps_per_dispatch,
     )
-    init = initial(family, key)
+    init = initial(method, key)
     template = state_template(init, mesh)
     state = jax.jit(init, out_shardings=jax.tree.map(lambda s: s.sharding, template))()
-    dispatch = make_dispatch(family, key, config.data.random_flip, mesh, template, resident=True)
+    dispatch = make_dispatch(method, key, config.data.random_flip, mesh, template, resident=True)
     on_device = jax.device_put({'image': dataset.images, 'label': dataset.labels}, replicated(mesh))
     size, count = config.data.batch_size, len(dataset.images)
     order = np.stack([pipeline.example_indices(config.seed, step, size, count) for step in range(k)])
@@ -146,7 +146,7 @@ def write_results(config: ConfigDict, workdir: epath.Path, samples: int, facts: 
     folder = workdir / 'flagship'
     exported = pathlib.Path(folder / 'weights')
     exported.mkdir(parents=True, exist_ok=True)
-    variables = trained.family.weights(
+    variables = trained.method.weights(
         trained.model, stream(root_key(config.seed, config.train.prng), 'statistics'), config.sample.ema
     )
     weights.write(trained, jax.device_get(variables), exported)
@@ -168,7 +168,7 @@ def write_results(config: ConfigDict, workdir: epath.Path, samples: int, facts: 
         'device': device.device_kind,
         'devices': jax.device_count(),
         'jax': jax.__version__,
-        'parameters': sum(x.size for x in jax.tree.leaves(trained.family.networks(trained.model))),
+        'parameters': sum(x.size for x in jax.tree.leaves(trained.method.networks(trained.model))),
         'steps': trained.step,
         'images': trained.step * config.data.batch_size,
         'images_per_sec': float(np.median([row['images_per_sec'] for row in rows])),

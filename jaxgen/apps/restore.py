@@ -11,35 +11,42 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxgen import methods as families
-from jaxgen.apps import finetuning, stored_config, weights
+from jaxgen.apps import finetuning, stored_config, untrained, weights
 from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.io.files import absolute
-from jaxgen.methods.base import Family
-from jaxgen.optim.power_ema import Snapshots
+from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh, on_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.sampling import Sampler
+from jaxgen.training.snapshots import Snapshots
 from jaxgen.training.step import initial, state_template
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A family with a model, and what its labels mean."""
+    """A method with a model, and what its labels mean."""
 
     config: ConfigDict
-    family: Family
+    method: Method
     mesh: Mesh
     step: int
     model: Any
     class_names: tuple[str, ...]
 
     def sampler(self, seed: int | None = None, use: str = 'sample') -> Sampler:
-        """See ``Sampler``."""
-        return Sampler(self.config, self.family, self.mesh, self.model, self.class_names, seed, use)
+        """Return a sampler of this model; see ``Sampler``.
+
+        Raises:
+          UserError: if the method generates no images.
+        """
+        check(
+            self.method.capabilities.samples,
+            f'config.family={self.config.family} generates no images: pass the --config of a diffusion model or a GAN',
+        )
+        return Sampler(self.config, self.method, self.mesh, self.model, self.class_names, seed, use)
 
 
 def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
@@ -55,14 +62,14 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
             f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
         )
     require_same(config, stored, NETWORK_FIELDS, str(workdir))
-    family, labelled = build(config, workdir)
+    method, labelled = build(config, workdir)
     mesh = make_mesh(config.mesh.fsdp)
     which = config.checkpoint.restore
     folder = workdir / {'newest': 'checkpoints', 'best': 'best'}[which]
     if (workdir / weights.FILE).exists():
-        step, learnt = weights.read(workdir / weights.FILE, family)
+        step, learnt = weights.read(workdir / weights.FILE, method)
     else:
-        template = state_template(initial(family, root_key(config.seed, config.train.prng)), mesh)
+        template = state_template(initial(method, root_key(config.seed, config.train.prng)), mesh)
         restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
         if restored is None:
             how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
@@ -71,16 +78,16 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     if config.sample.get('ema_length'):
         average = Snapshots(workdir).average(config.sample.ema_length, step)
         learnt = learnt.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, learnt.ema)))
-    trained = Trained(config, family, mesh, step, on_mesh(mesh, family.whole(learnt)), labelled)
+    trained = Trained(config, method, mesh, step, on_mesh(mesh, method.with_frozen(learnt)), labelled)
     if config.sample.adapter:
-        family, model, labelled = finetuning.with_adapter(trained)
-        trained = dataclasses.replace(trained, family=family, model=on_mesh(mesh, model), class_names=labelled)
+        method, model, labelled = finetuning.with_adapter(trained)
+        trained = dataclasses.replace(trained, method=method, model=on_mesh(mesh, model), class_names=labelled)
         _check_classes(config, labelled)
     return trained
 
 
-def build(config: ConfigDict, workdir: epath.Path) -> tuple[Family, tuple[str, ...]]:
-    """The family of a workdir's model, and what its labels mean; if it is fine-tuned, with its base.
+def build(config: ConfigDict, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]:
+    """The method of a workdir's model, and what its labels mean; if it is fine-tuned, with its base.
 
     Raises:
       UserError: if the base cannot be read, is another than that of the workdir, or does not fit the config.
@@ -100,19 +107,18 @@ def build(config: ConfigDict, workdir: epath.Path) -> tuple[Family, tuple[str, .
         not base or bool(then['base']),
         f'config.finetune.base is {base}, but the model in {workdir} was not fine-tuned: pass another --workdir',
     )
-    classes, source = class_names(config.data.name, names(config.data.classes)), SOURCES[config.data.name]
     if base:
-        family, labelled = finetuning.from_base(config, _base(config), classes)
-        expected = then.get('base_hash') or family.base_hash
+        classes = class_names(config.data.name, names(config.data.classes))
+        method, labelled = finetuning.from_base(config, _base(config), classes)
+        expected = then.get('base_hash') or method.base_hash
         check(
-            family.base_hash == expected,
-            f'config.finetune.base={base} holds other weights ({family.base_hash[:8]}) than those from which the model in '
+            method.base_hash == expected,
+            f'config.finetune.base={base} holds other weights ({method.base_hash[:8]}) than those from which the model in '
             f'{workdir} was fine-tuned ({expected[:8]}): bring those back, or fine-tune in another --workdir',
         )
         _check_classes(config, labelled)
-        return family, labelled
-    side = config.data.image_size or source.image_size
-    return families.build(config, (side, side, source.channels), len(classes)), classes
+        return method, labelled
+    return untrained.build(config)
 
 
 def _check_classes(config: ConfigDict, labelled: tuple[str, ...]) -> None:

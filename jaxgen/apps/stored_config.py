@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from jaxgen.apps.config import base
 from jaxgen.apps.same_run import flatten
 from jaxgen.errors import UserError
-from jaxgen.methods import FAMILIES
+from jaxgen.methods import METHODS
 
 
 def get_config(path: epath.PathLike) -> ConfigDict:
@@ -34,7 +34,7 @@ def from_json(tree: dict) -> ConfigDict:
       ValueError, AttributeError or KeyError: if it is no config.
     """
     stored = flatten(tree)
-    config = base(stored['family'] if stored.get('family') in FAMILIES else '')
+    config = base(stored['family'] if stored.get('family') in METHODS else '')
     known = flatten(config.to_dict())
     config.update_from_flattened_dict(
         {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}

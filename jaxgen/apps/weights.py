@@ -20,8 +20,7 @@ from jaxgen.apps.config import base
 from jaxgen.errors import check
 from jaxgen.io import tensors
 from jaxgen.io.files import write_json
-from jaxgen.methods.base import Family
-from jaxgen.methods.lora import Finetuned
+from jaxgen.methods.base import Method
 
 if TYPE_CHECKING:
     from jaxgen.apps.restore import Trained
@@ -33,7 +32,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     """Fills a folder with ``config.json`` and the weights in bfloat16.
 
     Args:
-      weights: see ``Family.weights``.
+      weights: see ``Method.weights``.
 
     Returns:
       What there is to say about it.
@@ -43,7 +42,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     """
     config = trained.config.copy_and_resolve_references()
     check(
-        not isinstance(trained.family, Finetuned),
+        trained.method.base_hash is None,
         'a fine-tuned model is its base and its adapter.safetensors: pass those on, or export for PyTorch',
     )
     flat = {name: np.asarray(x, ml_dtypes.bfloat16) for name, x in flatten_dict(weights, sep='/').items()}
@@ -55,19 +54,19 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     return 'a workdir to draw from, fine-tune and judge'
 
 
-def read(path: pathlib.Path, family: Family) -> tuple[int, Any]:
+def read(path: pathlib.Path, method: Method) -> tuple[int, Any]:
     """The step and what is learnt, in float32, of a file that :func:`write` made.
 
     Raises:
       UserError: if it is damaged, or is that of another network.
     """
     stored, key = tensors.float32(tensors.read(path), path), jax.random.key(0)
-    needed = flatten_dict(jax.eval_shape(lambda: family.weights(family.init(key), key, True)), sep='/')
+    needed = flatten_dict(jax.eval_shape(lambda: method.weights(method.init(key), key, True)), sep='/')
     tensors.require(stored, {name: x.shape for name, x in needed.items()}, path)
     with safe_open(path, 'np') as file:
         step = int((file.metadata() or {}).get('step', 0))
     weights = unflatten_dict({name: jnp.asarray(x) for name, x in stored.items()}, sep='/')
-    return step, jax.jit(family.started)(weights, key)
+    return step, jax.jit(method.from_weights)(weights, key)
 
 
 def require_none(workdir: epath.Path) -> None:

@@ -31,8 +31,7 @@ from jaxgen.diffusion import compatibility as fits
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
-from jaxgen.methods.base import Family
-from jaxgen.methods.lora import Finetuned
+from jaxgen.methods.base import Method
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh, on_host
 from jaxgen.training import loop
@@ -72,34 +71,34 @@ def _train(config: ConfigDict, workdir: epath.Path) -> None:
         f'fine-tuned model in config.finetune.base to go on from it',
     )
     weights.require_none(workdir)
-    family, dataset = _family_and_data(config, workdir)
+    method, dataset = _method_and_data(config, workdir)
     mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
-    if isinstance(family, Finetuned):
-        config.finetune.base_hash = family.base_hash
+    if method.base_hash is not None:
+        config.finetune.base_hash = method.base_hash
 
         def on_save(model: Any) -> None:
             factors = on_host(mesh, model.learner.ema)
-            adapter = adapters.of_config(config, factors, family.base_hash, dataset.class_names)
+            adapter = adapters.of_config(config, factors, method.base_hash, dataset.class_names)
             adapters.write(workdir / adapters.FILE, adapter)
 
     if config.evaluation.every:
-        evaluation = during_training.DuringTraining(config, family, mesh, dataset.class_names, workdir)
-    loop.train(config, family, dataset, workdir, evaluation, on_save)
+        evaluation = during_training.DuringTraining(config, method, mesh, dataset.class_names, workdir)
+    loop.train(config, method, dataset, workdir, evaluation, on_save)
 
 
 def data(config: ConfigDict, workdir: epath.Path) -> None:
     """Writes ``data/images.png`` and ``data/statistics.json``: see ``data_report``."""
-    family, dataset = _family_and_data(config, workdir)
-    data_report.report(config, family, dataset, workdir / 'data')
+    method, dataset = _method_and_data(config, workdir)
+    data_report.report(config, method, dataset, workdir / 'data')
 
 
-def _family_and_data(config: ConfigDict, workdir: epath.Path) -> tuple[Family, Dataset]:
-    family, labelled = build(config, workdir)
+def _method_and_data(config: ConfigDict, workdir: epath.Path) -> tuple[Method, Dataset]:
+    method, labelled = build(config, workdir)
     d = config.data
     dataset = load(d.name, 'train', names(d.classes), d.max_examples, d.image_size, d.crop)
     if not len(dataset.images):
         raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
-    return family, dataset.relabelled(labelled)
+    return method, dataset.relabelled(labelled)
 
 
 def sample(config: ConfigDict, workdir: epath.Path) -> None:
@@ -109,13 +108,13 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
     """
     trained = restore(config, workdir)
     folder, name = workdir / 'samples', config.sample.name
-    drawn, labels = [], []
+    drawn, labels, conditional = [], [], trained.method.capabilities.knows_classes
     for batch, batch_labels in trained.sampler().batches(trained.model, config.sample.num):
         for image, label in zip(batch, batch_labels, strict=True):
-            asked_for = f'_{trained.class_names[label]}' if config.model.conditional else ''
+            asked_for = f'_{trained.class_names[label]}' if conditional else ''
             write_atomically(folder / name / f'{len(drawn):06}{asked_for}.png', images.png(image))
             drawn.append(image)
-            labels.append(label if config.model.conditional else -1)
+            labels.append(label if conditional else -1)
         print(f'{len(drawn)}/{config.sample.num} images', flush=True)
     named = {'labels': np.array(labels, np.int32), 'class_names': np.array(trained.class_names)}
     write_atomically(folder / f'{name}.npz', images.npz(images=np.stack(drawn), **named))
@@ -379,7 +378,7 @@ def help_text() -> str:
         '',
         fits.table(),
         '',
-        'jaxgen/apps/config.py lists every field that all families share, jaxgen/methods/ those of one; a config file says '
+        'jaxgen/apps/config.py lists every field that all methods share, jaxgen/methods/ those of one; a config file says '
         'what it changes.',
     ]
     return '\n'.join(lines)

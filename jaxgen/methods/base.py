@@ -1,64 +1,167 @@
-"""The interface through which a model family meets the trainer."""
+"""The abstract class through which the trainer and the apps meet every method."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+import abc
+import dataclasses
+from typing import Any, ClassVar, NoReturn
 
-import jax
+from jaxgen.errors import UserError
+from jaxgen.runtime.types import Array
 
-Array = jax.Array
-Model = Any  # a pytree of all that a family learns: parameters, moving averages, optimiser state
+State = Any  # a pytree of everything that training changes: parameters, moving averages, optimizer state, counters
 
 
-class Family(Protocol):
-    """A model family: all methods are pure, and see the global batch whatever the devices.
+@dataclasses.dataclass(frozen=True)
+class Capabilities:
+    """What a method can do.
 
     Attributes:
-      image_shape: (height, width, channels).
-      metrics: the names of those that ``step`` gives.
-      draws: whether it draws images; if not, ``sample`` raises UserError, and training makes no grids.
+      samples: generates images with ``sample``.
+      denoises: generates them through a sequence of noise levels, so that there are samplers, steps and guidance.
+      edits: can edit a given image by taking it part of the way to noise and back.
+      has_likelihood: has a bound on the likelihood of an image.
+      finetunes: its trained models can be fine-tuned.
+      knows_classes: takes class labels as an input.
     """
 
+    samples: bool = False
+    denoises: bool = False
+    edits: bool = False
+    has_likelihood: bool = False
+    finetunes: bool = False
+    knows_classes: bool = False
+
+
+class Method(abc.ABC):
+    """A way to train a model: its networks, its mathematics and its optimizer.
+
+    Every hook is a pure function and sees the global batch, whatever the number of devices. A subclass must implement the
+    abstract hooks. The others have a default, which their docstring states.
+
+    Attributes:
+      supports: the capabilities of the method in general, for decisions made before an instance exists.
+      image_shape: height, width and channels of an image.
+      base_hash: hash of the frozen weights that the method adapts, or None if it trains all of its parameters.
+    """
+
+    supports: ClassVar[Capabilities]
     image_shape: tuple[int, int, int]
-    metrics: tuple[str, ...]
-    draws: ClassVar[bool]
+    base_hash: str | None = None
 
-    def init(self, key: Array) -> Model:
-        """The model before the first step, as ``learnt`` gives it."""
+    @property
+    def capabilities(self) -> Capabilities:
+        """The capabilities of this instance; by default those that the class supports."""
+        return self.supports
 
-    def learnt(self, model: Model) -> Model:
-        """What of the model a checkpoint holds: all but what the family got from elsewhere, which no step changes."""
-        return model
+    @property
+    @abc.abstractmethod
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics that ``step`` returns."""
 
-    def whole(self, learnt: Model) -> Model:
-        """The model again, as the other methods take it."""
-        return learnt
+    @abc.abstractmethod
+    def init(self, key: Array) -> State:
+        """Return the trainable state before the first step, with random parameters.
 
-    def networks(self, model: Model) -> dict[str, Any]:
-        """The parameters of each network by name, to be counted."""
+        Args:
+          key: random key of the initialisation.
+        """
 
-    def averages(self, model: Model) -> dict[float, Any]:
-        """Those of which snapshots are kept, by length: see ``power_ema``; what a checkpoint
-        holds of a model with some has one more as ``ema``."""
+    def trainable(self, state: State) -> State:
+        """Return the part of the state that a checkpoint stores: all but frozen weights. The default is the whole state."""
+        return state
+
+    def with_frozen(self, trainable: State) -> State:
+        """Return the full state: ``trainable`` joined with the frozen weights. The default has none to join."""
+        return trainable
+
+    @abc.abstractmethod
+    def networks(self, state: State) -> dict[str, Any]:
+        """Return the parameters of each network by its name, to be counted.
+
+        Args:
+          state: the full state, or the shapes of its arrays.
+        """
+
+    def moving_averages(self, state: State) -> dict[float, Any]:
+        """Return the power-function averages of the parameters by their relative length, to be kept as snapshots.
+
+        A method that returns any also has an attribute ``ema`` in its trainable state, which an average of another length,
+        made from the snapshots, can replace (see ``optim.power_ema``). The default has none.
+        """
         return {}
 
-    def step(self, model: Model, batch: dict[str, Array], key: Array) -> tuple[Model, dict[str, Array]]:
-        """One update on ``{'image': float [B, H, W, C] in [-1, 1], 'label': int32 [B]}``; metrics are scalars."""
+    @abc.abstractmethod
+    def step(self, state: State, batch: dict[str, Array], key: Array) -> tuple[State, dict[str, Array]]:
+        """Make one update of the parameters.
+
+        Args:
+          state: the full state.
+          batch: ``image``, float ``[B, H, W, C]`` in [-1, 1], and ``label``, int32 ``[B]``.
+          key: random key of this step.
+
+        Returns:
+          The full state after the step, and the scalar of each name in ``metrics``.
+        """
 
     def augment(self, images: Array, key: Array) -> Array:
-        """Real images as the networks see them in training, for ``--mode=data``: float ``[B, H, W, C]``, as in ``step``."""
+        """Return real images as the networks see them in training. The default leaves them as they are.
 
-    def sampling_variables(self, model: Model, key: Array, ema: bool) -> Any:
-        """What ``sample`` needs of the model, or of its moving average: computed once, used for any number of images."""
+        Args:
+          images: float ``[B, H, W, C]`` in [-1, 1].
+          key: the key of ``step``, so that ``--mode=data`` can show what a step sees.
+        """
+        return images
 
-    def weights(self, model: Model, key: Array, ema: bool) -> dict[str, Any]:
-        """What the networks learnt, without what only training needs: that of ``sampling_variables``, and any other's."""
+    @abc.abstractmethod
+    def sampling_variables(self, state: State, key: Array, ema: bool) -> Any:
+        """Return the variables of the network after training, to be computed once and used for any number of images.
 
-    def started(self, weights: dict[str, Any], key: Array) -> Model:
-        """The model before the first step, with these ``weights``; a network that they lack is a new one."""
+        Args:
+          state: the full state.
+          key: random key for statistics that have to be estimated.
+          ema: whether to take the moving average of the parameters instead of their last values.
+        """
+
+    def weights(self, state: State, key: Array, ema: bool) -> dict[str, Any]:
+        """Return the trained weights of all networks, without what only training needs, as nested dicts of arrays.
+
+        The default is ``sampling_variables``, which takes the same arguments.
+        """
+        return self.sampling_variables(state, key, ema)
+
+    @abc.abstractmethod
+    def from_weights(self, weights: dict[str, Any], key: Array) -> State:
+        """Return the trainable state before the first step, with given weights.
+
+        Args:
+          weights: what ``weights`` returned. A network that is missing starts from random parameters.
+          key: random key of the initialisation.
+        """
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
-        """Images float ``[N, H, W, C]`` in [-1, 1] for ``[N]`` keys and labels; image i depends on entry i alone."""
+        """Generate images; image i depends on entry i of ``keys`` and ``labels`` alone. The default refuses.
+
+        Args:
+          variables: what ``sampling_variables`` returned.
+          keys: random keys ``[N]``.
+          labels: class labels, int32 ``[N]``.
+
+        Returns:
+          float ``[N, H, W, C]`` in [-1, 1].
+
+        Raises:
+          UserError: if the method does not generate images.
+        """
+        self._refuse_to_sample()
 
     def sampling_protocol(self) -> dict[str, Any]:
-        """How ``sample`` draws an image: JSON values, ``network_calls`` among them."""
+        """Return how ``sample`` generates an image, as JSON values, ``network_calls`` among them. The default refuses.
+
+        Raises:
+          UserError: if the method does not generate images.
+        """
+        self._refuse_to_sample()
+
+    def _refuse_to_sample(self) -> NoReturn:
+        raise UserError(f'{type(self).__name__} generates no images: choose a method that does')

@@ -1,4 +1,4 @@
-"""A diffusion model that learns an update of another's frozen parameters: low-rank factors, or all of them."""
+"""Fine-tuning of a diffusion model: an update of its frozen parameters, in low-rank factors or of full size."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
-import jax
 import numpy as np
 
+from jaxgen.errors import UserError
 from jaxgen.methods.diffusion.method import DDPM, Denoiser
 from jaxgen.models import lora
-
-Array = jax.Array
+from jaxgen.runtime.types import Array
 
 
 @flax.struct.dataclass
-class Adapted:
-    """The base's parameters, and the factors in the place of a denoiser's parameters."""
+class FineTunedState:
+    """The frozen parameters of the base, and the state of a diffusion model whose parameters are the factors.
+
+    The names of the fields stand in checkpoints.
+    """
 
     base: Any
     learner: Denoiser
 
 
 @dataclasses.dataclass(frozen=True)
-class Finetuned(DDPM):
-    """A DDPM whose parameters are ``lora.merge(base, factors)``.
+class FineTunedDiffusion(DDPM):
+    """A diffusion model whose parameters are ``lora.merge(base, factors)``.
 
-    Gradients, their optimiser and the moving average are of the factors alone. A checkpoint holds no base.
+    The gradients, their optimizer and the moving average are those of the factors alone. A checkpoint does not hold the base.
 
     Attributes:
-      base: its parameters, on the host, with a row of the label table for each class of this model.
-      base_hash: of the weights that the base draws with.
-      paths: of the parameters that are adapted, see ``lora``.
-      rank: of their factors; 0 for updates of full size.
+      base: the frozen parameters, on the host, with a row of the label table for each class of this model.
+      base_hash: hash of the weights with which the base samples.
+      paths: the parameters that are adapted, by their path in the tree (see ``models.lora``).
+      rank: rank of their factors; 0 for updates of full size.
       strength: alpha / rank.
-      scale: of the updates in sampling, 0 to 1; training has 1.
+      scale: multiple of the updates in sampling, from 0 to 1; training uses 1.
     """
 
     base: Any = None
@@ -47,45 +49,64 @@ class Finetuned(DDPM):
     scale: float = 1.0
 
     @classmethod
-    def of(cls, family: DDPM, **fields: Any) -> Finetuned:
-        """The family of a network of the base's kind, fine-tuned."""
-        return cls(**{f.name: getattr(family, f.name) for f in dataclasses.fields(DDPM)}, **fields)
+    def from_method(cls, method: DDPM, **fields: Any) -> FineTunedDiffusion:
+        """Return the fine-tuned counterpart of a method.
+
+        Args:
+          method: its network has the structure of the base.
+          fields: the attributes of this class.
+        """
+        return cls(**{f.name: getattr(method, f.name) for f in dataclasses.fields(DDPM)}, **fields)
 
     def init(self, key: Array) -> Denoiser:
         return self.start(lora.init(key, self.base, self.paths, self.rank))
 
-    def learnt(self, model: Adapted) -> Denoiser:
-        return model.learner
+    def trainable(self, state: FineTunedState) -> Denoiser:
+        return state.learner
 
-    def whole(self, learnt: Denoiser) -> Adapted:
-        return Adapted(self.base, learnt)
+    def with_frozen(self, trainable: Denoiser) -> FineTunedState:
+        return FineTunedState(self.base, trainable)
 
-    def networks(self, model: Adapted) -> dict[str, Any]:
-        return {'adapter': model.learner.params, type(self.network).__name__.lower(): model.base}
+    def networks(self, state: FineTunedState) -> dict[str, Any]:
+        return {'adapter': state.learner.params, type(self.network).__name__.lower(): state.base}
 
-    def averages(self, model: Adapted) -> dict[float, Any]:
-        return super().averages(model.learner)
+    def moving_averages(self, state: FineTunedState) -> dict[float, Any]:
+        return super().moving_averages(state.learner)
 
-    def step(self, model: Adapted, batch: dict[str, Array], key: Array) -> tuple[Adapted, dict[str, Array]]:
-        def parameters(factors: Any) -> Any:
-            return lora.merge(model.base, factors, self.strength)
+    def step(
+        self, state: FineTunedState, batch: dict[str, Array], key: Array
+    ) -> tuple[FineTunedState, dict[str, Array]]:
+        def merged(factors: Any) -> Any:
+            return lora.merge(state.base, factors, self.strength)
 
-        learner, metrics = self.advance(model.learner, batch, key, parameters)
-        return model.replace(learner=learner), metrics
+        learner, metrics = self.advance(state.learner, batch, key, merged)
+        return state.replace(learner=learner), metrics
 
-    def sampling_variables(self, model: Adapted, key: Array, ema: bool) -> Any:
-        factors = model.learner.ema if ema else model.learner.params
-        return {'params': lora.merge(model.base, factors, self.strength, self.scale)}
+    def sampling_variables(self, state: FineTunedState, key: Array, ema: bool) -> Any:
+        factors = state.learner.ema if ema else state.learner.params
+        return {'params': lora.merge(state.base, factors, self.strength, self.scale)}
+
+    def from_weights(self, weights: dict[str, Any], key: Array) -> Denoiser:
+        """Refuse: merged weights do not say which part of them is the base.
+
+        Raises:
+          UserError: always.
+        """
+        raise UserError('merged weights are no fine-tuned model: fine-tune them as a base instead')
 
     def sampling_protocol(self) -> dict[str, Any]:
         return super().sampling_protocol() | {'base': self.base_hash, 'adapter_scale': self.scale}
 
 
 def with_new_labels(params: Mapping[str, Any], known: int, new: int) -> Mapping[str, Any]:
-    """The parameters of a network that knows ``new`` classes after the ``known`` ones.
+    """Return the parameters of a network with ``new`` more classes after its ``known`` ones.
 
-    The rows of the label table keep their meaning. A new one comes after them and starts as the row that stands for no
-    class, which stays the last, or where there is none as the mean of the known ones.
+    The known rows of the label table keep their meaning, and the new rows come after them. If the table has a last row that
+    stands for no class, it stays the last, and the new rows start as copies of it; otherwise they start as the mean of all
+    rows.
+
+    Args:
+      params: parameters of the network; without a label table they are returned as they are.
     """
     if not new or 'label' not in params:
         return params

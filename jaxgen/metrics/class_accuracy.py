@@ -204,13 +204,13 @@ def publish(workdir: epath.Path, path: epath.PathLike) -> dict[str, Any]:
     """
     config = _config(workdir)
     trained = restore(config, workdir)
-    variables = trained.family.sampling_variables(trained.model, jax.random.key(0), ema=True)
+    variables = trained.method.sampling_variables(trained.model, jax.random.key(0), ema=True)
     judge = Judge(
         Classifier(len(trained.class_names), tuple(config.model.widths)),
         _rounded(variables),
         config.data.name,
         trained.class_names,
-        trained.family.image_shape,
+        trained.method.image_shape,
         config.data.random_flip,
     )
     d = config.data

@@ -1,1 +1,1 @@
-"""State, compiled step, loop, checkpoints, preemption, metrics, previews: what every model family shares."""
+"""State, compiled step, loop, checkpoints, preemption, metrics, previews: what every model method shares."""

@@ -22,8 +22,7 @@ from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
-from jaxgen.methods.base import Family
-from jaxgen.optim.power_ema import Snapshots
+from jaxgen.methods.base import Method
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, make_mesh, on_host, on_mesh, replicated
 from jaxgen.runtime.random import root_key
@@ -32,6 +31,7 @@ from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import Agreement, StopSignals, exclusive
 from jaxgen.training.profile import Profile
 from jaxgen.training.sampling import Sampler
+from jaxgen.training.snapshots import Snapshots
 from jaxgen.training.step import TrainState, initial, make_dispatch, state_template
 
 LARGEST_GRID = 100
@@ -59,7 +59,7 @@ class Evaluation(Protocol):
 
 def train(
     config: ConfigDict,
-    family: Family,
+    method: Method,
     dataset: Dataset,
     workdir: epath.Path,
     evaluation: Evaluation | None = None,
@@ -77,7 +77,7 @@ def train(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
-        Run(config, family, dataset, workdir, evaluation, on_save).run()
+        Run(config, method, dataset, workdir, evaluation, on_save).run()
 
 
 class Run:
@@ -86,14 +86,14 @@ class Run:
     def __init__(
         self,
         config: ConfigDict,
-        family: Family,
+        method: Method,
         dataset: Dataset,
         workdir: epath.Path,
         evaluation: Evaluation | None = None,
         on_save: Callable[[Any], None] | None = None,
     ):
         self.config, self.dataset, self.workdir, self.evaluation = config, dataset, workdir, evaluation
-        self.family, self.on_save = family, on_save
+        self.method, self.on_save = method, on_save
         self.mesh = make_mesh(config.mesh.fsdp)
         self.key = root_key(config.seed, config.train.prng)
         stored = workdir / 'config.json'
@@ -101,7 +101,7 @@ class Run:
         if stored.exists() and self.checkpoints.steps():
             require_same(config, json.loads(stored.read_text()), run_fields(config), str(workdir))
 
-        init = initial(family, self.key)
+        init = initial(method, self.key)
         template = state_template(init, self.mesh)
         restored = self.checkpoints.restore_newest(template, print)
         if restored:
@@ -110,18 +110,17 @@ class Run:
         else:
             shardings = jax.tree.map(lambda s: s.sharding, template)
             self.step, learnt = 0, jax.jit(init, out_shardings=shardings)()
-        self.state = learnt.replace(model=on_mesh(self.mesh, family.whole(learnt.model)))
+        self.state = learnt.replace(model=on_mesh(self.mesh, method.with_frozen(learnt.model)))
         self.template = template.replace(model=jax.tree.map(_shape, self.state.model))
         write_json(stored, json.loads(config.to_json()))
 
         self.dispatch = make_dispatch(
-            family, self.key, config.data.random_flip, self.mesh, self.template, config.train.resident_data
+            method, self.key, config.data.random_flip, self.mesh, self.template, config.train.resident_data
         )
         self.resident = self._on_devices(dataset) if config.train.resident_data else ()
-        self.sampler = Sampler(config, family, self.mesh, self.template.model, dataset.class_names)
-        self.networks = family.networks(self.template.model)
-        self.draws = family.draws
-        self.keeps_averages = bool(family.averages(self.template.model))
+        self.sampler = Sampler(config, method, self.mesh, self.template.model, dataset.class_names)
+        self.networks = method.networks(self.template.model)
+        self.keeps_averages = bool(method.moving_averages(self.template.model))
         self.snapshots = Snapshots(workdir)
         self.compiled: dict[int, jax.stages.Compiled] = {}
 
@@ -178,7 +177,7 @@ class Run:
             stop = agreed(signals.received)
             if self.keeps_averages and self._due(config.optimizer.ema_snapshot_every, start, end):
                 with clock.paused():
-                    self.snapshots.save(self.step, on_host(self.mesh, self.family.averages(self.state.model)))
+                    self.snapshots.save(self.step, on_host(self.mesh, self.method.moving_averages(self.state.model)))
             if self._due(config.checkpoint.every, start, end) or stop:
                 with clock.paused():
                     self._save()
@@ -264,7 +263,7 @@ class Run:
         self.checkpoints.save(self.step, self._learnt())
 
     def _learnt(self) -> TrainState:
-        return self.state.replace(model=self.family.learnt(self.state.model))
+        return self.state.replace(model=self.method.trainable(self.state.model))
 
     def _evaluate(self, signals: StopSignals) -> None:
         """Judges this step; a signal breaks it off, and the resumed run judges it first."""
@@ -299,7 +298,7 @@ class Run:
         return self._due(self.config.evaluation.every, (self.step - 1) // k * k, self.step)
 
     def _draws_grids(self) -> bool:
-        return self.draws and self.config.train.steps >= self.config.sample.every
+        return self.method.capabilities.samples and self.config.train.steps >= self.config.sample.every
 
     def _draw_grid(self) -> None:
         drawn, _ = self.sampler(self.state.model, min(self.config.sample.num, LARGEST_GRID))

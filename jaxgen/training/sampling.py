@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxgen.errors import names
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Method
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import root_key, stream
@@ -26,8 +26,8 @@ class Sampler:
 
     Args:
       config: ``config.sample`` says how, and which classes.
-      family: draws a batch.
-      model: of the family, or its shapes.
+      method: draws a batch.
+      model: of the method, or its shapes.
       class_names: what the labels mean.
       seed: the run's own if None.
       use: the stream of the seed's randomness that the images come from.
@@ -36,7 +36,7 @@ class Sampler:
     def __init__(
         self,
         config: ConfigDict,
-        family: Family,
+        method: Method,
         mesh: Mesh,
         model: Any,
         class_names: Sequence[str],
@@ -53,11 +53,11 @@ class Sampler:
 
         def draw(variables, key, indices, labels):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, use), indices)
-            images = family.sample(variables, keys, labels)
+            images = method.sample(variables, keys, labels)
             return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
         def prepare(model, key):
-            return family.sampling_variables(model, stream(key, 'statistics'), config.sample.ema)
+            return method.sampling_variables(model, stream(key, 'statistics'), config.sample.ema)
 
         there = state_shardings(mesh, jax.eval_shape(prepare, model, self._key))
         self._prepare = jax.jit(
@@ -76,7 +76,7 @@ class Sampler:
         return other
 
     def variables(self, model: Any) -> Any:
-        """What the family draws with."""
+        """What the method draws with."""
         return self._prepare(model, self._key)
 
     def lower(self, model: Any) -> jax.stages.Lowered:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import stream
 
@@ -23,7 +23,7 @@ class TrainState:
 
     Attributes:
       step: number of updates made, int32.
-      model: the family's pytree.
+      model: the method's pytree.
       sums: each metric summed since the last row of the log, so that a row is a mean over all its steps.
       count: the number of steps in ``sums``.
       nonfinite_step: the first step with a metric that was not finite, or -1.
@@ -46,21 +46,21 @@ def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str,
 
 
 def step_keys(key: Array, step: Array) -> Array:
-    """The keys of ``prepare`` and of the family's step, of the step from ``step`` to ``step + 1``."""
+    """The keys of ``prepare`` and of the method's step, of the step from ``step`` to ``step + 1``."""
     return jax.random.split(jax.random.fold_in(stream(key, 'train'), step))
 
 
-def initial(family: Family, key: Array) -> Callable[[], TrainState]:
+def initial(method: Method, key: Array) -> Callable[[], TrainState]:
     """The function that makes the state at step 0: one object for its shapes and its values, so that JAX traces it once."""
-    return lambda: start_state(family, family.init(stream(key, 'init')))
+    return lambda: start_state(method, method.init(stream(key, 'init')))
 
 
-def start_state(family: Family, model: Any) -> TrainState:
-    """The state at step 0 of a run that starts from this model, as a checkpoint holds it (``Family.learnt``)."""
+def start_state(method: Method, model: Any) -> TrainState:
+    """The state at step 0 of a run that starts from this model, as a checkpoint holds it (``Method.trainable``)."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         model=model,
-        sums={name: jnp.zeros(()) for name in family.metrics},
+        sums={name: jnp.zeros(()) for name in method.metrics},
         count=jnp.zeros((), jnp.int32),
         nonfinite_step=-jnp.ones((), jnp.int32),
     )
@@ -74,10 +74,10 @@ def state_template(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
     )
 
 
-def train_step(family: Family, key: Array, random_flip: bool, state: TrainState, batch: dict[str, Array]) -> TrainState:
+def train_step(method: Method, key: Array, random_flip: bool, state: TrainState, batch: dict[str, Array]) -> TrainState:
     """One step on a batch of stored images; a pure function of (key, state, batch)."""
     flip_key, step_key = step_keys(key, state.step)
-    model, metrics = family.step(state.model, prepare(batch, flip_key, random_flip), step_key)
+    model, metrics = method.step(state.model, prepare(batch, flip_key, random_flip), step_key)
     finite = jnp.all(jnp.stack([jnp.isfinite(m) for m in metrics.values()]))
     first_bad = (state.nonfinite_step < 0) & ~finite
     return TrainState(
@@ -90,7 +90,7 @@ def train_step(family: Family, key: Array, random_flip: bool, state: TrainState,
 
 
 def make_dispatch(
-    family: Family, key: Array, random_flip: bool, mesh: Mesh, state: Any, resident: bool = False
+    method: Method, key: Array, random_flip: bool, mesh: Mesh, state: Any, resident: bool = False
 ) -> Callable:
     """Return the compiled function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
 
@@ -107,7 +107,7 @@ def make_dispatch(
         def one(state, batch):
             if resident:
                 batch = _gathered(dataset[0], batch['index'], mesh)
-            return train_step(family, key, random_flip, state, batch), None
+            return train_step(method, key, random_flip, state, batch), None
 
         if len(jax.tree.leaves(batches)[0]) == 1:
             state, _ = one(state, jax.tree.map(lambda x: x[0], batches))

@@ -11,7 +11,6 @@ from jaxgen.apps.benchmark import torch_side
 from jaxgen.apps.benchmark.benchmark import require_twin
 from jaxgen.apps.benchmark.describe import (
     RANDOMNESS,
-    build,
     describe,
     randomised,
     sampling_flops,
@@ -20,6 +19,7 @@ from jaxgen.apps.benchmark.describe import (
 )
 from jaxgen.apps.benchmark.twins import TWINS, Way
 from jaxgen.apps.interop import dcgan, unet
+from jaxgen.apps.untrained import build
 from jaxgen.runtime.random import root_key, stream
 from tests.tiny import UNET, tiny_config
 
@@ -45,11 +45,11 @@ def config_of(family):
     )
 
 
-def exported(family, name, model):
+def exported(method, name, model):
     """State dicts of the trained networks and of the average, as PyTorch has them."""
     if name == 'ddpm':
         return {
-            k: unet.to_diffusers(jax.device_get(p), family.network)
+            k: unet.to_diffusers(jax.device_get(p), method.network)
             for k, p in (('unet', model.params), ('average', model.ema))
         }
     players = {'generator': ('up', model.generator), 'discriminator': ('down', model.discriminator)}
@@ -80,20 +80,20 @@ def test_several_steps_are_jaxgens(described):
     twin, example = twin_of(described)
     twin.without_dropout()
     assert twin.parameters() == facts['parameters']
-    family, key = without_dropout(config), root_key(config.seed, config.train.prng)
-    model = randomised(jax.jit(family.init)(stream(key, 'init')))
+    method, key = without_dropout(config), root_key(config.seed, config.train.prng)
+    model = randomised(jax.jit(method.init)(stream(key, 'init')))
     batch = {name: example[name] for name in ('image', 'label')}
-    step = jax.jit(family.step)
+    step = jax.jit(method.step)
     for i in range(STEPS):
         key_of_step = jax.random.fold_in(key, i) if i else key
-        drawn = jax.device_get(RANDOMNESS[config.family](family, key_of_step))
+        drawn = jax.device_get(RANDOMNESS[config.family](method, key_of_step))
         model, metrics = step(model, batch, key_of_step)
         losses = twin.step(**torch_side.from_example({**batch, **drawn}, Way()))
         for name, loss in losses.items():
             np.testing.assert_allclose(loss, metrics[name], rtol=1e-4)
             assert i or facts['losses'][name] == pytest.approx(float(loss), rel=1e-5)
 
-    ours = exported(family, config.family, model)
+    ours = exported(method, config.family, model)
     average = ours.pop('average')
     for network, state in ours.items():
         theirs = twin.networks[network].state_dict()
@@ -153,11 +153,11 @@ def test_what_pytorch_lacks_is_said(tmp_path):
 
 def test_flops_are_those_of_a_step_and_of_a_sample():
     config = tiny_config()
-    family, _ = build(config)
-    once = training_flops(config, family), sampling_flops(config)
+    method, _ = build(config)
+    once = training_flops(config, method), sampling_flops(config)
     config.sample.num_steps *= 2
     config.data.batch_size *= 2
     assert sampling_flops(config) == pytest.approx(2 * once[1], rel=1e-6)
-    assert training_flops(config, family) == pytest.approx(once[0], rel=0.05)
-    sizes = jax.eval_shape(family.init, root_key(config.seed, config.train.prng)).params
+    assert training_flops(config, method) == pytest.approx(once[0], rel=0.05)
+    sizes = jax.eval_shape(method.init, root_key(config.seed, config.train.prng)).params
     assert once[0] > 6 * sum(x.size for x in jax.tree.leaves(sizes))  # a product a parameter, and its two gradients

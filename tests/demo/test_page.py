@@ -18,7 +18,7 @@ from PIL import Image
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.io import images
-from jaxgen.methods import FAMILIES
+from jaxgen.methods import METHODS
 from tests.tiny import tiny_config, untrained
 
 page = pytest.importorskip('jaxgen.apps.demo.page', reason='the demo needs Gradio', exc_type=ModuleNotFoundError)
@@ -307,10 +307,10 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 
 def test_only_those_that_draw_are_there(tmp_path):
-    for family in FAMILIES:
+    for family in METHODS:
         (tmp_path / family / 'checkpoints' / '4').mkdir(parents=True)
         (tmp_path / family / 'config.json').write_text(tiny_config(family).to_json())
-    c = tiny_config(**{'demo.workdirs': ','.join(str(tmp_path / family) for family in FAMILIES)})
+    c = tiny_config(**{'demo.workdirs': ','.join(str(tmp_path / family) for family in METHODS)})
     workdirs = page.Workdirs(c, epath.Path(tmp_path))
     assert [epath.Path(name).name for name in workdirs.that_draw()] == ['ddpm', 'dcgan']
     with pytest.raises(UserError, match='the workdir'):

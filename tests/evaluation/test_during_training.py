@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
@@ -61,8 +61,8 @@ class Scripted:
 
 def train(workdir, evaluation):
     config = tiny_config('dcgan', **FIELDS)
-    family = families.build(config, (8, 8, 1), 10)
-    loop.train(config, family, load('digits', 'train'), workdir, evaluation)
+    method = methods.build(config, (8, 8, 1), 10)
+    loop.train(config, method, load('digits', 'train'), workdir, evaluation)
 
 
 def test_a_signal_breaks_an_evaluation_off_and_it_is_made_first_thing_after(tmp_path):

@@ -183,7 +183,7 @@ def test_labels_of_a_file_mean_what_the_config_says(tmp_path, capsys):
 
 def test_a_judge_draws_nothing_to_evaluate(tmp_path, capsys):
     workdir = untrained(tiny_config('judge'), epath.Path(tmp_path) / 'judge')
-    with pytest.raises(UserError, match='config.family=judge draws no images'):
+    with pytest.raises(UserError, match='config.family=judge generates no images'):
         evaluate(workdir, capsys, 'judge')
 
 

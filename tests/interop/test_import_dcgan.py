@@ -49,12 +49,12 @@ def folder(networks, tmp_path):
     return path
 
 
-def assert_is_theirs(family, model, networks):
+def assert_is_theirs(method, model, networks):
     z = np.random.default_rng(1).normal(size=(3, 6)).astype('f')
-    variables = jax.jit(lambda m: family.sampling_variables(m, jax.random.key(0), ema=True))(model)
-    images = family.generator.apply(variables, z, np.zeros(3, np.int32))
+    variables = jax.jit(lambda m: method.sampling_variables(m, jax.random.key(0), ema=True))(model)
+    images = method.generator.apply(variables, z, np.zeros(3, np.int32))
     player = model.discriminator
-    logits = family.discriminator.apply({'params': player.params, **player.stats}, images, np.zeros(3, np.int32))
+    logits = method.discriminator.apply({'params': player.params, **player.stats}, images, np.zeros(3, np.int32))
     with torch.no_grad():
         expected = networks[0](torch.from_numpy(z)[:, :, None, None])
         judged = networks[1](nchw(images)).flatten()
@@ -71,7 +71,7 @@ def test_there_and_back(networks, folder, tmp_path):
     assert (c.data.image_size, c.model.base_channels, c.model.latent_size, c.model.conditional) == (16, 4, 6, False)
     trained = restore(c, workdir)
     assert trained.step == 0
-    assert_is_theirs(trained.family, trained.model, networks)
+    assert_is_theirs(trained.method, trained.model, networks)
 
     c.interop.path = str(tmp_path / 'export')
     modes.run('export', c, workdir)

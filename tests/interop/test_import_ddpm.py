@@ -99,14 +99,14 @@ def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypa
     expected = pipe(batch_size=2, num_inference_steps=steps, output_type='np', **options).images
 
     trained = restore(c, epath.Path(there / 'run'))
-    family, variables = trained.family, {'params': trained.model.ema}
+    method, variables = trained.method, {'params': trained.model.ema}
     first, *rest = (x.transpose(0, 2, 3, 1) for x in noises(steps))
     rest = jax.numpy.stack(rest)
 
     @jax.jit
     def draw(x):
-        return family.draw(
-            variables, jax.numpy.zeros(2, int), family.levels(variables['params'], steps), x, lambda i: rest[i]
+        return method.draw(
+            variables, jax.numpy.zeros(2, int), method.levels(variables['params'], steps), x, lambda i: rest[i]
         )
 
     got = np.clip(draw(first) / 2 + 0.5, 0, 1)
@@ -208,7 +208,7 @@ def test_images_of_another_size(tmp_path):
     pipeline(tmp_path / 'theirs', unet2d(sample_size=(16, 16)))
     imported = loaded(tmp_path / 'theirs')
     assert imported.config.data.image_size == 16 and imported.config.model.attention_resolutions == (8,)
-    assert imported.family.image_shape == (16, 16, 1)
+    assert imported.method.image_shape == (16, 16, 1)
 
 
 def refused(folder, workdir, words, mode='import', **fields):

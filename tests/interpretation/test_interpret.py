@@ -85,14 +85,14 @@ def trained(request):
 def draw(trained, factors, num=20):
     c = trained.config
     model = trained.model, factors
-    sampler = Sampler(c, Scaled(trained.family), trained.mesh, model, trained.class_names, 0, 'interpretation')
+    sampler = Sampler(c, Scaled(trained.method), trained.mesh, model, trained.class_names, 0, 'interpretation')
     return sampler(model, num)
 
 
 def blocks_of(trained):
     variables = trained.sampler().variables(trained.model)
     probe = probes_of(trained, variables, 2)[0]
-    return probe.blocks(trained.family.image_shape)
+    return probe.blocks(trained.method.image_shape)
 
 
 def test_times_one_is_the_same_bit_for_bit(trained):
@@ -129,18 +129,18 @@ LABELS, KEYS = np.array([0, 3, 5, 9, 3, 1], np.int32), jax.random.split(jax.rand
 def test_a_denoiser_is_looked_at_on_images_with_noise_the_noisiest_first(ddpm):
     """Every second of the six timesteps of a sampler; their noise by the definition of DDPM."""
     trained, _ = ddpm
-    family = dataclasses.replace(
-        trained.family, parameterisation='eps'
+    method = dataclasses.replace(
+        trained.method, parameterisation='eps'
     )  # the network's input is the noisy image itself
     variables = {'params': trained.model.ema}
-    told, untold = probes_of(dataclasses.replace(trained, family=family), variables, 3)
+    told, untold = probes_of(dataclasses.replace(trained, method=method), variables, 3)
     assert told.levels == untold.levels == ('t=16', 't=9', 't=2')
     kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 20))
     for number, t in enumerate((16, 9, 2)):
         noise = np.stack([jax.random.normal(jax.random.fold_in(key, number), (8, 8, 1)) for key in KEYS])
         noisy = np.sqrt(kept[t]) * IMAGES + np.sqrt(1 - kept[t]) * noise
         got = activations(told.look, variables, IMAGES, LABELS, KEYS, number)
-        expected = captured(family.network, variables, noisy.astype(np.float32), np.full(6, t, np.float32), LABELS)
+        expected = captured(method.network, variables, noisy.astype(np.float32), np.full(6, t, np.float32), LABELS)
         assert list(got) == ['conv_in', 'block0', 'norm_out']
         for block, value in got.items():
             np.testing.assert_allclose(value, expected[block], atol=1e-4)
@@ -156,13 +156,13 @@ def test_a_denoiser_is_looked_at_on_images_with_noise_the_noisiest_first(ddpm):
 
 def test_the_networks_of_a_gan_are_looked_at_as_they_play(dcgan):
     trained, _ = dcgan
-    family, player = trained.family, trained.model.discriminator
+    method, player = trained.method, trained.model.discriminator
     drawing = trained.sampler().variables(trained.model)
     generator, discriminator = probes_of(trained, drawing, 2)
     latents = np.stack([jax.random.normal(key, (6,)) for key in KEYS])
     got = activations(generator.look, drawing, IMAGES, LABELS, KEYS, 0)
-    expected = captured(family.generator, drawing, latents, LABELS)
-    own = captured(family.discriminator, {'params': player.params, **player.stats}, IMAGES, LABELS)
+    expected = captured(method.generator, drawing, latents, LABELS)
+    own = captured(method.discriminator, {'params': player.params, **player.stats}, IMAGES, LABELS)
     judged = activations(discriminator.look, discriminator.variables, IMAGES, LABELS[::-1], KEYS, 0)
     assert list(got) == ['up_0', 'norm_0'] and list(judged) == ['down_0']
     for seen, kept in ((got, expected), (judged, own)):
@@ -228,7 +228,7 @@ def test_a_synthesised_picture_drives_its_channels(trained):
     trained, _ = trained
     variables = trained.sampler().variables(trained.model)
     probe = probes_of(trained, variables, 2)[-1]
-    shape = trained.family.image_shape
+    shape = trained.method.image_shape
     blocks = probe.blocks(shape)
     block = list(blocks)[-1]
     targets = [Target(Channel(block, c), 3, bool(c % 2), len(probe.levels) - 1, 0.0, 0.1) for c in range(4)]
@@ -254,16 +254,16 @@ def test_a_picture_seen_anew_is_moved_and_scaled_about_its_middle():
 def test_what_is_denoised_is_what_editing_makes_of_it(ddpm):
     """A picture and the grey one, from the definition; the same noise on both."""
     trained, _ = ddpm
-    c, family, key = trained.config, trained.family, jax.random.key(5)
+    c, method, key = trained.config, trained.method, jax.random.key(5)
     variables = trained.sampler().variables(trained.model)
     pictures = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
     got = synthesis.denoise(trained, variables, pictures, c.interpret, key)
     assert got.images.shape == (1, 4, 4, 8, 8, 1) and got.told.tolist() == [0, 1, 2, 3]
-    levels = from_strength(family.levels(variables['params']), 0.5)
+    levels = from_strength(method.levels(variables['params']), 0.5)
     noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, 2), 0), (8, 8, 1))
     for i, start in ((1, pictures[1]), (-1, 0)):
         x = (levels.alpha[0] * start + levels.sigma[0] * noise)[None]
-        expected = family.draw(variables, np.array([2]), levels, x, None)[0]
+        expected = method.draw(variables, np.array([2]), levels, x, None)[0]
         expected = np.clip(np.round((np.asarray(expected) + 1) * 127.5), 0, 255)
         assert np.max(np.abs(got.images[0, i, 2] - expected)) <= 1
 
@@ -375,9 +375,9 @@ def test_a_fine_tuned_model_is_looked_at_over_all_that_it_knows(tmp_path):
     with np.load(tuned / 'interpretation' / 'ablation.npz') as arrays:
         assert np.bincount(arrays['labels']).tolist() == [2, 2, 2] and set(arrays['class']) == {'5'}
 
-    family = restore(c, tuned).family
-    factors = jax.tree.map(np.asarray, family.init(jax.random.key(0)).ema)
-    adapters.write(tmp_path / 'a.safetensors', adapters.of_config(c, factors, family.base_hash, ('8', '3', '5')))
+    method = restore(c, tuned).method
+    factors = jax.tree.map(np.asarray, method.init(jax.random.key(0)).ema)
+    adapters.write(tmp_path / 'a.safetensors', adapters.of_config(c, factors, method.base_hash, ('8', '3', '5')))
     known.sample.adapter, known.interpret.num, known.interpret.parts = str(tmp_path / 'a.safetensors'), 0, ''
     known.interpret.classes = ''
     found = interpret(known, restore(known, base), base)
@@ -401,5 +401,5 @@ def test_a_model_that_knows_no_classes_is_not_asked_to_draw_one(ddpm, tmp_path):
 
 
 def test_a_judge_draws_nothing_to_interpret(tmp_path):
-    with pytest.raises(UserError, match='config.family=judge draws no images'):
+    with pytest.raises(UserError, match='config.family=judge generates no images'):
         modes.run('interpret', tiny_config('judge'), epath.Path(tmp_path) / 'run')

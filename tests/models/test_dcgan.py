@@ -9,9 +9,9 @@ from torch import nn
 
 from jaxgen.apps.interop import dcgan as interop
 from jaxgen.methods.dcgan import DCGAN
+from jaxgen.methods.dcgan_options import DCGANOptimizerOptions, GANOptions
 from jaxgen.models.dcgan import Discriminator, Generator, num_levels
 from jaxgen.models.layers import spectral_norm
-from tests.tiny import tiny_config
 
 BATCH = 4
 STEP_KEY = jax.random.key(5)
@@ -62,13 +62,12 @@ def from_torch(network, kind):
 
 
 def ours(dtype, image_size=64, ngf=64, nz=100, nc=3):
-    c = tiny_config('dcgan')
     types = {'dtype': dtype, 'param_dtype': dtype}
     return DCGAN(
         Generator(image_size, nc, ngf, nz, **types),
         Discriminator(image_size, ngf, **types),
-        c.optimizer,
-        c.gan,
+        DCGANOptimizerOptions(),
+        GANOptions(),
         (image_size, image_size, nc),
     )
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.config import validate
 from jaxgen.models.networks import NETWORKS
-from tests.families.test_ddpm import Next
 from tests.helpers.networks import random_params
+from tests.methods.test_ddpm import Next
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -23,7 +23,7 @@ def family_of(name, **fields):
     common = {'model.name': name, 'model.num_blocks': 2, 'model.dropout': 0.0, 'optimizer.warmup_steps': 0}
     c = tiny_config(**{**common, **fields})
     validate(c)
-    return families.build(c, (8, 8, 1), 10)
+    return methods.build(c, (8, 8, 1), 10)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])

@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.cli import modes
 from jaxgen.data import load, pipeline
 from jaxgen.runtime.random import root_key
@@ -42,12 +42,12 @@ def test_without_augmentation_stored_and_seen_are_the_same(tmp_path, capsys):
 
 def test_what_is_seen_is_what_the_step_sees(tmp_path):
     config, statistics, picture = report_of(tmp_path, **{'gan.augment': 'color', 'data.random_flip': True})
-    dataset, family = load('digits', 'train'), families.build(config, (8, 8, 1), 10)
+    dataset, method = load('digits', 'train'), methods.build(config, (8, 8, 1), 10)
     seen = []
     for step in range(2048 // 64):
         flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
         prepared = prepare(pipeline.batch(dataset, config.seed, step, 64), flip_key, True)
-        seen.append(np.asarray(family.augment(prepared['image'], step_key)))
+        seen.append(np.asarray(method.augment(prepared['image'], step_key)))
     for i in (0, 5, 31):
         expected = np.clip((seen[0][i, ..., 0] + 1) * 127.5, 0, 255)
         assert abs(tile(picture, 2 * i + 1).astype(float) - expected).max() <= 1

@@ -13,13 +13,13 @@ from etils import epath
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps import adapters, stored_config
 from jaxgen.apps import config as fields_of
 from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.methods.lora import Finetuned, with_new_labels
+from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.models import lora
 from jaxgen.runtime.mesh import make_mesh, replicated
@@ -63,11 +63,11 @@ def tuned_config(base, **fields):
 def random_base(workdir, seed=0, **fields):
     """A workdir as training leaves it, of random weights none of which is zero, so that every layer has a gradient."""
     c, rng = base_config(seed=seed, **fields), np.random.default_rng(seed)
-    family = families.build(c, (8, 8, 1), 9)
+    method = methods.build(c, (8, 8, 1), 9)
     params = jax.tree.map(
-        lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(family.init, KEY).params
+        lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(method.init, KEY).params
     )
-    state = start_state(family, jax.jit(family.start)(params))
+    state = start_state(method, jax.jit(method.start)(params))
     workdir.mkdir(parents=True)
     (workdir / 'config.json').write_text(c.to_json())
     checkpoints = Checkpoints(workdir / 'checkpoints')
@@ -110,7 +110,7 @@ def test_what_it_learns_and_what_it_leaves_alone(base, tuned):
     assert trained.class_names == (*KNOWN.split(','), '3') and stored['finetune']['base_hash']
 
     frozen = restore(base_config(), base).model.ema
-    variables = trained.family.sampling_variables(trained.model, KEY, True)
+    variables = trained.method.sampling_variables(trained.model, KEY, True)
     before, after = lora.flat(frozen), lora.flat(variables['params'])
     attention = {path for path, kind in lora.layers(frozen).items() if kind == 'attention'}
     assert attention == {'block0/qkv/kernel', 'block0/out/kernel'}
@@ -140,7 +140,7 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
 
     before = lora.flat(restore(base_config(**unet), base).model.ema)
     trained = restore(c, tuned)
-    after = lora.flat(trained.family.sampling_variables(trained.model, KEY, True)['params'])
+    after = lora.flat(trained.method.sampling_variables(trained.model, KEY, True)['params'])
     moved = {path for path in after if not np.array_equal(after[path], before[path])}
     attending = {path for path in before if 'attention' in path and path.endswith('kernel')}
     assert moved == attending and {path.partition('_')[0] for path in moved} == {'down0', 'middle', 'up0'}
@@ -148,15 +148,15 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
 
 def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
-    family = restore(stored_config.get_config(tuned / 'config.json'), tuned).family
+    method = restore(stored_config.get_config(tuned / 'config.json'), tuned).method
     config = stored_config.get_config(tuned / 'config.json')
-    template = state_template(initial(family, root_key(config.seed, config.train.prng)), make_mesh())
+    template = state_template(initial(method, root_key(config.seed, config.train.prng)), make_mesh())
     state = Checkpoints(tuned / 'checkpoints', read_only=True).restore(
         8, template
     )  # strict: nothing more, nothing less
     factors = (8 * 2 + 2 * 24) + (8 * 2 + 2 * 8) + 10 * 8
     sizes = [x.size for x in jax.tree.leaves(state) if x.ndim]
-    assert sum(sizes) == 4 * factors and sum(x.size for x in jax.tree.leaves(family.base)) > 5 * factors
+    assert sum(sizes) == 4 * factors and sum(x.size for x in jax.tree.leaves(method.base)) > 5 * factors
 
 
 def test_scale_0_is_the_base_and_the_file_is_the_workdir(base, tuned):
@@ -208,24 +208,24 @@ def test_a_changed_base_is_refused(base, tuned, tmp_path):
 
 
 def test_full_finetuning_takes_the_steps_of_training_from_the_base():
-    """Against the base's own family, over two steps; at the start they are equal bit for bit."""
+    """Against the base's own method, over two steps; at the start they are equal bit for bit."""
     c = tiny_config(**{**COMMON, 'model.name': 'cnn', 'model.dropout': 0.0})
-    ddpm = families.build(c, (8, 8, 1), 10)
+    ddpm = methods.build(c, (8, 8, 1), 10)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(ddpm.init, KEY).params
     )
     model = jax.jit(ddpm.start)(params)
-    family = Finetuned.of(ddpm, base=params, paths=tuple(lora.flat(params)))
-    adapted = family.whole(jax.jit(family.init)(KEY))
-    jax.tree.map(np.testing.assert_array_equal, family.sampling_variables(adapted, KEY, True)['params'], params)
+    method = FineTunedDiffusion.from_method(ddpm, base=params, paths=tuple(lora.flat(params)))
+    adapted = method.with_frozen(jax.jit(method.init)(KEY))
+    jax.tree.map(np.testing.assert_array_equal, method.sampling_variables(adapted, KEY, True)['params'], params)
     batch = {'image': rng.uniform(-1, 1, (16, 8, 8, 1)).astype(np.float32), 'label': np.arange(16, dtype=np.int32) % 10}
-    expected, got = jax.jit(ddpm.step), jax.jit(family.step)
+    expected, got = jax.jit(ddpm.step), jax.jit(method.step)
     for i in range(2):
         model, ours = expected(model, batch, jax.random.fold_in(KEY, i))
         adapted, theirs = got(adapted, batch, jax.random.fold_in(KEY, i))
         np.testing.assert_allclose(theirs['loss'], ours['loss'], rtol=1e-5)
-    learnt = family.sampling_variables(adapted, KEY, False)['params']
+    learnt = method.sampling_variables(adapted, KEY, False)['params']
     moved = jax.tree.map(lambda a, b: abs(a - b).max(), model.params, params)
     assert min(jax.tree.leaves(moved)) > 1e-4
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), learnt, model.params)
@@ -321,6 +321,6 @@ def test_other_modes_take_a_finetuned_workdir_as_any_other(base, tuned, tmp_path
         modes.run(mode, tuned_config(base, **fields), tuned)
     judged = json.loads((tuned / 'evaluation' / '8.json').read_text())['protocol']['generated']
     bound = json.loads((tuned / 'likelihood' / '8.json').read_text())['protocol']
-    assert judged['base'] == restore(tuned_config(base), tuned).family.base_hash
+    assert judged['base'] == restore(tuned_config(base), tuned).method.base_hash
     assert judged['weights'] == bound['weights'] != judged['base']
     assert (tuned / 'edits' / 'image2image' / 'grid.png').exists()

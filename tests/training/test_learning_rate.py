@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.config import validate
 from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.errors import UserError
-from jaxgen.optim.optimizer import learning_rate, resolved
+from jaxgen.methods.config_sections import options_from
+from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
+from jaxgen.optim.schedules import learning_rate
 from tests.tiny import tiny_config
 
 STEPS = np.arange(0, 1300)
@@ -20,7 +22,7 @@ def rates(**fields):
         **{'train.steps': 1000, 'optimizer.learning_rate': 0.5, 'optimizer.warmup_steps': 100} | fields
     )
     validate(config)
-    schedule = learning_rate(resolved(config))
+    schedule = learning_rate(options_from(DiffusionOptimizerOptions, config.optimizer).resolved(config.train.steps))
     return np.array([schedule(step) for step in STEPS])
 
 
@@ -73,7 +75,7 @@ def test_a_run_whose_decay_ends_with_it_cannot_be_made_longer():
 
 def test_both_networks_of_a_gan_decay_together():
     fields = {'optimizer.decay': 'cosine', 'gan.discriminator_steps': 2, 'data.batch_size': 16}
-    family = families.build(tiny_config('dcgan', **fields), (8, 8, 1), 10)
-    generator, discriminator = (learning_rate(settings) for settings in family.optimizer_settings())
+    method = methods.build(tiny_config('dcgan', **fields), (8, 8, 1), 10)
+    generator, discriminator = (learning_rate(options) for options in method.optimizer_options())
     for step in range(12):
         np.testing.assert_allclose(generator(step), discriminator(2 * step), rtol=1e-6)

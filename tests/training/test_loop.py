@@ -12,19 +12,19 @@ from PIL import Image
 from jaxgen.apps.same_run import RUN_FIELDS, require_same
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.methods import FAMILIES
+from jaxgen.methods import METHODS
 from jaxgen.training import metrics
 from jaxgen.training.preemption import exclusive
 from tests.tiny import tiny_config
 
 PROFILED = {'judge': {'train.profile': 5}}
-GENERATORS = [name for name, family in FAMILIES.items() if family.draws]
+GENERATORS = [name for name, method in METHODS.items() if method.supports.samples]
 
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     """The workdir of a finished run of each family."""
-    workdirs = {family: epath.Path(tmp_path_factory.mktemp(family)) / 'run' for family in FAMILIES}
+    workdirs = {family: epath.Path(tmp_path_factory.mktemp(family)) / 'run' for family in METHODS}
     for family, workdir in workdirs.items():
         modes.run('train', tiny_config(family, **PROFILED.get(family, {})), workdir)
     return workdirs
@@ -35,7 +35,7 @@ def trained(runs):
     return runs['ddpm']
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', METHODS)
 def test_the_workdir_of_the_contract(runs, family):
     trained = runs[family]
     assert json.loads((trained / 'config.json').read_text())['data']['name'] == 'digits'
@@ -43,10 +43,10 @@ def test_the_workdir_of_the_contract(runs, family):
     assert sorted(p.name for p in (trained / 'checkpoints').iterdir()) == ['12', '4', '8']
     assert sorted(p.name for p in trained.iterdir()) == [
         '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', *(['profile'] * (family in PROFILED)),
-        *(['samples'] * FAMILIES[family].draws), 'tensorboard',
+        *(['samples'] * METHODS[family].supports.samples), 'tensorboard',
     ]  # fmt: skip
     assert bool(list((trained / 'profile').glob('plugins/profile/*/*.xplane.pb'))) == (family in PROFILED)
-    if FAMILIES[family].draws:
+    if METHODS[family].supports.samples:
         assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
         with Image.open(trained / 'samples' / 'step_12.png') as picture:
             assert picture.size == (4 * 66 + 2, 4 * 66 + 2)
@@ -172,7 +172,7 @@ def test_sample_without_a_model(tmp_path):
 
 
 def test_sample_with_a_judge(runs):
-    with pytest.raises(UserError, match='config.family=judge draws no images'):
+    with pytest.raises(UserError, match='config.family=judge generates no images'):
         modes.run('sample', tiny_config('judge'), runs['judge'])
     assert not (runs['judge'] / 'samples').exists()
 

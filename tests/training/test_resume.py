@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
@@ -83,16 +83,16 @@ def wait_for_step(process, workdir, step):
 
 def final_state(workdir, family):
     config = tiny_config(family, **FIELDS[family])
-    family = families.build(config, (8, 8, 1), 10)
+    method = methods.build(config, (8, 8, 1), 10)
     template = state_template(
-        initial(family, root_key(config.seed, config.train.prng)), make_mesh(devices=jax.devices()[:1])
+        initial(method, root_key(config.seed, config.train.prng)), make_mesh(devices=jax.devices()[:1])
     )
     return jax.device_get(Checkpoints(epath.Path(workdir) / 'checkpoints', read_only=True).restore(STEPS, template))
 
 
 @pytest.fixture(scope='module')
 def references(tmp_path_factory):
-    """The workdir of a run that nothing stopped, by family; each is made when it is first asked for."""
+    """The workdir of a run that nothing stopped, by method; each is made when it is first asked for."""
 
     class Finished(dict):
         def __missing__(self, family):
@@ -138,7 +138,7 @@ def test_the_log_of_the_other_families(references):
     assert len({row['noise_timesteps'] for row in rows(references['dcgan'])}) > 10
 
 
-@pytest.mark.parametrize('family', ['ddpm', *(pytest.param(f, marks=LONG) for f in families.FAMILIES if f != 'ddpm')])
+@pytest.mark.parametrize('family', ['ddpm', *(pytest.param(f, marks=LONG) for f in methods.METHODS if f != 'ddpm')])
 def test_killed_at_any_moment(references, tmp_path, family):
     """SIGKILL at moments counted in rows of the log and then a little time, so that some fall into a save."""
     workdir = tmp_path / 'run'

@@ -58,14 +58,14 @@ def test_the_folder_is_that_model_in_bfloat16(there):
     """The averages, the statistics that belong to them, the discriminator and the step, with or without the average."""
     before, after = restored(there / 'run'), restored(there / 'out' / 'small')
     assert after.step == 4 and after.class_names == before.class_names
-    learnt = before.family.weights(
+    learnt = before.method.weights(
         before.model, stream(root_key(before.config.seed, before.config.train.prng), 'statistics'), True
     )
     expected = jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), learnt)
     for ema in (True, False):
-        got = after.family.weights(after.model, jax.random.key(3), ema)
+        got = after.method.weights(after.model, jax.random.key(3), ema)
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), expected)
-    drawn = after.family.sampling_variables(after.model, jax.random.key(3), True)['params']
+    drawn = after.method.sampling_variables(after.model, jax.random.key(3), True)['params']
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-8), drawn, before.model.ema)
     assert any(
         np.abs(x - y).max() > 0.1 for x, y in zip(*map(jax.tree.leaves, (drawn, unaveraged(before))), strict=True)
@@ -77,7 +77,7 @@ def test_the_folder_is_that_model_in_bfloat16(there):
 
 
 def unaveraged(trained):
-    return trained.family.sampling_variables(trained.model, jax.random.key(3), False)['params']
+    return trained.method.sampling_variables(trained.model, jax.random.key(3), False)['params']
 
 
 def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):

@@ -18,8 +18,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxgen.apps.benchmark import hlo
-from jaxgen.apps.benchmark.describe import build
 from jaxgen.apps.config import validate_devices
+from jaxgen.apps.untrained import build
 from jaxgen.errors import UserError, check
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
@@ -62,7 +62,7 @@ def compile_for(config: ConfigDict) -> dict[str, Any]:
     chip = CHIPS[topology.partition(':')[0]]
     report: dict[str, Any] = {'topology': topology, 'devices': len(devices), 'estimate': True, 'programs': {}}
     for name, lower in PROGRAMS.items():
-        if name == 'sample' and not build(config)[0].draws:
+        if name == 'sample' and not build(config)[0].capabilities.samples:
             continue
         print(f'compiling {name} for {topology} ...', flush=True)
         report['programs'][name] = _described(lower(config, mesh), chip, len(devices))
@@ -96,22 +96,22 @@ def _devices(topology: str) -> list[Any]:
 
 def lower_train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """One step a dispatch."""
-    family, _ = build(config)
+    method, _ = build(config)
     key, size = root_key(config.seed, config.train.prng), config.data.batch_size
-    template = state_template(initial(family, key), mesh)
+    template = state_template(initial(method, key), mesh)
     where = batch_sharding(mesh, axis=1)
     batches = {
-        'image': jax.ShapeDtypeStruct((1, size, *family.image_shape), jnp.uint8, sharding=where),
+        'image': jax.ShapeDtypeStruct((1, size, *method.image_shape), jnp.uint8, sharding=where),
         'label': jax.ShapeDtypeStruct((1, size), jnp.int32, sharding=where),
     }
-    return make_dispatch(family, key, config.data.random_flip, mesh, template).lower(template, batches)
+    return make_dispatch(method, key, config.data.random_flip, mesh, template).lower(template, batches)
 
 
 def _sample(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """One batch."""
-    family, labelled = build(config)
-    template = state_template(initial(family, root_key(config.seed, config.train.prng)), mesh)
-    return Sampler(config, family, mesh, template.model, labelled).lower(template.model)
+    method, labelled = build(config)
+    template = state_template(initial(method, root_key(config.seed, config.train.prng)), mesh)
+    return Sampler(config, method, mesh, template.model, labelled).lower(template.model)
 
 
 PROGRAMS: dict[str, Callable[[ConfigDict, Mesh], jax.stages.Lowered]] = {'train': lower_train, 'sample': _sample}

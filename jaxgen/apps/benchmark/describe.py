@@ -12,13 +12,13 @@ import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.benchmark.measure import examples
 from jaxgen.apps.interop.workdirs import FORMATS
 from jaxgen.apps.restore import Trained
-from jaxgen.data import SOURCES, class_names
-from jaxgen.errors import UserError, check, names
-from jaxgen.methods.base import Family
+from jaxgen.apps.untrained import build
+from jaxgen.errors import UserError, check
+from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.training.step import initial, train_step
@@ -26,14 +26,6 @@ from jaxgen.training.step import initial, train_step
 Array = jax.Array
 
 CHECKED = 8  # images of the example
-
-
-def build(config: ConfigDict) -> tuple[Family, tuple[str, ...]]:
-    """The family of a config, whose data need not be there, and what its labels mean."""
-    source = SOURCES[config.data.name]
-    side = config.data.image_size or source.image_size
-    labelled = class_names(config.data.name, names(config.data.classes))
-    return families.build(config, (side, side, source.channels), len(labelled)), labelled
 
 
 def describe(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
@@ -48,35 +40,35 @@ def describe(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
       has no such model.
     """
     folder.mkdir(exist_ok=True)
-    family, labelled = build(config)
+    method, labelled = build(config)
     key = root_key(config.seed, config.train.prng)
-    model = randomised(jax.jit(family.init)(stream(key, 'init')))
+    model = randomised(jax.jit(method.init)(stream(key, 'init')))
     device = jax.devices()[0]
     facts = {
         'platform': device.platform,
         'device': device.device_kind,
         'devices': jax.device_count(),
-        'image_shape': family.image_shape,
+        'image_shape': method.image_shape,
         'num_classes': len(labelled),
         'versions': {'jax': jax.__version__, 'jaxlib': jax.lib.__version__},
-        'parameters': {n: int(parameter_overview.count_parameters(p)) for n, p in family.networks(model).items()},
-        'flops': {'train': training_flops(config, family)},
+        'parameters': {n: int(parameter_overview.count_parameters(p)) for n, p in method.networks(model).items()},
+        'flops': {'train': training_flops(config, method)},
     }
-    if family.draws:
+    if method.capabilities.samples:
         facts['flops']['sample'] = sampling_flops(config)
     try:
         if config.family not in FORMATS:
             raise UserError(f'config.family={config.family} has no counterpart in PyTorch here')
         require_plain_loss(config)
-        weights = family.weights(model, stream(key, 'statistics'), ema=False)
-        trained = Trained(config, family, make_mesh(config.mesh.fsdp), 0, model, labelled)
+        weights = method.weights(model, stream(key, 'statistics'), ema=False)
+        trained = Trained(config, method, make_mesh(config.mesh.fsdp), 0, model, labelled)
         FORMATS[config.family].write(trained, weights, folder)
     except UserError as e:
         return facts | {'no_twin': str(e)}
-    images, labels = examples(family.image_shape, len(labelled))
+    images, labels = examples(method.image_shape, len(labelled))
     batch = {'image': images[:CHECKED] / np.float32(127.5) - 1, 'label': labels[:CHECKED]}
     _, metrics = jax.jit(without_dropout(config).step)(model, batch, key)
-    np.savez(folder / 'example.npz', **batch, **RANDOMNESS[config.family](family, key))
+    np.savez(folder / 'example.npz', **batch, **RANDOMNESS[config.family](method, key))
     return facts | {'losses': {name: float(m) for name, m in metrics.items() if name.startswith('loss')}}
 
 
@@ -91,26 +83,26 @@ def require_plain_loss(config: ConfigDict) -> None:
         check(value == plain, f'config.diffusion.{name}={value} has no counterpart in PyTorch here')
 
 
-def without_dropout(config: ConfigDict) -> Family:
-    """The family of which a step is a function of what ``RANDOMNESS`` gives."""
+def without_dropout(config: ConfigDict) -> Method:
+    """The method of which a step is a function of what ``RANDOMNESS`` gives."""
     config = config.copy_and_resolve_references()
     if 'dropout' in config.model:
         config.model.dropout = 0.0
     return build(config)[0]
 
 
-def _denoising(family: families.DDPM, key: Array) -> dict[str, Array]:
+def _denoising(method: methods.DDPM, key: Array) -> dict[str, Array]:
     time_key, noise_key, _ = jax.random.split(key, 3)
-    t = jax.random.randint(time_key, (CHECKED,), 0, family.schedule.timesteps)
-    return {'noise': jax.random.normal(noise_key, (CHECKED, *family.image_shape)), 't': t}
+    t = jax.random.randint(time_key, (CHECKED,), 0, method.schedule.timesteps)
+    return {'noise': jax.random.normal(noise_key, (CHECKED, *method.image_shape)), 't': t}
 
 
-def _adversarial(family: families.DCGAN, key: Array) -> dict[str, Array]:
+def _adversarial(method: methods.DCGAN, key: Array) -> dict[str, Array]:
     latent_key = jax.random.split(jax.random.fold_in(key, 1), 4)[0]
-    return {'latents': jax.random.normal(latent_key, (CHECKED, family.generator.latent_size))}
+    return {'latents': jax.random.normal(latent_key, (CHECKED, method.generator.latent_size))}
 
 
-RANDOMNESS = {'ddpm': _denoising, 'dcgan': _adversarial}  # what a family's step draws from its key
+RANDOMNESS = {'ddpm': _denoising, 'dcgan': _adversarial}  # the random numbers of a step, by config.family
 
 
 def randomised(model: Any) -> Any:
@@ -127,15 +119,15 @@ def randomised(model: Any) -> Any:
     return jax.tree.map_with_path(noisy, model)
 
 
-def training_flops(config: ConfigDict, family: Family) -> float:
+def training_flops(config: ConfigDict, method: Method) -> float:
     """Of an image."""
     size, key = config.data.batch_size, root_key(config.seed, config.train.prng)
-    state = jax.eval_shape(initial(family, key))
+    state = jax.eval_shape(initial(method, key))
     batch = {
-        'image': jax.ShapeDtypeStruct((size, *family.image_shape), jnp.uint8),
+        'image': jax.ShapeDtypeStruct((size, *method.image_shape), jnp.uint8),
         'label': jax.ShapeDtypeStruct((size,), jnp.int32),
     }
-    return flops(lambda s, b: train_step(family, key, config.data.random_flip, s, b), state, batch) / size
+    return flops(lambda s, b: train_step(method, key, config.data.random_flip, s, b), state, batch) / size
 
 
 def sampling_flops(config: ConfigDict) -> float:
@@ -144,11 +136,11 @@ def sampling_flops(config: ConfigDict) -> float:
     once = config.copy_and_resolve_references()
     if 'num_steps' in once.sample:
         once.sample.num_steps = 1
-    family, _ = build(once)
+    method, _ = build(once)
     key, size = root_key(config.seed, config.train.prng), config.sample.batch_size
-    variables = jax.eval_shape(lambda: family.sampling_variables(family.init(key), key, False))
+    variables = jax.eval_shape(lambda: method.sampling_variables(method.init(key), key, False))
     keys, labels = jax.eval_shape(lambda: (jax.random.split(key, size), jnp.zeros(size, jnp.int32)))
-    return calls * flops(family.sample, variables, keys, labels) / size
+    return calls * flops(method.sample, variables, keys, labels) / size
 
 
 def flops(function: Callable, *inputs: Any) -> float:

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgen.apps.benchmark.describe import build, describe, flops
+from jaxgen.apps.benchmark.describe import describe, flops
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.apps.config import validate
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.evaluate.evaluator import batch_size
 from jaxgen.apps.stored_config import get_config
+from jaxgen.apps.untrained import build
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
 from jaxgen.metrics.features import Extraction, inception_extractor
@@ -101,15 +102,15 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     """Dispatches of the training loop on resident batches; each is ``config.train.steps_per_dispatch`` steps."""
     stages = Stages(spec.get('start', time.perf_counter()))
     stages.end('imports')
-    family, labelled = build(config)
+    method, labelled = build(config)
     mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
     size, k = config.data.batch_size, config.train.steps_per_dispatch
-    init = initial(family, key)
+    init = initial(method, key)
     template = state_template(init, mesh)
     shardings = jax.tree.map(lambda s: s.sharding, template)
     state = jax.block_until_ready(jax.jit(init, out_shardings=shardings)())
     stages.end('initial state')
-    dataset = Dataset(*examples(family.image_shape, len(labelled)), labelled)
+    dataset = Dataset(*examples(method.image_shape, len(labelled)), labelled)
     order = itertools.count()
     resident = []
     for _ in range(RESIDENT):
@@ -118,7 +119,7 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
         resident.append(jax.device_put(stacked, batch_sharding(mesh, axis=1)))
     batches = itertools.cycle(resident)
     stages.end('data')
-    lowered = make_dispatch(family, key, config.data.random_flip, mesh, template).lower(template, resident[0])
+    lowered = make_dispatch(method, key, config.data.random_flip, mesh, template).lower(template, resident[0])
     stages.end('tracing and lowering')
     with memory.compiling():
         dispatch = lowered.compile()
@@ -137,26 +138,26 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
 
 def sample(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     """Batches of ``config.sample.batch_size`` images, brought to the host."""
-    family, labelled = build(config)
-    model = jax.jit(family.init)(root_key(config.seed, config.train.prng))
+    method, labelled = build(config)
+    model = jax.jit(method.init)(root_key(config.seed, config.train.prng))
     config.sample.ema = False
-    sampler = Sampler(config, family, make_mesh(config.mesh.fsdp), model, labelled)
+    sampler = Sampler(config, method, make_mesh(config.mesh.fsdp), model, labelled)
     size = config.sample.batch_size
 
     def run(units: int) -> None:
         for _ in sampler.batches(model, units * size):
             pass
 
-    return Subject(run, {'images': size, 'network_calls': family.sampling_protocol()['network_calls']}, peak_memory)
+    return Subject(run, {'images': size, 'network_calls': method.sampling_protocol()['network_calls']}, peak_memory)
 
 
 def features(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     """Features of batches of ``evaluation.batch_size`` uint8 images, resized on the device, brought to the host."""
-    family, _ = build(config)
+    method, _ = build(config)
     extractor = inception_extractor(config.evaluation)
     size = batch_size(config.evaluation)
     extraction = Extraction([extractor], make_mesh(config.mesh.fsdp), size)
-    images = examples((*family.image_shape[:2], 3), 1)[0][:size]
+    images = examples((*method.image_shape[:2], 3), 1)[0][:size]
 
     def run(units: int) -> None:
         extraction([images] * units)
@@ -194,9 +195,9 @@ def attention(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
 
 def data(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     """Batches as training has them from memory, put on the devices."""
-    family, labelled = build(config)
+    method, labelled = build(config)
     size, sharding = config.data.batch_size, batch_sharding(make_mesh(config.mesh.fsdp))
-    dataset = Dataset(*examples(family.image_shape, len(labelled)), labelled)
+    dataset = Dataset(*examples(method.image_shape, len(labelled)), labelled)
     batches = pipeline.Prefetcher(
         itertools.count(), lambda step: jax.device_put(pipeline.batch(dataset, 0, step, size), sharding)
     )

@@ -1,6 +1,6 @@
-"""The PyTorch counterparts of jaxgen's families, with its weights: diffusers' UNet2DModel, and the tutorial's DCGAN.
+"""The PyTorch counterparts of jaxgen's methods, with its weights: diffusers' UNet2DModel, and the tutorial's DCGAN.
 
-Each twin learns and draws as a family with its defaults does. Nothing here needs JAX: the files that
+Each twin learns and draws as a method with its defaults does. Nothing here needs JAX: the files that
 ``describe.py`` wrote are all that a twin is made of.
 """
 

@@ -179,7 +179,7 @@ def _entry(
 
     images, rate = _draw(sampler, trained)
     log = read_metrics(folder / 'metrics.jsonl')
-    networks = trained.family.networks(trained.model)
+    networks = trained.method.networks(trained.model)
     facts = {
         'parameters': {part: parameter_overview.count_parameters(params) for part, params in networks.items()},
         'training_images': trained.step * trained.config.data.batch_size,

@@ -142,7 +142,7 @@ def _curves(entries: Sequence[Entry]) -> str:
                 (row['step'] * per_step, row[metric]) for row in e.log if row['step'] <= _generated(e, 'step')
             ]
     if losses:
-        caption = 'Losses of different families measure different things: only their course can be compared.'
+        caption = 'Losses of different methods measure different things: only their course can be compared.'
         parts.append(svg(plots.curves(losses, 'training images', 'loss'), caption))
     history = {e.name: [(row['step'], row['fid']) for row in e.history] for e in entries if e.history}
     if history:

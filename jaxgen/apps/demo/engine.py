@@ -17,16 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.config import validate
 from jaxgen.apps.edit.edit import require_fields
 from jaxgen.apps.restore import Trained
 from jaxgen.apps.same_run import differences, flag, flatten
+from jaxgen.apps.untrained import build
 from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.samplers import SAMPLERS, first
 from jaxgen.diffusion.schedules import Level
-from jaxgen.errors import check, names
+from jaxgen.errors import UserError, check, names
 from jaxgen.io import images
 from jaxgen.methods.diffusion.method import DDPM, Drawing
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
@@ -57,13 +58,13 @@ class Model:
         self._sampler = trained.sampler()
         self._batch, self._all = batch_sharding(trained.mesh), replicated(trained.mesh)
         self._normal = jax.jit(self._normal_of, in_shardings=(self._batch, None), out_shardings=self._batch)
-        self._at_once = jax.jit(trained.family.sample, out_shardings=self._batch)
+        self._at_once = jax.jit(trained.method.sample, out_shardings=self._batch)
         self._programs: dict[Drawing, Callable] = {}
 
     @property
     def steps_through_noise(self) -> bool:
         """Whether it is a diffusion model, which has samplers, steps and a way."""
-        return isinstance(self.trained.family, DDPM)
+        return self.trained.method.capabilities.denoises
 
     @property
     def programs(self) -> int:
@@ -80,9 +81,9 @@ class Model:
         num = config.sample.num
         check(num <= MOST, f'config.sample.num={num}: the page draws at most {MOST} images at once')
         size = self._size(num)
-        steps = self._family(config).drawing.num_steps if self.steps_through_noise else 1
+        steps = self._method(config).drawing.num_steps if self.steps_through_noise else 1
         starts = range(0, num, size)
-        drawn = np.full((len(starts) * size, *self.trained.family.image_shape), 128, np.uint8)
+        drawn = np.full((len(starts) * size, *self.trained.method.image_shape), 128, np.uint8)
         variables = self._sampler.reseeded(config.seed).variables(self.trained.model)
         key = stream(root_key(config.seed, config.train.prng), 'sample')
         done, total = 0, steps * len(starts)
@@ -106,15 +107,16 @@ class Model:
           UserError: if a field does not fit the model.
         """
         check(
-            edits(self.config), 'this model makes its images at once: choose a diffusion model, which goes step by step'
+            self.trained.method.capabilities.edits,
+            'this model makes its images at once: choose a diffusion model, which goes step by step',
         )
         config = ordered(self.config, fields)
         num, strength = config.edit.num, config.edit.strength
         check(num <= BATCHES[-1], f'config.edit.num={num}: the page makes at most {BATCHES[-1]} images at once')
         require_fields(config)
-        family, size = self._family(config), self._size(num)
+        method, size = self._method(config), self._size(num)
         variables = self._sampler.variables(self.trained.model)
-        levels = editing.from_strength(family.levels(variables['params']), strength)
+        levels = editing.from_strength(method.levels(variables['params']), strength)
         known = jnp.asarray(given, jnp.float32) / 127.5 - 1
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
         keys = jax.device_put(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size)), self._batch)
@@ -122,7 +124,7 @@ class Model:
         labels, total = self._labels(config, 0, size), len(levels.t) - 1
         scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))
         yield Moment(0, total, images.to_uint8(np.asarray(x)[:num] / scale[0]))
-        way = self._way(family, variables, levels, x, keys, labels, known, mask)
+        way = self._way(method, variables, levels, x, keys, labels, known, mask)
         for done, x in enumerate(way, 1):
             made = images.to_uint8(x[:num] / scale[done])
             if done == total and mask is not None:
@@ -136,18 +138,18 @@ class Model:
         if not self.steps_through_noise:
             yield images.to_uint8(np.asarray(self._at_once(variables, keys, labels)))
             return
-        family = self._family(config)
-        levels = family.levels(variables['params'])
+        method = self._method(config)
+        levels = method.levels(variables['params'])
         std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
         x = std * self._normal(keys, 0)
         scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))[1:]
-        way = self._way(family, variables, levels, x, keys, labels, jnp.zeros(family.image_shape), None)
+        way = self._way(method, variables, levels, x, keys, labels, jnp.zeros(method.image_shape), None)
         for x, s in zip(way, scale, strict=True):
             yield images.to_uint8(x / s)
 
     def _way(
         self,
-        family: DDPM,
+        method: DDPM,
         variables: Any,
         levels: Level,
         x: jax.Array,
@@ -157,33 +159,33 @@ class Model:
         mask: np.ndarray | None,
     ) -> Iterator[np.ndarray]:
         """x after each step."""
-        loop = family.loop(variables, labels, levels, x, None)
+        loop = method.loop(variables, labels, levels, x, None)
         rows = jax.tree.map(np.asarray, loop.rows())
         carry = jax.device_put(loop.carry, self._batch)
-        everywhere = np.ones((*family.image_shape[:2], 1), np.float32)
-        fixed = known, everywhere if mask is None else mask, np.float32(family.drawing.guidance_scale)
-        advance = self._program(family)
+        everywhere = np.ones((*method.image_shape[:2], 1), np.float32)
+        fixed = known, everywhere if mask is None else mask, np.float32(method.drawing.guidance_scale)
+        advance = self._program(method)
         for i in range(len(rows[0])):
             row = jax.tree.map(lambda z, i=i: z[i], rows)
             carry = advance(variables, keys, labels, *fixed, carry, row)
             yield np.asarray(first(carry))
 
-    def _program(self, family: DDPM) -> Callable:
+    def _program(self, method: DDPM) -> Callable:
         """One compiled step for all drawings that differ in numbers alone."""
-        d = family.drawing
+        d = method.drawing
         some = {'eta': float(d.options.get('eta', 0) > 0), 'churn': float(d.options.get('churn', 0) > 0)}
         guidance = 1.0 if d.guidance_scale == 1 else 2.0
         fixed = dataclasses.replace(d, num_steps=1, guidance_scale=guidance, **some)
         if fixed not in self._programs:
-            self._programs[fixed] = self._compiled(dataclasses.replace(family, drawing=fixed))
+            self._programs[fixed] = self._compiled(dataclasses.replace(method, drawing=fixed))
         return self._programs[fixed]
 
-    def _compiled(self, family: DDPM) -> Callable:
+    def _compiled(self, method: DDPM) -> Callable:
         def advance(variables, keys, labels, known, mask, guidance_scale, carry, row):
-            loop = family.loop(
+            loop = method.loop(
                 variables,
                 labels,
-                family.levels(variables['params']),
+                method.levels(variables['params']),
                 first(carry),
                 lambda i: self._normal_of(keys, i + 1),
                 editing.keeping(known, mask),
@@ -202,11 +204,11 @@ class Model:
 
     def _normal_of(self, keys: jax.Array, i: Any) -> jax.Array:
         folded = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        return jax.vmap(lambda k: jax.random.normal(k, self.trained.family.image_shape))(folded)
+        return jax.vmap(lambda k: jax.random.normal(k, self.trained.method.image_shape))(folded)
 
-    def _family(self, config: ConfigDict) -> DDPM:
+    def _method(self, config: ConfigDict) -> DDPM:
         """The model's with the sampler of ``config``."""
-        return families.build(config, self.trained.family.image_shape, len(self.class_names))
+        return methods.build(config, self.trained.method.image_shape, len(self.class_names))
 
     def _size(self, num: int) -> int:
         """Of the batch, which divides over the devices."""
@@ -222,7 +224,7 @@ class Model:
 
 
 def ordered(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """``config`` with these fields by dotted name; those that its family does not have are left out.
+    """``config`` with these fields by dotted name; those that its method does not have are left out.
 
     Raises:
       UserError: if they do not fit.
@@ -235,8 +237,8 @@ def ordered(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
 
 
 def samplers(config: ConfigDict) -> list[str]:
-    """Those that fit the model of a config; none for a family that draws at once."""
-    if config.family != 'ddpm':
+    """Those that fit the model of a config; none for a method that draws at once."""
+    if not methods.METHODS[config.family].supports.denoises:
         return []
     d = config.diffusion
     choices = (d.schedule, d.parameterisation, d.weighting, d.variance)
@@ -244,8 +246,11 @@ def samplers(config: ConfigDict) -> list[str]:
 
 
 def edits(config: ConfigDict) -> bool:
-    """Whether its model goes from noise to image step by step."""
-    return config.family == 'ddpm' and config.diffusion.parameterisation != fits.MEAN_FLOW
+    """Return whether the model of a config can edit images."""
+    try:
+        return build(config)[0].capabilities.edits
+    except UserError:
+        return False
 
 
 def command(workdir: str, mode: str, config: ConfigDict, fields: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.evaluate.evaluator import stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.errors import UserError, check, names, pick
-from jaxgen.methods import FAMILIES
+from jaxgen.methods import METHODS
 from jaxgen.training.metrics import read_metrics
 
 PLACES = 'runs', 'pretrained'  # where workdirs are looked for if none is named
@@ -123,6 +123,6 @@ def _typed(folder: epath.Path) -> str:
 
 def _draws(folder: epath.Path) -> bool:
     try:
-        return FAMILIES[stored_config.get_config(folder / 'config.json').family].draws
+        return METHODS[stored_config.get_config(folder / 'config.json').family].supports.samples
     except UserError:
         return False

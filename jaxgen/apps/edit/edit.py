@@ -14,14 +14,12 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps.edit.inputs import open_image, open_mask
 from jaxgen.apps.restore import Trained
-from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.samplers import ddim_inversion
 from jaxgen.diffusion.schedules import Level
 from jaxgen.errors import check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
-from jaxgen.methods.diffusion.method import DDPM
 from jaxgen.runtime.random import root_key, stream
 
 STRIP, FILM = 12, 60  # moments at most of the way that are shown
@@ -54,19 +52,19 @@ class Editor:
     def __init__(self, config: ConfigDict, trained: Trained):
         self.trained, self.options = trained, config.edit
         check(
-            isinstance(trained.family, DDPM),
+            trained.method.supports.edits,
             f'config.family={config.family}: images are edited on the way from noise, which a diffusion model goes step by step',
         )
-        self.family: DDPM = trained.family
         check(
-            self.family.parameterisation != fits.MEAN_FLOW,
+            trained.method.capabilities.edits,
             'config.diffusion.parameterisation=mean_flow jumps over the way from noise on which images are edited: take a '
             'model that was trained with flow, say',
         )
-        self.variables = self.family.sampling_variables(
+        self.method = trained.method
+        self.variables = self.method.sampling_variables(
             trained.model, root_key(config.seed, config.train.prng), config.sample.ema
         )
-        self.levels = self.family.levels(self.variables['params'])
+        self.levels = self.method.levels(self.variables['params'])
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
         self._keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(max(config.edit.num, 2)))
         self._classes = names(config.sample.classes)
@@ -116,7 +114,7 @@ class Editor:
 
     def _open(self, field: str) -> np.ndarray:
         return open_image(
-            self.options[field], f'config.edit.{field}', self.family.image_shape, self.trained.config.data.crop
+            self.options[field], f'config.edit.{field}', self.method.image_shape, self.trained.config.data.crop
         )
 
     def _labels(self, num: int) -> np.ndarray:
@@ -127,7 +125,7 @@ class Editor:
         """Both pictures are of the first of ``sample.classes``, or the other one of the second; of none where that is known."""
         if self._classes:
             return self._labels(2)
-        unlabelled = self.family.no_class if self.family.label_dropout else 0
+        unlabelled = self.method.no_class if self.method.label_dropout else 0
         return np.full(2, unlabelled, np.int32)
 
     def _painted(self, given: np.ndarray, mask: np.ndarray | None) -> Edited:
@@ -143,7 +141,7 @@ class Editor:
 
     def _noise(self, i: Any, num: int) -> jax.Array:
         keys = jax.vmap(jax.random.fold_in, (0, None))(self._keys[:num], i)
-        return jax.vmap(lambda k: jax.random.normal(k, self.family.image_shape))(keys)
+        return jax.vmap(lambda k: jax.random.normal(k, self.method.image_shape))(keys)
 
     def _drawn(
         self, x: jax.Array, labels: np.ndarray, levels: Level, change: Callable = lambda x0: x0
@@ -152,7 +150,7 @@ class Editor:
 
         @jax.jit
         def draw(variables, x, labels):
-            return self.family.draw(
+            return self.method.draw(
                 variables, labels, levels, x, lambda i: self._noise(i + 1, len(labels)), keep=True, change=change
             )
 
@@ -163,15 +161,15 @@ class Editor:
     def _inverted(self, given: np.ndarray, labels: np.ndarray) -> jax.Array:
         """Starts of uint8 pictures. Guided or clipped estimates have no inverse that could be found so: neither is used."""
         check(
-            self.family.drawing.sampler == 'ddim' and self.family.drawing.eta == 0,
+            self.method.drawing.sampler == 'ddim' and self.method.drawing.eta == 0,
             'config.edit.kind=interpolate and transfer follow the picture back on the way of a sampler without noise: set '
             'config.sample.sampler=ddim and config.sample.eta=0',
         )
 
         @jax.jit
         def invert(variables, x, labels):
-            plain = dataclasses.replace(self.family.drawing, guidance_scale=1.0)
-            denoise = dataclasses.replace(self.family, drawing=plain).denoiser(variables, labels, clip=False)
+            plain = dataclasses.replace(self.method.drawing, guidance_scale=1.0)
+            denoise = dataclasses.replace(self.method, drawing=plain).denoiser(variables, labels, clip=False)
             return ddim_inversion(denoise, self.levels, x, self.options.inversion_iterations)
 
         return invert(self.variables, jnp.asarray(given, jnp.float32) / 127.5 - 1, jnp.asarray(labels))

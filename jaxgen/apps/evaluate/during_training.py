@@ -14,7 +14,7 @@ from jaxgen.apps.evaluate.evaluator import Evaluator
 from jaxgen.apps.evaluate.generated import generated_set
 from jaxgen.apps.restore import Trained
 from jaxgen.io.files import write_json
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Method
 from jaxgen.training.sampling import Sampler
 
 METRICS = ('fid', 'kid')
@@ -29,9 +29,9 @@ class DuringTraining:
     """
 
     def __init__(
-        self, config: ConfigDict, family: Family, mesh: Mesh, class_names: tuple[str, ...], workdir: epath.Path
+        self, config: ConfigDict, method: Method, mesh: Mesh, class_names: tuple[str, ...], workdir: epath.Path
     ):
-        self._about, self._workdir = (config, family, mesh, class_names), workdir
+        self._about, self._workdir = (config, method, mesh, class_names), workdir
         self._num = config.evaluation.num
         self._evaluator = Evaluator(config, mesh, METRICS)
 
@@ -42,8 +42,8 @@ class DuringTraining:
         self, sampler: Sampler, model: Any, step: int, tick: Callable[[], None]
     ) -> tuple[dict[str, float], bool]:
         """The figures, and whether the FID is below that of every evaluated step before."""
-        config, family, mesh, class_names = self._about
-        trained = Trained(config, family, mesh, step, model, class_names)
+        config, method, mesh, class_names = self._about
+        trained = Trained(config, method, mesh, step, model, class_names)
         result = self._evaluator(generated_set(trained, sampler, self._num), tick)
         write_json(self._path(step), result)
         before = [row['fid'] for row in read(self._workdir) if row['step'] < step]

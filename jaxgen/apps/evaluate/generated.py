@@ -31,7 +31,7 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
         'step': trained.step,
         'ema': config.sample.ema,
         **({'ema_length': length} if length else {}),
-        **trained.family.sampling_protocol(),
+        **trained.method.sampling_protocol(),
         'classes': config.sample.classes,
         'count': num,
         'seed': sampler.seed,
@@ -39,11 +39,11 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
         'prng': config.train.prng,
         'weights': weights_hash(sampler.variables(trained.model)),
     }
-    shape, labels = trained.family.image_shape, asked_for(trained, sampler, num)
+    shape, labels = trained.method.image_shape, asked_for(trained, sampler, num)
     return ImageSet(description, num, shape, pieces, labels, trained.class_names)
 
 
 def asked_for(trained: Trained, sampler: Sampler, num: int) -> np.ndarray | None:
     """What the first ``num`` images should show, int32 ``[num]``; None of a model that knows several classes and not which."""
-    told = trained.config.model.conditional or len(trained.class_names) == 1
+    told = trained.method.capabilities.knows_classes or len(trained.class_names) == 1
     return sampler.labels(num) if told else None

@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.config import validate
 from jaxgen.apps.interop import scheduler, unet, unet_config
 from jaxgen.apps.interop.hub import WEIGHTS
@@ -40,12 +40,12 @@ def load(config: ConfigDict, folder: pathlib.Path) -> Imported:
     image_shape, num_classes = _describe_network(config, network_folder / 'config.json')
     note = _describe_schedule(config, folder)
     validate(config)
-    family = families.build(config, image_shape, num_classes)
+    method = methods.build(config, image_shape, num_classes)
     weights = tensors.find(network_folder, (f'{WEIGHTS}.safetensors', f'{WEIGHTS}.bin'))
     check(weights is not None, f'{network_folder} holds neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin')
     stored = tensors.float32(tensors.read(weights), weights)
-    params = unet.from_diffusers(stored, family.network, image_shape[0], weights)
-    return Imported(config, family, jax.jit(family.start)(params), (note,))
+    params = unet.from_diffusers(stored, method.network, image_shape[0], weights)
+    return Imported(config, method, jax.jit(method.start)(params), (note,))
 
 
 def _require_pipeline(folder: pathlib.Path) -> None:
@@ -91,7 +91,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     """Fills a folder so that ``DDPMPipeline.from_pretrained`` loads it.
 
     Args:
-      weights: see ``Family.weights``.
+      weights: see ``Method.weights``.
 
     Returns:
       What there is to say about it.
@@ -99,10 +99,10 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     Raises:
       UserError: naming the field of the config that diffusers cannot represent.
     """
-    c, (side, _, channels) = trained.config, trained.family.image_shape
-    description = unet_config.from_model(c.model, side, channels, trained.family.network.num_classes)
+    c, (side, _, channels) = trained.config, trained.method.image_shape
+    description = unet_config.from_model(c.model, side, channels, trained.method.network.num_classes)
     schedule = scheduler.from_diffusion(c.diffusion, c.sample.sampler)
-    state = unet.to_diffusers(weights['params'], trained.family.network)
+    state = unet.to_diffusers(weights['params'], trained.method.network)
     for part in ('unet', 'scheduler'):
         (folder / part).mkdir()
     index = {

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxgen.data import SOURCES
 from jaxgen.errors import check
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Imported:
     """
 
     config: ConfigDict
-    family: Family
+    method: Method
     model: Any
     notes: tuple[str, ...]
 

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.apps.config import validate
 from jaxgen.apps.interop import dcgan
 from jaxgen.apps.interop.imported import Imported, data_fields
@@ -66,16 +66,16 @@ def load(config: ConfigDict, folder: pathlib.Path) -> Imported:
     config.update_from_flattened_dict(ONLY | sizes)
     data_fields(config, *image_shape[1:], f'{files["generator"]}: channels')
     validate(config)
-    family = families.build(config, image_shape, 1)
-    model = jax.jit(family.started)(variables, stream(root_key(config.seed, config.train.prng), 'init'))
-    return Imported(config, family, model, tuple(notes))
+    method = methods.build(config, image_shape, 1)
+    model = jax.jit(method.from_weights)(variables, stream(root_key(config.seed, config.train.prng), 'init'))
+    return Imported(config, method, model, tuple(notes))
 
 
 def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
     """Fills a folder with ``generator.safetensors``, ``discriminator.safetensors`` and their sizes in ``config.json``.
 
     Args:
-      weights: see ``Family.weights``.
+      weights: see ``Method.weights``.
 
     Returns:
       What there is to say about it.
@@ -92,7 +92,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
         norms = [key.removesuffix('running_mean') for key in state if key.endswith('running_mean')]
         counters = {f'{norm}{dcgan.COUNTER}': np.array(trained.model.updates, np.int64) for norm in norms}
         save_file(state | counters, folder / f'{name}.safetensors', metadata={'format': 'pt'})
-    side, _, channels = trained.family.image_shape
+    side, _, channels = trained.method.image_shape
     m = trained.config.model
     sizes = {'image_size': side, 'nc': channels, 'nz': m.latent_size, 'ngf': m.base_channels, 'ndf': m.base_channels}
     (folder / 'config.json').write_text(json.dumps(sizes, indent=2) + '\n')

@@ -46,10 +46,10 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
         )
     weights.require_none(workdir)
     imported = form.load(config, hub.folder(config.interop.path))
-    c, family = imported.config, imported.family
+    c, method = imported.config, imported.method
     mesh, key = make_mesh(c.mesh.fsdp), root_key(c.seed, c.train.prng)
-    template = state_template(initial(family, key), mesh)
-    state = start_state(family, imported.model)
+    template = state_template(initial(method, key), mesh)
+    state = start_state(method, imported.model)
     state = jax.device_put(state, jax.tree.map(lambda s: s.sharding, template))
 
     workdir.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
         checkpoints.save(0, state)
         checkpoints.wait()
         checkpoints.close()
-    for name, params in family.networks(imported.model).items():
+    for name, params in method.networks(imported.model).items():
         print(f'{name}: {parameter_overview.count_parameters(params):,} parameters from {config.interop.path}')
     for note in imported.notes:
         print(note)
@@ -85,7 +85,7 @@ def export_weights(config: ConfigDict, workdir: epath.Path) -> None:
     )
     trained = restore(config, workdir)
     key = stream(root_key(config.seed, config.train.prng), 'statistics')
-    learnt = jax.device_get(trained.family.weights(trained.model, key, config.sample.ema))
+    learnt = jax.device_get(trained.method.weights(trained.model, key, config.sample.ema))
     with _whole(folder) as temporary:
         what = form.write(trained, learnt, temporary)
     averaged = 'averaged weights' if config.sample.ema else 'weights'

@@ -16,7 +16,7 @@ from jaxgen.apps.interpret.activations import scaling
 from jaxgen.apps.interpret.intervals import Interval, difference
 from jaxgen.apps.interpret.selectivity import Channel
 from jaxgen.apps.restore import Trained
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Method
 from jaxgen.metrics.class_accuracy import Judge
 from jaxgen.metrics.features import Extraction
 from jaxgen.training.sampling import Sampler
@@ -27,21 +27,21 @@ SHOWN = 8  # images of each class that are kept to be looked at
 
 @dataclasses.dataclass(frozen=True)
 class Scaled:
-    """A family that draws with channels multiplied: its model is ``(model, factors)``, ``[C]`` for each block.
+    """A method that draws with channels multiplied: its model is ``(model, factors)``, ``[C]`` for each block.
 
-    What a family computes before it draws, such as running statistics, is that of the network as it is.
+    What a method computes before it draws, such as running statistics, is that of the network as it is.
     """
 
-    family: Family
+    method: Method
 
     def sampling_variables(self, model: Any, key: Array, ema: bool) -> Any:
         model, factors = model
-        return self.family.sampling_variables(model, key, ema), factors
+        return self.method.sampling_variables(model, key, ema), factors
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         variables, factors = variables
         with nn.intercept_methods(scaling(factors)):
-            return self.family.sample(variables, keys, labels)
+            return self.method.sample(variables, keys, labels)
 
 
 def factors_of(blocks: Mapping[str, int], channels: Sequence[Channel], factor: float) -> dict[str, np.ndarray]:
@@ -141,7 +141,7 @@ def ablate(
     config.sample.classes = config.data.classes = ''  # all that the model knows in turn
     sampler = Sampler(
         config,
-        Scaled(trained.family),
+        Scaled(trained.method),
         trained.mesh,
         (trained.model, factors_of(blocks, (), 1.0)),
         trained.class_names,

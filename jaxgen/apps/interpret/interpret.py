@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from jaxgen import methods
 from jaxgen.apps.evaluate.evaluator import loaded
 from jaxgen.apps.interpret import ablation, selectivity, synthesis
 from jaxgen.apps.interpret.activations import Atlas, Probe, make_atlas
@@ -24,7 +25,6 @@ from jaxgen.diffusion import compatibility as fits
 from jaxgen.errors import check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
-from jaxgen.methods.diffusion.method import DDPM
 from jaxgen.metrics import class_accuracy as judge
 from jaxgen.metrics.features import Meter
 from jaxgen.runtime.random import root_key, stream
@@ -72,8 +72,8 @@ def require_fields(config: ConfigDict) -> None:
     """
     options, model = config.interpret, config.model
     check(
-        config.family in ('ddpm', 'dcgan'),
-        f'config.family={config.family} draws no images: diffusion models and GANs are interpreted',
+        methods.METHODS[config.family].supports.samples,
+        f'config.family={config.family} generates no images: diffusion models and GANs are interpreted',
     )
     parts = [pick(part, PARTS, 'config.interpret.parts:') for part in names(options.parts)]
     check(
@@ -99,7 +99,7 @@ def require_fields(config: ConfigDict) -> None:
         f'config.interpret.strengths={strengths} must name numbers between 0, the picture, and 1, nothing of it',
     )
     check(options.smoothness >= 0, f'config.interpret.smoothness={options.smoothness} must not be negative')
-    if config.family == 'ddpm':
+    if methods.METHODS[config.family].supports.denoises:
         _require_diffusion(config)
 
 
@@ -133,7 +133,7 @@ def interpret(config: ConfigDict, trained: Trained, workdir: epath.Path) -> Inte
     sight = _sight(config, trained) if names(options.parts) else None
     variables = trained.sampler().variables(trained.model)
     probes = probes_of(trained, variables, options.levels)
-    blocks = [probe.blocks(trained.family.image_shape) for probe in probes]
+    blocks = [probe.blocks(trained.method.image_shape) for probe in probes]
     layers, channels = _layers(options, blocks[0]), _channels(options, blocks[-1])
 
     dataset = _examples(config, trained.class_names)
@@ -184,7 +184,7 @@ def _sight(config: ConfigDict, trained: Trained) -> ablation.Sight:
         found is not None,
         f'config.interpret.parts={options.parts} needs a judge, and jaxgen has none for {config.data.name}: {way_out}',
     )
-    shape = trained.family.image_shape
+    shape = trained.method.image_shape
     fits_it = found.image_shape == shape and set(trained.class_names) <= set(found.class_names)
     check(
         fits_it,
@@ -231,12 +231,12 @@ def _pictures(
     sight: ablation.Sight,
     key: Any,
 ) -> Pictures:
-    options, shape = config.interpret, trained.family.image_shape
+    options, shape = config.interpret, trained.method.image_shape
     driven = synthesis.drive(
         probe, shape, blocks, targets, options.ascent_steps, options.smoothness, jax.random.fold_in(key, 0)
     )
     seen = sight(images.to_uint8(driven.pictures))
-    if not isinstance(trained.family, DDPM):
+    if not trained.method.capabilities.denoises:
         return Pictures(probe.network, tuple(targets), driven, seen, None, np.empty((0, len(targets) + 1, 0), int))
     drawn = synthesis.denoise(trained, probe.variables, driven.pictures, options, jax.random.fold_in(key, 1))
     outcomes = sight(drawn.images.reshape(-1, *shape)).reshape(drawn.images.shape[:3])

@@ -30,66 +30,63 @@ def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
       variables: that the model draws with.
       num_levels: of noise, for a denoiser.
     """
-    family = trained.family
-    if isinstance(family, DDPM):
-        levels, name = probed_levels(family, variables, num_levels), type(family.network).__name__.lower()
+    method = trained.method
+    if method.capabilities.denoises:
+        levels, name = probed_levels(method, variables, num_levels), type(method.network).__name__.lower()
         told = Probe(
-            name, _denoiser(family, levels, lambda labels, keys: labels), variables, level_names(family, levels)
+            name, _denoiser(method, levels, lambda labels, keys: labels), variables, level_names(method, levels)
         )
-        if not trained.config.model.conditional:
+        if not method.capabilities.knows_classes:
             return [told]
-        untold = _denoiser(family, levels, lambda labels, keys: _untold(family, len(trained.class_names), keys))
+        untold = _denoiser(method, levels, lambda labels, keys: _untold(method, len(trained.class_names), keys))
         return [told, dataclasses.replace(told, network=f'{name}_untold', look=untold)]
-    player = trained.model.discriminator
-    discriminator = Probe(
-        'discriminator', _discriminator(family), {'params': player.params, **player.stats}, ('images',)
-    )
-    if not family.generator.num_classes:
+    discriminator = Probe('discriminator', _discriminator(method), trained.model.discriminator.variables, ('images',))
+    if not method.capabilities.knows_classes:
         return [discriminator]
-    return [Probe('generator', _generator(family), variables, ('latents',)), discriminator]
+    return [Probe('generator', _generator(method), variables, ('latents',)), discriminator]
 
 
-def probed_levels(family: DDPM, variables: Any, num: int) -> Level:
+def probed_levels(method: DDPM, variables: Any, num: int) -> Level:
     """Every second level of a sampler of 2 ``num`` steps, the noisiest first: ``[num]``."""
-    levels = family.levels(variables['params'], 2 * num)
+    levels = method.levels(variables['params'], 2 * num)
     return Level(*(np.asarray(z)[1:-1:2] for z in levels))
 
 
-def level_names(family: DDPM, levels: Level) -> tuple[str, ...]:
+def level_names(method: DDPM, levels: Level) -> tuple[str, ...]:
     """By timestep, or sigma / alpha where the schedule has none."""
-    if isinstance(family.schedule, Discrete):
+    if isinstance(method.schedule, Discrete):
         return tuple(f't={t:.0f}' for t in levels.t)
     return tuple(f'σ/α={ratio:.3g}' for ratio in levels.sigma / levels.alpha)
 
 
-def _untold(family: DDPM, num_classes: int, keys: Array) -> Array:
-    if family.label_dropout:
-        return jnp.full(len(keys), family.no_class, jnp.int32)
+def _untold(method: DDPM, num_classes: int, keys: Array) -> Array:
+    if method.label_dropout:
+        return jnp.full(len(keys), method.no_class, jnp.int32)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
 
 
-def _denoiser(family: DDPM, levels: Level, tell: Callable[[Array, Array], Array]) -> Callable:
+def _denoiser(method: DDPM, levels: Level, tell: Callable[[Array, Array], Array]) -> Callable:
     table = Level(*(jnp.asarray(z, jnp.float32) for z in levels))
 
     def look(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
         at = Level(*(z[level] for z in table))
         folded = jax.vmap(jax.random.fold_in, (0, None))(keys, level)
         noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(folded)
-        predict = family.estimator(variables, tell(labels, keys), clip=False)
+        predict = method.estimator(variables, tell(labels, keys), clip=False)
         return predict(at.alpha * images + at.sigma * noise, at)
 
     return look
 
 
-def _generator(family: DCGAN) -> Callable:
+def _generator(method: DCGAN) -> Callable:
     def look(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Array:
-        return family.sample(variables, keys, labels)
+        return method.sample(variables, keys, labels)
 
     return look
 
 
-def _discriminator(family: DCGAN) -> Callable:
+def _discriminator(method: DCGAN) -> Callable:
     def look(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Array:
-        return family.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
+        return method.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
 
     return look

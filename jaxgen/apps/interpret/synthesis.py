@@ -176,22 +176,22 @@ class Denoised:
 
 def denoise(trained: Trained, variables: Any, pictures: np.ndarray, options: ConfigDict, key: Array) -> Denoised:
     """Noise of each strength on the pictures, and from there on as the model draws (Meng et al. 2022, SDEdit)."""
-    family: DDPM = trained.family
+    method: DDPM = trained.method
     starts = np.concatenate([pictures, np.zeros_like(pictures[:1])])
     labels = np.resize(np.array(told_classes(trained), np.int32), options.variations)
     size, total = trained.config.sample.batch_size, len(starts) * options.variations
 
     @functools.partial(jax.jit, static_argnames='strength', out_shardings=replicated(trained.mesh))
     def draw(variables: Any, starts: Array, labels: Array, numbers: Array, strength: float) -> Array:
-        levels = from_strength(family.levels(variables['params']), strength)
+        levels = from_strength(method.levels(variables['params']), strength)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
         def noise(i: Any) -> Array:
             fold = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-            return jax.vmap(lambda k: jax.random.normal(k, family.image_shape))(fold)
+            return jax.vmap(lambda k: jax.random.normal(k, method.image_shape))(fold)
 
         x = levels.alpha[0] * starts + levels.sigma[0] * noise(0)
-        return family.draw(variables, labels, levels, x, lambda i: noise(i + 1))
+        return method.draw(variables, labels, levels, x, lambda i: noise(i + 1))
 
     drawn = []
     for strength in options.strengths:
@@ -199,8 +199,8 @@ def denoise(trained: Trained, variables: Any, pictures: np.ndarray, options: Con
             which, variation = np.divmod(np.arange(start, start + size) % total, options.variations)
             batch = jax.device_put((starts[which], labels[variation], variation), batch_sharding(trained.mesh))
             drawn.append(to_uint8(draw(variables, *batch, strength=strength))[: total - start])
-    images = np.concatenate(drawn).reshape(len(options.strengths), len(starts), options.variations, *family.image_shape)
-    knows = trained.config.model.conditional and labels.max() < len(trained.class_names)
+    images = np.concatenate(drawn).reshape(len(options.strengths), len(starts), options.variations, *method.image_shape)
+    knows = method.capabilities.knows_classes and labels.max() < len(trained.class_names)
     return Denoised(tuple(options.strengths), images, labels if knows else np.full_like(labels, -1))
 
 
@@ -208,6 +208,6 @@ def told_classes(trained: Trained) -> tuple[int, ...]:
     """What is told a network that is to draw what it sees in a picture: that there is no class, or, where it was not trained
     for that, all in turn.
     """
-    if getattr(trained.family, 'label_dropout', 0):
-        return (trained.family.no_class,)
-    return tuple(range(len(trained.class_names) if trained.config.model.conditional else 1))
+    if trained.method.capabilities.denoises and trained.method.label_dropout:
+        return (trained.method.no_class,)
+    return tuple(range(len(trained.class_names) if trained.method.capabilities.knows_classes else 1))

@@ -14,7 +14,7 @@ from jaxgen.apps.config import validate
 from jaxgen.apps.same_run import RUN_FIELDS, differences, flatten, require_same, run_fields
 from jaxgen.apps.sweep import grammar
 from jaxgen.errors import UserError, check, names, pick
-from jaxgen.methods import FAMILIES
+from jaxgen.methods import METHODS
 
 FOLDER = 'sweep'  # in the workdir
 JUDGED = 'evaluation/sweep'  # in the workdir of a run: <steps>.json, or <steps>-<drawing>.json of several
@@ -129,7 +129,10 @@ def plan(config: ConfigDict) -> Plan:
 
 
 def _check_options(config: ConfigDict) -> None:
-    check(FAMILIES[config.family].draws, f'config.family={config.family} draws no images to judge: sweep a generator')
+    check(
+        METHODS[config.family].supports.samples,
+        f'config.family={config.family} generates no images to evaluate: sweep a diffusion model or a GAN',
+    )
     figure = pick(config.sweeps.figure, FIGURES, 'config.sweeps.figure')
     metric = FIGURES[figure]
     check(

@@ -115,7 +115,7 @@ def _judge(drawing: Drawing, workdir: epath.Path, evaluator: Evaluator) -> None:
     shown, _ = sampler(trained.model, SHOWN)
     picture = images.png(images.grid(shown, columns=COLUMNS))
     write_atomically(workdir / 'samples' / f'sweep-{drawing.stem}.png', picture)
-    networks = trained.family.networks(trained.model)
+    networks = trained.method.networks(trained.model)
     found['parameters'] = {part: int(parameter_overview.count_parameters(params)) for part, params in networks.items()}
     found['config'] = json.loads(config.to_json())
     write_json(workdir / JUDGED / f'{drawing.stem}.json', found)

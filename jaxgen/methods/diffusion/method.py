@@ -18,13 +18,18 @@ from jaxgen.diffusion.guidance import guided
 from jaxgen.diffusion.predictions import estimate
 from jaxgen.diffusion.samplers import SAMPLERS, Loop, churned
 from jaxgen.diffusion.schedules import SCHEDULES, Learned, Level, Schedule
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Capabilities, Method
+from jaxgen.methods.config_sections import options_from
 from jaxgen.methods.diffusion import config as ddpm_config
 from jaxgen.methods.diffusion.objective import Losses
+from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
 from jaxgen.optim import power_ema
-from jaxgen.optim.optimizer import ema_update, learning_rate, make_optimizer, resolved, value_and_grad
+from jaxgen.optim.accumulate import value_and_grad
+from jaxgen.optim.ema import ema_update
+from jaxgen.optim.optimizer import make_adam
+from jaxgen.optim.schedules import learning_rate
 
 Array = jax.Array
 
@@ -67,17 +72,19 @@ class Drawing:
 
 
 @dataclasses.dataclass(frozen=True)
-class DDPM(Family):
+class DDPM(Method):
     """A network and what it predicts (``diffusion``: parameterisation, weighting, variance, label_dropout) at the levels of
     a schedule; without classes, ``network`` has none and ``label_dropout`` is 0.
     """
 
-    draws: ClassVar[bool] = True
+    supports: ClassVar[Capabilities] = Capabilities(
+        samples=True, denoises=True, edits=True, has_likelihood=True, finetunes=True, knows_classes=True
+    )
     metrics: ClassVar[tuple[str, ...]] = ('loss', 'grad_norm', 'learning_rate')
 
     network: nn.Module
     schedule: Schedule
-    optimizer: ConfigDict
+    optimizer: DiffusionOptimizerOptions
     image_shape: tuple[int, int, int]
     grad_accumulation: int = 1
     drawing: Drawing = Drawing()
@@ -100,7 +107,7 @@ class DDPM(Family):
                 out_channels=image_shape[-1] * (2 if d.variance == 'learned' else 1),
             ),
             schedule=SCHEDULES[d.schedule](d.timesteps),
-            optimizer=resolved(config),
+            optimizer=options_from(DiffusionOptimizerOptions, config.optimizer).resolved(config.train.steps),
             image_shape=image_shape,
             grad_accumulation=config.train.grad_accumulation,
             drawing=Drawing(**{f.name: config.sample[f.name] for f in dataclasses.fields(Drawing)}),
@@ -108,6 +115,17 @@ class DDPM(Family):
             weighting=d.weighting,
             learned_variance=d.variance == 'learned',
             label_dropout=d.label_dropout,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """A mean-flow model estimates no image at a noise level, so it has neither edits nor a likelihood."""
+        denoises_in_steps = self.parameterisation != fits.MEAN_FLOW
+        return dataclasses.replace(
+            self.supports,
+            edits=denoises_in_steps,
+            has_likelihood=denoises_in_steps,
+            knows_classes=getattr(self.network, 'num_classes', 0) > 0,
         )
 
     def init(self, key: Array) -> Denoiser:
@@ -121,14 +139,14 @@ class DDPM(Family):
     def start(self, params: Any) -> Denoiser:
         """The model before the first step, with these parameters."""
         ema = jax.tree.map(jnp.copy, params)
-        model = params, ema, make_optimizer(self.optimizer).init(params), jnp.zeros((), jnp.int32)
+        model = params, ema, make_adam(self.optimizer).init(params), jnp.zeros((), jnp.int32)
         lengths = self.optimizer.ema_lengths
         return Averaged(*model, power_ema.start(params, lengths)) if lengths else Denoiser(*model)
 
     def networks(self, model: Denoiser) -> dict[str, Any]:
         return {type(self.network).__name__.lower(): model.params}
 
-    def averages(self, model: Denoiser) -> dict[float, Any]:
+    def moving_averages(self, model: Denoiser) -> dict[float, Any]:
         return dict(zip(self.optimizer.ema_lengths, model.averages, strict=True)) if isinstance(model, Averaged) else {}
 
     def step(self, model: Denoiser, batch: dict[str, Array], key: Array) -> tuple[Denoiser, dict[str, Array]]:
@@ -160,7 +178,7 @@ class DDPM(Family):
             return jnp.mean(losses(network, params, ex['x0'], ex['noise'], ex['at']))
 
         value, grads = value_and_grad(loss, model.params, examples, dropout_key, self.grad_accumulation)
-        updates, opt_state = make_optimizer(self.optimizer).update(grads, model.opt_state, model.params)
+        updates, opt_state = make_adam(self.optimizer).update(grads, model.opt_state, model.params)
         params = optax.apply_updates(model.params, updates)
         metrics = {
             'loss': value,
@@ -193,7 +211,7 @@ class DDPM(Family):
     def weights(self, model: Denoiser, key: Array, ema: bool) -> dict[str, Any]:
         return self.sampling_variables(model, key, ema)
 
-    def started(self, weights: dict[str, Any], key: Array) -> Denoiser:
+    def from_weights(self, weights: dict[str, Any], key: Array) -> Denoiser:
         return self.start(weights['params'])
 
     def schedule_of(self, params: Any) -> Schedule:

@@ -19,6 +19,7 @@ from jaxgen.data import load
 from jaxgen.diffusion.schedules import SCHEDULES, Learned, Level
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
+from jaxgen.methods import METHODS
 
 LEVELS = 20  # of the forward process that are shown
 OTHERS = ('linear', 'cosine', 'edm', 'flow')
@@ -102,12 +103,13 @@ class Tab:
         check(bool(name), 'no model is here yet: train one, as `make run` does, and load this page again')
         config = self.workdirs.config(name)
         check(
-            config.family == 'ddpm', f'{name} is no diffusion model: it makes its images at once, without noise to undo'
+            METHODS[config.family].supports.denoises,
+            f'{name} is no diffusion model: it makes its images at once, without noise to undo',
         )
         schedule = SCHEDULES[config.diffusion.schedule](config.diffusion.timesteps)
         if isinstance(schedule, Learned):
             trained = self.workdirs.model(name).trained
-            schedule = trained.family.schedule_of(trained.sampler().variables(trained.model)['params'])
+            schedule = trained.method.schedule_of(trained.sampler().variables(trained.model)['params'])
         return config, schedule.levels(min(LEVELS, config.diffusion.timesteps))
 
 

@@ -14,6 +14,7 @@ from jaxgen.apps.demo.engine import Moment, samplers
 from jaxgen.data import class_names
 from jaxgen.errors import UserError, names
 from jaxgen.io import images
+from jaxgen.methods import METHODS
 
 # Visitors who draw wait for one another, and are told their place; all else is quick.
 DRAWS = {'concurrency_id': 'device', 'concurrency_limit': 1, 'api_visibility': 'private', 'show_progress': 'full'}
@@ -50,7 +51,7 @@ def state(moment: Moment, what: str) -> str:
 def options(config: ConfigDict) -> dict[str, Any]:
     """Of the inputs ``classes``, ``sampler``, ``steps``, ``guidance``, ``eta``: what a model makes of each."""
     known = class_names(config.data.name, names(config.data.classes)) if config.model.conditional else ()
-    can_guide = bool(known) and config.family == 'ddpm' and config.diffusion.label_dropout > 0
+    can_guide = bool(known) and METHODS[config.family].supports.denoises and config.diffusion.label_dropout > 0
     fitting = samplers(config)
     timesteps = config.diffusion.timesteps if fitting else 1
     return {

@@ -9,10 +9,13 @@ import optax
 import pytest
 import torch
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.errors import UserError
 from jaxgen.methods.classifier import translation
-from jaxgen.optim import optimizer
+from jaxgen.methods.classifier_options import ClassifierOptimizerOptions
+from jaxgen.optim.ema import lookahead
+from jaxgen.optim.optimizer import make_nesterov
+from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import step
 from tests.tiny import tiny_config
@@ -21,7 +24,7 @@ KEY = jax.random.key(0)
 
 
 def build(**fields):
-    return families.build(tiny_config('judge', **fields), (8, 8, 1), 10)
+    return methods.build(tiny_config('judge', **fields), (8, 8, 1), 10)
 
 
 def test_moved_images_are_windows_of_padded_ones():
@@ -43,17 +46,17 @@ def test_training_moves_by_every_shift_as_often():
 
 
 def test_nesterov_with_weight_decay_and_fast_biases_is_pytorchs():
-    config = tiny_config('judge', **{'optimizer.weight_decay': 0.03, 'optimizer.bias_scale': 8.0}).optimizer
+    options = ClassifierOptimizerOptions(learning_rate=0.1, warmup_steps=2, decay_steps=12)
     rng = np.random.default_rng(0)
     start, gradients = (
         {'a': {'kernel': rng.normal(size=(*n, 5)), 'bias': rng.normal(size=(*n, 3))}} for n in ((), (16,))
     )
     kernel, bias = (torch.nn.Parameter(torch.tensor(start['a'][name])) for name in ('kernel', 'bias'))
     groups = [{'params': [kernel]}, {'params': [bias], 'weight_decay': 0.03 / 8}]
-    theirs = torch.optim.SGD(groups, lr=1.0, momentum=config.beta1, nesterov=True, weight_decay=0.03)
-    rates = np.interp(np.arange(16), [0, 2, 12, 100], np.array([0.2, 1, 0.07, 0.07]) * config.learning_rate)
+    theirs = torch.optim.SGD(groups, lr=1.0, momentum=options.beta1, nesterov=True, weight_decay=0.03)
+    rates = np.interp(np.arange(16), [0, 2, 12, 100], np.array([0.2, 1, 0.07, 0.07]) * options.learning_rate)
     with jax.enable_x64(True):
-        tx, ours = optimizer.make_nesterov(config), jax.tree.map(jnp.asarray, start)
+        tx, ours = make_nesterov(options, weight_decay=0.03, bias_scale=8.0), jax.tree.map(jnp.asarray, start)
         state = tx.init(ours)
         for i, rate in enumerate(rates):
             theirs.param_groups[0]['lr'], theirs.param_groups[1]['lr'] = rate, rate * 8
@@ -68,38 +71,37 @@ def test_nesterov_with_weight_decay_and_fast_biases_is_pytorchs():
 
 @pytest.mark.parametrize(('at', 'share'), [(0, 0.2), (1, 0.6), (2, 1.0), (7, 0.535), (12, 0.07), (1000, 0.07)])
 def test_the_triangle_ends_where_the_config_says_and_not_with_the_run(at, share):
-    config = tiny_config('judge', **{'train.steps': 500}).optimizer
-    np.testing.assert_allclose(optimizer.learning_rate(config)(at), share * config.learning_rate, rtol=1e-6)
+    options = build(**{'train.steps': 500}).optimizer
+    np.testing.assert_allclose(learning_rate(options)(at), share * options.learning_rate, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ('at', 'share'), [(4, None), (5, 0.9**5 * (5 / 12) ** 3), (10, 0.9**5 * (10 / 12) ** 3), (15, 0.9**5)]
 )
 def test_lookahead_every_fifth_step(at, share):
-    config = tiny_config('judge').optimizer
-    slow, fast = optimizer.lookahead({'w': jnp.ones(())}, {'w': jnp.zeros(())}, jnp.asarray(at), config)
+    slow, fast = lookahead({'w': jnp.ones(())}, {'w': jnp.zeros(())}, jnp.asarray(at), decay=0.9, decay_steps=12)
     expected = (1, 0) if share is None else (share, share)
     np.testing.assert_allclose((slow['w'], fast['w']), expected, rtol=1e-5)
 
 
 def test_a_step_is_that_of_pytorchs_loss():
     fields = {'optimizer.label_smoothing': 0.3, 'optimizer.warmup_steps': 0}
-    family = build(**fields)
+    method = build(**fields)
     rng = np.random.default_rng(0)
     data = {'image': rng.uniform(-1, 1, (16, 8, 8, 1)), 'label': np.arange(16, dtype=np.int32) % 10}
     with jax.enable_x64(True):
-        family = dataclasses.replace(family, network=family.network.clone(dtype=np.float64, param_dtype=np.float64))
-        before = jax.jit(family.init)(KEY)
-        after, metrics = jax.jit(family.step)(before, data, KEY)
-        seen = family.augment(jnp.asarray(data['image']), KEY)
-        (features, logits), _ = family.network.apply(before.variables, seen, train=True, mutable=['batch_stats'])
+        method = dataclasses.replace(method, network=method.network.clone(dtype=np.float64, param_dtype=np.float64))
+        before = jax.jit(method.init)(KEY)
+        after, metrics = jax.jit(method.step)(before, data, KEY)
+        seen = method.augment(jnp.asarray(data['image']), KEY)
+        (features, logits), _ = method.network.apply(before.variables, seen, train=True, mutable=['batch_stats'])
     head = torch.tensor(np.asarray(before.variables['params']['head']['kernel']), requires_grad=True)
     their_logits = torch.tensor(np.asarray(features)) @ head / 9
     loss = torch.nn.functional.cross_entropy(their_logits, torch.tensor(data['label']).long(), label_smoothing=0.3)
     loss.backward()
     np.testing.assert_allclose(metrics['loss'], loss.item(), rtol=1e-6)
     np.testing.assert_allclose(metrics['accuracy'], np.mean(np.asarray(logits).argmax(1) == data['label']))
-    o = family.optimizer
+    o = method.optimizer
     change = -o.learning_rate * (1 + o.beta1) * (head.grad.numpy() + o.weight_decay * head.detach().numpy())
     got = after.variables['params']['head']['kernel'] - before.variables['params']['head']['kernel']
     np.testing.assert_allclose(got, change, rtol=0, atol=1e-6 * abs(change).max())
@@ -111,25 +113,25 @@ def test_one_and_eight_devices_agree_in_float64():
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 8, 8, 1), np.uint8)
     batches = {'image': images, 'label': (np.arange(80, dtype=np.int32) % 10).reshape(5, 16)}
 
-    def run(family, devices, fsdp):
+    def run(method, devices, fsdp):
         mesh = make_mesh(fsdp, jax.devices()[:devices])
-        init = step.initial(family, KEY)
+        init = step.initial(method, KEY)
         template = step.state_template(init, mesh)
         where = jax.tree.map(lambda s: s.sharding, template)
         state = jax.jit(init, out_shardings=where)()
-        return jax.device_get(step.make_dispatch(family, KEY, True, mesh, template)(state, batches)[0])
+        return jax.device_get(step.make_dispatch(method, KEY, True, mesh, template)(state, batches)[0])
 
     with jax.enable_x64(True):
         network = build().network.clone(dtype=np.float64, param_dtype=np.float64)
-        family = dataclasses.replace(build(), network=network, translation=0)
-        one, eight = run(family, 1, 1), run(family, 8, 2)
+        method = dataclasses.replace(build(), network=network, translation=0)
+        one, eight = run(method, 1, 1), run(method, 8, 2)
     for (path, x), y in zip(jax.tree.leaves_with_path(eight), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-9 * max(1, abs(y).max()), err_msg=jax.tree_util.keystr(path))
 
 
-def test_it_draws_nothing():
-    family = build()
-    with pytest.raises(UserError, match='draws no images'):
-        family.sample({}, jax.random.split(KEY, 1), np.zeros(1, np.int32))
-    with pytest.raises(UserError, match='draws no images'):
-        family.sampling_protocol()
+def test_it_generates_no_images():
+    method = build()
+    with pytest.raises(UserError, match='generates no images'):
+        method.sample({}, jax.random.split(KEY, 1), np.zeros(1, np.int32))
+    with pytest.raises(UserError, match='generates no images'):
+        method.sampling_protocol()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
-from jaxgen import methods as families
+from jaxgen import methods
 from jaxgen.methods.diffusion.objective import Losses
 from tests.tiny import tiny_config
 
@@ -20,8 +20,8 @@ PREDICTED = NOISE + 0.1 * RNG.normal(size=X0.shape)
 FRACTION = RNG.uniform(-0.9, 0.9, size=X0.shape)
 
 
-def family(**fields):
-    return families.build(tiny_config(**{f'diffusion.{name}': value for name, value in fields.items()}), (3, 3, 1), 10)
+def method(**fields):
+    return methods.build(tiny_config(**{f'diffusion.{name}': value for name, value in fields.items()}), (3, 3, 1), 10)
 
 
 def bound(predicted, fraction):
@@ -43,9 +43,9 @@ def bound(predicted, fraction):
 def test_the_hybrid_loss_is_the_papers_and_its_bound_teaches_the_variance_alone():
     """Nichol & Dhariwal 2021, equation 16: L_simple + 0.001 L_vlb, of T terms of which one is drawn."""
     with jax.enable_x64(True):
-        losses = Losses(family(variance='learned'))
+        losses = Losses(method(variance='learned'))
         assert losses.draw(jax.random.key(0), 4).t.shape == (4,)
-        at = family(variance='learned').schedule.level(jnp.asarray(AT))
+        at = method(variance='learned').schedule.level(jnp.asarray(AT))
 
         def loss(output):
             return losses(lambda x, t: output, None, jnp.asarray(X0), jnp.asarray(NOISE), at)
@@ -63,7 +63,7 @@ def test_the_hybrid_loss_is_the_papers_and_its_bound_teaches_the_variance_alone(
 def test_the_loss_of_the_bound_is_equation_12():
     """Ho et al. 2020, for the posterior's variance: beta^2 / (2 variance alpha (1 - abar)) of the squared error, T times."""
     with jax.enable_x64(True):
-        made = family(weighting='elbo')
+        made = method(weighting='elbo')
         at = made.schedule.level(jnp.asarray(AT))
         got = Losses(made)(lambda x, t: jnp.asarray(PREDICTED), None, jnp.asarray(X0), jnp.asarray(NOISE), at)
     t = AT[1:]
@@ -82,7 +82,7 @@ def test_the_loss_of_a_learned_schedule_is_the_whole_bound_and_moves_its_ends():
 
     times = np.array([0.05, 0.3, 0.6, 0.95])
     with jax.enable_x64(True):
-        made = family(schedule='learned', weighting='elbo', parameterisation='x0')
+        made = method(schedule='learned', weighting='elbo', parameterisation='x0')
         key = jax.random.key(0)
         params = jax.tree.map(lambda z: z + 0.5 * jax.random.normal(key, z.shape), made.schedule.init(key))
         way = [np.asarray(made.schedule_of({'schedule': params}).gamma(times + d)) for d in (-1e-5, 0.0, 1e-5)]
