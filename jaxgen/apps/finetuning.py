@@ -77,7 +77,7 @@ def with_adapter(base: Trained) -> tuple[Finetuned, Any, tuple[str, ...]]:
         raise UserError(f'{field} changes {strange[0]}, which the base does not have: get the file again')
     needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, family.paths, rank), jax.random.key(0)))
     tensors.require(lora.flat(adapter.factors), {name: x.shape for name, x in needed.items()}, field)
-    return family, family.whole(family.start(adapter.factors)), adapter.class_names
+    return family, family.whole(family.initial_state(adapter.factors)), adapter.class_names
 
 
 def _weights(trained: Trained) -> tuple[Any, str]:

@@ -12,15 +12,16 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps.restore import Trained
 from jaxgen.data import Dataset
-from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion import likelihood
+from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.losses import add_noise
-from jaxgen.diffusion.schedules import Discrete, Learned, Level
+from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level
 from jaxgen.errors import check
-from jaxgen.methods.diffusion.method import DDPM
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import batch_sharding
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.random import image_keys, root_key, stream
 
 Array = jax.Array
 RATIOS = (0.002, 80.0)  # sigma / alpha between which a continuous schedule without ends is judged
@@ -42,18 +43,18 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
     """
     family, options = trained.family, config.likelihood
     check(
-        isinstance(family, DDPM),
+        isinstance(family, Diffusion),
         f'config.family={config.family} has no bound on its likelihood: a diffusion model that goes step by step has',
     )
     check(
-        family.parameterisation != fits.MEAN_FLOW,
+        family.prediction != MEAN_FLOW,
         'config.diffusion.parameterisation=mean_flow has no bound on its likelihood, as it estimates no image at a level of '
         'noise: take a model that was trained with flow, say',
     )
     variables = family.sampling_variables(trained.model, root_key(config.seed, config.train.prng), config.sample.ema)
     judge = (
         _Discrete(family, variables, options.terms)
-        if isinstance(family.schedule, Discrete)
+        if isinstance(family.schedule, DiscreteSchedule)
         else _Continuous(family, variables, options.terms or 100)
     )
     each = _of_images(config, trained, judge, dataset)
@@ -70,7 +71,7 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
             'images': each.shape[1],
             'step': trained.step,
             'ema': config.sample.ema,
-            'clip': family.drawing.clip,
+            'clip': family.sampling.clip,
             'seed': config.evaluation.seed,
             'weights': weights_hash(variables),
         },
@@ -98,16 +99,15 @@ class _Bound:
     name: str
     where: np.ndarray
 
-    def __init__(self, family: DDPM, variables: Any):
+    def __init__(self, family: Diffusion, variables: Any):
         self.family, self.variables = family, variables
 
     def __call__(self, variables: Any, key: Array, images: Array, labels: Array, numbers: Array) -> Array:
         x0 = images.astype(jnp.float32) / 127.5 - 1
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        keys = image_keys(key, numbers)
 
         def noise(i: Array) -> Array:
-            fold = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-            return jax.vmap(lambda k: jax.random.normal(k, self.family.image_shape))(fold)
+            return step_noise(keys, i, self.family.image_shape)
 
         prior, term, rows = self.terms(variables, x0, labels, noise, key)
         rest = jax.lax.map(lambda row: term(*row), (jnp.arange(len(self.where)), rows))
@@ -117,7 +117,7 @@ class _Bound:
 class _Discrete(_Bound):
     name = 'discrete'
 
-    def __init__(self, family: DDPM, variables: Any, terms: int):
+    def __init__(self, family: Diffusion, variables: Any, terms: int):
         super().__init__(family, variables)
         timesteps = family.schedule.timesteps
         # Strata of timesteps that grow with t, as the terms fall with it; each is judged at its (geometric) middle. The
@@ -129,15 +129,15 @@ class _Discrete(_Bound):
 
     def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
         family, schedule = self.family, self.family.schedule
-        predict = family.estimator(variables, labels)
+        predict = family.predictor(variables, labels)
 
         def term(i, row):
             t, weight = row
             at = jnp.full(len(x0), t)
             n = noise(i)
-            estimated, *fraction = predict(add_noise(x0, n, schedule.level(at)), schedule.level(t))
-            variance = fraction[0] if fraction else 'fixedsmall'
-            return weight * likelihood.discrete_term(schedule, x0, n, at, estimated, variance)
+            x0_estimate, fraction = predict(add_noise(x0, n, schedule.level(at)), schedule.level(t))
+            variance = 'fixedsmall' if fraction is None else fraction
+            return weight * likelihood.timestep_term(schedule, x0, n, at, x0_estimate, variance=variance)
 
         last = schedule.level(jnp.full(len(x0), schedule.timesteps - 1))
         return likelihood.prior_term(x0, last), term, (jnp.asarray(self.where), jnp.asarray(self.weights, jnp.float32))
@@ -148,18 +148,18 @@ class _Continuous(_Bound):
 
     name = 'continuous'
 
-    def __init__(self, family: DDPM, variables: Any, terms: int):
+    def __init__(self, family: Diffusion, variables: Any, terms: int):
         super().__init__(family, variables)
-        schedule = family.schedule_of(variables['params'])
-        learned = isinstance(schedule, Learned)
+        schedule = family.schedule_of(variables)
+        learned = isinstance(schedule, LearnedSchedule)
         self.ends = np.asarray(schedule.params['ends'], np.float64) if learned else 2 * np.log(np.array(RATIOS))
         low, high = self.ends
         self.where = np.append(-(low + (high - low) * (np.arange(terms) + 0.5) / terms), -low)
 
     def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
         family, (low, high) = self.family, self.ends
-        schedule, count = family.schedule_of(variables['params']), len(self.where) - 1
-        predict = family.estimator(variables, labels)
+        schedule, count = family.schedule_of(variables), len(self.where) - 1
+        predict = family.predictor(variables, labels)
 
         def at(gamma: Array) -> Level:
             return Level(*(jnp.broadcast_to(z, x0.shape[:1]) for z in schedule.at(jnp.exp(gamma / 2))))
@@ -169,8 +169,8 @@ class _Continuous(_Bound):
             within = jax.random.uniform(jax.random.fold_in(key, i))
             gamma = low + (high - low) * (i + within) / count
             level = at(gamma)
-            (estimated,) = predict(add_noise(x0, n, level), Level(*(z[0] for z in level)))
-            diffusion = likelihood.continuous_term(x0, level, estimated, jnp.asarray(high - low)) / count
+            x0_estimate, _ = predict(add_noise(x0, n, level), Level(*(z[0] for z in level)))
+            diffusion = likelihood.diffusion_term(x0, level, x0_estimate, jnp.asarray(high - low)) / count
             return jnp.where(i < count, diffusion, likelihood.reconstruction_term(x0, n, at(jnp.asarray(low))))
 
         return likelihood.prior_term(x0, at(jnp.asarray(high))), term, jnp.zeros(len(self.where))

@@ -7,9 +7,9 @@ from ml_collections import ConfigDict
 from jaxgen.methods.base import Family
 from jaxgen.methods.classifier import Judge
 from jaxgen.methods.dcgan import DCGAN
-from jaxgen.methods.diffusion.method import DDPM
+from jaxgen.methods.diffusion.method import Diffusion
 
-FAMILIES = {'ddpm': DDPM, 'dcgan': DCGAN, 'judge': Judge}
+FAMILIES = {'ddpm': Diffusion, 'dcgan': DCGAN, 'judge': Judge}
 
 
 def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Family:

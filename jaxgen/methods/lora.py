@@ -10,7 +10,8 @@ import flax.struct
 import jax
 import numpy as np
 
-from jaxgen.methods.diffusion.method import DDPM, Denoiser
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.methods.diffusion.state import DiffusionState
 from jaxgen.models import lora
 
 Array = jax.Array
@@ -18,15 +19,15 @@ Array = jax.Array
 
 @flax.struct.dataclass
 class Adapted:
-    """The base's parameters, and the factors in the place of a denoiser's parameters."""
+    """The base's parameters, and the factors in the place of the network's parameters."""
 
     base: Any
-    learner: Denoiser
+    learner: DiffusionState
 
 
 @dataclasses.dataclass(frozen=True)
-class Finetuned(DDPM):
-    """A DDPM whose parameters are ``lora.merge(base, factors)``.
+class Finetuned(Diffusion):
+    """A diffusion model whose parameters are ``lora.merge(base, factors)``.
 
     Gradients, their optimiser and the moving average are of the factors alone. A checkpoint holds no base.
 
@@ -47,17 +48,17 @@ class Finetuned(DDPM):
     scale: float = 1.0
 
     @classmethod
-    def of(cls, family: DDPM, **fields: Any) -> Finetuned:
+    def of(cls, family: Diffusion, **fields: Any) -> Finetuned:
         """The family of a network of the base's kind, fine-tuned."""
-        return cls(**{f.name: getattr(family, f.name) for f in dataclasses.fields(DDPM)}, **fields)
+        return cls(**{f.name: getattr(family, f.name) for f in dataclasses.fields(Diffusion)}, **fields)
 
-    def init(self, key: Array) -> Denoiser:
-        return self.start(lora.init(key, self.base, self.paths, self.rank))
+    def init(self, key: Array) -> DiffusionState:
+        return self.initial_state(lora.init(key, self.base, self.paths, self.rank))
 
-    def learnt(self, model: Adapted) -> Denoiser:
+    def learnt(self, model: Adapted) -> DiffusionState:
         return model.learner
 
-    def whole(self, learnt: Denoiser) -> Adapted:
+    def whole(self, learnt: DiffusionState) -> Adapted:
         return Adapted(self.base, learnt)
 
     def networks(self, model: Adapted) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class Finetuned(DDPM):
         def parameters(factors: Any) -> Any:
             return lora.merge(model.base, factors, self.strength)
 
-        learner, metrics = self.advance(model.learner, batch, key, parameters)
+        learner, metrics = self.update(model.learner, batch, key, parameters)
         return model.replace(learner=learner), metrics
 
     def sampling_variables(self, model: Adapted, key: Array, ema: bool) -> Any:

@@ -99,7 +99,7 @@ def without_dropout(config: ConfigDict) -> Family:
     return build(config)[0]
 
 
-def _denoising(family: families.DDPM, key: Array) -> dict[str, Array]:
+def _denoising(family: families.Diffusion, key: Array) -> dict[str, Array]:
     time_key, noise_key, _ = jax.random.split(key, 3)
     t = jax.random.randint(time_key, (CHECKED,), 0, family.schedule.timesteps)
     return {'noise': jax.random.normal(noise_key, (CHECKED, *family.image_shape)), 't': t}

@@ -1,0 +1,48 @@
+"""MeanFlow sampling: one network call a step, however long the step is.
+
+Geng et al. 2025 (Mean Flows for One-step Generative Modeling), equation 12. The function ``jump`` takes the place of a
+denoiser.
+
+    symbol in the paper                         variable
+    z_t, z_r                                    carry.x before and after the step
+    t, r                                        level.sigma, next_level.sigma
+    z_t - (t - r) u_theta(z_t, r, t)            jump(x, level, next_level)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from jaxgen.diffusion.noise import Noise
+from jaxgen.diffusion.samplers.base import Carry, Sampler, Step, step_ends
+from jaxgen.diffusion.schedules import Level, Schedule
+from jaxgen.runtime.types import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Jump = Callable[[Array, Level, Level], Array]  # jump(x, level, next_level): x at the next level
+
+
+class MeanFlowCoefficients(NamedTuple):
+    """The level at which a step ends."""
+
+    next: Level
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanFlow(Sampler):
+    """The sampler of MeanFlow."""
+
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> MeanFlowCoefficients:
+        return MeanFlowCoefficients(step_ends(levels)[1])
+
+    def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        return Carry(denoiser(carry.x, step.level, step.coefficients.next))
+
+
+def mean_flow(jump: Jump, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
+    """Sample images from ``x`` at the first of the levels by MeanFlow; see ``Sampler.sample``."""
+    return MeanFlow().sample(jump, levels, x)
