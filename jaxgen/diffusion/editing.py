@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxgen.diffusion.noise import initial_noise
 from jaxgen.diffusion.schedules import Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 def last_levels(levels: Level, strength: float) -> Level:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from jaxgen.diffusion.predictions import Prediction
 from jaxgen.diffusion.schedules import Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 ConditionalPredict = Callable[[Array, Level, Array], Prediction]  # predict(x, level, labels)
 Predict = Callable[[Array, Level], Prediction]  # predict(x, level)

@@ -12,20 +12,18 @@ are ``timestep_term``, of which L_0 is the decoder.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
+from jaxtyping import Float, Int
 
 from jaxgen.diffusion.losses import add_noise, mean_of_each
 from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
 from jaxgen.diffusion.schedules import DiscreteSchedule, Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 HALF_BIN = 1 / 255  # half of the distance between two grey levels
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxgen.diffusion.predictions import PREDICTIONS, Network, network_output
 from jaxgen.diffusion.schedules import LearnedSchedule, Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 def mean_of_each(x: Float[Array, 'n ...']) -> Float[Array, ' n']:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Key
 
 from jaxgen.diffusion.schedules import Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Key
 
 Noise = Callable[[Array], Array]  # the standard normal of a sampler's step, from the number of the step
 

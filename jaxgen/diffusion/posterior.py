@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxgen.diffusion.schedules import Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class PosteriorCoefficients(NamedTuple):

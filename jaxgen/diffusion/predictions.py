@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxgen.diffusion.schedules import Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 Network = Callable[[Array, Array], Array]  # F(x, t): images [N, H, W, C] and times [N] or scalar to an output
 

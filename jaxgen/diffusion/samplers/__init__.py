@@ -12,7 +12,7 @@ from jaxgen.diffusion.samplers.ddim_inversion import ddim_inversion
 from jaxgen.diffusion.samplers.dpmpp_2m import DPMpp2M, dpmpp_2m, dpmpp_2m_sde
 from jaxgen.diffusion.samplers.heun import Heun, heun
 from jaxgen.diffusion.samplers.mean_flow import MeanFlow, mean_flow
-from jaxgen.diffusion.samplers.stochastic_heun import StochasticHeun, churned_levels, stochastic_heun
+from jaxgen.diffusion.samplers.stochastic_heun import StochasticHeun, stochastic_heun
 
 SAMPLERS: dict[str, Sampler] = {
     'ddpm': Ancestral(),
@@ -38,7 +38,6 @@ __all__ = [
     'Step',
     'StochasticHeun',
     'ancestral',
-    'churned_levels',
     'ddim',
     'ddim_inversion',
     'dpmpp_2m',

@@ -15,18 +15,16 @@ Ho et al. 2020 (Denoising Diffusion Probabilistic Models), algorithm 2; respaced
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class AncestralCoefficients(NamedTuple):

@@ -13,16 +13,15 @@ Song et al. 2021 (Denoising Diffusion Implicit Models), equation 12. For a flow 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+from jaxtyping import Float
 
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.posterior import posterior_coefficients
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class DDIMCoefficients(NamedTuple):

@@ -13,17 +13,15 @@ cleaner image for that at the noisier one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxgen.diffusion.samplers.base import Denoiser, step_ends
 from jaxgen.diffusion.schedules import Level
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 SIGMA_DATA = 0.5  # approximate standard deviation of images
 

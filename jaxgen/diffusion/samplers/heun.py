@@ -14,17 +14,15 @@ steps at x^_i and t^_i instead of x_i and t_i, which therefore have the names of
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
+from jaxtyping import Float
 
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class HeunCoefficients(NamedTuple):

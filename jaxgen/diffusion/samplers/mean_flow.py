@@ -13,34 +13,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+
+from jaxtyping import Float
 
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers.base import Carry, Sampler, Step, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.runtime.types import Array
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-
 Jump = Callable[[Array, Level, Level], Array]  # jump(x, level, next_level): x at the next level
-
-
-class MeanFlowCoefficients(NamedTuple):
-    """The level at which a step ends."""
-
-    next: Level
 
 
 @dataclasses.dataclass(frozen=True)
 class MeanFlow(Sampler):
-    """The sampler of MeanFlow."""
+    """The sampler of MeanFlow. The coefficients of a step are the level at which it ends."""
 
-    def coefficients(self, levels: Level, schedule: Schedule | None) -> MeanFlowCoefficients:
-        return MeanFlowCoefficients(step_ends(levels)[1])
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> Level:
+        return step_ends(levels)[1]
 
     def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise | None) -> Carry:
-        return Carry(denoiser(carry.x, step.level, step.coefficients.next))
+        return Carry(denoiser(carry.x, step.level, step.coefficients))
 
 
 def mean_flow(jump: Jump, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:

@@ -13,18 +13,16 @@ up to the time t^_i, and then takes a step of Heun's method from there; see ``he
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step, step_ends
 from jaxgen.diffusion.samplers.heun import Heun, HeunCoefficients, heun_coefficients, heun_step
 from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class ChurnCoefficients(NamedTuple):

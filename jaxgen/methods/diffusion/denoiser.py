@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from jaxgen.diffusion import predictions
 from jaxgen.diffusion.compatibility import MEAN_FLOW
@@ -18,9 +19,6 @@ from jaxgen.diffusion.samplers.mean_flow import Jump
 from jaxgen.diffusion.schedules import Level
 from jaxgen.methods.diffusion.sampling import SamplingSettings
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 Edit = Callable[[Array], Array]  # a change of every estimate of x_0 [N, H, W, C], as ``editing.keep_known`` makes it
 

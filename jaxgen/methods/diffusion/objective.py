@@ -12,20 +12,18 @@ each example, and the objective itself is called with the network::
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from jaxgen.diffusion import likelihood, losses
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.predictions import Network, estimate_x0, network_output, split_variance, x0_of_output
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level, Schedule
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwal 2021, equation 16)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
+from jaxtyping import Float
 
 from jaxgen.diffusion.guidance import Guidance
 from jaxgen.diffusion.noise import Noise
@@ -13,9 +14,6 @@ from jaxgen.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Carry, Denoiser
 from jaxgen.diffusion.schedules import LearnedSchedule, Level, Schedule
 from jaxgen.methods.diffusion.options import DiffusionSampleOptions
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 @dataclasses.dataclass(frozen=True)
