@@ -13,13 +13,15 @@ from ml_collections import ConfigDict
 from jaxgen.apps.restore import Trained
 from jaxgen.data import Dataset
 from jaxgen.diffusion import likelihood
+from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.losses import add_noise
-from jaxgen.diffusion.schedules import Discrete, Learned, Level
+from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level
 from jaxgen.errors import check
-from jaxgen.methods.diffusion.method import DDPM
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import batch_sharding
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.random import image_keys, root_key, stream
 
 Array = jax.Array
 RATIOS = (0.002, 80.0)  # sigma / alpha between which a continuous schedule without ends is judged
@@ -41,19 +43,19 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
     """
     method, options = trained.method, config.likelihood
     check(
-        method.supports.has_likelihood,
+        isinstance(family, Diffusion),
         f'config.family={config.family} has no bound on its likelihood: a diffusion model that goes step by step has',
     )
     check(
-        method.capabilities.has_likelihood,
+        family.prediction != MEAN_FLOW,
         'config.diffusion.parameterisation=mean_flow has no bound on its likelihood, as it estimates no image at a level of '
         'noise: take a model that was trained with flow, say',
     )
     variables = method.sampling_variables(trained.model, root_key(config.seed, config.train.prng), config.sample.ema)
     judge = (
-        _Discrete(method, variables, options.terms)
-        if isinstance(method.schedule, Discrete)
-        else _Continuous(method, variables, options.terms or 100)
+        _Discrete(family, variables, options.terms)
+        if isinstance(family.schedule, DiscreteSchedule)
+        else _Continuous(family, variables, options.terms or 100)
     )
     each = _of_images(config, trained, judge, dataset)
     per_image = each.sum(0)
@@ -69,7 +71,7 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
             'images': each.shape[1],
             'step': trained.step,
             'ema': config.sample.ema,
-            'clip': method.drawing.clip,
+            'clip': family.sampling.clip,
             'seed': config.evaluation.seed,
             'weights': weights_hash(variables),
         },
@@ -97,16 +99,15 @@ class _Bound:
     name: str
     where: np.ndarray
 
-    def __init__(self, method: DDPM, variables: Any):
-        self.method, self.variables = method, variables
+    def __init__(self, family: Diffusion, variables: Any):
+        self.family, self.variables = family, variables
 
     def __call__(self, variables: Any, key: Array, images: Array, labels: Array, numbers: Array) -> Array:
         x0 = images.astype(jnp.float32) / 127.5 - 1
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        keys = image_keys(key, numbers)
 
         def noise(i: Array) -> Array:
-            fold = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-            return jax.vmap(lambda k: jax.random.normal(k, self.method.image_shape))(fold)
+            return step_noise(keys, i, self.family.image_shape)
 
         prior, term, rows = self.terms(variables, x0, labels, noise, key)
         rest = jax.lax.map(lambda row: term(*row), (jnp.arange(len(self.where)), rows))
@@ -116,9 +117,9 @@ class _Bound:
 class _Discrete(_Bound):
     name = 'discrete'
 
-    def __init__(self, method: DDPM, variables: Any, terms: int):
-        super().__init__(method, variables)
-        timesteps = method.schedule.timesteps
+    def __init__(self, family: Diffusion, variables: Any, terms: int):
+        super().__init__(family, variables)
+        timesteps = family.schedule.timesteps
         # Strata of timesteps that grow with t, as the terms fall with it; each is judged at its (geometric) middle. The
         # decoder's term is unlike the others, so it is always there.
         few = 0 < terms < timesteps
@@ -127,16 +128,16 @@ class _Discrete(_Bound):
         self.weights = np.append(1, np.diff(edges))
 
     def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
-        method, schedule = self.method, self.method.schedule
-        predict = method.estimator(variables, labels)
+        family, schedule = self.family, self.family.schedule
+        predict = family.predictor(variables, labels)
 
         def term(i, row):
             t, weight = row
             at = jnp.full(len(x0), t)
             n = noise(i)
-            estimated, *fraction = predict(add_noise(x0, n, schedule.level(at)), schedule.level(t))
-            variance = fraction[0] if fraction else 'fixedsmall'
-            return weight * likelihood.discrete_term(schedule, x0, n, at, estimated, variance)
+            x0_estimate, fraction = predict(add_noise(x0, n, schedule.level(at)), schedule.level(t))
+            variance = 'fixedsmall' if fraction is None else fraction
+            return weight * likelihood.timestep_term(schedule, x0, n, at, x0_estimate, variance=variance)
 
         last = schedule.level(jnp.full(len(x0), schedule.timesteps - 1))
         return likelihood.prior_term(x0, last), term, (jnp.asarray(self.where), jnp.asarray(self.weights, jnp.float32))
@@ -147,18 +148,18 @@ class _Continuous(_Bound):
 
     name = 'continuous'
 
-    def __init__(self, method: DDPM, variables: Any, terms: int):
-        super().__init__(method, variables)
-        schedule = method.schedule_of(variables['params'])
-        learned = isinstance(schedule, Learned)
+    def __init__(self, family: Diffusion, variables: Any, terms: int):
+        super().__init__(family, variables)
+        schedule = family.schedule_of(variables)
+        learned = isinstance(schedule, LearnedSchedule)
         self.ends = np.asarray(schedule.params['ends'], np.float64) if learned else 2 * np.log(np.array(RATIOS))
         low, high = self.ends
         self.where = np.append(-(low + (high - low) * (np.arange(terms) + 0.5) / terms), -low)
 
     def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
-        method, (low, high) = self.method, self.ends
-        schedule, count = method.schedule_of(variables['params']), len(self.where) - 1
-        predict = method.estimator(variables, labels)
+        family, (low, high) = self.family, self.ends
+        schedule, count = family.schedule_of(variables), len(self.where) - 1
+        predict = family.predictor(variables, labels)
 
         def at(gamma: Array) -> Level:
             return Level(*(jnp.broadcast_to(z, x0.shape[:1]) for z in schedule.at(jnp.exp(gamma / 2))))
@@ -168,8 +169,8 @@ class _Continuous(_Bound):
             within = jax.random.uniform(jax.random.fold_in(key, i))
             gamma = low + (high - low) * (i + within) / count
             level = at(gamma)
-            (estimated,) = predict(add_noise(x0, n, level), Level(*(z[0] for z in level)))
-            diffusion = likelihood.continuous_term(x0, level, estimated, jnp.asarray(high - low)) / count
+            x0_estimate, _ = predict(add_noise(x0, n, level), Level(*(z[0] for z in level)))
+            diffusion = likelihood.diffusion_term(x0, level, x0_estimate, jnp.asarray(high - low)) / count
             return jnp.where(i < count, diffusion, likelihood.reconstruction_term(x0, n, at(jnp.asarray(low))))
 
         return likelihood.prior_term(x0, at(jnp.asarray(high))), term, jnp.zeros(len(self.where))

@@ -27,7 +27,7 @@ from jaxgen.apps.interpret import interpret as interpreting
 from jaxgen.apps.restore import build, restore
 from jaxgen.apps.sweep import runs as sweeping
 from jaxgen.data import SOURCES, Dataset, load
-from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion import compatibility
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
@@ -376,7 +376,7 @@ def help_text() -> str:
         '',
         'Of config.diffusion and config.sample.sampler these go together:',
         '',
-        fits.table(),
+        compatibility.table(('schedule', 'parameterisation', 'weighting', 'sampler')),
         '',
         'jaxgen/apps/config.py lists every field that all methods share, jaxgen/methods/ those of one; a config file says '
         'what it changes.',

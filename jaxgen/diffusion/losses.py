@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The losses that training minimises, one number for each example. The variational bound is in ``likelihood``."""
 
 from __future__ import annotations
 
@@ -6,54 +6,84 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
-from jaxgen.diffusion.predictions import PARAMETERISATIONS
-from jaxgen.diffusion.schedules import Learned, Level
-
-Array = jax.Array
-Network = Callable[[Array, Array], Array]  # F(x, t), see parameterisations
+from jaxgen.diffusion.predictions import PREDICTIONS, Network, network_output
+from jaxgen.diffusion.schedules import LearnedSchedule, Level
+from jaxgen.runtime.types import Array
 
 
-def mean_of_each(x: Array) -> Array:
-    """Over all but the first axis: ``[N, ...] -> [N]``."""
+def mean_of_each(x: Float[Array, 'n ...']) -> Float[Array, ' n']:
+    """Return the mean over all axes but the first."""
     return jnp.mean(x, axis=tuple(range(1, x.ndim)))
 
 
-def add_noise(x0: Array, noise: Array, level: Level) -> Array:
-    """x = alpha x_0 + sigma noise; ``[N, ...]`` at levels ``[N]``."""
-    here = level.like(x0)
+def add_noise(x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...'], level: Level) -> Float[Array, 'n ...']:
+    """Return x = alpha x_0 + sigma noise at ``level``, whose arrays are scalars or ``[N]``."""
+    here = level.broadcast_to(x0)
     return here.alpha * x0 + here.sigma * noise
 
 
-def simple(alpha: Array, sigma: Array, output: Array) -> Array:
-    """1: for eps equation 14 of Ho et al. 2020, for edm the lambda(sigma) of Karras et al. 2022."""
+def simple(alpha: Array, sigma: Array, c_out: Array) -> Array:
+    """Return 1: for eps equation 14 of Ho et al. 2020, for edm the lambda(sigma) of Karras et al. 2022."""
     return jnp.ones_like(sigma)
 
 
-def min_snr(alpha: Array, sigma: Array, output: Array, gamma: float = 5.0) -> Array:
-    """min(SNR, 5) on the error of x_0, which is that of F times ``output`` (Hang et al. 2023)."""
-    return jnp.minimum((alpha / sigma) ** 2, gamma) * output**2
+def min_snr(alpha: Array, sigma: Array, c_out: Array, gamma: float = 5.0) -> Array:
+    """Return min(SNR, gamma) on the squared error of x_0, which is that of F times ``c_out`` squared (Hang et al. 2023)."""
+    return jnp.minimum((alpha / sigma) ** 2, gamma) * c_out**2
 
 
-# Weights on the squared error of F at levels (alpha, sigma). The exact bound, elbo, is another sum: likelihood.py.
+# Weights on the squared error of F from (alpha, sigma, c_out). The third weighting, elbo, is the bound in likelihood.py.
 WEIGHTINGS: dict[str, Callable[[Array, Array, Array], Array]] = {'simple': simple, 'min_snr': min_snr}
 
 
 def prediction_loss(
-    parameterisation: str, weighting: str, network: Network, x0: Array, noise: Array, level: Level
-) -> Array:
-    """The weighted squared error of F, averaged over each example's pixels: ``[N]``; x0, noise ``[N, ...]``, level ``[N]``."""
-    precondition = PARAMETERISATIONS[parameterisation]
-    here = level.like(x0)
-    p = precondition(here.alpha, here.sigma)
-    error = network(p.input * add_noise(x0, noise, level), here.t) - (p.of_x0 * x0 + p.of_noise * noise)
-    weight = WEIGHTINGS[weighting](level.alpha, level.sigma, precondition(level.alpha, level.sigma).output)
+    network: Network,
+    x0: Float[Array, 'n ...'],
+    noise: Float[Array, 'n ...'],
+    level: Level,
+    *,
+    prediction: str = 'eps',
+    weighting: str = 'simple',
+) -> Float[Array, ' n']:
+    """Return the weighted squared error of a network's prediction, averaged over each example's pixels.
+
+    Args:
+      network: F(x, t).
+      x0: images, and ``noise`` standard normal noise in the same shape.
+      level: noise levels ``[N]``.
+      prediction: what the network predicts, one of ``PREDICTIONS``.
+      weighting: one of ``WEIGHTINGS``.
+    """
+    output = network_output(prediction, network, add_noise(x0, noise, level), level)
+    return output_loss(output, x0, noise, level, prediction=prediction, weighting=weighting)
+
+
+def output_loss(
+    output: Float[Array, 'n ...'],
+    x0: Float[Array, 'n ...'],
+    noise: Float[Array, 'n ...'],
+    level: Level,
+    *,
+    prediction: str = 'eps',
+    weighting: str = 'simple',
+) -> Float[Array, ' n']:
+    """Return ``prediction_loss`` of a network's output for x = alpha x_0 + sigma noise."""
+    here = level.broadcast_to(x0)
+    p = PREDICTIONS[prediction](here.alpha, here.sigma)
+    error = output - (p.target_x0 * x0 + p.target_noise * noise)
+    weight = WEIGHTINGS[weighting](level.alpha, level.sigma, PREDICTIONS[prediction](level.alpha, level.sigma).c_out)
     return weight * mean_of_each(jnp.square(error))
 
 
-def draw_mean_flow_times(key: Array, num: int, equal: float = 0.75) -> tuple[Array, Array]:
-    """(t, r) ``[num]`` each, r <= t: the larger and the smaller of two logistic normal times (mean -0.4, deviation 1), made
-    equal with probability ``equal`` (Geng et al. 2025, section 4.3 and table 1).
+def sample_mean_flow_times(
+    key: Array, num: int, equal: float = 0.75
+) -> tuple[Float[Array, ' num'], Float[Array, ' num']]:
+    """Sample the times (t, r) of MeanFlow, r <= t (Geng et al. 2025, section 4.3 and table 1).
+
+    They are the larger and the smaller of two logistic normal times with mean -0.4 and deviation 1, made equal with
+    probability ``equal``.
     """
     times_key, equal_key = jax.random.split(key)
     times = jax.nn.sigmoid(jax.random.normal(times_key, (2, num)) - 0.4)
@@ -62,39 +92,46 @@ def draw_mean_flow_times(key: Array, num: int, equal: float = 0.75) -> tuple[Arr
 
 
 def mean_flow_loss(
-    network: Callable[[Array, Array, Array], Array], x0: Array, noise: Array, start: Array, end: Array
-) -> Array:
-    """MeanFlow (Geng et al. 2025, algorithm 1): ``network(x, t, r)`` is the mean velocity from time t back to r <= t.
+    network: Callable[[Array, Array, Array], Array],
+    x0: Float[Array, 'n ...'],
+    noise: Float[Array, 'n ...'],
+    t: Float[Array, ' n'],
+    r: Float[Array, ' n'],
+) -> Float[Array, ' n']:
+    """Return the loss of MeanFlow (Geng et al. 2025, algorithm 1).
 
-    It satisfies u = v - (t - r) du/dt, the derivative along the way from image to noise; the right side is the target,
-    and the squared error is divided by itself plus 1e-3, constants both, as in the paper.
+    The mean velocity u satisfies u = v - (t - r) du/dt, with the derivative along the line from image to noise. The right
+    side is the target, and the squared error is divided by itself plus 1e-3; both are constants for the gradient.
 
     Args:
-      start: t ``[N]``, in [0, 1].
-      end: r ``[N]``; where it equals t, this is the loss of ``flow``.
+      network: ``network(x, t, r)`` is the mean velocity from time t back to r.
+      t, r: times in [0, 1], r <= t; where they are equal, this is the loss of ``flow``.
     """
-    wide = start.reshape(start.shape + (1,) * (x0.ndim - 1))
-    gap = (start - end).reshape(wide.shape)
+    t_of_pixels = t.reshape(t.shape + (1,) * (x0.ndim - 1))
+    duration = (t - r).reshape(t_of_pixels.shape)
     velocity = noise - x0
-    x = (1 - wide) * x0 + wide * noise
-    mean, slope = jax.jvp(network, (x, start, end), (velocity, jnp.ones_like(start), jnp.zeros_like(end)))
-    error = mean_of_each(jnp.square(mean - jax.lax.stop_gradient(velocity - gap * slope)))
+    x = (1 - t_of_pixels) * x0 + t_of_pixels * noise
+    u, du_dt = jax.jvp(network, (x, t, r), (velocity, jnp.ones_like(t), jnp.zeros_like(r)))
+    error = mean_of_each(jnp.square(u - jax.lax.stop_gradient(velocity - duration * du_dt)))
     return error / jax.lax.stop_gradient(error + 1e-3)
 
 
-def schedule_variance_loss(schedule: Learned, times: Array, error: Array) -> Array:
-    """A scalar whose gradient lets the way between a learned schedule's ends lessen the variance of its diffusion loss.
+def schedule_variance_loss(
+    schedule: LearnedSchedule, times: Float[Array, ' n'], error: Float[Array, ' n']
+) -> Float[Array, '']:
+    """Return a scalar whose gradient moves a learned schedule so that its diffusion loss varies less over time.
 
-    The loss at a time u is gamma'(u) m(gamma(u)) / 2 with m the squared error in the noise. Its mean does not depend on
-    the way (Kingma et al. 2021, section 5.1), its mean square is J = integral of m(gamma)^2 gamma'(u(gamma)) dgamma / 4,
-    and dJ = E_u[m^2 gamma' (d gamma' - gamma'' / gamma' d gamma)] / 4, which takes no derivative of the network.
+    The diffusion loss at a time u is gamma'(u) m(gamma(u)) / 2, where m is the squared error in the noise. Its mean does not
+    depend on the curve between the ends (Kingma et al. 2021, section 5.1). Its mean square is
+    J = integral of m(gamma)^2 gamma'(u(gamma)) dgamma / 4, and dJ = E_u[m^2 gamma' (d gamma' - gamma'' / gamma' d gamma)] / 4
+    needs no derivative of the network.
 
     Args:
-      times: u ``[N]``.
-      error: m ``[N]``, a constant here.
+      times: u.
+      error: m, a constant for the gradient.
     """
 
-    def slope(u):
+    def slope(u: Array) -> tuple[Array, Array]:
         return jax.jvp(schedule.gamma, (u,), (jnp.ones_like(u),))
 
     (gamma, first), (_, second) = jax.jvp(slope, (times,), (jnp.ones_like(times),))

@@ -11,12 +11,9 @@ from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.classifier import ClassifierMethod
 from jaxgen.methods.classifier import config as classifier_config
 from jaxgen.methods.dcgan import DCGAN
-from jaxgen.methods.dcgan import config as dcgan_config
-from jaxgen.methods.diffusion.method import DDPM
+from jaxgen.methods.diffusion.method import Diffusion
 
-__all__ = ['CONFIGS', 'DCGAN', 'DDPM', 'METHODS', 'Capabilities', 'ClassifierMethod', 'Method', 'build']
-
-METHODS: dict[str, type[Method]] = {'ddpm': DDPM, 'dcgan': DCGAN, 'judge': ClassifierMethod}
+FAMILIES = {'ddpm': Diffusion, 'dcgan': DCGAN, 'judge': Judge}
 
 
 class ConfigAdapter(NamedTuple):

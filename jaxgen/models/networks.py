@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from jaxgen.models.cnn import CNN
 from jaxgen.models.dit import DiT
 from jaxgen.models.unet import UNet
+from jaxgen.schema import Options
 
 NETWORKS: dict[str, type[nn.Module]] = {'unet': UNet, 'cnn': CNN, 'dit': DiT}
 
 
-def make_network(model: ConfigDict, **fields) -> nn.Module:
-    """Of ``config.model``, from which each network takes the fields that it has; ``fields`` come from elsewhere."""
-    network = NETWORKS[model.name]
-    own = {name: value for name, value in model.to_dict().items() if name in network.__dataclass_fields__}
-    return network(**{**own, 'dtype': jnp.dtype(model.dtype), 'name': None, **fields})
+def make_network(options: Options, **fields) -> nn.Module:
+    """Return the network that ``options.name`` names, with those of the options that it has as fields.
+
+    Args:
+      options: with ``name`` and ``dtype``, as ``methods.diffusion.options.NetworkOptions`` has them.
+      fields: fields of the network that are not among the options.
+    """
+    network = NETWORKS[options.name]
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    known = {name: value for name, value in values.items() if name in network.__dataclass_fields__}
+    return network(**{**known, 'dtype': jnp.dtype(options.dtype), 'name': None, **fields})

@@ -66,8 +66,8 @@ class UNet(nn.Module):
       num_res_blocks: residual blocks a level on the way down; one more on the way up.
       attention_resolutions: sides of the feature map at which every residual block is followed by self-attention.
       num_heads: attention heads, at every width.
-      attention_head_dim: channels of each head instead, so that wider levels have more heads; 0 leaves it to
-        ``num_heads``.
+      attention_head_dim: channels of each head instead, so that wider levels have more heads; None leaves it
+        to ``num_heads``.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
       norm_groups: groups of every group normalisation.
@@ -85,7 +85,7 @@ class UNet(nn.Module):
     num_res_blocks: int = 2
     attention_resolutions: tuple[int, ...] = (16,)
     num_heads: int = 1
-    attention_head_dim: int = 0
+    attention_head_dim: int | None = None
     dropout: float = 0.1
     num_classes: int = 0
     norm_groups: int = 32

@@ -10,7 +10,7 @@ from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.edit.inputs import open_image
 from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
-from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion.compatibility import compatible_combinations
 from jaxgen.errors import UserError
 from tests.tiny import LONG, tiny_config, untrained
 
@@ -128,7 +128,9 @@ def test_the_command_names_what_differs(guided):
 
 
 def test_samplers_are_those_that_fit(guided):
-    fitting = {choice[-1] for choice in fits.fitting('linear_betas') if choice[1:4] == ('eps', 'simple', 'fixed')}
+    fitting = {
+        choice[-1] for choice in compatible_combinations('linear_betas') if choice[1:4] == ('eps', 'simple', 'fixed')
+    }
     assert set(engine.samplers(guided[0])) == fitting
     assert not engine.samplers(tiny_config('dcgan'))
 
@@ -139,7 +141,7 @@ def test_samplers_are_those_that_fit(guided):
         ({'sample.num': 65}, 'at most 64 images'),
         ({'sample.num_steps': 21}, 'config.sample.num_steps=21 is more than'),
         ({'sample.classes': '3,eleven'}, 'config.sample.classes'),
-        ({'sample.sampler': 'mean_flow'}, 'a mean velocity is drawn by mean_flow alone'),
+        ({'sample.sampler': 'mean_flow'}, 'a mean velocity is sampled by mean_flow only'),
         ({'seed': -1}, 'config.seed=-1'),
     ],
 )

@@ -15,10 +15,10 @@ from jaxgen.apps.edit.edit import Editor
 from jaxgen.apps.restore import Trained
 from jaxgen.cli import modes
 from jaxgen.diffusion import editing, samplers
-from jaxgen.diffusion.schedules import EDM, SCHEDULES
+from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule
 from jaxgen.errors import UserError
 from jaxgen.io import images
-from jaxgen.methods.diffusion.method import Denoiser
+from jaxgen.methods.diffusion.state import DiffusionState
 from jaxgen.runtime.mesh import make_mesh
 from tests.diffusion import analytic
 from tests.tiny import tiny_config, untrained
@@ -28,25 +28,25 @@ EDM_NET = {'diffusion.parameterisation': 'edm'}  # untrained, it is the best lin
 
 def test_strength_is_the_share_of_the_way():
     levels = SCHEDULES['linear'](1000).levels(10)
-    assert len(editing.from_strength(levels, 1.0).t) == 11
-    half = editing.from_strength(levels, 0.5)
+    assert len(editing.last_levels(levels, 1.0).t) == 11
+    half = editing.last_levels(levels, 0.5)
     np.testing.assert_array_equal(half.t, levels.t[5:])
-    assert len(editing.from_strength(levels, 0.01).t) == 2
+    assert len(editing.last_levels(levels, 0.01).t) == 2
 
 
 @pytest.mark.parametrize('name', [n for n in samplers.SAMPLERS if n != 'mean_flow'])
 def test_what_is_kept_comes_out_of_every_sampler(name):
-    schedule = EDM()
+    schedule = EDMSchedule()
     levels = schedule.levels(6)
     known, mask = jnp.full((1, 4, 4, 1), 0.25), jnp.zeros((4, 4, 1)).at[1:3, 1:3].set(1)
-    change = editing.keeping(known, mask)
+    edit = editing.keep_known(known, mask)
 
-    def denoise(x, level):
-        return change(jnp.tanh(x))
+    def denoiser(x, level):
+        return edit(jnp.tanh(x))
 
     start = jax.random.normal(jax.random.key(0), (1, 4, 4, 1)) * levels.sigma[0]
-    options = {'hat': samplers.churned(schedule, levels, 2.0)} if name == 'edm' else {}
-    made = samplers.SAMPLERS[name](denoise, levels, start, lambda i: jnp.ones_like(start), **options)
+    sampler = samplers.SAMPLERS[name].with_options(**{'churn': 2.0} if name == 'edm' else {})
+    made = sampler.sample(denoiser, levels, start, noise=lambda i: jnp.ones_like(start), schedule=schedule)
     np.testing.assert_allclose(jnp.where(mask > 0, 0, made - known), 0, atol=1e-6)
     assert jnp.all(jnp.where(mask > 0, jnp.abs(made - known) > 1e-3, True))
 
@@ -59,8 +59,8 @@ def test_inversion_finds_the_start_from_which_ddim_draws_the_image(schedule):
         image = jnp.linspace(-1.0, 1.2, 7)
         errors = []
         for iterations in (1, 3, 40):
-            start = samplers.ddim_inversion(analytic.gaussian, levels, image, iterations)
-            again = samplers.SAMPLERS['ddim'](analytic.gaussian, levels, start, None)
+            start = samplers.ddim_inversion(analytic.gaussian, levels, image, iterations=iterations)
+            again = samplers.ddim(analytic.gaussian, levels, start)
             errors.append(float(jnp.max(jnp.abs(again - image))))
         assert errors[2] < 1e-6 and errors[2] < errors[1] < errors[0], errors
 
@@ -139,8 +139,8 @@ def test_transfer_keeps_what_is_not_of_the_class():
             'sample.classes': '9,2',
         },
     )
-    method = dataclasses.replace(methods.build(c, (8, 8, 1), 10), network=OfClasses())
-    made = Editor(c, Trained(c, method, make_mesh(), 0, Denoiser({}, {}, (), 0), tuple('0123456789'))).transfer()
+    family = dataclasses.replace(families.build(c, (8, 8, 1), 10), network=OfClasses())
+    made = Editor(c, Trained(c, family, make_mesh(), 0, DiffusionState({}, {}, (), 0), tuple('0123456789'))).transfer()
     shifts = np.array([0, 9 - 5, 2 - 5]).reshape(-1, 1, 1, 1) / 20 * 127.5
     expected = np.clip(made.given + shifts, 0, 255)
     assert made.given.shape == (1, 8, 8, 1) and np.ptp(made.given) > 200

@@ -1,4 +1,4 @@
-"""Everything that fits together takes a step and draws, with a network that is next to nothing."""
+"""Every compatible combination takes a step and samples, with a network that is next to nothing."""
 
 import dataclasses
 
@@ -10,13 +10,14 @@ import pytest
 
 from jaxgen import methods
 from jaxgen.apps.config import validate
-from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError
+from jaxgen.methods.diffusion.objective import drop_labels
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
-OBJECTIVES = sorted({choice[:4] for choice in fits.fitting()})
+OBJECTIVES = sorted({choice[:4] for choice in compatible_combinations()})
 
 
 class Next(nn.Module):
@@ -55,8 +56,8 @@ def method(*choice, **fields):
 
 @pytest.mark.parametrize('objective', OBJECTIVES, ids='-'.join)
 def test_what_fits_takes_a_step(objective):
-    sampler = 'mean_flow' if objective[1] == fits.MEAN_FLOW else 'ddim'
-    ddpm = method(*objective, sampler)
+    sampler = 'mean_flow' if objective[1] == MEAN_FLOW else 'ddim'
+    ddpm = family(*objective, sampler)
     model = ddpm.init(KEY)
     batch = {'image': jnp.sin(jnp.arange(4 * 64.0)).reshape(4, 8, 8, 1), 'label': jnp.arange(4)}
     after, metrics = ddpm.step(model, batch, KEY)  # not compiled: what they share is compiled once
@@ -66,7 +67,7 @@ def test_what_fits_takes_a_step(objective):
     assert not still, still
 
 
-@pytest.mark.parametrize('choice', fits.fitting(schedule='linear')[:1] + [
+@pytest.mark.parametrize('choice', compatible_combinations(schedule='linear')[:1] + [
     ('linear_zero_snr', 'v', 'simple', 'fixed', 'ddpm'),
     ('cosine', 'eps', 'simple', 'learned', 'ddpm'),
     ('cosine', 'eps', 'simple', 'learned', 'dpmpp_2m'),
@@ -74,11 +75,11 @@ def test_what_fits_takes_a_step(objective):
     ('flow', 'flow', 'min_snr', 'fixed', 'heun'),
     ('flow', 'mean_flow', 'simple', 'fixed', 'mean_flow'),
     ('learned', 'v', 'elbo', 'fixed', 'heun'),
-    *(fits.fitting(sampler=name)[-1] for name in SAMPLERS),
+    *(compatible_combinations(sampler=name)[-1] for name in SAMPLERS),
 ], ids='-'.join)  # fmt: skip
 def test_images_depend_on_their_own_key_alone(choice):
-    guided = 1.0 if choice[1] == fits.MEAN_FLOW else 2.0
-    ddpm = method(*choice, **{'sample.guidance_scale': guided, 'sample.churn': 2.0 if choice[-1] == 'edm' else 0.0})
+    guided = 1.0 if choice[1] == MEAN_FLOW else 2.0
+    ddpm = family(*choice, **{'sample.guidance_scale': guided, 'sample.churn': 2.0 if choice[-1] == 'edm' else 0.0})
     variables = {'params': ddpm.init(KEY).params}
     keys, labels = jax.random.split(KEY, 4), jnp.arange(4)
     together = jax.jit(ddpm.sample)(variables, keys, labels)
@@ -92,21 +93,21 @@ def test_images_depend_on_their_own_key_alone(choice):
 
 
 def test_withheld_labels_are_as_many_as_asked_for():
-    ddpm = method('linear', 'eps', 'simple', 'fixed', 'ddim')
-    labels = ddpm._some_withheld(jnp.zeros(4000, jnp.int32), KEY)
-    assert ddpm.no_class == 10 and abs(jnp.mean(labels == 10) - 0.25) < 0.03
+    ddpm = family('linear', 'eps', 'simple', 'fixed', 'ddim')
+    labels = drop_labels(jnp.zeros(4000, jnp.int32), KEY, ddpm.label_dropout, ddpm.null_label)
+    assert ddpm.null_label == 10 and abs(jnp.mean(labels == 10) - 0.25) < 0.03
 
 
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'diffusion.schedule': 'linear_zero_snr'}, 'parameterisation=eps says nothing of x_0'),
-        ({'diffusion.schedule': 'edm'}, 'grows to 80: take edm'),
-        ({'diffusion.parameterisation': 'flow'}, 'schedule=flow alone'),
+        ({'diffusion.schedule': 'linear_zero_snr'}, 'config.diffusion.parameterisation=eps does not determine x_0'),
+        ({'diffusion.schedule': 'edm'}, 'grows to 80 with config.diffusion.schedule=edm: choose edm'),
+        ({'diffusion.parameterisation': 'flow'}, 'only config.diffusion.schedule=flow has'),
         ({'diffusion.parameterisation': 'vv'}, 'config.diffusion.parameterisation'),
-        ({'diffusion.schedule': 'learned'}, 'take weighting=elbo'),
+        ({'diffusion.schedule': 'learned'}, 'choose config.diffusion.weighting=elbo'),
         ({'diffusion.variance': 'learned', 'diffusion.weighting': 'min_snr'}, 'hybrid loss'),
-        ({'sample.sampler': 'mean_flow'}, 'drawn by mean_flow alone'),
+        ({'sample.sampler': 'mean_flow'}, 'a mean velocity is sampled by mean_flow only'),
         ({'sample.num_steps': 21}, 'config.sample.num_steps=21 is more than config.diffusion.timesteps=20'),
         (
             {'sample.guidance_scale': 2.0},
@@ -122,3 +123,11 @@ def test_withheld_labels_are_as_many_as_asked_for():
 def test_what_does_not_fit_is_refused_in_a_sentence(fields, words):
     with pytest.raises(UserError, match=words):
         validate(tiny_config(**fields))
+
+
+def test_an_interval_without_a_level_is_refused():
+    for low, high in ((0.0, 0.0), (2.0, 0.0), (0.5, 2.0)):
+        validate(tiny_config(**{'sample.guidance_low': low, 'sample.guidance_high': high}))
+    for low in (2.0, 3.0):
+        with pytest.raises(UserError, match=f'config.sample.guidance_low={low} must be below .*guidance_high=2.0'):
+            validate(tiny_config(**{'sample.guidance_low': low, 'sample.guidance_high': 2.0}))

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
-from jaxgen import methods
-from jaxgen.methods.diffusion.objective import Losses
+from jaxgen import methods as families
 from tests.tiny import tiny_config
 
 T = 20
@@ -43,12 +42,12 @@ def bound(predicted, fraction):
 def test_the_hybrid_loss_is_the_papers_and_its_bound_teaches_the_variance_alone():
     """Nichol & Dhariwal 2021, equation 16: L_simple + 0.001 L_vlb, of T terms of which one is drawn."""
     with jax.enable_x64(True):
-        losses = Losses(method(variance='learned'))
-        assert losses.draw(jax.random.key(0), 4).t.shape == (4,)
-        at = method(variance='learned').schedule.level(jnp.asarray(AT))
+        objective = family(variance='learned').objective
+        assert objective.sample_times(jax.random.key(0), 4).t.shape == (4,)
+        at = family(variance='learned').schedule.level(jnp.asarray(AT))
 
         def loss(output):
-            return losses(lambda x, t: output, None, jnp.asarray(X0), jnp.asarray(NOISE), at)
+            return objective(lambda x, t: output, None, jnp.asarray(X0), jnp.asarray(NOISE), at)
 
         output = jnp.asarray(np.concatenate([PREDICTED, FRACTION], -1))
         got, slopes = jax.jit(loss)(output), jax.jit(jax.grad(lambda output: jnp.sum(loss(output))))(output)
@@ -65,7 +64,7 @@ def test_the_loss_of_the_bound_is_equation_12():
     with jax.enable_x64(True):
         made = method(weighting='elbo')
         at = made.schedule.level(jnp.asarray(AT))
-        got = Losses(made)(lambda x, t: jnp.asarray(PREDICTED), None, jnp.asarray(X0), jnp.asarray(NOISE), at)
+        got = made.objective(lambda x, t: jnp.asarray(PREDICTED), None, jnp.asarray(X0), jnp.asarray(NOISE), at)
     t = AT[1:]
     posterior = BETAS[t] * (1 - KEPT[t - 1]) / (1 - KEPT[t])
     weight = BETAS[t] ** 2 / (2 * posterior * (1 - BETAS[t]) * (1 - KEPT[t]))
@@ -85,11 +84,13 @@ def test_the_loss_of_a_learned_schedule_is_the_whole_bound_and_moves_its_ends():
         made = method(schedule='learned', weighting='elbo', parameterisation='x0')
         key = jax.random.key(0)
         params = jax.tree.map(lambda z: z + 0.5 * jax.random.normal(key, z.shape), made.schedule.init(key))
-        way = [np.asarray(made.schedule_of({'schedule': params}).gamma(times + d)) for d in (-1e-5, 0.0, 1e-5)]
+        way = [
+            np.asarray(made.schedule_of({'params': {'schedule': params}}).gamma(times + d)) for d in (-1e-5, 0.0, 1e-5)
+        ]
 
         def loss(params):
             at = jnp.asarray(X0), jnp.asarray(NOISE), jnp.asarray(times)
-            return Losses(made)(network, {'schedule': params}, *at)
+            return made.objective(network, {'schedule': params}, *at)
 
         got, slopes = jax.jit(loss)(params), jax.jit(jax.jacobian(loss))(params)['ends']
     ends = np.asarray(params['ends'])

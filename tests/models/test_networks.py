@@ -53,7 +53,7 @@ def test_an_image_depends_on_itself_its_time_and_its_label(name, dtype):
 def test_a_step_moves_every_parameter(name):
     """From random weights: fresh ones have layers at zero, before which nothing moves yet."""
     ddpm = family_of(name)
-    model = ddpm.start(random_params(ddpm.network))
+    model = ddpm.initial_state(random_params(ddpm.network))
     batch = {'image': X, 'label': LABELS}
     after, metrics = jax.jit(ddpm.step)(model, batch, KEY)
     assert all(np.isfinite(x) for x in metrics.values()), metrics

@@ -22,16 +22,17 @@ from jaxgen.apps.config import validate
 from jaxgen.apps.edit.edit import require_fields
 from jaxgen.apps.restore import Trained
 from jaxgen.apps.same_run import differences, flag, flatten
-from jaxgen.apps.untrained import build
-from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion import editing
-from jaxgen.diffusion.samplers import SAMPLERS, first
+from jaxgen.diffusion.compatibility import MEAN_FLOW, is_compatible
+from jaxgen.diffusion.noise import initial_noise, step_noise
+from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import Level
 from jaxgen.errors import UserError, check, names
 from jaxgen.io import images
-from jaxgen.methods.diffusion.method import DDPM, Drawing
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.methods.diffusion.sampling import SamplingSettings
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.random import image_keys, root_key, stream
 
 BATCHES = (4, 16)  # of compiled shapes: the smallest into which all images fit, or several of the largest
 MOST = 64  # images at once
@@ -58,13 +59,13 @@ class Model:
         self._sampler = trained.sampler()
         self._batch, self._all = batch_sharding(trained.mesh), replicated(trained.mesh)
         self._normal = jax.jit(self._normal_of, in_shardings=(self._batch, None), out_shardings=self._batch)
-        self._at_once = jax.jit(trained.method.sample, out_shardings=self._batch)
-        self._programs: dict[Drawing, Callable] = {}
+        self._at_once = jax.jit(trained.family.sample, out_shardings=self._batch)
+        self._programs: dict[SamplingSettings, Callable] = {}
 
     @property
     def steps_through_noise(self) -> bool:
         """Whether it is a diffusion model, which has samplers, steps and a way."""
-        return self.trained.method.capabilities.denoises
+        return isinstance(self.trained.family, Diffusion)
 
     @property
     def programs(self) -> int:
@@ -81,7 +82,7 @@ class Model:
         num = config.sample.num
         check(num <= MOST, f'config.sample.num={num}: the page draws at most {MOST} images at once')
         size = self._size(num)
-        steps = self._method(config).drawing.num_steps if self.steps_through_noise else 1
+        steps = self._family(config).sampling.num_steps if self.steps_through_noise else 1
         starts = range(0, num, size)
         drawn = np.full((len(starts) * size, *self.trained.method.image_shape), 128, np.uint8)
         variables = self._sampler.reseeded(config.seed).variables(self.trained.model)
@@ -89,7 +90,7 @@ class Model:
         done, total = 0, steps * len(starts)
         yield Moment(0, total, drawn[:num])
         for start in starts:
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(start, start + size))
+            keys = image_keys(key, jnp.arange(start, start + size))
             labels = self._labels(config, start, size)
             for part in self._batches_way(config, variables, jax.device_put(keys, self._batch), labels):
                 drawn[start : start + size] = part
@@ -116,11 +117,11 @@ class Model:
         require_fields(config)
         method, size = self._method(config), self._size(num)
         variables = self._sampler.variables(self.trained.model)
-        levels = editing.from_strength(method.levels(variables['params']), strength)
+        levels = editing.last_levels(family.levels(variables), strength)
         known = jnp.asarray(given, jnp.float32) / 127.5 - 1
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
-        keys = jax.device_put(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size)), self._batch)
-        x = editing.start(known, self._normal(keys, 0), levels, strength, mask is not None)
+        keys = jax.device_put(image_keys(key, jnp.arange(size)), self._batch)
+        x = editing.noisy_start(known, self._normal(keys, 0), levels, strength=strength, inpaints=mask is not None)
         labels, total = self._labels(config, 0, size), len(levels.t) - 1
         scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))
         yield Moment(0, total, images.to_uint8(np.asarray(x)[:num] / scale[0]))
@@ -138,10 +139,9 @@ class Model:
         if not self.steps_through_noise:
             yield images.to_uint8(np.asarray(self._at_once(variables, keys, labels)))
             return
-        method = self._method(config)
-        levels = method.levels(variables['params'])
-        std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
-        x = std * self._normal(keys, 0)
+        family = self._family(config)
+        levels = family.levels(variables)
+        x = initial_noise(levels, self._normal(keys, 0))
         scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))[1:]
         way = self._way(method, variables, levels, x, keys, labels, jnp.zeros(method.image_shape), None)
         for x, s in zip(way, scale, strict=True):
@@ -149,7 +149,7 @@ class Model:
 
     def _way(
         self,
-        method: DDPM,
+        family: Diffusion,
         variables: Any,
         levels: Level,
         x: jax.Array,
@@ -159,54 +159,49 @@ class Model:
         mask: np.ndarray | None,
     ) -> Iterator[np.ndarray]:
         """x after each step."""
-        loop = method.loop(variables, labels, levels, x, None)
-        rows = jax.tree.map(np.asarray, loop.rows())
-        carry = jax.device_put(loop.carry, self._batch)
-        everywhere = np.ones((*method.image_shape[:2], 1), np.float32)
-        fixed = known, everywhere if mask is None else mask, np.float32(method.drawing.guidance_scale)
-        advance = self._program(method)
-        for i in range(len(rows[0])):
-            row = jax.tree.map(lambda z, i=i: z[i], rows)
-            carry = advance(variables, keys, labels, *fixed, carry, row)
-            yield np.asarray(first(carry))
+        run = family.prepare(variables, keys, labels, levels=levels, x=x)
+        steps = jax.tree.map(np.asarray, run.steps)
+        carry = jax.device_put(run.carry, self._batch)
+        everywhere = np.ones((*family.image_shape[:2], 1), np.float32)
+        fixed = known, everywhere if mask is None else mask, np.float32(family.sampling.guidance.scale)
+        take_step = self._program(family)
+        for i in range(len(levels.t) - 1):
+            step = jax.tree.map(lambda table, i=i: table[i], steps)
+            carry = take_step(variables, keys, labels, *fixed, carry, step)
+            yield np.asarray(carry.x)
 
-    def _program(self, method: DDPM) -> Callable:
-        """One compiled step for all drawings that differ in numbers alone."""
-        d = method.drawing
-        some = {'eta': float(d.options.get('eta', 0) > 0), 'churn': float(d.options.get('churn', 0) > 0)}
-        guidance = 1.0 if d.guidance_scale == 1 else 2.0
-        fixed = dataclasses.replace(d, num_steps=1, guidance_scale=guidance, **some)
-        if fixed not in self._programs:
-            self._programs[fixed] = self._compiled(dataclasses.replace(method, drawing=fixed))
-        return self._programs[fixed]
+    def _program(self, family: Diffusion) -> Callable:
+        """Return the compiled step that serves all settings that differ in numbers alone."""
+        sampler, guidance = family.sampling.sampler, family.sampling.guidance
+        settings = dataclasses.replace(
+            family.sampling,
+            num_steps=1,
+            sampler=sampler.with_options(**{name: float(getattr(sampler, name) > 0) for name in sampler.options}),
+            guidance=dataclasses.replace(guidance, scale=2.0 if family.sampling.is_guided else 1.0),
+        )
+        if settings not in self._programs:
+            self._programs[settings] = self._compiled(dataclasses.replace(family, sampling=settings))
+        return self._programs[settings]
 
-    def _compiled(self, method: DDPM) -> Callable:
-        def advance(variables, keys, labels, known, mask, guidance_scale, carry, row):
-            loop = method.loop(
-                variables,
-                labels,
-                method.levels(variables['params']),
-                first(carry),
-                lambda i: self._normal_of(keys, i + 1),
-                editing.keeping(known, mask),
-                guidance_scale,
-            )
-            return loop.advance(carry, row)
+    def _compiled(self, family: Diffusion) -> Callable:
+        def take_step(variables, keys, labels, known, mask, guidance_scale, carry, step):
+            edit = editing.keep_known(known, mask)
+            run = family.prepare(variables, keys, labels, x=carry.x, edit=edit, guidance_scale=guidance_scale)
+            return run.step(carry, step)
 
         shapes = jax.eval_shape(self._sampler.variables, self.trained.model)
         there = state_shardings(self.trained.mesh, shapes)
         fixed = (self._all,) * 3
         return jax.jit(
-            advance,
+            take_step,
             in_shardings=(there, self._batch, self._batch, *fixed, self._batch, self._all),
             out_shardings=self._batch,
         )
 
     def _normal_of(self, keys: jax.Array, i: Any) -> jax.Array:
-        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        return jax.vmap(lambda k: jax.random.normal(k, self.trained.method.image_shape))(folded)
+        return step_noise(keys, i, self.trained.family.image_shape)
 
-    def _method(self, config: ConfigDict) -> DDPM:
+    def _family(self, config: ConfigDict) -> Diffusion:
         """The model's with the sampler of ``config``."""
         return methods.build(config, self.trained.method.image_shape, len(self.class_names))
 
@@ -242,15 +237,12 @@ def samplers(config: ConfigDict) -> list[str]:
         return []
     d = config.diffusion
     choices = (d.schedule, d.parameterisation, d.weighting, d.variance)
-    return [name for name in SAMPLERS if not fits.refusal(*choices, name)]
+    return [name for name in SAMPLERS if is_compatible(*choices, name)]
 
 
 def edits(config: ConfigDict) -> bool:
-    """Return whether the model of a config can edit images."""
-    try:
-        return build(config)[0].capabilities.edits
-    except UserError:
-        return False
+    """Whether its model goes from noise to image step by step."""
+    return config.family == 'ddpm' and config.diffusion.parameterisation != MEAN_FLOW
 
 
 def command(workdir: str, mode: str, config: ConfigDict, fields: Mapping[str, Any]) -> str:

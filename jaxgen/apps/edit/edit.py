@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +14,16 @@ from ml_collections import ConfigDict
 from jaxgen.apps.edit.inputs import open_image, open_mask
 from jaxgen.apps.restore import Trained
 from jaxgen.diffusion import editing
-from jaxgen.diffusion.samplers import ddim_inversion
+from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.samplers import DDIM, ddim_inversion
 from jaxgen.diffusion.schedules import Level
 from jaxgen.errors import check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.methods.diffusion.denoiser import Edit, mean_only
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.runtime.random import image_keys, root_key, stream
 
 STRIP, FILM = 12, 60  # moments at most of the way that are shown
 
@@ -52,11 +55,12 @@ class Editor:
     def __init__(self, config: ConfigDict, trained: Trained):
         self.trained, self.options = trained, config.edit
         check(
-            trained.method.supports.edits,
+            isinstance(trained.family, Diffusion),
             f'config.family={config.family}: images are edited on the way from noise, which a diffusion model goes step by step',
         )
+        self.family: Diffusion = trained.family
         check(
-            trained.method.capabilities.edits,
+            self.family.prediction != MEAN_FLOW,
             'config.diffusion.parameterisation=mean_flow jumps over the way from noise on which images are edited: take a '
             'model that was trained with flow, say',
         )
@@ -64,9 +68,9 @@ class Editor:
         self.variables = self.method.sampling_variables(
             trained.model, root_key(config.seed, config.train.prng), config.sample.ema
         )
-        self.levels = self.method.levels(self.variables['params'])
+        self.levels = self.family.levels(self.variables)
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
-        self._keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(max(config.edit.num, 2)))
+        self._keys = image_keys(key, jnp.arange(max(config.edit.num, 2)))
         self._classes = names(config.sample.classes)
         if config.edit.source_class:
             pick(config.edit.source_class, trained.class_names, 'config.edit.source_class:')
@@ -125,52 +129,48 @@ class Editor:
         """Both pictures are of the first of ``sample.classes``, or the other one of the second; of none where that is known."""
         if self._classes:
             return self._labels(2)
-        unlabelled = self.method.no_class if self.method.label_dropout else 0
+        unlabelled = self.family.null_label if self.family.label_dropout else 0
         return np.full(2, unlabelled, np.int32)
 
     def _painted(self, given: np.ndarray, mask: np.ndarray | None) -> Edited:
         num = self.options.num
-        levels = editing.from_strength(self.levels, self.options.strength)
+        strength = self.options.strength
+        levels = editing.last_levels(self.levels, strength)
         x0 = jnp.asarray(given, jnp.float32) / 127.5 - 1
-        x = editing.start(x0, self._noise(0, num), levels, self.options.strength, mask is not None)
-        change = editing.keeping(x0, jnp.ones(()) if mask is None else jnp.asarray(mask))
-        made, path = self._drawn(x, self._labels(num), levels, change)
+        normal = step_noise(self._keys[:num], 0, self.family.image_shape)
+        x = editing.noisy_start(x0, normal, levels, strength=strength, inpaints=mask is not None)
+        edit = editing.keep_known(x0, jnp.ones(()) if mask is None else jnp.asarray(mask))
+        made, path = self._drawn(x, self._labels(num), levels, edit)
         if mask is not None:
             made = np.where(mask > 0, made, given)
         return Edited(given[None], made, path)
 
-    def _noise(self, i: Any, num: int) -> jax.Array:
-        keys = jax.vmap(jax.random.fold_in, (0, None))(self._keys[:num], i)
-        return jax.vmap(lambda k: jax.random.normal(k, self.method.image_shape))(keys)
-
     def _drawn(
-        self, x: jax.Array, labels: np.ndarray, levels: Level, change: Callable = lambda x0: x0
+        self, x: jax.Array, labels: np.ndarray, levels: Level, edit: Edit | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Images, and the way there from ``x`` at the first of the levels; see ``DDPM.draw``."""
+        """Return the images, and x after each step on the way there from ``x`` at the first of the levels."""
 
         @jax.jit
-        def draw(variables, x, labels):
-            return self.method.draw(
-                variables, labels, levels, x, lambda i: self._noise(i + 1, len(labels)), keep=True, change=change
-            )
+        def sample_path(variables, x, labels):
+            keys = self._keys[: len(labels)]
+            return self.family.prepare(variables, keys, labels, levels=levels, x=x, edit=edit).path()
 
-        path = np.asarray(draw(self.variables, x, jnp.asarray(labels)))
+        path = np.asarray(sample_path(self.variables, x, jnp.asarray(labels)))
         scale = np.hypot(*(np.asarray(z[1:]) for z in levels[:2])).reshape(-1, 1, 1, 1, 1)
         return images.to_uint8(path[-1]), images.to_uint8(path / scale)
 
     def _inverted(self, given: np.ndarray, labels: np.ndarray) -> jax.Array:
         """Starts of uint8 pictures. Guided or clipped estimates have no inverse that could be found so: neither is used."""
         check(
-            self.method.drawing.sampler == 'ddim' and self.method.drawing.eta == 0,
+            self.family.sampling.sampler == DDIM(eta=0.0),
             'config.edit.kind=interpolate and transfer follow the picture back on the way of a sampler without noise: set '
             'config.sample.sampler=ddim and config.sample.eta=0',
         )
 
         @jax.jit
         def invert(variables, x, labels):
-            plain = dataclasses.replace(self.method.drawing, guidance_scale=1.0)
-            denoise = dataclasses.replace(self.method, drawing=plain).denoiser(variables, labels, clip=False)
-            return ddim_inversion(denoise, self.levels, x, self.options.inversion_iterations)
+            denoiser = mean_only(self.family.predictor(variables, labels, clip=False))
+            return ddim_inversion(denoiser, self.levels, x, iterations=self.options.inversion_iterations)
 
         return invert(self.variables, jnp.asarray(given, jnp.float32) / 127.5 - 1, jnp.asarray(labels))
 

@@ -21,10 +21,11 @@ from jaxgen.apps.interpret.selectivity import Channel, Selectivity
 from jaxgen.apps.restore import Trained
 from jaxgen.data import Dataset, load
 from jaxgen.data.pipeline import example_indices
-from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion.compatibility import MEAN_FLOW, is_discrete
 from jaxgen.errors import check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.metrics import class_accuracy as judge
 from jaxgen.metrics.features import Meter
 from jaxgen.runtime.random import root_key, stream
@@ -106,12 +107,12 @@ def require_fields(config: ConfigDict) -> None:
 def _require_diffusion(config: ConfigDict) -> None:
     d, options = config.diffusion, config.interpret
     check(
-        d.parameterisation != fits.MEAN_FLOW,
+        d.parameterisation != MEAN_FLOW,
         f'config.diffusion.parameterisation={d.parameterisation} is not interpreted: its network does not estimate the image '
         f'at a level of noise',
     )
     check(
-        not fits.is_discrete(d.schedule) or 2 * options.levels <= d.timesteps,
+        not is_discrete(d.schedule) or 2 * options.levels <= d.timesteps,
         f'config.interpret.levels={options.levels} must be at most half of config.diffusion.timesteps={d.timesteps}',
     )
 
@@ -236,7 +237,7 @@ def _pictures(
         probe, shape, blocks, targets, options.ascent_steps, options.smoothness, jax.random.fold_in(key, 0)
     )
     seen = sight(images.to_uint8(driven.pictures))
-    if not trained.method.capabilities.denoises:
+    if not isinstance(trained.family, Diffusion):
         return Pictures(probe.network, tuple(targets), driven, seen, None, np.empty((0, len(targets) + 1, 0), int))
     drawn = synthesis.denoise(trained, probe.variables, driven.pictures, options, jax.random.fold_in(key, 1))
     outcomes = sight(drawn.images.reshape(-1, *shape)).reshape(drawn.images.shape[:3])

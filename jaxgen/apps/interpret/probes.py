@@ -12,9 +12,10 @@ import numpy as np
 
 from jaxgen.apps.interpret.activations import Probe
 from jaxgen.apps.restore import Trained
-from jaxgen.diffusion.schedules import Discrete, Level
+from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.schedules import DiscreteSchedule, Level
 from jaxgen.methods.dcgan import DCGAN
-from jaxgen.methods.diffusion.method import DDPM
+from jaxgen.methods.diffusion.method import Diffusion
 
 Array = jax.Array
 
@@ -30,9 +31,9 @@ def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
       variables: that the model draws with.
       num_levels: of noise, for a denoiser.
     """
-    method = trained.method
-    if method.capabilities.denoises:
-        levels, name = probed_levels(method, variables, num_levels), type(method.network).__name__.lower()
+    family = trained.family
+    if isinstance(family, Diffusion):
+        levels, name = probed_levels(family, variables, num_levels), type(family.network).__name__.lower()
         told = Probe(
             name, _denoiser(method, levels, lambda labels, keys: labels), variables, level_names(method, levels)
         )
@@ -46,33 +47,32 @@ def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
     return [Probe('generator', _generator(method), variables, ('latents',)), discriminator]
 
 
-def probed_levels(method: DDPM, variables: Any, num: int) -> Level:
+def probed_levels(family: Diffusion, variables: Any, num: int) -> Level:
     """Every second level of a sampler of 2 ``num`` steps, the noisiest first: ``[num]``."""
-    levels = method.levels(variables['params'], 2 * num)
+    levels = family.levels(variables, 2 * num)
     return Level(*(np.asarray(z)[1:-1:2] for z in levels))
 
 
-def level_names(method: DDPM, levels: Level) -> tuple[str, ...]:
+def level_names(family: Diffusion, levels: Level) -> tuple[str, ...]:
     """By timestep, or sigma / alpha where the schedule has none."""
-    if isinstance(method.schedule, Discrete):
+    if isinstance(family.schedule, DiscreteSchedule):
         return tuple(f't={t:.0f}' for t in levels.t)
     return tuple(f'σ/α={ratio:.3g}' for ratio in levels.sigma / levels.alpha)
 
 
-def _untold(method: DDPM, num_classes: int, keys: Array) -> Array:
-    if method.label_dropout:
-        return jnp.full(len(keys), method.no_class, jnp.int32)
+def _untold(family: Diffusion, num_classes: int, keys: Array) -> Array:
+    if family.label_dropout:
+        return jnp.full(len(keys), family.null_label, jnp.int32)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
 
 
-def _denoiser(method: DDPM, levels: Level, tell: Callable[[Array, Array], Array]) -> Callable:
+def _denoiser(family: Diffusion, levels: Level, tell: Callable[[Array, Array], Array]) -> Callable:
     table = Level(*(jnp.asarray(z, jnp.float32) for z in levels))
 
     def look(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
         at = Level(*(z[level] for z in table))
-        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, level)
-        noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(folded)
-        predict = method.estimator(variables, tell(labels, keys), clip=False)
+        noise = step_noise(keys, level, images.shape[1:])
+        predict = family.predictor(variables, tell(labels, keys), clip=False)
         return predict(at.alpha * images + at.sigma * noise, at)
 
     return look

@@ -23,10 +23,12 @@ from ml_collections import ConfigDict
 from jaxgen.apps.interpret.activations import Probe, channel_means
 from jaxgen.apps.interpret.selectivity import Channel, Selectivity
 from jaxgen.apps.restore import Trained
-from jaxgen.diffusion.editing import from_strength
+from jaxgen.diffusion.editing import last_levels
+from jaxgen.diffusion.noise import step_noise
 from jaxgen.io.images import to_uint8
-from jaxgen.methods.diffusion.method import DDPM
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.mesh import batch_sharding, replicated
+from jaxgen.runtime.random import image_keys
 
 Array = jax.Array
 LEARNING_RATE = 0.05  # of Adam
@@ -176,22 +178,17 @@ class Denoised:
 
 def denoise(trained: Trained, variables: Any, pictures: np.ndarray, options: ConfigDict, key: Array) -> Denoised:
     """Noise of each strength on the pictures, and from there on as the model draws (Meng et al. 2022, SDEdit)."""
-    method: DDPM = trained.method
+    family: Diffusion = trained.family
     starts = np.concatenate([pictures, np.zeros_like(pictures[:1])])
     labels = np.resize(np.array(told_classes(trained), np.int32), options.variations)
     size, total = trained.config.sample.batch_size, len(starts) * options.variations
 
     @functools.partial(jax.jit, static_argnames='strength', out_shardings=replicated(trained.mesh))
     def draw(variables: Any, starts: Array, labels: Array, numbers: Array, strength: float) -> Array:
-        levels = from_strength(method.levels(variables['params']), strength)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-
-        def noise(i: Any) -> Array:
-            fold = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-            return jax.vmap(lambda k: jax.random.normal(k, method.image_shape))(fold)
-
-        x = levels.alpha[0] * starts + levels.sigma[0] * noise(0)
-        return method.draw(variables, labels, levels, x, lambda i: noise(i + 1))
+        levels = last_levels(family.levels(variables), strength)
+        keys = image_keys(key, numbers)
+        x = levels.alpha[0] * starts + levels.sigma[0] * step_noise(keys, 0, family.image_shape)
+        return family.prepare(variables, keys, labels, levels=levels, x=x).images()
 
     drawn = []
     for strength in options.strengths:
@@ -208,6 +205,6 @@ def told_classes(trained: Trained) -> tuple[int, ...]:
     """What is told a network that is to draw what it sees in a picture: that there is no class, or, where it was not trained
     for that, all in turn.
     """
-    if trained.method.capabilities.denoises and trained.method.label_dropout:
-        return (trained.method.no_class,)
-    return tuple(range(len(trained.class_names) if trained.method.capabilities.knows_classes else 1))
+    if getattr(trained.family, 'label_dropout', 0):
+        return (trained.family.null_label,)
+    return tuple(range(len(trained.class_names) if trained.config.model.conditional else 1))

@@ -1,17 +1,60 @@
-"""The fields of a diffusion model's config, and what it refuses."""
+"""The fields of a diffusion model in a ConfigDict, the options that they stand for, and what is refused."""
 
 from __future__ import annotations
 
+import re
+
 from ml_collections import ConfigDict
 
-from jaxgen.diffusion import compatibility as fits
+from jaxgen.diffusion import compatibility
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError, check, names, pick
-from jaxgen.models import dit
-from jaxgen.models.networks import NETWORKS
-from jaxgen.models.unet import attention_levels
+from jaxgen.methods.config_sections import options_from
+from jaxgen.methods.diffusion.network_config import check_network
+from jaxgen.methods.diffusion.options import (
+    DiffusionOptimizerOptions,
+    DiffusionOptions,
+    DiffusionSampleOptions,
+    NetworkOptions,
+)
 from jaxgen.optim import power_ema
+
+# The fields that the arguments of ``diffusion.compatibility`` come from
+ARGUMENTS = {
+    'schedule': 'config.diffusion.schedule',
+    'prediction': 'config.diffusion.parameterisation',
+    'weighting': 'config.diffusion.weighting',
+    'variance': 'config.diffusion.variance',
+    'sampler': 'config.sample.sampler',
+}
+
+
+def options_of(
+    config: ConfigDict,
+) -> tuple[NetworkOptions, DiffusionOptions, DiffusionSampleOptions, DiffusionOptimizerOptions]:
+    """Return the options that a whole config stands for, the optimizer's resolved for the length of the run.
+
+    Raises:
+      OptionError: if a value is refused.
+    """
+    return (
+        options_from(NetworkOptions, config.model),
+        options_from(DiffusionOptions, config.diffusion),
+        options_from(DiffusionSampleOptions, config.sample),
+        options_from(DiffusionOptimizerOptions, config.optimizer).resolved(config.train.steps),
+    )
+
+
+def incompatibility_reason(config: ConfigDict) -> str | None:
+    """Return why parts of a model do not go together, in a sentence that names the fields, or None if they do."""
+    d = config.diffusion
+    reason = compatibility.incompatibility_reason(
+        d.schedule, d.parameterisation, d.weighting, d.variance, config.sample.sampler
+    )
+    if reason is None:
+        return None
+    return re.sub(r'\b(\w+)=', lambda match: f'{ARGUMENTS[match[1]]}=', reason)
 
 
 def fields(c: ConfigDict) -> None:
@@ -67,79 +110,21 @@ def check_fields(c: ConfigDict, image_size: int) -> None:
     Raises:
       UserError: one sentence naming the field.
     """
-    model = c.model
     _check_diffusion(c)
-    pick(model.name, NETWORKS, 'config.model.name')
-    check(0 <= model.dropout < 1, f'config.model.dropout={model.dropout} must be at least 0 and below 1')
-    check(model.norm_eps > 0, f'config.model.norm_eps={model.norm_eps} must be positive')
-    check(
-        model.base_channels >= 4 and model.base_channels % 2 == 0,
-        f'config.model.base_channels={model.base_channels} must be even and at least 4',
-    )
-    check(
-        image_size % model.patch_size == 0,
-        f'config.data.image_size={image_size} does not divide by config.model.patch_size={model.patch_size}',
-    )
-    check_network = {'unet': _check_unet, 'cnn': _check_cnn, 'dit': _check_dit}.get(model.name)
-    if check_network is not None:
-        check_network(model, image_size)
-
-
-def _check_cnn(model: ConfigDict, image_size: int) -> None:
-    check(
-        model.base_channels % model.norm_groups == 0,
-        f'config.model.norm_groups={model.norm_groups} does not divide config.model.base_channels={model.base_channels}',
-    )
-    _check_embedding(model, model.base_channels)
-
-
-def _check_dit(model: ConfigDict, image_size: int) -> None:
-    for divisor in (model.num_heads, 4):
-        check(
-            model.base_channels % divisor == 0,
-            f'config.model.base_channels={model.base_channels} of a dit must divide by 4 and by config.model.num_heads='
-            f'{model.num_heads}',
-        )
-    _check_embedding(model, dit.SINUSOIDS)
-
-
-def _check_embedding(model: ConfigDict, sinusoids: int) -> None:
-    check(
-        model.freq_shift < sinusoids // 2,
-        f'config.model.freq_shift={model.freq_shift} must be below half of the {sinusoids} sinusoids',
-    )
-
-
-def _check_unet(model: ConfigDict, image_size: int) -> None:
-    check(
-        len(model.channel_multipliers) > 0 and min(model.channel_multipliers) > 0,
-        f'config.model.channel_multipliers={model.channel_multipliers} must be positive numbers',
-    )
-    halvings = 2 ** (len(model.channel_multipliers) - 1) * model.patch_size
-    check(
-        image_size % halvings == 0,
-        f'config.data.image_size={image_size} does not divide by {halvings}: config.model.channel_multipliers has '
-        f'{len(model.channel_multipliers)} levels and config.model.patch_size is {model.patch_size}',
-    )
-    _check_embedding(model, model.base_channels)
-    check(
-        model.downsample_padding in (0, 1),
-        f'config.model.downsample_padding={model.downsample_padding} must be 0 or 1',
-    )
-    _check_widths(model, image_size // model.patch_size)
+    check_network(c.model, image_size)
 
 
 def _check_diffusion(c: ConfigDict) -> None:
     d, sample = c.diffusion, c.sample
     pick(d.schedule, SCHEDULES, 'config.diffusion.schedule')
-    pick(d.parameterisation, fits.ALL_PARAMETERISATIONS, 'config.diffusion.parameterisation')
-    pick(d.weighting, fits.ALL_WEIGHTINGS, 'config.diffusion.weighting')
-    pick(d.variance, fits.VARIANCES, 'config.diffusion.variance')
+    pick(d.parameterisation, compatibility.ALL_PREDICTIONS, 'config.diffusion.parameterisation')
+    pick(d.weighting, compatibility.ALL_WEIGHTINGS, 'config.diffusion.weighting')
+    pick(d.variance, compatibility.VARIANCES, 'config.diffusion.variance')
     pick(sample.sampler, SAMPLERS, 'config.sample.sampler')
-    reason = fits.refusal(d.schedule, d.parameterisation, d.weighting, d.variance, sample.sampler)
-    if reason:
+    reason = incompatibility_reason(c)
+    if reason is not None:
         raise UserError(f'{reason} (--mode=help lists what goes together)')
-    if fits.is_discrete(d.schedule):
+    if compatibility.is_discrete(d.schedule):
         check(
             sample.num_steps <= d.timesteps,
             f'config.sample.num_steps={sample.num_steps} is more than config.diffusion.timesteps={d.timesteps}',
@@ -156,7 +141,7 @@ def _check_diffusion(c: ConfigDict) -> None:
         f'classes: config.model.conditional=True and config.diffusion.label_dropout=0.1, say; or set it to 1',
     )
     check(
-        sample.guidance_scale == 1 or d.parameterisation != fits.MEAN_FLOW,
+        sample.guidance_scale == 1 or d.parameterisation != compatibility.MEAN_FLOW,
         'config.sample.guidance_scale must be 1: the mean velocity of mean_flow is not guided',
     )
     _check_averages(c)
@@ -201,17 +186,3 @@ def _check_averages(c: ConfigDict) -> None:
         'fid' in names(c.evaluation.metrics) or not c.evaluation.ema_lengths,
         f'config.evaluation.metrics={c.evaluation.metrics} must have fid to judge config.evaluation.ema_lengths',
     )
-
-
-def _check_widths(model: ConfigDict, side: int) -> None:
-    levels = len(model.channel_multipliers)
-    attended = *attention_levels(levels, model.attention_resolutions, side), levels - 1  # the middle has it too
-    for level, multiplier in enumerate(model.channel_multipliers):
-        width = model.base_channels * multiplier
-        by_width = ('attention_head_dim',) if level in attended else ()
-        for field in ('norm_groups', *(by_width if model.attention_head_dim else ('num_heads',))):
-            check(
-                width % model[field] == 0,
-                f'config.model.{field}={model[field]} does not divide a level of {width} channels '
-                f'(config.model.base_channels={model.base_channels} times {multiplier})',
-            )

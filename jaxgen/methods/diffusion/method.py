@@ -1,4 +1,4 @@
-"""Denoising diffusion as a model family: Ho et al. 2020, and what ``config.diffusion`` makes of it."""
+"""Diffusion models as a method: a network, its objective, its denoiser, guidance, sampler and optimizer put together."""
 
 from __future__ import annotations
 
@@ -7,74 +7,50 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from jaxgen.diffusion import compatibility as fits
-from jaxgen.diffusion.guidance import guided
-from jaxgen.diffusion.predictions import estimate
-from jaxgen.diffusion.samplers import SAMPLERS, Loop, churned
-from jaxgen.diffusion.schedules import SCHEDULES, Learned, Level, Schedule
-from jaxgen.methods.base import Capabilities, Method
-from jaxgen.methods.config_sections import options_from
-from jaxgen.methods.diffusion import config as ddpm_config
-from jaxgen.methods.diffusion.objective import Losses
-from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
+from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.guidance import Predict
+from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
+from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule, Level, Schedule
+from jaxgen.methods.base import Family
+from jaxgen.methods.diffusion import config as diffusion_config
+from jaxgen.methods.diffusion.denoiser import Edit, PreconditionedNetwork, sampling_denoiser
+from jaxgen.methods.diffusion.objective import Examples, Objective, drop_labels, make_objective, mean_loss
+from jaxgen.methods.diffusion.options import (
+    DiffusionOptimizerOptions,
+    DiffusionOptions,
+    DiffusionSampleOptions,
+    NetworkOptions,
+)
+from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
+from jaxgen.methods.diffusion.state import DiffusionState, DiffusionStateWithAverages, apply_gradients, initial_state
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
-from jaxgen.optim import power_ema
-from jaxgen.optim.accumulate import value_and_grad
-from jaxgen.optim.ema import ema_update
-from jaxgen.optim.optimizer import make_adam
-from jaxgen.optim.schedules import learning_rate
+from jaxgen.optim.optimizer import learning_rate, value_and_grad
+from jaxgen.runtime.types import Array
 
-Array = jax.Array
-
-
-@flax.struct.dataclass
-class Denoiser:
-    """Parameters, their moving average, the optimiser's state and the number of its updates."""
-
-    params: Any
-    ema: Any
-    opt_state: Any
-    updates: Array
-
-
-@flax.struct.dataclass
-class Averaged(Denoiser):
-    """A denoiser with power-function averages, one for each of ``optimizer.ema_lengths``."""
-
-    averages: tuple[Any, ...]
+Arrays = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing:
-    """How images are drawn: the fields of ``config.sample`` that are this family's."""
+class Diffusion(Family):
+    """A network that predicts images at the noise levels of a schedule.
 
-    sampler: str = 'ddim'
-    num_steps: int = 50
-    eta: float = 0.0
-    churn: float = 0.0
-    clip: bool = True
-    guidance_scale: float = 1.0
-    guidance_low: float = 0.0
-    guidance_high: float = 0.0
-    guidance_rescale: float = 0.0
-
-    @property
-    def options(self) -> dict[str, float]:
-        """Of the sampler."""
-        return {name: getattr(self, name) for name in SAMPLERS[self.sampler].options}
-
-
-@dataclasses.dataclass(frozen=True)
-class DDPM(Method):
-    """A network and what it predicts (``diffusion``: parameterisation, weighting, variance, label_dropout) at the levels of
-    a schedule; without classes, ``network`` has none and ``label_dropout`` is 0.
+    Attributes:
+      network: a linen module ``(x, t, labels) -> output``; an unconditional one ignores the labels.
+      schedule: the noise levels.
+      optimizer: options of the optimizer, resolved.
+      image_shape: height, width and channels.
+      prediction: what the network predicts, one of ``compatibility.ALL_PREDICTIONS``.
+      weighting: weights of the loss, one of ``compatibility.ALL_WEIGHTINGS``.
+      learned_variance: whether the network learns the variance of a step.
+      label_dropout: share of the training images whose label is withheld; 0 without classes.
+      sampling: how ``sample`` generates images.
+      grad_accumulation: micro-batches a step.
     """
 
     supports: ClassVar[Capabilities] = Capabilities(
@@ -86,258 +62,191 @@ class DDPM(Method):
     schedule: Schedule
     optimizer: DiffusionOptimizerOptions
     image_shape: tuple[int, int, int]
-    grad_accumulation: int = 1
-    drawing: Drawing = Drawing()
-    parameterisation: str = 'eps'
+    prediction: str = 'eps'
     weighting: str = 'simple'
     learned_variance: bool = False
     label_dropout: float = 0.0
+    sampling: SamplingSettings = SamplingSettings()
+    grad_accumulation: int = 1
 
-    fields = staticmethod(ddpm_config.fields)
-    check = staticmethod(ddpm_config.check_fields)
+    fields = staticmethod(diffusion_config.fields)
+    check = staticmethod(diffusion_config.check_fields)
 
     @classmethod
-    def from_config(cls, config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> DDPM:
-        d = config.diffusion
-        known = num_classes + (d.label_dropout > 0) if config.model.conditional else 0  # the last one stands for none
+    def from_options(
+        cls,
+        network: NetworkOptions,
+        diffusion: DiffusionOptions,
+        sample: DiffusionSampleOptions,
+        optimizer: DiffusionOptimizerOptions,
+        *,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        grad_accumulation: int = 1,
+    ) -> Diffusion:
+        """Return the method that the options describe.
+
+        Args:
+          optimizer: with the steps of the decay filled in, see ``OptimizerOptions.resolved``.
+          num_classes: labels are below this number; only a conditional network uses it.
+        """
+        learned_variance = diffusion.variance == 'learned'
+        null_labels = 1 if diffusion.label_dropout > 0 else 0
         return cls(
             network=make_network(
-                config.model,
-                num_classes=known,
-                out_channels=image_shape[-1] * (2 if d.variance == 'learned' else 1),
+                network,
+                num_classes=num_classes + null_labels if network.conditional else 0,
+                out_channels=image_shape[-1] * (2 if learned_variance else 1),
             ),
-            schedule=SCHEDULES[d.schedule](d.timesteps),
-            optimizer=options_from(DiffusionOptimizerOptions, config.optimizer).resolved(config.train.steps),
+            schedule=SCHEDULES[diffusion.schedule](diffusion.timesteps),
+            optimizer=optimizer,
             image_shape=image_shape,
+            prediction=diffusion.parameterisation,
+            weighting=diffusion.weighting,
+            learned_variance=learned_variance,
+            label_dropout=diffusion.label_dropout,
+            sampling=SamplingSettings.from_options(sample, learned_variance),
+            grad_accumulation=grad_accumulation,
+        )
+
+    @classmethod
+    def from_config(cls, config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Diffusion:
+        return cls.from_options(
+            *diffusion_config.options_of(config),
+            image_shape=image_shape,
+            num_classes=num_classes,
             grad_accumulation=config.train.grad_accumulation,
-            drawing=Drawing(**{f.name: config.sample[f.name] for f in dataclasses.fields(Drawing)}),
-            parameterisation=d.parameterisation,
-            weighting=d.weighting,
-            learned_variance=d.variance == 'learned',
-            label_dropout=d.label_dropout,
         )
 
     @property
-    def capabilities(self) -> Capabilities:
-        """A mean-flow model estimates no image at a noise level, so it has neither edits nor a likelihood."""
-        denoises_in_steps = self.parameterisation != fits.MEAN_FLOW
-        return dataclasses.replace(
-            self.supports,
-            edits=denoises_in_steps,
-            has_likelihood=denoises_in_steps,
-            knows_classes=getattr(self.network, 'num_classes', 0) > 0,
-        )
+    def objective(self) -> Objective:
+        """The loss that training minimises."""
+        return make_objective(self.schedule, self.prediction, self.weighting, self.learned_variance)
 
-    def init(self, key: Array) -> Denoiser:
-        times = jnp.zeros((1, 2) if self.parameterisation == fits.MEAN_FLOW else 1)
+    @property
+    def null_label(self) -> int:
+        """The label that stands for no class, for a network that was trained with ``label_dropout``."""
+        return self._network(None).null_label
+
+    def init(self, key: Array) -> DiffusionState:
+        times = jnp.zeros((1, 2) if self.prediction == MEAN_FLOW else 1)
         example = jnp.zeros((1, *self.image_shape)), times, jnp.zeros(1, jnp.int32)
         params = self.network.init(key, *example)['params']
-        if isinstance(self.schedule, Learned):
+        if isinstance(self.schedule, LearnedSchedule):
             params = {**params, 'schedule': self.schedule.init(jax.random.fold_in(key, 0))}
-        return self.start(params)
+        return self.initial_state(params)
 
-    def start(self, params: Any) -> Denoiser:
-        """The model before the first step, with these parameters."""
-        ema = jax.tree.map(jnp.copy, params)
-        model = params, ema, make_adam(self.optimizer).init(params), jnp.zeros((), jnp.int32)
-        lengths = self.optimizer.ema_lengths
-        return Averaged(*model, power_ema.start(params, lengths)) if lengths else Denoiser(*model)
+    def initial_state(self, params: Any) -> DiffusionState:
+        """Return the state before the first step, with these parameters."""
+        return initial_state(params, self.optimizer)
 
-    def networks(self, model: Denoiser) -> dict[str, Any]:
+    def started(self, weights: dict[str, Any], key: Array) -> DiffusionState:
+        return self.initial_state(weights['params'])
+
+    def networks(self, model: DiffusionState) -> dict[str, Any]:
         return {type(self.network).__name__.lower(): model.params}
 
-    def moving_averages(self, model: Denoiser) -> dict[float, Any]:
-        return dict(zip(self.optimizer.ema_lengths, model.averages, strict=True)) if isinstance(model, Averaged) else {}
-
-    def step(self, model: Denoiser, batch: dict[str, Array], key: Array) -> tuple[Denoiser, dict[str, Array]]:
-        return self.advance(model, batch, key, lambda params: params)
-
-    def advance(
-        self, model: Denoiser, batch: dict[str, Array], key: Array, parameters: Callable[[Any], Any]
-    ) -> tuple[Denoiser, dict[str, Array]]:
-        """``step``, where the network's parameters are a function of those that are learnt."""
-        time_key, noise_key, dropout_key = jax.random.split(key, 3)
-        x0 = batch['image'].astype(at_least_float32(self.network.dtype))
-        losses = Losses(self)
-        examples = {
-            'x0': x0,
-            'noise': jax.random.normal(noise_key, x0.shape, x0.dtype),
-            'at': losses.draw(time_key, len(x0)),
-            'label': self._some_withheld(batch['label'], jax.random.fold_in(time_key, 1)),
-        }
-
-        def loss(learnt, ex, key):
-            params = parameters(learnt)
-
-            def network(x, *t):
-                rngs = {'dropout': key}
-                return self.network.apply(
-                    {'params': params}, x, jnp.stack(t, 1) if t[1:] else t[0], ex['label'], train=True, rngs=rngs
-                )
-
-            return jnp.mean(losses(network, params, ex['x0'], ex['noise'], ex['at']))
-
-        value, grads = value_and_grad(loss, model.params, examples, dropout_key, self.grad_accumulation)
-        updates, opt_state = make_adam(self.optimizer).update(grads, model.opt_state, model.params)
-        params = optax.apply_updates(model.params, updates)
-        metrics = {
-            'loss': value,
-            'grad_norm': optax.tree.norm(grads),
-            'learning_rate': jnp.asarray(learning_rate(self.optimizer)(model.updates), jnp.float32),
-        }
-        ema = ema_update(model.ema, params, model.updates, self.optimizer.ema_decay)
-        after = {'params': params, 'ema': ema, 'opt_state': opt_state, 'updates': model.updates + 1}
-        if isinstance(model, Averaged):
-            lengths = self.optimizer.ema_lengths
-            after['averages'] = power_ema.update(model.averages, params, model.updates, lengths)
-        return model.replace(**after), metrics
-
-    def _some_withheld(self, labels: Array, key: Array) -> Array:
-        if not self.label_dropout:
-            return labels
-        return jnp.where(jax.random.bernoulli(key, self.label_dropout, labels.shape), self.no_class, labels)
-
-    @property
-    def no_class(self) -> int:
-        """The label that stands for none, where there is ``label_dropout``."""
-        return self.network.num_classes - 1
+    def averages(self, model: DiffusionState) -> dict[float, Any]:
+        if not isinstance(model, DiffusionStateWithAverages):
+            return {}
+        return dict(zip(self.optimizer.ema_lengths, model.averages, strict=True))
 
     def augment(self, images: Array, key: Array) -> Array:
         return images
 
-    def sampling_variables(self, model: Denoiser, key: Array, ema: bool) -> Any:
-        return {'params': model.ema if ema else model.params}
+    def step(self, model: DiffusionState, batch: Arrays, key: Array) -> tuple[DiffusionState, Arrays]:
+        return self.update(model, batch, key, lambda params: params)
 
-    def weights(self, model: Denoiser, key: Array, ema: bool) -> dict[str, Any]:
-        return self.sampling_variables(model, key, ema)
-
-    def from_weights(self, weights: dict[str, Any], key: Array) -> Denoiser:
-        return self.start(weights['params'])
-
-    def schedule_of(self, params: Any) -> Schedule:
-        """The schedule, with its parameters if it learns."""
-        return dataclasses.replace(self.schedule, params=params['schedule']) if 'schedule' in params else self.schedule
-
-    def denoiser(
-        self,
-        variables: Any,
-        labels: Array,
-        clip: bool | None = None,
-        change: Callable[[Array], Array] = lambda x0: x0,
-        guidance_scale: Array | None = None,
-    ) -> Callable[[Array, Level], Any]:
-        """``denoise(x, level)`` for the samplers: guided and clipped as ``drawing`` has it, or clipped or not,
-        then changed. Where ``drawing`` guides, ``guidance_scale`` may be traced instead.
-
-        For ``mean_flow`` it is ``jump(x, level, next)``; with a learned variance it returns that, too, for sampler=ddpm.
-        """
-        d = self.drawing
-        clip = d.clip if clip is None else clip
-        by = d if guidance_scale is None else dataclasses.replace(d, guidance_scale=guidance_scale)
-
-        def own(x, level, labels):
-            return self.estimator(variables, labels, clip=False)(x, level)
-
-        def denoise(x, level):
-            x0, *fraction = (
-                guided(own, x, level, labels, self.no_class, by) if d.guidance_scale != 1 else own(x, level, labels)
-            )
-            x0 = change(jnp.clip(x0, -1.0, 1.0) if clip else x0)
-            return (x0, *fraction) if fraction and d.sampler == 'ddpm' else x0
-
-        def jump(x, level, then):
-            gap = level.sigma - then.sigma
-            return x - gap * self._predicted(variables, x, jnp.stack([level.t, 1000 * gap]), labels)
-
-        return jump if self.parameterisation == fits.MEAN_FLOW else denoise
-
-    def estimator(
-        self, variables: Any, labels: Array, clip: bool | None = None
-    ) -> Callable[[Array, Level], tuple[Array, ...]]:
-        """``(x_0,)`` of the network itself, unguided; ``(x_0, fraction)`` where it learns its variance."""
-        clip = self.drawing.clip if clip is None else clip
-
-        def own(x, level):
-            fractions = []
-
-            def mean(x, t):
-                predicted = self._predicted(variables, x, t, labels)
-                if self.learned_variance:
-                    predicted, fraction = jnp.split(predicted, 2, axis=-1)
-                    fractions.append(fraction)
-                return predicted
-
-            x0 = estimate(self.parameterisation, mean, x, level)
-            return jnp.clip(x0, -1.0, 1.0) if clip else x0, *fractions
-
-        return own
-
-    def _predicted(self, variables: Any, x: Array, t: Array, labels: Array) -> Array:
-        return self.network.apply(variables, x, jnp.broadcast_to(t, (len(x), *t.shape)), labels)
-
-    def levels(self, params: Any, num_steps: int | None = None) -> Level:
-        """Those that a sampler visits."""
-        return self.schedule_of(params).levels(num_steps or self.drawing.num_steps)
-
-    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
-        def normal(i):
-            fold = jax.vmap(jax.random.fold_in, (0, None))
-            return jax.vmap(lambda k: jax.random.normal(k, self.image_shape))(fold(keys, i))
-
-        levels = self.levels(variables['params'])
-        std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
-        return self.draw(variables, labels, levels, std * normal(0), lambda i: normal(i + 1))
-
-    def draw(
-        self,
-        variables: Any,
-        labels: Array,
-        levels: Level,
-        x: Array,
-        noise: Callable[[Array], Array],
-        keep: bool = False,
-        change: Callable[[Array], Array] = lambda x0: x0,
-    ) -> Array:
-        """From ``x`` at the first of the levels to images at the last, by ``drawing``'s sampler.
+    def update(
+        self, state: DiffusionState, batch: Arrays, key: Array, network_params: Callable[[Any], Any]
+    ) -> tuple[DiffusionState, Arrays]:
+        """Make one step.
 
         Args:
-          noise: of each step, see ``samplers``.
-          keep: x after each step, ``[S, N, H, W, C]``, instead of the images.
-          change: of every estimate of x_0.
+          network_params: returns the parameters of the network from those under training.
         """
-        return self.loop(variables, labels, levels, x, noise, change).run(keep)
+        time_key, noise_key, dropout_key = jax.random.split(key, 3)
+        x0 = batch['image'].astype(at_least_float32(self.network.dtype))
+        objective = self.objective
+        examples = Examples(
+            x0=x0,
+            noise=jax.random.normal(noise_key, x0.shape, x0.dtype),
+            times=objective.sample_times(time_key, len(x0)),
+            labels=self._drop_labels(batch['label'], jax.random.fold_in(time_key, 1)),
+        )
 
-    def loop(
+        def loss(trained: Any, examples: Examples, dropout_key: Array) -> Array:
+            return mean_loss(objective, self.network, network_params(trained), examples, dropout_key)
+
+        value, gradients = value_and_grad(loss, state.params, examples, dropout_key, self.grad_accumulation)
+        metrics = {
+            'loss': value,
+            'grad_norm': optax.tree.norm(gradients),
+            'learning_rate': jnp.asarray(learning_rate(self.optimizer)(state.updates), jnp.float32),
+        }
+        return apply_gradients(state, gradients, self.optimizer), metrics
+
+    def sampling_variables(self, model: DiffusionState, key: Array, ema: bool) -> Any:
+        return {'params': model.ema if ema else model.params}
+
+    def weights(self, model: DiffusionState, key: Array, ema: bool) -> dict[str, Any]:
+        return self.sampling_variables(model, key, ema)
+
+    def schedule_of(self, variables: Any) -> Schedule:
+        """Return the schedule, with its parameters if it learns."""
+        if isinstance(self.schedule, LearnedSchedule):
+            return self.schedule.with_params(variables['params']['schedule'])
+        return self.schedule
+
+    def levels(self, variables: Any, num_steps: int | None = None) -> Level:
+        """Return the noise levels that the sampler visits, from noise to data; of ``num_steps`` steps if given."""
+        return self.schedule_of(variables).levels(self.sampling.num_steps if num_steps is None else num_steps)
+
+    def predictor(self, variables: Any, labels: Array, *, clip: bool | None = None) -> Predict:
+        """Return ``predict(x, level)`` of the network itself, without guidance.
+
+        Args:
+          clip: whether estimates of x_0 are clipped to [-1, 1]; as in sampling if not given.
+        """
+        clip = self.sampling.clip if clip is None else clip
+        return self._network(variables).predictor(labels, clip=clip)
+
+    def prepare(
         self,
         variables: Any,
+        keys: Array,
         labels: Array,
-        levels: Level,
-        x: Array,
-        noise: Callable[[Array], Array],
-        change: Callable[[Array], Array] = lambda x0: x0,
+        *,
+        levels: Level | None = None,
+        x: Array | None = None,
+        edit: Edit | None = None,
         guidance_scale: Array | None = None,
-    ) -> Loop:
-        """The work of ``draw``, to be done as a whole or step by step."""
-        d, options = self.drawing, self.drawing.options
-        if options.pop('churn', 0):
-            options['hat'] = churned(self.schedule_of(variables['params']), levels, d.churn)
-        if self.learned_variance and d.sampler == 'ddpm':
-            options['variance'] = 'learned'
-        denoise = self.denoiser(variables, labels, change=change, guidance_scale=guidance_scale)
-        return SAMPLERS[d.sampler].function(denoise, levels, x, noise, **options)
+    ) -> SamplingRun:
+        """Return a run of the sampler, to be done as a whole or step by step; image i depends on key and label i alone.
+
+        Args:
+          keys: random keys ``[N]``.
+          labels: class labels ``[N]``.
+          levels: the noise levels to visit, ``[S + 1]``; those of ``levels(variables)`` if not given.
+          x: the start at the first of them, ``[N, H, W, C]``; noise if not given.
+          edit, guidance_scale: see ``sampling_denoiser``.
+        """
+        levels = self.levels(variables) if levels is None else levels
+        if x is None:
+            x = initial_noise(levels, step_noise(keys, 0, self.image_shape))
+        network, sampler = self._network(variables), self.sampling.sampler
+        denoiser = sampling_denoiser(network, labels, self.sampling, edit=edit, guidance_scale=guidance_scale)
+        carry, steps = sampler.init(levels, x, self.schedule_of(variables))
+        return SamplingRun(sampler, denoiser, noise_of_steps(keys, self.image_shape), levels, carry, steps)
+
+    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+        return self.prepare(variables, keys, labels).images()
 
     def sampling_protocol(self) -> dict[str, Any]:
-        d, schedule = self.drawing, self.schedule
-        if isinstance(schedule, Learned):  # whatever it learns, the calls are as many
-            schedule = dataclasses.replace(schedule, params=schedule.init(jax.random.key(0)))
-        guidance = {
-            name: getattr(d, name) for name in ('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale')
-        }
-        return {
-            'sampler': d.sampler,
-            'num_steps': d.num_steps,
-            'network_calls': SAMPLERS[d.sampler].calls(schedule.levels(d.num_steps)),
-            **d.options,
-            **(guidance if d.guidance_scale != 1 else {'guidance_scale': 1.0}),
-            **({} if d.clip else {'clip': False}),
-        }
+        return self.sampling.protocol(self.schedule)
+
+    def _drop_labels(self, labels: Array, key: Array) -> Array:
+        return drop_labels(labels, key, self.label_dropout, self.null_label) if self.label_dropout else labels
+
+    def _network(self, variables: Any) -> PreconditionedNetwork:
+        return PreconditionedNetwork(self.network, self.prediction, self.learned_variance, variables)

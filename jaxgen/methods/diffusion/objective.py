@@ -1,98 +1,183 @@
-"""The loss of each example, as ``config.diffusion`` has it."""
+"""The objectives of diffusion models: the loss of a network on images x_0, one number for each example.
+
+An objective has two parts. ``sample_times`` samples what the loss needs besides images and noise, a noise level or a time of
+each example, and the objective itself is called with the network::
+
+    times = objective.sample_times(key, len(x0))
+    losses = objective(network, params, x0, noise, times)  # network(x, t) is F, x0 and noise are [N, H, W, C]
+
+``params`` are the parameters under training; only a learned schedule uses its own among them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import Any, NamedTuple, Protocol
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
-from jaxgen.diffusion import compatibility as fits
-from jaxgen.diffusion import likelihood
-from jaxgen.diffusion import losses as objectives
-from jaxgen.diffusion.predictions import estimate
-from jaxgen.diffusion.schedules import Learned, Level
+from jaxgen.diffusion import likelihood, losses
+from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.predictions import Network, estimate_x0, network_output, split_variance, x0_of_output
+from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level, Schedule
+from jaxgen.runtime.types import Array
 
-if TYPE_CHECKING:
-    from jaxgen.methods.diffusion.method import DDPM
-
-Array = jax.Array
-HYBRID_WEIGHT = 1e-3  # of the bound beside the simple loss (Nichol & Dhariwal 2021, equation 16)
+HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwal 2021, equation 16)
 
 
-class Losses:
-    """Of a family: ``losses(network, params, x0, noise, at)`` is ``[N]`` for what ``draw`` drew."""
+class Objective(Protocol):
+    """The interface of all objectives."""
 
-    def __init__(self, family: DDPM):
-        self._family = family
-        self._mean_flow = family.parameterisation == fits.MEAN_FLOW
-        self._learned_schedule = isinstance(family.schedule, Learned)
+    def sample_times(self, key: Array, num: int) -> Any:
+        """Sample the noise levels or times of ``num`` examples: a pytree of arrays ``[num]``."""
 
-    def draw(self, key: Array, num: int) -> Any:
-        """Levels, or the times that a level is made of: a pytree of ``[num]`` arrays."""
-        if self._mean_flow:
-            return objectives.draw_mean_flow_times(key, num)
-        if self._learned_schedule:
-            return self._family.schedule.times(key, num)
-        return self._family.schedule.draw(key, num)
+    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Any) -> Float[Array, ' n']:
+        """Return the loss of each example."""
 
-    def __call__(self, network: Callable[..., Array], params: Any, x0: Array, noise: Array, at: Any) -> Array:
-        family = self._family
-        if self._mean_flow:
-            return objectives.mean_flow_loss(lambda x, t, r: network(x, 1000 * t, 1000 * (t - r)), x0, noise, *at)
-        if self._learned_schedule:
-            return self._learned(network, params, x0, noise, at)
-        if family.learned_variance:
-            return self._hybrid(network, x0, noise, at)
-        if family.weighting == 'elbo':
-            return family.schedule.timesteps * self._term(network, x0, noise, at)
-        return objectives.prediction_loss(family.parameterisation, family.weighting, network, x0, noise, at)
 
-    def _term(self, network: Callable[..., Array], x0: Array, noise: Array, level: Level) -> Array:
-        x = objectives.add_noise(x0, noise, level)
-        estimated = estimate(self._family.parameterisation, network, x, level)
-        return likelihood.discrete_term(self._family.schedule, x0, noise, level.t, estimated)
+def make_objective(schedule: Schedule, prediction: str, weighting: str, learned_variance: bool) -> Objective:
+    """Return the objective of a combination that ``diffusion.compatibility`` allows."""
+    if prediction == MEAN_FLOW:
+        return MeanFlowObjective()
+    if isinstance(schedule, LearnedSchedule):
+        return LearnedScheduleObjective(schedule, prediction)
+    if learned_variance:
+        return HybridObjective(schedule, prediction)
+    if weighting == 'elbo':
+        return BoundObjective(schedule, prediction)
+    return PredictionObjective(schedule, prediction, weighting)
 
-    def _hybrid(self, network: Callable[..., Array], x0: Array, noise: Array, level: Level) -> Array:
-        """L_simple + 0.001 T L_t (Nichol & Dhariwal 2021, equation 16); the bound teaches the variance alone."""
-        family, fractions = self._family, []
 
-        def mean(x, t):
-            predicted, fraction = jnp.split(network(x, t), 2, axis=-1)
-            fractions[:] = [predicted, fraction]
-            return predicted
+class Examples(NamedTuple):
+    """A batch with all that a loss samples for it, ``[N, ...]`` each.
 
-        loss = objectives.prediction_loss(family.parameterisation, 'simple', mean, x0, noise, level)
-        predicted, fraction = fractions
-        fixed = jax.lax.stop_gradient(predicted)
-        x = objectives.add_noise(x0, noise, level)
-        estimated = estimate(family.parameterisation, lambda *_: fixed, x, level)
-        bound = likelihood.discrete_term(family.schedule, x0, noise, level.t, estimated, fraction)
-        return loss + HYBRID_WEIGHT * family.schedule.timesteps * bound
+    Attributes:
+      x0: images in [-1, 1].
+      noise: standard normal noise in the shape of the images.
+      times: what the objective's ``sample_times`` returned.
+      labels: class labels, some of them withheld.
+    """
 
-    def _learned(self, network: Callable[..., Array], params: Any, x0: Array, noise: Array, times: Array) -> Array:
-        """Kingma et al. 2021: the whole bound of infinitely many steps, in nats a pixel and channel.
+    x0: Array
+    noise: Array
+    times: Any
+    labels: Array
 
-        Its gradient moves the two ends; the way between them follows ``schedule_variance_loss``.
-        """
-        schedule = self._family.schedule_of(params)
-        fixed = self._family.schedule_of(jax.lax.stop_gradient(params))
+
+def drop_labels(labels: Int[Array, ' n'], key: Array, share: float, null_label: int) -> Int[Array, ' n']:
+    """Replace a random share of the labels by the label that stands for no class."""
+    return jnp.where(jax.random.bernoulli(key, share, labels.shape), null_label, labels)
+
+
+def mean_loss(objective: Objective, network: nn.Module, params: Any, examples: Examples, dropout_key: Array) -> Array:
+    """Return the mean loss of a network in training."""
+
+    def apply(x: Array, t: Array) -> Array:
+        return network.apply({'params': params}, x, t, examples.labels, train=True, rngs={'dropout': dropout_key})
+
+    return jnp.mean(objective(apply, params, examples.x0, examples.noise, examples.times))
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionObjective:
+    """The weighted squared error of the network's prediction, see ``losses.prediction_loss``."""
+
+    schedule: Schedule
+    prediction: str
+    weighting: str
+
+    def sample_times(self, key: Array, num: int) -> Level:
+        return self.schedule.sample_levels(key, num)
+
+    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        return losses.prediction_loss(network, x0, noise, times, prediction=self.prediction, weighting=self.weighting)
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundObjective:
+    """The variational bound of Ho et al. 2020: T times one of its T terms, at a random timestep."""
+
+    schedule: DiscreteSchedule
+    prediction: str
+
+    def sample_times(self, key: Array, num: int) -> Level:
+        return self.schedule.sample_levels(key, num)
+
+    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        x0_estimate = estimate_x0(self.prediction, network, losses.add_noise(x0, noise, times), times)
+        term = likelihood.timestep_term(self.schedule, x0, noise, times.t, x0_estimate)
+        return self.schedule.timesteps * term
+
+
+@dataclasses.dataclass(frozen=True)
+class HybridObjective:
+    """The loss of a network that learns its variance: L_simple + 0.001 L_vlb (Nichol & Dhariwal 2021, equation 16).
+
+    The bound trains the variance only: its gradient does not reach the prediction.
+    """
+
+    schedule: DiscreteSchedule
+    prediction: str
+
+    def sample_times(self, key: Array, num: int) -> Level:
+        return self.schedule.sample_levels(key, num)
+
+    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        x = losses.add_noise(x0, noise, times)
+        predicted, variance_fraction = split_variance(network_output(self.prediction, network, x, times))
+        simple = losses.output_loss(predicted, x0, noise, times, prediction=self.prediction, weighting='simple')
+        x0_estimate = x0_of_output(self.prediction, jax.lax.stop_gradient(predicted), x, times)
+        bound = likelihood.timestep_term(self.schedule, x0, noise, times.t, x0_estimate, variance=variance_fraction)
+        return simple + HYBRID_WEIGHT * self.schedule.timesteps * bound
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanFlowObjective:
+    """The loss of MeanFlow, see ``losses.mean_flow_loss``; the network is given 1000 t and 1000 (t - r)."""
+
+    def sample_times(self, key: Array, num: int) -> tuple[Array, Array]:
+        return losses.sample_mean_flow_times(key, num)
+
+    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: tuple[Array, Array]) -> Array:
+        def mean_velocity(x: Array, t: Array, r: Array) -> Array:
+            return network(x, jnp.stack((1000 * t, 1000 * (t - r)), 1))
+
+        return losses.mean_flow_loss(mean_velocity, x0, noise, *times)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedScheduleObjective:
+    """The bound of infinitely many steps with a learned schedule (Kingma et al. 2021), in nats a pixel and channel.
+
+    The gradient of the bound moves the two ends of the schedule; ``losses.schedule_variance_loss`` moves the curve between them.
+    """
+
+    schedule: LearnedSchedule
+    prediction: str
+
+    def sample_times(self, key: Array, num: int) -> Float[Array, ' num']:
+        return self.schedule.sample_times(key, num)
+
+    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Array) -> Array:
+        schedule = self.schedule.with_params(params['schedule'])
+        fixed = self.schedule.with_params(jax.lax.stop_gradient(params['schedule']))
         gamma, slope = jax.jvp(fixed.gamma, (times,), (jnp.ones_like(times),))
         start, end = schedule.params['ends']
-        low, high = fixed.params['ends']
-        level = schedule.level(start + (end - start) * (gamma - low) / (high - low))
-        x = objectives.add_noise(x0, noise, level)
-        estimated = estimate(self._family.parameterisation, network, x, level)
-        stretch = (end - start) / (high - low)
-        diffusion = likelihood.continuous_term(x0, level, estimated, slope * stretch)
-        ends = [schedule.level(jnp.full_like(times, 1.0) * gamma) for gamma in (start, end)]
+        fixed_start, fixed_end = fixed.params['ends']
+        stretch = (end - start) / (fixed_end - fixed_start)
+        level = schedule.level(start + (end - start) * (gamma - fixed_start) / (fixed_end - fixed_start))
+        x0_estimate = estimate_x0(self.prediction, network, losses.add_noise(x0, noise, level), level)
+        diffusion = likelihood.diffusion_term(x0, level, x0_estimate, slope * stretch)
+        cleanest, noisiest = (schedule.level(jnp.full_like(times, 1.0) * gamma) for gamma in (start, end))
         error = jax.lax.stop_gradient(2 * diffusion / (slope * stretch))
-        way = self._family.schedule_of({**params, 'schedule': {**params['schedule'], 'ends': fixed.params['ends']}})
-        variance = objectives.schedule_variance_loss(way, times, error)
+        curve = self.schedule.with_params({**params['schedule'], 'ends': fixed.params['ends']})
+        variance = losses.schedule_variance_loss(curve, times, error)
         return (
             diffusion
-            + likelihood.reconstruction_term(x0, noise, ends[0])
-            + likelihood.prior_term(x0, ends[1])
+            + likelihood.reconstruction_term(x0, noise, cleanest)
+            + likelihood.prior_term(x0, noisiest)
             + (variance - jax.lax.stop_gradient(variance))
         )

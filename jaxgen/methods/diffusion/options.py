@@ -60,9 +60,7 @@ class DiffusionOptions(Options):
 
     schedule: str = option('linear', 'noise schedule', choices=lambda: SCHEDULES)
     timesteps: int = option(1000, 'number of timesteps; edm, flow and learned are continuous and have none', at_least=1)
-    parameterisation: str = option(
-        'eps', 'what the network predicts', choices=lambda: compatibility.ALL_PARAMETERISATIONS
-    )
+    parameterisation: str = option('eps', 'what the network predicts', choices=lambda: compatibility.ALL_PREDICTIONS)
     weighting: str = option(
         'simple', 'weight of the loss at each noise level', choices=lambda: compatibility.ALL_WEIGHTINGS
     )

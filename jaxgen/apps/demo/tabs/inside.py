@@ -16,7 +16,7 @@ from jaxgen.apps.demo.tabs.parts import QUIET
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate.evaluator import loaded
 from jaxgen.data import load
-from jaxgen.diffusion.schedules import SCHEDULES, Learned, Level
+from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule, Level
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.methods import METHODS
@@ -107,9 +107,9 @@ class Tab:
             f'{name} is no diffusion model: it makes its images at once, without noise to undo',
         )
         schedule = SCHEDULES[config.diffusion.schedule](config.diffusion.timesteps)
-        if isinstance(schedule, Learned):
+        if isinstance(schedule, LearnedSchedule):
             trained = self.workdirs.model(name).trained
-            schedule = trained.method.schedule_of(trained.sampler().variables(trained.model)['params'])
+            schedule = trained.family.schedule_of(trained.sampler().variables(trained.model))
         return config, schedule.levels(min(LEVELS, config.diffusion.timesteps))
 
 

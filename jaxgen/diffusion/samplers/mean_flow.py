@@ -1,0 +1,40 @@
+"""MeanFlow sampling: one network call a step, however long the step is.
+
+Geng et al. 2025 (Mean Flows for One-step Generative Modeling), equation 12. The function ``jump`` takes the place of a
+denoiser.
+
+    symbol in the paper                         variable
+    z_t, z_r                                    carry.x before and after the step
+    t, r                                        level.sigma, next_level.sigma
+    z_t - (t - r) u_theta(z_t, r, t)            jump(x, level, next_level)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from jaxtyping import Float
+
+from jaxgen.diffusion.noise import Noise
+from jaxgen.diffusion.samplers.base import Carry, Sampler, Step, step_ends
+from jaxgen.diffusion.schedules import Level, Schedule
+from jaxgen.runtime.types import Array
+
+Jump = Callable[[Array, Level, Level], Array]  # jump(x, level, next_level): x at the next level
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanFlow(Sampler):
+    """The sampler of MeanFlow. The coefficients of a step are the level at which it ends."""
+
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> Level:
+        return step_ends(levels)[1]
+
+    def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        return Carry(denoiser(carry.x, step.level, step.coefficients))
+
+
+def mean_flow(jump: Jump, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
+    """Sample images from ``x`` at the first of the levels by MeanFlow; see ``Sampler.sample``."""
+    return MeanFlow().sample(jump, levels, x)

@@ -1,0 +1,64 @@
+"""The trainable state of a diffusion model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
+from jaxgen.optim import power_ema
+from jaxgen.optim.optimizer import ema_update, make_optimizer
+from jaxgen.runtime.types import Array
+
+
+@flax.struct.dataclass
+class DiffusionState:
+    """Everything that training changes.
+
+    Attributes:
+      params: parameters of the network, and of a learned schedule under ``schedule``.
+      ema: their moving average.
+      opt_state: state of the optimizer.
+      updates: number of updates made.
+    """
+
+    params: Any
+    ema: Any
+    opt_state: Any
+    updates: Array
+
+
+@flax.struct.dataclass
+class DiffusionStateWithAverages(DiffusionState):
+    """A state with power-function averages of the parameters, one for each of ``optimizer.ema_lengths``."""
+
+    averages: tuple[Any, ...]
+
+
+def initial_state(params: Any, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
+    """Return the state before the first update, with these parameters."""
+    ema = jax.tree.map(jnp.copy, params)
+    state = params, ema, make_optimizer(optimizer).init(params), jnp.zeros((), jnp.int32)
+    if optimizer.ema_lengths is None:
+        return DiffusionState(*state)
+    return DiffusionStateWithAverages(*state, power_ema.start(params, optimizer.ema_lengths))
+
+
+def apply_gradients(state: DiffusionState, gradients: Any, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
+    """Return the state after one update of the parameters and of their averages."""
+    updates, opt_state = make_optimizer(optimizer).update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    decay = 0.0 if optimizer.ema_decay is None else optimizer.ema_decay
+    after = {
+        'params': params,
+        'ema': ema_update(state.ema, params, state.updates, decay),
+        'opt_state': opt_state,
+        'updates': state.updates + 1,
+    }
+    if isinstance(state, DiffusionStateWithAverages):
+        after['averages'] = power_ema.update(state.averages, params, state.updates, optimizer.ema_lengths)
+    return state.replace(**after)
