@@ -79,7 +79,7 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...
         raise UserError(f'{field} changes {strange[0]}, which the base does not have: get the file again')
     needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, method.paths, rank), jax.random.key(0)))
     tensors.require(lora.flat(adapter.factors), {name: x.shape for name, x in needed.items()}, field)
-    return family, family.whole(family.initial_state(adapter.factors)), adapter.class_names
+    return method, method.with_frozen(method.initial_state(adapter.factors)), adapter.class_names
 
 
 def _weights(trained: Trained) -> tuple[Any, str]:

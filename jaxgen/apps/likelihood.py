@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from jaxgen.apps.restore import Trained
 from jaxgen.data import Dataset
 from jaxgen.diffusion import likelihood
-from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.losses import add_noise
 from jaxgen.diffusion.noise import step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level
@@ -43,19 +42,19 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
     """
     method, options = trained.method, config.likelihood
     check(
-        isinstance(family, Diffusion),
+        method.supports.has_likelihood,
         f'config.family={config.family} has no bound on its likelihood: a diffusion model that goes step by step has',
     )
     check(
-        family.prediction != MEAN_FLOW,
+        method.capabilities.has_likelihood,
         'config.diffusion.parameterisation=mean_flow has no bound on its likelihood, as it estimates no image at a level of '
         'noise: take a model that was trained with flow, say',
     )
     variables = method.sampling_variables(trained.model, root_key(config.seed, config.train.prng), config.sample.ema)
     judge = (
-        _Discrete(family, variables, options.terms)
-        if isinstance(family.schedule, DiscreteSchedule)
-        else _Continuous(family, variables, options.terms or 100)
+        _Discrete(method, variables, options.terms)
+        if isinstance(method.schedule, DiscreteSchedule)
+        else _Continuous(method, variables, options.terms or 100)
     )
     each = _of_images(config, trained, judge, dataset)
     per_image = each.sum(0)
@@ -71,7 +70,7 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
             'images': each.shape[1],
             'step': trained.step,
             'ema': config.sample.ema,
-            'clip': family.sampling.clip,
+            'clip': method.sampling.clip,
             'seed': config.evaluation.seed,
             'weights': weights_hash(variables),
         },
@@ -99,15 +98,15 @@ class _Bound:
     name: str
     where: np.ndarray
 
-    def __init__(self, family: Diffusion, variables: Any):
-        self.family, self.variables = family, variables
+    def __init__(self, method: Diffusion, variables: Any):
+        self.method, self.variables = method, variables
 
     def __call__(self, variables: Any, key: Array, images: Array, labels: Array, numbers: Array) -> Array:
         x0 = images.astype(jnp.float32) / 127.5 - 1
         keys = image_keys(key, numbers)
 
         def noise(i: Array) -> Array:
-            return step_noise(keys, i, self.family.image_shape)
+            return step_noise(keys, i, self.method.image_shape)
 
         prior, term, rows = self.terms(variables, x0, labels, noise, key)
         rest = jax.lax.map(lambda row: term(*row), (jnp.arange(len(self.where)), rows))
@@ -117,9 +116,9 @@ class _Bound:
 class _Discrete(_Bound):
     name = 'discrete'
 
-    def __init__(self, family: Diffusion, variables: Any, terms: int):
-        super().__init__(family, variables)
-        timesteps = family.schedule.timesteps
+    def __init__(self, method: Diffusion, variables: Any, terms: int):
+        super().__init__(method, variables)
+        timesteps = method.schedule.timesteps
         # Strata of timesteps that grow with t, as the terms fall with it; each is judged at its (geometric) middle. The
         # decoder's term is unlike the others, so it is always there.
         few = 0 < terms < timesteps
@@ -128,8 +127,8 @@ class _Discrete(_Bound):
         self.weights = np.append(1, np.diff(edges))
 
     def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
-        family, schedule = self.family, self.family.schedule
-        predict = family.predictor(variables, labels)
+        method, schedule = self.method, self.method.schedule
+        predict = method.predictor(variables, labels)
 
         def term(i, row):
             t, weight = row
@@ -148,18 +147,18 @@ class _Continuous(_Bound):
 
     name = 'continuous'
 
-    def __init__(self, family: Diffusion, variables: Any, terms: int):
-        super().__init__(family, variables)
-        schedule = family.schedule_of(variables)
+    def __init__(self, method: Diffusion, variables: Any, terms: int):
+        super().__init__(method, variables)
+        schedule = method.schedule_of(variables)
         learned = isinstance(schedule, LearnedSchedule)
         self.ends = np.asarray(schedule.params['ends'], np.float64) if learned else 2 * np.log(np.array(RATIOS))
         low, high = self.ends
         self.where = np.append(-(low + (high - low) * (np.arange(terms) + 0.5) / terms), -low)
 
     def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
-        family, (low, high) = self.family, self.ends
-        schedule, count = family.schedule_of(variables), len(self.where) - 1
-        predict = family.predictor(variables, labels)
+        method, (low, high) = self.method, self.ends
+        schedule, count = method.schedule_of(variables), len(self.where) - 1
+        predict = method.predictor(variables, labels)
 
         def at(gamma: Array) -> Level:
             return Level(*(jnp.broadcast_to(z, x0.shape[:1]) for z in schedule.at(jnp.exp(gamma / 2))))

@@ -11,9 +11,10 @@ from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.classifier import ClassifierMethod
 from jaxgen.methods.classifier import config as classifier_config
 from jaxgen.methods.dcgan import DCGAN
+from jaxgen.methods.dcgan import config as dcgan_config
 from jaxgen.methods.diffusion.method import Diffusion
 
-FAMILIES = {'ddpm': Diffusion, 'dcgan': DCGAN, 'judge': Judge}
+METHODS = {'ddpm': Diffusion, 'dcgan': DCGAN, 'judge': ClassifierMethod}
 
 
 class ConfigAdapter(NamedTuple):
@@ -31,7 +32,7 @@ class ConfigAdapter(NamedTuple):
 
 
 CONFIGS = {
-    'ddpm': ConfigAdapter(DDPM.fields, DDPM.check, DDPM.from_config),
+    'ddpm': ConfigAdapter(Diffusion.fields, Diffusion.check, Diffusion.from_config),
     'dcgan': ConfigAdapter(dcgan_config.fields, dcgan_config.check_fields, dcgan_config.from_config),
     'judge': ConfigAdapter(classifier_config.fields, classifier_config.check_fields, classifier_config.from_config),
 }

@@ -9,6 +9,7 @@ from typing import Any
 import flax.struct
 import numpy as np
 
+from jaxgen.errors import UserError
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.state import DiffusionState
 from jaxgen.models import lora
@@ -16,15 +17,18 @@ from jaxgen.runtime.types import Array
 
 
 @flax.struct.dataclass
-class Adapted:
-    """The base's parameters, and the factors in the place of the network's parameters."""
+class FineTunedState:
+    """The frozen parameters of the base, and the state of a diffusion model whose parameters are the factors.
+
+    The names of the fields stand in checkpoints.
+    """
 
     base: Any
     learner: DiffusionState
 
 
 @dataclasses.dataclass(frozen=True)
-class Finetuned(Diffusion):
+class FineTunedDiffusion(Diffusion):
     """A diffusion model whose parameters are ``lora.merge(base, factors)``.
 
     The gradients, their optimizer and the moving average are those of the factors alone. A checkpoint does not hold the base.
@@ -46,18 +50,23 @@ class Finetuned(Diffusion):
     scale: float = 1.0
 
     @classmethod
-    def of(cls, family: Diffusion, **fields: Any) -> Finetuned:
-        """The family of a network of the base's kind, fine-tuned."""
-        return cls(**{f.name: getattr(family, f.name) for f in dataclasses.fields(Diffusion)}, **fields)
+    def from_method(cls, method: Diffusion, **fields: Any) -> FineTunedDiffusion:
+        """Return the fine-tuned counterpart of a method.
+
+        Args:
+          method: its network has the structure of the base.
+          fields: the attributes of this class.
+        """
+        return cls(**{f.name: getattr(method, f.name) for f in dataclasses.fields(Diffusion)}, **fields)
 
     def init(self, key: Array) -> DiffusionState:
         return self.initial_state(lora.init(key, self.base, self.paths, self.rank))
 
-    def learnt(self, model: Adapted) -> DiffusionState:
-        return model.learner
+    def trainable(self, state: FineTunedState) -> DiffusionState:
+        return state.learner
 
-    def whole(self, learnt: DiffusionState) -> Adapted:
-        return Adapted(self.base, learnt)
+    def with_frozen(self, trainable: DiffusionState) -> FineTunedState:
+        return FineTunedState(self.base, trainable)
 
     def networks(self, state: FineTunedState) -> dict[str, Any]:
         return {'adapter': state.learner.params, type(self.network).__name__.lower(): state.base}
@@ -71,14 +80,14 @@ class Finetuned(Diffusion):
         def merged(factors: Any) -> Any:
             return lora.merge(state.base, factors, self.strength)
 
-        learner, metrics = self.update(model.learner, batch, key, parameters)
-        return model.replace(learner=learner), metrics
+        learner, metrics = self.update(state.learner, batch, key, merged)
+        return state.replace(learner=learner), metrics
 
     def sampling_variables(self, state: FineTunedState, key: Array, ema: bool) -> Any:
         factors = state.learner.ema if ema else state.learner.params
         return {'params': lora.merge(state.base, factors, self.strength, self.scale)}
 
-    def from_weights(self, weights: dict[str, Any], key: Array) -> Denoiser:
+    def from_weights(self, weights: dict[str, Any], key: Array) -> DiffusionState:
         """Refuse: merged weights do not say which part of them is the base.
 
         Raises:

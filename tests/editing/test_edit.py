@@ -139,8 +139,8 @@ def test_transfer_keeps_what_is_not_of_the_class():
             'sample.classes': '9,2',
         },
     )
-    family = dataclasses.replace(families.build(c, (8, 8, 1), 10), network=OfClasses())
-    made = Editor(c, Trained(c, family, make_mesh(), 0, DiffusionState({}, {}, (), 0), tuple('0123456789'))).transfer()
+    method = dataclasses.replace(methods.build(c, (8, 8, 1), 10), network=OfClasses())
+    made = Editor(c, Trained(c, method, make_mesh(), 0, DiffusionState({}, {}, (), 0), tuple('0123456789'))).transfer()
     shifts = np.array([0, 9 - 5, 2 - 5]).reshape(-1, 1, 1, 1) / 20 * 127.5
     expected = np.clip(made.given + shifts, 0, 255)
     assert made.given.shape == (1, 8, 8, 1) and np.ptp(made.given) > 200

@@ -129,7 +129,7 @@ LABELS, KEYS = np.array([0, 3, 5, 9, 3, 1], np.int32), jax.random.split(jax.rand
 def test_a_denoiser_is_looked_at_on_images_with_noise_the_noisiest_first(ddpm):
     """Every second of the six timesteps of a sampler; their noise by the definition of DDPM."""
     trained, _ = ddpm
-    family = dataclasses.replace(trained.family, prediction='eps')  # the network's input is the noisy image itself
+    method = dataclasses.replace(trained.method, prediction='eps')  # the network's input is the noisy image itself
     variables = {'params': trained.model.ema}
     told, untold = probes_of(dataclasses.replace(trained, method=method), variables, 3)
     assert told.levels == untold.levels == ('t=16', 't=9', 't=2')
@@ -257,11 +257,11 @@ def test_what_is_denoised_is_what_editing_makes_of_it(ddpm):
     pictures = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
     got = synthesis.denoise(trained, variables, pictures, c.interpret, key)
     assert got.images.shape == (1, 4, 4, 8, 8, 1) and got.told.tolist() == [0, 1, 2, 3]
-    levels = last_levels(family.levels(variables), 0.5)
+    levels = last_levels(method.levels(variables), 0.5)
     noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, 2), 0), (8, 8, 1))
     for i, start in ((1, pictures[1]), (-1, 0)):
         x = (levels.alpha[0] * start + levels.sigma[0] * noise)[None]
-        expected = family.prepare(variables, None, np.array([2]), levels=levels, x=x).images()[0]
+        expected = method.prepare(variables, None, np.array([2]), levels=levels, x=x).images()[0]
         expected = np.clip(np.round((np.asarray(expected) + 1) * 127.5), 0, 255)
         assert np.max(np.abs(got.images[0, i, 2] - expected)) <= 1
 

@@ -57,7 +57,7 @@ def method(*choice, **fields):
 @pytest.mark.parametrize('objective', OBJECTIVES, ids='-'.join)
 def test_what_fits_takes_a_step(objective):
     sampler = 'mean_flow' if objective[1] == MEAN_FLOW else 'ddim'
-    ddpm = family(*objective, sampler)
+    ddpm = method(*objective, sampler)
     model = ddpm.init(KEY)
     batch = {'image': jnp.sin(jnp.arange(4 * 64.0)).reshape(4, 8, 8, 1), 'label': jnp.arange(4)}
     after, metrics = ddpm.step(model, batch, KEY)  # not compiled: what they share is compiled once
@@ -79,7 +79,7 @@ def test_what_fits_takes_a_step(objective):
 ], ids='-'.join)  # fmt: skip
 def test_images_depend_on_their_own_key_alone(choice):
     guided = 1.0 if choice[1] == MEAN_FLOW else 2.0
-    ddpm = family(*choice, **{'sample.guidance_scale': guided, 'sample.churn': 2.0 if choice[-1] == 'edm' else 0.0})
+    ddpm = method(*choice, **{'sample.guidance_scale': guided, 'sample.churn': 2.0 if choice[-1] == 'edm' else 0.0})
     variables = {'params': ddpm.init(KEY).params}
     keys, labels = jax.random.split(KEY, 4), jnp.arange(4)
     together = jax.jit(ddpm.sample)(variables, keys, labels)
@@ -93,7 +93,7 @@ def test_images_depend_on_their_own_key_alone(choice):
 
 
 def test_withheld_labels_are_as_many_as_asked_for():
-    ddpm = family('linear', 'eps', 'simple', 'fixed', 'ddim')
+    ddpm = method('linear', 'eps', 'simple', 'fixed', 'ddim')
     labels = drop_labels(jnp.zeros(4000, jnp.int32), KEY, ddpm.label_dropout, ddpm.null_label)
     assert ddpm.null_label == 10 and abs(jnp.mean(labels == 10) - 0.25) < 0.03
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
-from jaxgen import methods as families
+from jaxgen import methods
 from tests.tiny import tiny_config
 
 T = 20
@@ -42,9 +42,9 @@ def bound(predicted, fraction):
 def test_the_hybrid_loss_is_the_papers_and_its_bound_teaches_the_variance_alone():
     """Nichol & Dhariwal 2021, equation 16: L_simple + 0.001 L_vlb, of T terms of which one is drawn."""
     with jax.enable_x64(True):
-        objective = family(variance='learned').objective
+        objective = method(variance='learned').objective
         assert objective.sample_times(jax.random.key(0), 4).t.shape == (4,)
-        at = family(variance='learned').schedule.level(jnp.asarray(AT))
+        at = method(variance='learned').schedule.level(jnp.asarray(AT))
 
         def loss(output):
             return objective(lambda x, t: output, None, jnp.asarray(X0), jnp.asarray(NOISE), at)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jaxgen.diffusion.schedules import linear
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Method
 from jaxgen.methods.config_sections import options_from
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
@@ -25,7 +25,7 @@ KEY = jax.random.key(0)
 BATCH = 16
 
 
-def family(dtype, grad_accumulation=1, dropout=0.1, unet=False):
+def method(dtype, grad_accumulation=1, dropout=0.1, unet=False):
     """A diffusion model with a tiny network: ``unet`` has all kinds of layers, and the other compiles in little time."""
     options = {'dropout': dropout, 'norm_groups': 4, 'dtype': dtype, 'param_dtype': dtype}
     network = UNet(1, 8, (1,), 1, (), **options) if unet else CNN(1, 8, 1, **options)

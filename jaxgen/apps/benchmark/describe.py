@@ -91,7 +91,7 @@ def without_dropout(config: ConfigDict) -> Method:
     return build(config)[0]
 
 
-def _denoising(family: families.Diffusion, key: Array) -> dict[str, Array]:
+def _denoising(method: methods.Diffusion, key: Array) -> dict[str, Array]:
     time_key, noise_key, _ = jax.random.split(key, 3)
     t = jax.random.randint(time_key, (CHECKED,), 0, method.schedule.timesteps)
     return {'noise': jax.random.normal(noise_key, (CHECKED, *method.image_shape)), 't': t}

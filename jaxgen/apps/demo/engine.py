@@ -22,8 +22,9 @@ from jaxgen.apps.config import validate
 from jaxgen.apps.edit.edit import require_fields
 from jaxgen.apps.restore import Trained
 from jaxgen.apps.same_run import differences, flag, flatten
+from jaxgen.apps.untrained import build
 from jaxgen.diffusion import editing
-from jaxgen.diffusion.compatibility import MEAN_FLOW, is_compatible
+from jaxgen.diffusion.compatibility import is_compatible
 from jaxgen.diffusion.noise import initial_noise, step_noise
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import Level
@@ -59,13 +60,13 @@ class Model:
         self._sampler = trained.sampler()
         self._batch, self._all = batch_sharding(trained.mesh), replicated(trained.mesh)
         self._normal = jax.jit(self._normal_of, in_shardings=(self._batch, None), out_shardings=self._batch)
-        self._at_once = jax.jit(trained.family.sample, out_shardings=self._batch)
+        self._at_once = jax.jit(trained.method.sample, out_shardings=self._batch)
         self._programs: dict[SamplingSettings, Callable] = {}
 
     @property
     def steps_through_noise(self) -> bool:
         """Whether it is a diffusion model, which has samplers, steps and a way."""
-        return isinstance(self.trained.family, Diffusion)
+        return isinstance(self.trained.method, Diffusion)
 
     @property
     def programs(self) -> int:
@@ -82,7 +83,7 @@ class Model:
         num = config.sample.num
         check(num <= MOST, f'config.sample.num={num}: the page draws at most {MOST} images at once')
         size = self._size(num)
-        steps = self._family(config).sampling.num_steps if self.steps_through_noise else 1
+        steps = self._method(config).sampling.num_steps if self.steps_through_noise else 1
         starts = range(0, num, size)
         drawn = np.full((len(starts) * size, *self.trained.method.image_shape), 128, np.uint8)
         variables = self._sampler.reseeded(config.seed).variables(self.trained.model)
@@ -117,7 +118,7 @@ class Model:
         require_fields(config)
         method, size = self._method(config), self._size(num)
         variables = self._sampler.variables(self.trained.model)
-        levels = editing.last_levels(family.levels(variables), strength)
+        levels = editing.last_levels(method.levels(variables), strength)
         known = jnp.asarray(given, jnp.float32) / 127.5 - 1
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
         keys = jax.device_put(image_keys(key, jnp.arange(size)), self._batch)
@@ -139,8 +140,8 @@ class Model:
         if not self.steps_through_noise:
             yield images.to_uint8(np.asarray(self._at_once(variables, keys, labels)))
             return
-        family = self._family(config)
-        levels = family.levels(variables)
+        method = self._method(config)
+        levels = method.levels(variables)
         x = initial_noise(levels, self._normal(keys, 0))
         scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))[1:]
         way = self._way(method, variables, levels, x, keys, labels, jnp.zeros(method.image_shape), None)
@@ -149,7 +150,7 @@ class Model:
 
     def _way(
         self,
-        family: Diffusion,
+        method: Diffusion,
         variables: Any,
         levels: Level,
         x: jax.Array,
@@ -159,34 +160,34 @@ class Model:
         mask: np.ndarray | None,
     ) -> Iterator[np.ndarray]:
         """x after each step."""
-        run = family.prepare(variables, keys, labels, levels=levels, x=x)
+        run = method.prepare(variables, keys, labels, levels=levels, x=x)
         steps = jax.tree.map(np.asarray, run.steps)
         carry = jax.device_put(run.carry, self._batch)
-        everywhere = np.ones((*family.image_shape[:2], 1), np.float32)
-        fixed = known, everywhere if mask is None else mask, np.float32(family.sampling.guidance.scale)
-        take_step = self._program(family)
+        everywhere = np.ones((*method.image_shape[:2], 1), np.float32)
+        fixed = known, everywhere if mask is None else mask, np.float32(method.sampling.guidance.scale)
+        take_step = self._program(method)
         for i in range(len(levels.t) - 1):
             step = jax.tree.map(lambda table, i=i: table[i], steps)
             carry = take_step(variables, keys, labels, *fixed, carry, step)
             yield np.asarray(carry.x)
 
-    def _program(self, family: Diffusion) -> Callable:
+    def _program(self, method: Diffusion) -> Callable:
         """Return the compiled step that serves all settings that differ in numbers alone."""
-        sampler, guidance = family.sampling.sampler, family.sampling.guidance
+        sampler, guidance = method.sampling.sampler, method.sampling.guidance
         settings = dataclasses.replace(
-            family.sampling,
+            method.sampling,
             num_steps=1,
             sampler=sampler.with_options(**{name: float(getattr(sampler, name) > 0) for name in sampler.options}),
-            guidance=dataclasses.replace(guidance, scale=2.0 if family.sampling.is_guided else 1.0),
+            guidance=dataclasses.replace(guidance, scale=2.0 if method.sampling.is_guided else 1.0),
         )
         if settings not in self._programs:
-            self._programs[settings] = self._compiled(dataclasses.replace(family, sampling=settings))
+            self._programs[settings] = self._compiled(dataclasses.replace(method, sampling=settings))
         return self._programs[settings]
 
-    def _compiled(self, family: Diffusion) -> Callable:
+    def _compiled(self, method: Diffusion) -> Callable:
         def take_step(variables, keys, labels, known, mask, guidance_scale, carry, step):
             edit = editing.keep_known(known, mask)
-            run = family.prepare(variables, keys, labels, x=carry.x, edit=edit, guidance_scale=guidance_scale)
+            run = method.prepare(variables, keys, labels, x=carry.x, edit=edit, guidance_scale=guidance_scale)
             return run.step(carry, step)
 
         shapes = jax.eval_shape(self._sampler.variables, self.trained.model)
@@ -199,9 +200,9 @@ class Model:
         )
 
     def _normal_of(self, keys: jax.Array, i: Any) -> jax.Array:
-        return step_noise(keys, i, self.trained.family.image_shape)
+        return step_noise(keys, i, self.trained.method.image_shape)
 
-    def _family(self, config: ConfigDict) -> Diffusion:
+    def _method(self, config: ConfigDict) -> Diffusion:
         """The model's with the sampler of ``config``."""
         return methods.build(config, self.trained.method.image_shape, len(self.class_names))
 
@@ -241,8 +242,11 @@ def samplers(config: ConfigDict) -> list[str]:
 
 
 def edits(config: ConfigDict) -> bool:
-    """Whether its model goes from noise to image step by step."""
-    return config.family == 'ddpm' and config.diffusion.parameterisation != MEAN_FLOW
+    """Return whether the model of a config can edit images."""
+    try:
+        return build(config)[0].capabilities.edits
+    except UserError:
+        return False
 
 
 def command(workdir: str, mode: str, config: ConfigDict, fields: Mapping[str, Any]) -> str:

@@ -55,12 +55,12 @@ class Editor:
     def __init__(self, config: ConfigDict, trained: Trained):
         self.trained, self.options = trained, config.edit
         check(
-            isinstance(trained.family, Diffusion),
+            trained.method.capabilities.denoises,
             f'config.family={config.family}: images are edited on the way from noise, which a diffusion model goes step by step',
         )
-        self.family: Diffusion = trained.family
+        self.method: Diffusion = trained.method
         check(
-            self.family.prediction != MEAN_FLOW,
+            self.method.prediction != MEAN_FLOW,
             'config.diffusion.parameterisation=mean_flow jumps over the way from noise on which images are edited: take a '
             'model that was trained with flow, say',
         )
@@ -68,7 +68,7 @@ class Editor:
         self.variables = self.method.sampling_variables(
             trained.model, root_key(config.seed, config.train.prng), config.sample.ema
         )
-        self.levels = self.family.levels(self.variables)
+        self.levels = self.method.levels(self.variables)
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
         self._keys = image_keys(key, jnp.arange(max(config.edit.num, 2)))
         self._classes = names(config.sample.classes)
@@ -129,7 +129,7 @@ class Editor:
         """Both pictures are of the first of ``sample.classes``, or the other one of the second; of none where that is known."""
         if self._classes:
             return self._labels(2)
-        unlabelled = self.family.null_label if self.family.label_dropout else 0
+        unlabelled = self.method.null_label if self.method.label_dropout else 0
         return np.full(2, unlabelled, np.int32)
 
     def _painted(self, given: np.ndarray, mask: np.ndarray | None) -> Edited:
@@ -137,7 +137,7 @@ class Editor:
         strength = self.options.strength
         levels = editing.last_levels(self.levels, strength)
         x0 = jnp.asarray(given, jnp.float32) / 127.5 - 1
-        normal = step_noise(self._keys[:num], 0, self.family.image_shape)
+        normal = step_noise(self._keys[:num], 0, self.method.image_shape)
         x = editing.noisy_start(x0, normal, levels, strength=strength, inpaints=mask is not None)
         edit = editing.keep_known(x0, jnp.ones(()) if mask is None else jnp.asarray(mask))
         made, path = self._drawn(x, self._labels(num), levels, edit)
@@ -153,7 +153,7 @@ class Editor:
         @jax.jit
         def sample_path(variables, x, labels):
             keys = self._keys[: len(labels)]
-            return self.family.prepare(variables, keys, labels, levels=levels, x=x, edit=edit).path()
+            return self.method.prepare(variables, keys, labels, levels=levels, x=x, edit=edit).path()
 
         path = np.asarray(sample_path(self.variables, x, jnp.asarray(labels)))
         scale = np.hypot(*(np.asarray(z[1:]) for z in levels[:2])).reshape(-1, 1, 1, 1, 1)
@@ -162,14 +162,14 @@ class Editor:
     def _inverted(self, given: np.ndarray, labels: np.ndarray) -> jax.Array:
         """Starts of uint8 pictures. Guided or clipped estimates have no inverse that could be found so: neither is used."""
         check(
-            self.family.sampling.sampler == DDIM(eta=0.0),
+            self.method.sampling.sampler == DDIM(eta=0.0),
             'config.edit.kind=interpolate and transfer follow the picture back on the way of a sampler without noise: set '
             'config.sample.sampler=ddim and config.sample.eta=0',
         )
 
         @jax.jit
         def invert(variables, x, labels):
-            denoiser = mean_only(self.family.predictor(variables, labels, clip=False))
+            denoiser = mean_only(self.method.predictor(variables, labels, clip=False))
             return ddim_inversion(denoiser, self.levels, x, iterations=self.options.inversion_iterations)
 
         return invert(self.variables, jnp.asarray(given, jnp.float32) / 127.5 - 1, jnp.asarray(labels))

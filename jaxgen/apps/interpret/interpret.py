@@ -25,7 +25,6 @@ from jaxgen.diffusion.compatibility import MEAN_FLOW, is_discrete
 from jaxgen.errors import check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
-from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.metrics import class_accuracy as judge
 from jaxgen.metrics.features import Meter
 from jaxgen.runtime.random import root_key, stream
@@ -237,7 +236,7 @@ def _pictures(
         probe, shape, blocks, targets, options.ascent_steps, options.smoothness, jax.random.fold_in(key, 0)
     )
     seen = sight(images.to_uint8(driven.pictures))
-    if not isinstance(trained.family, Diffusion):
+    if not trained.method.capabilities.denoises:
         return Pictures(probe.network, tuple(targets), driven, seen, None, np.empty((0, len(targets) + 1, 0), int))
     drawn = synthesis.denoise(trained, probe.variables, driven.pictures, options, jax.random.fold_in(key, 1))
     outcomes = sight(drawn.images.reshape(-1, *shape)).reshape(drawn.images.shape[:3])

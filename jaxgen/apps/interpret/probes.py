@@ -31,9 +31,9 @@ def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
       variables: that the model draws with.
       num_levels: of noise, for a denoiser.
     """
-    family = trained.family
-    if isinstance(family, Diffusion):
-        levels, name = probed_levels(family, variables, num_levels), type(family.network).__name__.lower()
+    method = trained.method
+    if method.capabilities.denoises:
+        levels, name = probed_levels(method, variables, num_levels), type(method.network).__name__.lower()
         told = Probe(
             name, _denoiser(method, levels, lambda labels, keys: labels), variables, level_names(method, levels)
         )
@@ -47,32 +47,32 @@ def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
     return [Probe('generator', _generator(method), variables, ('latents',)), discriminator]
 
 
-def probed_levels(family: Diffusion, variables: Any, num: int) -> Level:
+def probed_levels(method: Diffusion, variables: Any, num: int) -> Level:
     """Every second level of a sampler of 2 ``num`` steps, the noisiest first: ``[num]``."""
-    levels = family.levels(variables, 2 * num)
+    levels = method.levels(variables, 2 * num)
     return Level(*(np.asarray(z)[1:-1:2] for z in levels))
 
 
-def level_names(family: Diffusion, levels: Level) -> tuple[str, ...]:
+def level_names(method: Diffusion, levels: Level) -> tuple[str, ...]:
     """By timestep, or sigma / alpha where the schedule has none."""
-    if isinstance(family.schedule, DiscreteSchedule):
+    if isinstance(method.schedule, DiscreteSchedule):
         return tuple(f't={t:.0f}' for t in levels.t)
     return tuple(f'σ/α={ratio:.3g}' for ratio in levels.sigma / levels.alpha)
 
 
-def _untold(family: Diffusion, num_classes: int, keys: Array) -> Array:
-    if family.label_dropout:
-        return jnp.full(len(keys), family.null_label, jnp.int32)
+def _untold(method: Diffusion, num_classes: int, keys: Array) -> Array:
+    if method.label_dropout:
+        return jnp.full(len(keys), method.null_label, jnp.int32)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
 
 
-def _denoiser(family: Diffusion, levels: Level, tell: Callable[[Array, Array], Array]) -> Callable:
+def _denoiser(method: Diffusion, levels: Level, tell: Callable[[Array, Array], Array]) -> Callable:
     table = Level(*(jnp.asarray(z, jnp.float32) for z in levels))
 
     def look(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
         at = Level(*(z[level] for z in table))
         noise = step_noise(keys, level, images.shape[1:])
-        predict = family.predictor(variables, tell(labels, keys), clip=False)
+        predict = method.predictor(variables, tell(labels, keys), clip=False)
         return predict(at.alpha * images + at.sigma * noise, at)
 
     return look

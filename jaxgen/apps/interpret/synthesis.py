@@ -178,17 +178,17 @@ class Denoised:
 
 def denoise(trained: Trained, variables: Any, pictures: np.ndarray, options: ConfigDict, key: Array) -> Denoised:
     """Noise of each strength on the pictures, and from there on as the model draws (Meng et al. 2022, SDEdit)."""
-    family: Diffusion = trained.family
+    method: Diffusion = trained.method
     starts = np.concatenate([pictures, np.zeros_like(pictures[:1])])
     labels = np.resize(np.array(told_classes(trained), np.int32), options.variations)
     size, total = trained.config.sample.batch_size, len(starts) * options.variations
 
     @functools.partial(jax.jit, static_argnames='strength', out_shardings=replicated(trained.mesh))
     def draw(variables: Any, starts: Array, labels: Array, numbers: Array, strength: float) -> Array:
-        levels = last_levels(family.levels(variables), strength)
+        levels = last_levels(method.levels(variables), strength)
         keys = image_keys(key, numbers)
-        x = levels.alpha[0] * starts + levels.sigma[0] * step_noise(keys, 0, family.image_shape)
-        return family.prepare(variables, keys, labels, levels=levels, x=x).images()
+        x = levels.alpha[0] * starts + levels.sigma[0] * step_noise(keys, 0, method.image_shape)
+        return method.prepare(variables, keys, labels, levels=levels, x=x).images()
 
     drawn = []
     for strength in options.strengths:
@@ -205,6 +205,6 @@ def told_classes(trained: Trained) -> tuple[int, ...]:
     """What is told a network that is to draw what it sees in a picture: that there is no class, or, where it was not trained
     for that, all in turn.
     """
-    if getattr(trained.family, 'label_dropout', 0):
-        return (trained.family.null_label,)
+    if getattr(trained.method, 'label_dropout', 0):
+        return (trained.method.null_label,)
     return tuple(range(len(trained.class_names) if trained.config.model.conditional else 1))

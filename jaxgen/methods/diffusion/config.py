@@ -105,7 +105,7 @@ def fields(c: ConfigDict) -> None:
 
 
 def check_fields(c: ConfigDict, image_size: int) -> None:
-    """Refuses what this family cannot be.
+    """Refuses what this method cannot be.
 
     Raises:
       UserError: one sentence naming the field.

@@ -16,7 +16,7 @@ from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule, Level, Schedule
-from jaxgen.methods.base import Family
+from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.diffusion import config as diffusion_config
 from jaxgen.methods.diffusion.denoiser import Edit, PreconditionedNetwork, sampling_denoiser
 from jaxgen.methods.diffusion.objective import Examples, Objective, drop_labels, make_objective, mean_loss
@@ -30,14 +30,15 @@ from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
 from jaxgen.methods.diffusion.state import DiffusionState, DiffusionStateWithAverages, apply_gradients, initial_state
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
-from jaxgen.optim.optimizer import learning_rate, value_and_grad
+from jaxgen.optim.accumulate import value_and_grad
+from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.types import Array
 
 Arrays = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Diffusion(Family):
+class Diffusion(Method):
     """A network that predicts images at the noise levels of a schedule.
 
     Attributes:
@@ -119,6 +120,17 @@ class Diffusion(Family):
         )
 
     @property
+    def capabilities(self) -> Capabilities:
+        """A mean-flow model estimates no image at a noise level, so it has neither edits nor a likelihood."""
+        denoises_in_steps = self.prediction != MEAN_FLOW
+        return dataclasses.replace(
+            self.supports,
+            edits=denoises_in_steps,
+            has_likelihood=denoises_in_steps,
+            knows_classes=getattr(self.network, 'num_classes', 0) > 0,
+        )
+
+    @property
     def objective(self) -> Objective:
         """The loss that training minimises."""
         return make_objective(self.schedule, self.prediction, self.weighting, self.learned_variance)
@@ -140,22 +152,19 @@ class Diffusion(Family):
         """Return the state before the first step, with these parameters."""
         return initial_state(params, self.optimizer)
 
-    def started(self, weights: dict[str, Any], key: Array) -> DiffusionState:
+    def from_weights(self, weights: dict[str, Any], key: Array) -> DiffusionState:
         return self.initial_state(weights['params'])
 
-    def networks(self, model: DiffusionState) -> dict[str, Any]:
-        return {type(self.network).__name__.lower(): model.params}
+    def networks(self, state: DiffusionState) -> dict[str, Any]:
+        return {type(self.network).__name__.lower(): state.params}
 
-    def averages(self, model: DiffusionState) -> dict[float, Any]:
-        if not isinstance(model, DiffusionStateWithAverages):
+    def moving_averages(self, state: DiffusionState) -> dict[float, Any]:
+        if not isinstance(state, DiffusionStateWithAverages):
             return {}
-        return dict(zip(self.optimizer.ema_lengths, model.averages, strict=True))
+        return dict(zip(self.optimizer.ema_lengths, state.averages, strict=True))
 
-    def augment(self, images: Array, key: Array) -> Array:
-        return images
-
-    def step(self, model: DiffusionState, batch: Arrays, key: Array) -> tuple[DiffusionState, Arrays]:
-        return self.update(model, batch, key, lambda params: params)
+    def step(self, state: DiffusionState, batch: Arrays, key: Array) -> tuple[DiffusionState, Arrays]:
+        return self.update(state, batch, key, lambda params: params)
 
     def update(
         self, state: DiffusionState, batch: Arrays, key: Array, network_params: Callable[[Any], Any]
@@ -186,11 +195,8 @@ class Diffusion(Family):
         }
         return apply_gradients(state, gradients, self.optimizer), metrics
 
-    def sampling_variables(self, model: DiffusionState, key: Array, ema: bool) -> Any:
-        return {'params': model.ema if ema else model.params}
-
-    def weights(self, model: DiffusionState, key: Array, ema: bool) -> dict[str, Any]:
-        return self.sampling_variables(model, key, ema)
+    def sampling_variables(self, state: DiffusionState, key: Array, ema: bool) -> Any:
+        return {'params': state.ema if ema else state.params}
 
     def schedule_of(self, variables: Any) -> Schedule:
         """Return the schedule, with its parameters if it learns."""

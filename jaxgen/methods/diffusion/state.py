@@ -11,7 +11,8 @@ import optax
 
 from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
 from jaxgen.optim import power_ema
-from jaxgen.optim.optimizer import ema_update, make_optimizer
+from jaxgen.optim.ema import ema_update
+from jaxgen.optim.optimizer import make_adam
 from jaxgen.runtime.types import Array
 
 
@@ -42,7 +43,7 @@ class DiffusionStateWithAverages(DiffusionState):
 def initial_state(params: Any, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
     """Return the state before the first update, with these parameters."""
     ema = jax.tree.map(jnp.copy, params)
-    state = params, ema, make_optimizer(optimizer).init(params), jnp.zeros((), jnp.int32)
+    state = params, ema, make_adam(optimizer).init(params), jnp.zeros((), jnp.int32)
     if optimizer.ema_lengths is None:
         return DiffusionState(*state)
     return DiffusionStateWithAverages(*state, power_ema.start(params, optimizer.ema_lengths))
@@ -50,7 +51,7 @@ def initial_state(params: Any, optimizer: DiffusionOptimizerOptions) -> Diffusio
 
 def apply_gradients(state: DiffusionState, gradients: Any, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
     """Return the state after one update of the parameters and of their averages."""
-    updates, opt_state = make_optimizer(optimizer).update(gradients, state.opt_state, state.params)
+    updates, opt_state = make_adam(optimizer).update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     decay = 0.0 if optimizer.ema_decay is None else optimizer.ema_decay
     after = {

@@ -109,7 +109,7 @@ class Tab:
         schedule = SCHEDULES[config.diffusion.schedule](config.diffusion.timesteps)
         if isinstance(schedule, LearnedSchedule):
             trained = self.workdirs.model(name).trained
-            schedule = trained.family.schedule_of(trained.sampler().variables(trained.model))
+            schedule = trained.method.schedule_of(trained.sampler().variables(trained.model))
         return config, schedule.levels(min(LEVELS, config.diffusion.timesteps))
 
 
