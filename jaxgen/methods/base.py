@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import jax
+
+from jaxgen.schema import Options
 
 Array = jax.Array
 Model = Any  # a pytree of all that a family learns: parameters, moving averages, optimiser state
@@ -17,11 +20,28 @@ class Family(Protocol):
       image_shape: (height, width, channels).
       metrics: the names of those that ``step`` gives.
       draws: whether it draws images; if not, ``sample`` raises UserError, and training makes no grids.
+      sections: the options of the method by the name of their section; ``model`` is one of them, and a name that all
+        methods share (``data``, ``optimizer``, ``sample`` ...) stands for the method's own class in its place.
+      defaults: the method's defaults in other sections that all methods share, by section and field.
     """
 
     image_shape: tuple[int, int, int]
     metrics: tuple[str, ...]
     draws: ClassVar[bool]
+    sections: ClassVar[Mapping[str, type[Options]]]
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        """Refuse options of different sections that do not go together. The default accepts all.
+
+        Args:
+          options: the options of a run by the name of their section.
+          image_size: side of the images in pixels.
+
+        Raises:
+          UserError: or OptionError, which names the section and the field.
+        """
 
     def init(self, key: Array) -> Model:
         """The model before the first step, as ``learnt`` gives it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.struct
@@ -11,11 +12,19 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError
 from jaxgen.methods.base import Family
-from jaxgen.models.classifier import Classifier, smallest_image
+from jaxgen.methods.classifier_options import (
+    DEFAULTS,
+    ClassifierNetworkOptions,
+    ClassifierOptimizerOptions,
+    require_together,
+)
+from jaxgen.methods.options import require_whole_batch
+from jaxgen.models.classifier import Classifier
 from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.optimizer import learning_rate, lookahead, make_nesterov, resolved
+from jaxgen.schema import Options
 
 Array = jax.Array
 
@@ -46,6 +55,11 @@ class Judge(Family):
     """
 
     draws: ClassVar[bool] = False
+    sections: ClassVar[Mapping[str, type[Options]]] = {
+        'optimizer': ClassifierOptimizerOptions,
+        'model': ClassifierNetworkOptions,
+    }
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = DEFAULTS
     metrics: ClassVar[tuple[str, ...]] = ('loss', 'accuracy', 'grad_norm', 'learning_rate')
 
     network: Classifier
@@ -54,60 +68,9 @@ class Judge(Family):
     translation: int
 
     @staticmethod
-    def fields(c: ConfigDict) -> None:
-        """Adds the fields of this family to a config, the values of airbench94 for CIFAR-10 in them."""
-        c.model = ConfigDict()
-        c.model.conditional = False  # nobody tells it the class
-        c.model.widths = (64, 256, 256)  # channels of each block, which halves the side
-        c.model.translation = 2  # pixels that an image is moved in training, at most
-        c.model.dtype = 'float32'  # of the convolutions: float32 or bfloat16
-
-        c.optimizer.learning_rate = 1.5  # at its peak
-        c.optimizer.beta1 = 0.85  # Nesterov's momentum
-        c.optimizer.weight_decay = 0.00133
-        c.optimizer.bias_scale = 64.0  # learning rate of biases, in those of kernels
-        c.optimizer.label_smoothing = 0.2
-        c.optimizer.ema_decay = 0.95  # a step, of lookahead's slow weights in the end; 0 for none
-        c.optimizer.warmup_steps = 110  # to the peak of the learning rate
-        c.optimizer.decay = 'triangular'
-        c.optimizer.decay_steps = 480  # a run may stop before, or go on with the last value
-
-        c.data.batch_size = 1024
-        c.data.random_flip = True
-        c.train.steps = 480
-
-    @staticmethod
-    def check(c: ConfigDict, image_size: int) -> None:
-        """Refuses what this family cannot be.
-
-        Raises:
-          UserError: one sentence naming the field.
-        """
-        widths, o = c.model.widths, c.optimizer
-        check(len(widths) > 0 and min(widths) > 0, f'config.model.widths={widths} must name one width or more above 0')
-        smallest = smallest_image(len(widths))
-        check(
-            image_size >= smallest,
-            f'config.data.image_size={image_size} is too small for the {len(widths)} blocks of config.model.widths, '
-            f'which take at least {smallest}',
-        )
-        check(
-            c.model.translation < image_size,
-            f'config.model.translation={c.model.translation} must be below the side of the images, {image_size}',
-        )
-        check(not c.model.conditional, 'config.model.conditional must be False: a judge is not told the class')
-        check(o.weight_decay >= 0, f'config.optimizer.weight_decay={o.weight_decay} must not be negative')
-        check(o.bias_scale > 0, f'config.optimizer.bias_scale={o.bias_scale} must be positive')
-        check(
-            0 <= o.label_smoothing < 1,
-            f'config.optimizer.label_smoothing={o.label_smoothing} must be at least 0 and below 1',
-        )
-        check(not c.evaluation.every, 'config.evaluation.every must be 0: a judge draws no images to evaluate')
-        check(
-            c.train.grad_accumulation == 1,
-            f'config.train.grad_accumulation={c.train.grad_accumulation} must be 1 for the judge: the statistics of its '
-            f'normalisation are those of the whole batch',
-        )
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        require_whole_batch(options['train'].grad_accumulation, 'the classifier')
+        require_together(options['model'], image_size)
 
     @classmethod
     def from_config(cls, c: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Judge:

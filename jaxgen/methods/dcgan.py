@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -13,12 +13,15 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from jaxgen.errors import UserError, check, names, pick
+from jaxgen.errors import names
 from jaxgen.gan import augment, losses, noise
 from jaxgen.methods.base import Family
-from jaxgen.models.dcgan import Discriminator, Generator, num_levels
+from jaxgen.methods.dcgan_options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions, require_together
+from jaxgen.methods.options import require_whole_batch
+from jaxgen.models.dcgan import Discriminator, Generator
 from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.optimizer import ema_update, learning_rate, make_optimizer, resolved
+from jaxgen.schema import Options
 
 Array = jax.Array
 
@@ -60,6 +63,11 @@ class DCGAN(Family):
     """
 
     draws: ClassVar[bool] = True
+    sections: ClassVar[Mapping[str, type[Options]]] = {
+        'optimizer': DCGANOptimizerOptions,
+        'model': DCGANNetworkOptions,
+        'gan': GANOptions,
+    }
 
     generator: Generator
     discriminator: Discriminator
@@ -68,68 +76,9 @@ class DCGAN(Family):
     image_shape: tuple[int, int, int]
 
     @staticmethod
-    def fields(c: ConfigDict) -> None:
-        """Adds the fields of this family to a config, the tutorial's values in them."""
-        c.model = ConfigDict()
-        c.model.conditional = False  # class labels as an input of both networks
-        c.model.base_channels = 64  # of the largest feature maps; doubled at each halving of the side
-        c.model.latent_size = 100
-        c.model.batch_norm = True  # in the discriminator
-        c.model.spectral_norm = False  # in the discriminator
-        c.model.dtype = 'float32'  # of the computation: float32 or bfloat16
-
-        c.gan = ConfigDict()
-        c.gan.loss = 'non_saturating'  # binary cross entropy, the tutorial's; or hinge
-        c.gan.discriminator_steps = 1  # to one of the generator; they share the batch
-        c.gan.discriminator_learning_rate = 0.0  # 0: optimizer.learning_rate
-        c.gan.r1_gamma = 0.0
-        c.gan.augment = ''  # of what the discriminator sees: color,translation,cutout
-        c.gan.diffusion_noise = False  # Diffusion-GAN's
-        c.gan.diffusion_std = 0.05
-        c.gan.diffusion_target = 0.6  # mean sign of the real logits that the strength steers to
-        c.gan.diffusion_images = 100_000  # over which the strength can go from 0 to 1
-
-        c.optimizer.learning_rate = 2e-4
-        c.optimizer.beta1 = 0.5
-        c.optimizer.warmup_steps = 0
-        c.optimizer.grad_clip_norm = 0.0
-        c.optimizer.ema_decay = 0.999
-
-    @staticmethod
-    def check(c: ConfigDict, image_size: int) -> None:
-        """Refuses what this family cannot be.
-
-        Raises:
-          UserError: one sentence naming the field.
-        """
-        try:
-            num_levels(image_size)
-        except ValueError as e:
-            raise UserError(f'config.data.image_size: {e}') from e
-        pick(c.gan.loss, losses.LOSSES, 'config.gan.loss')
-        for name in names(c.gan.augment):
-            pick(name, augment.AUGMENTATIONS, 'config.gan.augment:')
-        for field in ('r1_gamma', 'discriminator_learning_rate', 'diffusion_std'):
-            check(c.gan[field] >= 0, f'config.gan.{field}={c.gan[field]} must not be negative')
-        check(
-            -1 <= c.gan.diffusion_target <= 1,
-            f'config.gan.diffusion_target={c.gan.diffusion_target} must lie between -1 and 1',
-        )
-        check(
-            not c.gan.diffusion_noise or c.model.base_channels >= 4,
-            f'config.model.base_channels={c.model.base_channels} must be at least 4 with config.gan.diffusion_noise, of '
-            f'which the time has an embedding as wide',
-        )
-        check(
-            c.train.grad_accumulation == 1,
-            f'config.train.grad_accumulation={c.train.grad_accumulation} must be 1 for DCGAN: the statistics of its '
-            f'normalisation are those of the whole batch',
-        )
-        check(
-            c.data.batch_size % c.gan.discriminator_steps == 0 and c.data.batch_size > c.gan.discriminator_steps,
-            f'config.data.batch_size={c.data.batch_size} does not divide into batches of more than one image for '
-            f'config.gan.discriminator_steps={c.gan.discriminator_steps}',
-        )
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        require_whole_batch(options['train'].grad_accumulation, 'DCGAN')
+        require_together(options['model'], options['gan'], options['data'].batch_size, image_size)
 
     @classmethod
     def from_config(cls, c: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> DCGAN:

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgen.apps.config import validate
+from jaxgen.apps.rules import validate
 from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion import losses as objectives
 from jaxgen.diffusion.guidance import guided, rescaled

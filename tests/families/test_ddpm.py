@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxgen import methods as families
-from jaxgen.apps.config import validate
+from jaxgen.apps.rules import validate
 from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError

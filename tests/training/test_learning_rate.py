@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgen import methods as families
-from jaxgen.apps.config import validate
+from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.errors import UserError
 from jaxgen.optim.optimizer import learning_rate, resolved

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps.benchmark import hlo
 from jaxgen.apps.benchmark.describe import build
-from jaxgen.apps.config import validate_devices
+from jaxgen.apps.rules import validate_devices
 from jaxgen.errors import UserError, check
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key

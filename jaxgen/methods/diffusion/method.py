@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -19,12 +19,19 @@ from jaxgen.diffusion.predictions import estimate
 from jaxgen.diffusion.samplers import SAMPLERS, Loop, churned
 from jaxgen.diffusion.schedules import SCHEDULES, Learned, Level, Schedule
 from jaxgen.methods.base import Family
-from jaxgen.methods.diffusion import config as ddpm_config
 from jaxgen.methods.diffusion.objective import Losses
+from jaxgen.methods.diffusion.options import (
+    DiffusionOptimizerOptions,
+    DiffusionOptions,
+    DiffusionSampleOptions,
+    NetworkOptions,
+)
+from jaxgen.methods.diffusion.rules import require_together
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
 from jaxgen.optim import power_ema
 from jaxgen.optim.optimizer import ema_update, learning_rate, make_optimizer, resolved, value_and_grad
+from jaxgen.schema import Options
 
 Array = jax.Array
 
@@ -74,6 +81,12 @@ class DDPM(Family):
 
     draws: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ('loss', 'grad_norm', 'learning_rate')
+    sections: ClassVar[Mapping[str, type[Options]]] = {
+        'optimizer': DiffusionOptimizerOptions,
+        'sample': DiffusionSampleOptions,
+        'model': NetworkOptions,
+        'diffusion': DiffusionOptions,
+    }
 
     network: nn.Module
     schedule: Schedule
@@ -86,8 +99,9 @@ class DDPM(Family):
     learned_variance: bool = False
     label_dropout: float = 0.0
 
-    fields = staticmethod(ddpm_config.fields)
-    check = staticmethod(ddpm_config.check_fields)
+    @staticmethod
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        require_together(options['model'], options['diffusion'], options['optimizer'], options['sample'], image_size)
 
     @classmethod
     def from_config(cls, config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> DDPM:
