@@ -41,7 +41,7 @@ def get_config(variant: str = ''):
         c.sample.every = 1000
     elif variant == 'one_class':
         c = get_config('small')
-        c.data.classes = 'dog'
+        c.data.classes = ('dog',)
         c.model.conditional = False
         c.train.steps = 6000
     elif variant:

@@ -115,7 +115,7 @@ def get_config(variant: str = ''):
         c.model.num_blocks = 13
     elif variant == 'one_class':
         c = get_config('edm')
-        c.data.classes = 'dog'
+        c.data.classes = ('dog',)
         c.model.conditional = False
         c.diffusion.label_dropout = 0.0
         c.sample.guidance_scale = 1.0

@@ -14,12 +14,13 @@ its messages from the same declarations::
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from jaxgen.errors import UserError, pick
@@ -27,6 +28,7 @@ from jaxgen.errors import UserError, pick
 Choices = Iterable[str] | Callable[[], Iterable[str]]
 O = TypeVar('O', bound='Options')  # noqa: E741
 LARGEST_INT = 2**31 - 1
+_TRUTH = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 _LIMITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
     ('at_least', 'at least', lambda value, limit: value >= limit),
     ('above', 'above', lambda value, limit: value > limit),
@@ -47,9 +49,14 @@ class OptionError(UserError):
         super().__init__(f'{field}{reason}')
         self.field, self.reason = field, reason
 
-    def located(self, prefix: str) -> OptionError:
-        """Return the same error with the field's place before its name, as in ``config.optimizer.``."""
-        return OptionError(f'{prefix}{self.field}', self.reason)
+
+@contextlib.contextmanager
+def located(prefix: str) -> Iterator[None]:
+    """Put the place of a field before its name in the errors that are raised within, as in ``config.optimizer.``."""
+    try:
+        yield
+    except OptionError as e:
+        raise OptionError(f'{prefix}{e.field}', e.reason) from e
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +128,8 @@ class Spec:
         if not self.many:
             return self.checked(self._parsed_element(text, text))
         parts = [part.strip() for part in text.strip().strip('()[]').split(',')]
-        return self.checked([self._parsed_element(part, text) for part in parts if part])
+        elements = [self._parsed_element(part, text) for part in parts if part]
+        return None if self.optional and not elements else self.checked(elements)
 
     def _element(self, element: Any, value: Any) -> Any:
         if self.type is float and type(element) is int:
@@ -142,7 +150,7 @@ class Spec:
             if name not in self.limits or holds(element, self.limits[name]):
                 continue
             each = ': each value' if self.many else ''
-            unset = '; leave it out, or set it to None, if you want none' if self.optional and element == 0 else ''
+            unset = '; for none, leave it out or set it to None' if self.optional and element == 0 else ''
             raise OptionError(
                 self.name, f'={_shown(value)}{each} must be {text} {_shown_limit(self.limits[name])}{unset}'
             )
@@ -159,8 +167,8 @@ class Spec:
     def _parsed_element(self, part: str, text: str) -> Any:
         try:
             if self.type is bool:
-                return {'true': True, '1': True, 'false': False, '0': False}[part.strip().lower()]
-            return self.type(part.strip()) if self.type is not str else part.strip().strip('\'"')
+                return _TRUTH[part.strip().lower()]
+            return part.strip('\'" ') if self.type is str else self.type(part.strip())
         except (ValueError, KeyError) as e:
             raise self._error(text) from e
 

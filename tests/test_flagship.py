@@ -12,8 +12,8 @@ from etils import epath
 from configs import ddpm_cifar
 from jaxgen import methods
 from jaxgen.apps import flagship
-from jaxgen.apps.config import validate
 from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import get_config
 from jaxgen.data import load
 from jaxgen.errors import UserError

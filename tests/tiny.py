@@ -7,7 +7,7 @@ import pathlib
 import jax
 import pytest
 
-from jaxgen.apps import config
+from jaxgen.apps.config import SHARED, Config, base
 from jaxgen.apps.restore import build
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key
@@ -23,8 +23,13 @@ WITHOUT_TENSORFLOW = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).pare
 
 
 def tiny_config(family='ddpm', /, **fields):
-    """``fields`` by dotted name, as in ``tiny_config('dcgan', **{'train.steps': 4})``."""
-    c = config.base(family)
+    """Return a config with all sections; ``fields`` by dotted name, as in ``tiny_config('dcgan', **{'train.steps': 4})``."""
+    return Config.from_tree(tiny_draft(family, **fields).to_dict(), SHARED)
+
+
+def tiny_draft(family='ddpm', /, **fields):
+    """Return the same as a config file makes it."""
+    c = base(family)
     c.data.name = 'digits'
     c.data.batch_size = 16
     if family != 'judge':
@@ -71,7 +76,7 @@ def untrained(c, workdir, step=4, change=lambda model: model):
     state = jax.jit(init, out_shardings=shardings)()
     state = state.replace(model=change(state.model))
     workdir.mkdir(parents=True)
-    (workdir / 'config.json').write_text(c.to_json())
+    (workdir / 'config.json').write_text(json.dumps(c.to_tree()))
     checkpoints = Checkpoints(workdir / 'checkpoints')
     checkpoints.save(step, state)
     checkpoints.wait()

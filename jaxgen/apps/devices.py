@@ -7,7 +7,7 @@ import os
 import jax
 from ml_collections import ConfigDict
 
-from jaxgen.apps.config import validate_devices
+from jaxgen.apps.rules import validate_devices
 from jaxgen.io.files import cache_dir
 from jaxgen.runtime import memory, xla_flags
 from jaxgen.runtime.processes import join

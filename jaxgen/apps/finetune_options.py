@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxgen.schema import Options, option
+from jaxgen.methods.options import SampleOptions
+from jaxgen.schema import Options, option, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,3 +22,21 @@ class FinetuneOptions(Options):
     targets: tuple[str, ...] = option(
         ('attention',), 'layers that lora adapts: kinds (attention, dense, conv, label) or names, as in middle_0/conv1'
     )
+
+
+def require_finetunable(finetune: FinetuneOptions, sample: SampleOptions, method: str, supported: bool) -> None:
+    """Refuse a base model or an adapter for a method whose models cannot be fine-tuned.
+
+    Args:
+      method: name of the method.
+      supported: whether its models can be fine-tuned.
+
+    Raises:
+      OptionError: naming the section and the field.
+    """
+    for field, path in (('finetune.base', finetune.base), ('sample.adapter', sample.adapter)):
+        require(
+            supported or path is None,
+            field,
+            f'={path} needs a diffusion model, and family={method} is none: choose another --config',
+        )

@@ -24,9 +24,9 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from jaxgen.apps import weights
-from jaxgen.apps.config import validate
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.restore import build, restore
+from jaxgen.apps.rules import validate
 from jaxgen.data import Dataset, load, pipeline
 from jaxgen.errors import UserError, check, names
 from jaxgen.io import images

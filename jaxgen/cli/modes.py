@@ -1,4 +1,4 @@
-"""What ``--mode`` selects: each mode's function, its line of help and an example."""
+"""What ``--mode`` selects: each mode's function, the sections of the config that it loads, its help and an example."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxgen.apps import adapters, data_report, likelihood, weights
 from jaxgen.apps.benchmark import benchmark as benchmarking
 from jaxgen.apps.benchmark import compile as compiling
 from jaxgen.apps.compare import compare as comparing
-from jaxgen.apps.config import validate, validate_fields
+from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.edit import edit as editing
 from jaxgen.apps.evaluate import during_training
@@ -25,10 +25,10 @@ from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.interop import workdirs
 from jaxgen.apps.interpret import interpret as interpreting
 from jaxgen.apps.restore import build, restore
+from jaxgen.apps.rules import validate
 from jaxgen.apps.sweep import runs as sweeping
-from jaxgen.data import SOURCES, Dataset, load
-from jaxgen.diffusion import compatibility
-from jaxgen.errors import UserError, check, names, pick
+from jaxgen.data import Dataset, load
+from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.methods.base import Method
@@ -37,36 +37,49 @@ from jaxgen.runtime.mesh import make_mesh, on_host
 from jaxgen.training import loop
 
 
-def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
-    """Checks the config, sets JAX up for it, and runs the mode.
+def config_of(mode: Mode, draft: ConfigDict) -> Config:
+    """Return the config of a mode: its own sections of a draft.
+
+    Raises:
+      UserError: if a value is refused.
+    """
+    return Config.from_tree(draft.to_dict(), mode.sections)
+
+
+def run(name: str, config: Config, workdir: epath.Path) -> None:
+    """Check the config, set JAX up for it, and run a mode.
 
     Raises:
       UserError: if the config cannot work.
     """
-    MODES[mode].validate(config)
-    if MODES[mode].starts_devices:
+    mode = MODES[name]
+    if mode.validates:
+        validate(config)
+    if mode.starts_devices:
         set_up(config)
-    MODES[mode].function(config, workdir)
+    mode.function(config, workdir)
 
 
-def train(config: ConfigDict, workdir: epath.Path) -> None:
+def train(config: Config, workdir: epath.Path) -> None:
     check(
-        not config.finetune.base,
+        config.finetune.base is None,
         f'config.finetune.base={config.finetune.base} is for --mode=finetune: pass that, or leave it out',
     )
     _train(config, workdir)
 
 
-def finetune(config: ConfigDict, workdir: epath.Path) -> None:
+def finetune(config: Config, workdir: epath.Path) -> None:
     """Trains as ``train``; with each checkpoint it writes ``adapter.safetensors``, of the averaged factors."""
-    check(bool(config.finetune.base), 'config.finetune.base is empty: name the workdir of the model to fine-tune')
+    check(
+        config.finetune.base is not None, 'config.finetune.base is not set: name the workdir of the model to fine-tune'
+    )
     _train(config, workdir)
     print(f'what it learnt, for the model in {config.finetune.base} alone: {workdir / adapters.FILE}')
 
 
-def _train(config: ConfigDict, workdir: epath.Path) -> None:
+def _train(config: Config, workdir: epath.Path) -> None:
     check(
-        not config.sample.adapter,
+        config.sample.adapter is None,
         f'config.sample.adapter={config.sample.adapter} is to draw with: leave it out in training, and name the workdir of a '
         f'fine-tuned model in config.finetune.base to go on from it',
     )
@@ -74,34 +87,34 @@ def _train(config: ConfigDict, workdir: epath.Path) -> None:
     method, dataset = _method_and_data(config, workdir)
     mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
     if method.base_hash is not None:
-        config.finetune.base_hash = method.base_hash
+        config = config.replace({'finetune.base_hash': method.base_hash})
 
         def on_save(model: Any) -> None:
             factors = on_host(mesh, model.learner.ema)
             adapter = adapters.of_config(config, factors, method.base_hash, dataset.class_names)
             adapters.write(workdir / adapters.FILE, adapter)
 
-    if config.evaluation.every:
+    if config.evaluation.every is not None:
         evaluation = during_training.DuringTraining(config, method, mesh, dataset.class_names, workdir)
     loop.train(config, method, dataset, workdir, evaluation, on_save)
 
 
-def data(config: ConfigDict, workdir: epath.Path) -> None:
+def data(config: Config, workdir: epath.Path) -> None:
     """Writes ``data/images.png`` and ``data/statistics.json``: see ``data_report``."""
     method, dataset = _method_and_data(config, workdir)
     data_report.report(config, method, dataset, workdir / 'data')
 
 
-def _method_and_data(config: ConfigDict, workdir: epath.Path) -> tuple[Method, Dataset]:
+def _method_and_data(config: Config, workdir: epath.Path) -> tuple[Method, Dataset]:
     method, labelled = build(config, workdir)
     d = config.data
-    dataset = load(d.name, 'train', names(d.classes), d.max_examples, d.image_size, d.crop)
+    dataset = load(d.name, 'train', d.classes or (), d.max_examples, d.image_size, d.crop)
     if not len(dataset.images):
         raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
     return method, dataset.relabelled(labelled)
 
 
-def sample(config: ConfigDict, workdir: epath.Path) -> None:
+def sample(config: Config, workdir: epath.Path) -> None:
     """Writes ``samples/<name>.npz``, a grid ``samples/<name>.png`` and a folder ``samples/<name>/`` of single PNGs.
 
     In the ``.npz`` labels count ``class_names`` beside them; those of a network that knows no classes are -1.
@@ -124,23 +137,18 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
     )
 
 
-def bits_per_dim(config: ConfigDict, workdir: epath.Path) -> None:
+def bits_per_dim(config: Config, workdir: epath.Path) -> None:
     """Writes ``likelihood/<step>.json``: see ``likelihood.bound``."""
     d = config.data
-    pick(config.likelihood.split, SOURCES[d.name].splits, 'config.likelihood.split')
-    for name, what in (('num', 'images'), ('terms', 'terms')):
-        check(
-            config.likelihood[name] != 1, f'config.likelihood.{name}=1 is too few {what}: take 2 or more, or 0 for all'
-        )
     trained = restore(config, workdir)
-    dataset = load(d.name, config.likelihood.split, names(d.classes), 0, d.image_size, d.crop)
+    dataset = load(d.name, config.likelihood.split, d.classes or (), None, d.image_size, d.crop)
     result = likelihood.bound(config, trained, dataset.relabelled(trained.class_names))
     path = workdir / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)
     print(f'at most {result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f} bits a dimension; its terms: {path}')
 
 
-def edit(config: ConfigDict, workdir: epath.Path) -> None:
+def edit(config: Config, workdir: epath.Path) -> None:
     """Writes ``edits/<kind>/``: see ``editing.write``."""
     editing.require_fields(config)
     editor = editing.Editor(config, restore(config, workdir))
@@ -151,7 +159,7 @@ def edit(config: ConfigDict, workdir: epath.Path) -> None:
     print(f'{len(edited.made)} images: {folder}/grid.png, images.npz; the way there: strip.png, strip.webp')
 
 
-def interpret(config: ConfigDict, workdir: epath.Path) -> None:
+def interpret(config: Config, workdir: epath.Path) -> None:
     """Writes ``interpretation/``: ``report.html``, and the data behind it as ``.npz``."""
     from jaxgen.apps.interpret import report
 
@@ -162,19 +170,19 @@ def interpret(config: ConfigDict, workdir: epath.Path) -> None:
     print(f'one page, with nothing from elsewhere: {path}; the data behind it: .npz beside it')
 
 
-def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
+def evaluate(config: Config, workdir: epath.Path) -> None:
     """Writes ``evaluation/<step>.json``, or of a given set ``evaluation/<set>.json``; the last line printed is the same."""
     options = config.evaluation
-    if options.get('ema_lengths') and not options.generated:
+    if options.ema_lengths is not None and options.generated is None:
         _evaluate_ema_lengths(config, workdir)
         return
-    if options.generated:
+    if options.generated is not None:
         judged = open_set(options.generated, 'config.evaluation.generated', options.num, **data_options(config))
         name = re.sub(r'\W+', '-', options.generated).strip('-')
     else:
         trained = restore(config, workdir)
         judged, name = generated_set(trained, trained.sampler(options.seed, STREAM), options.num), str(trained.step)
-    result = Evaluator(config, make_mesh(config.mesh.fsdp), names(options.metrics))(judged)
+    result = Evaluator(config, make_mesh(config.mesh.fsdp), options.metrics)(judged)
     path = workdir / 'evaluation' / f'{name}.json'
     write(result, path)
     print(summary(result))
@@ -182,7 +190,7 @@ def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
     print(json.dumps(result))
 
 
-def _evaluate_ema_lengths(config: ConfigDict, workdir: epath.Path) -> None:
+def _evaluate_ema_lengths(config: Config, workdir: epath.Path) -> None:
     """Writes ``evaluation/<step>_ema_lengths.json`` and a plot of it; the last line printed is all of it."""
     from jaxgen.apps.evaluate import ema_lengths
 
@@ -197,7 +205,7 @@ def _evaluate_ema_lengths(config: ConfigDict, workdir: epath.Path) -> None:
     print(json.dumps(found))
 
 
-def compare(config: ConfigDict, workdir: epath.Path) -> None:
+def compare(config: Config, workdir: epath.Path) -> None:
     """Writes ``report.html``, and the figures of each model under ``evaluation/``."""
     from jaxgen.apps.compare import report
 
@@ -207,7 +215,7 @@ def compare(config: ConfigDict, workdir: epath.Path) -> None:
     print(f'one page, with nothing from elsewhere: {path}')
 
 
-def sweep(config: ConfigDict, workdir: epath.Path) -> None:
+def sweep(config: Config, workdir: epath.Path) -> None:
     """Writes ``sweep/report.html`` and ``sweep/results.json``, and a workdir for each run under ``sweep/``."""
     from jaxgen.apps.sweep import report
 
@@ -219,7 +227,7 @@ def sweep(config: ConfigDict, workdir: epath.Path) -> None:
     check(not failed, f'of the runs failed {", ".join(failed)}: the same command tries again')
 
 
-def benchmark(config: ConfigDict, workdir: epath.Path) -> None:
+def benchmark(config: Config, workdir: epath.Path) -> None:
     """Writes ``benchmark.json``, and from it ``benchmark.md`` and ``benchmark.svg``."""
     from jaxgen.apps.benchmark import table
 
@@ -231,7 +239,7 @@ def benchmark(config: ConfigDict, workdir: epath.Path) -> None:
     print(f'all of it: {workdir}/benchmark.json; the table: benchmark.md; a chart: benchmark.svg')
 
 
-def compile_only(config: ConfigDict, workdir: epath.Path) -> None:
+def compile_only(config: Config, workdir: epath.Path) -> None:
     """Writes ``compile/<topology>.json`` and the same for people as ``.md``."""
     report = compiling.compile_for(config)
     text = compiling.markdown(report)
@@ -241,7 +249,7 @@ def compile_only(config: ConfigDict, workdir: epath.Path) -> None:
     print(f'{text}\nall of it: {path}.json')
 
 
-def demo(config: ConfigDict, workdir: epath.Path) -> None:
+def demo(config: Config, workdir: epath.Path) -> None:
     """Serves a page over trained models until it is stopped."""
     try:
         from jaxgen.apps.demo import page
@@ -258,127 +266,113 @@ class Mode:
     """An entry of ``MODES``.
 
     Attributes:
+      sections: the sections of the config that it needs besides those of the model.
       starts_devices: whether this process uses the devices itself; if not, its children have them.
-      validate: refuses a config, before anything else.
+      validates: whether the config must work as it is; if not, the mode validates what it makes of it.
     """
 
-    function: Callable[[ConfigDict, epath.Path], None]
+    function: Callable[[Config, epath.Path], None]
     help: str
     example: str
+    sections: tuple[str, ...] = ()
     starts_devices: bool = True
-    validate: Callable[[ConfigDict], None] = validate
+    validates: bool = True
 
 
 MODES = {
     'train': Mode(
         train,
-        'train, or go on from the newest checkpoint of the workdir (the default)',
+        'train a model, or resume from the newest checkpoint of the run directory (the default)',
         'python main.py --config=configs/ddpm_digits.py',
+        sections=('evaluation',),
     ),
     'finetune': Mode(
         finetune,
-        'train low-rank factors beside the frozen weights of another workdir (or, with --config.finetune.method=full, an update '
-        'of all of them), and write them to adapter.safetensors; stopped, it goes on as train does',
+        'fine-tune the diffusion model of another run directory, with low-rank factors or as a whole',
         'python main.py --config=runs/ddpm_digits/config.json --mode=finetune --config.finetune.base=runs/ddpm_digits '
         '--config.data.classes=3 --workdir=runs/threes',
+        sections=('evaluation',),
     ),
     'data': Mode(
         data,
-        'show what the network will see: images with their labels before and after augmentation, statistics by channel',
+        'show the training images with their labels before and after augmentation, and their statistics',
         'python main.py --config=configs/dcgan_dogs.py --mode=data --config.gan.augment=color',
     ),
     'evaluate': Mode(
         evaluate,
-        'FID and other figures of the newest checkpoint, or of any two sets: folders, .npz files, splits of a data set',
+        'compute FID and other metrics of the newest checkpoint, or of any folder, .npz file or split of a data set',
         'python main.py --config=configs/ddpm_cifar.py --mode=evaluate --config.evaluation.generated=cifar10:test',
+        sections=('evaluation',),
     ),
     'compare': Mode(
         compare,
-        'judge several trained models under one protocol, and lay it all out in one report.html',
+        'evaluate several trained models under one protocol, and write one report.html about them',
         'python main.py --config=configs/ddpm_cifar.py --mode=compare --config.compare.workdirs=runs/ddpm_cifar,runs/dcgan_cifar',
+        sections=('compare', 'evaluation'),
     ),
     'sweep': Mode(
         sweep,
-        'train a grid of settings, or a list of them, each to the same number of images and with several seeds; judge them '
-        'and say what won; started again it goes on where it was stopped',
+        'train a model with each of several settings and seeds, and report which setting is best; a stopped sweep resumes',
         "python main.py --config=configs/ddpm_digits.py --mode=sweep --config.sweep='timesteps:100,1000;width:16,32' "
-        '--config.sweeps.images=20000 --config.sweeps.seeds=3',
+        '--config.sweep.images=20000 --config.sweep.seeds=3',
+        sections=('sweep', 'evaluation'),
         starts_devices=False,
-        validate=validate_fields,  # a setting may make work what does not by itself: each is validated whole
+        validates=False,  # a setting may make work what does not by itself: each is validated with the config
     ),
     'sample': Mode(
         sample,
-        'draw images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
+        'sample images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
     ),
     'likelihood': Mode(
         bits_per_dim,
-        'bits a dimension of held-out images: the variational bound of a diffusion model, term by term',
+        'estimate a bound on the bits per dimension of test images under a diffusion model',
         'python main.py --config=configs/ddpm_cifar.py --mode=likelihood --config.likelihood.num=1000',
+        sections=('likelihood', 'evaluation'),
     ),
     'edit': Mode(
         edit,
-        'images from images: a picture changed by --config.edit.strength, painted within a mask, a way between two pictures, '
-        'or a picture as another class; --config.edit.kind says which',
+        'edit an image with a diffusion model: --config.edit.kind=image2image, inpaint, interpolate or transfer',
         'python main.py --config=configs/ddpm_cifar.py --mode=edit --config.edit.input=dog.jpg --config.edit.strength=0.5',
+        sections=('edit',),
     ),
     'interpret': Mode(
         interpret,
-        'which channels answer to which class, at which level of noise, above chance; what drawing loses without them; pictures '
-        'that drive them, denoised',
+        'find the channels that respond to a class, and show what they do: ablations and synthesised images',
         'python main.py --config=configs/ddpm_digits.py --mode=interpret --config.interpret.classes=3,8',
+        sections=('interpret', 'evaluation'),
     ),
     'demo': Mode(
         demo,
-        'a page in the browser over trained models: draw, edit, compare, watch them train; --config.demo.workdirs names them, '
-        'else all under runs/ and pretrained/ are there',
+        'serve a page in the browser on which trained models sample, edit and are compared',
         'python main.py --config=configs/ddpm_digits.py --mode=demo',
+        sections=('demo', 'edit'),
     ),
     'benchmark': Mode(
         benchmark,
-        'steps/s and images/s of training, sampling, Inception features and input pipeline, beside the same in PyTorch',
+        'measure training, sampling, Inception features and input pipeline against the same in PyTorch',
         'python main.py --config=configs/ddpm_cifar.py --mode=benchmark --config.data.batch_size=8',
+        sections=('benchmark', 'evaluation'),
         starts_devices=False,
     ),
     'compile': Mode(
         compile_only,
-        'what a TPU slice would make of the train step and the sampler: memory, work, communication, the time at least; '
-        'needs no TPU, but pip install libtpu',
+        'compile the training step and the sampler for a TPU slice that is not there, and report memory, work and time',
         'python main.py --config=configs/ddpm_cifar.py --mode=compile --config.compile.topology=v5e:2x4',
+        sections=('compile',),
         starts_devices=False,
     ),
     'import': Mode(
         workdirs.import_weights,
-        'make a workdir of weights from elsewhere: a UNet2DModel or DDPMPipeline of diffusers (a folder, or a name on the '
-        "Hugging Face Hub), or the state dicts of the PyTorch tutorial's DCGAN",
+        "make a run directory from the weights of a diffusers UNet2DModel or of the PyTorch tutorial's DCGAN",
         'python main.py --config=configs/ddpm_cifar.py --mode=import --config.interop.path=google/ddpm-cifar10-32 '
         '--workdir=runs/pretrained',
+        sections=('interop',),
     ),
     'export': Mode(
         workdirs.export_weights,
-        'write the newest checkpoint for PyTorch: a folder that DDPMPipeline.from_pretrained loads, or the state dicts of '
-        "the tutorial's DCGAN",
+        'write the newest checkpoint for PyTorch (diffusers or the tutorial), or as a small run directory of jaxgen',
         'python main.py --config=runs/pretrained/config.json --mode=export --config.interop.path=exported',
+        sections=('interop',),
     ),
 }
-
-
-def help_text() -> str:
-    """Each mode with its example."""
-    lines = [
-        'python main.py --config=configs/NAME.py[:VARIANT] [--workdir=runs/NAME] [--mode=MODE] [--config.FIELD=VALUE]'
-    ]
-    for name, mode in MODES.items():
-        lines += ['', f'  --mode={name}: {mode.help}', f'    {mode.example}']
-    lines += [
-        '',
-        '  --mode=help: this text',
-        '',
-        'Of config.diffusion and config.sample.sampler these go together:',
-        '',
-        compatibility.table(('schedule', 'parameterisation', 'weighting', 'sampler')),
-        '',
-        'jaxgen/apps/config.py lists every field that all methods share, jaxgen/methods/ those of one; a config file says '
-        'what it changes.',
-    ]
-    return '\n'.join(lines)

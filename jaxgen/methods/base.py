@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from jaxgen.errors import UserError
 from jaxgen.runtime.types import Array
+from jaxgen.schema import Options
 
 State = Any  # a pytree of everything that training changes: parameters, moving averages, optimizer state, counters
 
@@ -41,13 +43,44 @@ class Method(abc.ABC):
 
     Attributes:
       supports: the capabilities of the method in general, for decisions made before an instance exists.
+      sections: the options of the method by the name of their section; ``model`` is one of them, and a name that all
+        methods share (``data``, ``optimizer``, ``sample`` ...) stands for the method's own class in its place.
+      defaults: the method's defaults in other sections that all methods share, by section and field.
       image_shape: height, width and channels of an image.
       base_hash: hash of the frozen weights that the method adapts, or None if it trains all of its parameters.
     """
 
     supports: ClassVar[Capabilities]
+    sections: ClassVar[Mapping[str, type[Options]]]
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     image_shape: tuple[int, int, int]
     base_hash: str | None = None
+
+    @classmethod
+    @abc.abstractmethod
+    def from_sections(
+        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
+    ) -> Method:
+        """Return the method that options describe.
+
+        Args:
+          sections: the options by the name of their section: those of ``sections``, ``optimizer``, ``train`` and ``sample``.
+          image_shape: height, width and channels of an image.
+          num_classes: number of classes of the data; labels lie below it.
+        """
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        """Refuse options of different sections that do not go together. The default accepts all.
+
+        Args:
+          options: the options of a run by the name of their section.
+          image_size: side of the images in pixels.
+
+        Raises:
+          UserError: or OptionError, which names the section and the field.
+        """
+        return
 
     @property
     def capabilities(self) -> Capabilities:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from jaxgen.methods.options import DTYPES
+from jaxgen.models.classifier import smallest_image
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.schema import Options, option, require, with_default
 
@@ -46,4 +47,26 @@ class ClassifierOptimizerOptions(OptimizerOptions):
     bias_scale: float = option(64.0, 'learning rate of the biases, as a multiple of that of the kernels', above=0)
     label_smoothing: float = option(
         0.2, 'share of each label that is spread evenly over all classes', at_least=0, below=1
+    )
+
+
+def require_together(model: ClassifierNetworkOptions, image_size: int) -> None:
+    """Refuse a network that the images are too small for.
+
+    Args:
+      image_size: side of the images in pixels.
+
+    Raises:
+      OptionError: naming the section and the field.
+    """
+    smallest = smallest_image(len(model.widths))
+    require(
+        image_size >= smallest,
+        'data.image_size',
+        f'={image_size} is too small for the {len(model.widths)} blocks of model.widths, which need at least {smallest}',
+    )
+    require(
+        model.translation < image_size,
+        'model.translation',
+        f'={model.translation} must be below the side of the images, {image_size}',
     )

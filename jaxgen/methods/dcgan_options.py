@@ -7,8 +7,9 @@ import dataclasses
 from jaxgen.gan.augment import AUGMENTATIONS
 from jaxgen.gan.losses import LOSSES
 from jaxgen.methods.options import DTYPES
+from jaxgen.models.dcgan import num_levels
 from jaxgen.optim.options import OptimizerOptions
-from jaxgen.schema import Options, option, with_default
+from jaxgen.schema import OptionError, Options, option, require, with_default
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,3 +63,30 @@ class DCGANOptimizerOptions(OptimizerOptions):
 
     beta1: float = with_default(OptimizerOptions, 'beta1', 0.5)
     ema_decay: float | None = with_default(OptimizerOptions, 'ema_decay', 0.999)
+
+
+def require_together(model: DCGANNetworkOptions, gan: GANOptions, batch_size: int, image_size: int) -> None:
+    """Refuse options of different sections that do not go together.
+
+    Args:
+      batch_size: images in a training step.
+      image_size: side of the images in pixels.
+
+    Raises:
+      OptionError: naming the section and the field.
+    """
+    try:
+        num_levels(image_size)
+    except ValueError as e:
+        raise OptionError('data.image_size', f': {e}') from e
+    require(
+        not gan.diffusion_noise or model.base_channels >= 4,
+        'model.base_channels',
+        f'={model.base_channels} must be at least 4 with gan.diffusion_noise=True, whose timestep embedding is that wide',
+    )
+    require(
+        batch_size % gan.discriminator_steps == 0 and batch_size > gan.discriminator_steps,
+        'data.batch_size',
+        f'={batch_size} does not divide into batches of two or more images for '
+        f'gan.discriminator_steps={gan.discriminator_steps}',
+    )

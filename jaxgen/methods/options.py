@@ -1,10 +1,11 @@
-"""The options of sampling that all methods share: the section ``sample``."""
+"""The options of sampling that all methods share: the section ``sample``, and rules that several methods share."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
-from jaxgen.schema import Options, option
+from jaxgen.schema import Options, option, require, require_one_of
 
 DTYPES = ('float32', 'bfloat16')
 
@@ -29,4 +30,39 @@ class SampleOptions(Options):
         'strength of an adapter or of a fine-tuned update: 0 is the base model, 1 the full update',
         at_least=0,
         at_most=1,
+    )
+
+
+def require_conditional(sample: SampleOptions, conditional: bool) -> None:
+    """Refuse to sample classes from a network that takes no class labels.
+
+    Raises:
+      OptionError: naming sample.classes.
+    """
+    require(
+        conditional or sample.classes is None,
+        'sample.classes',
+        ' needs a network that takes class labels: train with model.conditional=True, or leave it unset',
+    )
+
+
+def require_known_classes(sample: SampleOptions, class_names: Sequence[str]) -> None:
+    """Refuse to sample classes that are not among ``class_names``.
+
+    Raises:
+      OptionError: naming sample.classes.
+    """
+    require_one_of(sample.classes or (), class_names, 'sample.classes')
+
+
+def require_whole_batch(grad_accumulation: int, method: str) -> None:
+    """Refuse micro-batches for a method whose networks normalise over the batch.
+
+    Raises:
+      OptionError: naming train.grad_accumulation.
+    """
+    require(
+        grad_accumulation == 1,
+        'train.grad_accumulation',
+        f'={grad_accumulation} must be 1 for {method}: its batch normalisation needs the statistics of the whole batch',
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-from jaxgen.schema import Options, option
+from jaxgen.schema import Options, option, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,3 +64,42 @@ class MeshOptions(Options):
     keep_memory: bool = option(
         False, 'on CPUs, keep the memory that a step frees instead of returning it to the system'
     )
+
+
+def require_micro_batches(batch_size: int, grad_accumulation: int) -> None:
+    """Refuse a batch that does not divide into micro-batches.
+
+    Raises:
+      OptionError: naming data.batch_size.
+    """
+    require(
+        batch_size % grad_accumulation == 0,
+        'data.batch_size',
+        f'={batch_size} does not divide into train.grad_accumulation={grad_accumulation} micro-batches',
+    )
+
+
+def require_devices(
+    batch_size: int, grad_accumulation: int, batch_sizes: Mapping[str, int], fsdp: int, num_devices: int
+) -> None:
+    """Refuse batches that do not divide over the devices.
+
+    Args:
+      batch_size: images in a training step.
+      grad_accumulation: micro-batches in a training step.
+      batch_sizes: other numbers of images that the devices process at once, by the name of their field.
+      fsdp: devices over which each parameter is sharded.
+      num_devices: all devices.
+
+    Raises:
+      OptionError: naming the section and the field.
+    """
+    require(num_devices % fsdp == 0, 'mesh.fsdp', f'={fsdp} does not divide {num_devices} devices')
+    require(
+        batch_size // grad_accumulation % num_devices == 0,
+        'data.batch_size',
+        f'={batch_size} (in train.grad_accumulation={grad_accumulation} micro-batches) does not divide over {num_devices} '
+        f'devices',
+    )
+    for field, size in batch_sizes.items():
+        require(size % num_devices == 0, field, f'={size} does not divide over {num_devices} devices')

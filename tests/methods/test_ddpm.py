@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxgen import methods
-from jaxgen.apps.config import validate
+from jaxgen.apps.rules import validate
 from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError

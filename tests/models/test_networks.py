@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgen import methods
-from jaxgen.apps.config import validate
+from jaxgen.apps.rules import validate
 from jaxgen.models.networks import NETWORKS
 from tests.helpers.networks import random_params
 from tests.methods.test_ddpm import Next

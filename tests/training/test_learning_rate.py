@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from jaxgen import methods
-from jaxgen.apps.config import validate
+from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.errors import UserError
-from jaxgen.methods.config_sections import options_from
-from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
 from jaxgen.optim.schedules import learning_rate
 from tests.tiny import tiny_config
 
@@ -22,7 +20,7 @@ def rates(**fields):
         **{'train.steps': 1000, 'optimizer.learning_rate': 0.5, 'optimizer.warmup_steps': 100} | fields
     )
     validate(config)
-    schedule = learning_rate(options_from(DiffusionOptimizerOptions, config.optimizer).resolved(config.train.steps))
+    schedule = learning_rate(config.optimizer.resolved(config.train.steps))
     return np.array([schedule(step) for step in STEPS])
 
 

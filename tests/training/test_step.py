@@ -9,9 +9,7 @@ import torch
 
 from jaxgen.diffusion.schedules import linear
 from jaxgen.methods.base import Method
-from jaxgen.methods.config_sections import options_from
 from jaxgen.methods.diffusion.method import Diffusion
-from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
 from jaxgen.models.cnn import CNN
 from jaxgen.models.unet import UNet
 from jaxgen.optim.ema import ema_update
@@ -29,7 +27,7 @@ def method(dtype, grad_accumulation=1, dropout=0.1, unet=False):
     """A diffusion model with a tiny network: ``unet`` has all kinds of layers, and the other compiles in little time."""
     options = {'dropout': dropout, 'norm_groups': 4, 'dtype': dtype, 'param_dtype': dtype}
     network = UNet(1, 8, (1,), 1, (), **options) if unet else CNN(1, 8, 1, **options)
-    optimizer_options = options_from(DiffusionOptimizerOptions, tiny_config(**{'optimizer.warmup_steps': 0}).optimizer)
+    optimizer_options = tiny_config(**{'optimizer.warmup_steps': 0}).optimizer
     return Diffusion(network, linear(20), optimizer_options, (8, 8, 1), grad_accumulation=grad_accumulation)
 
 

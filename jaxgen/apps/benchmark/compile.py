@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxgen.apps.benchmark import hlo
-from jaxgen.apps.config import validate_devices
+from jaxgen.apps.rules import validate_devices
 from jaxgen.apps.untrained import build
 from jaxgen.errors import UserError, check
 from jaxgen.runtime.mesh import batch_sharding, make_mesh

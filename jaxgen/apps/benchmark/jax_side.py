@@ -16,10 +16,10 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps.benchmark.describe import describe, flops
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
-from jaxgen.apps.config import validate
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.evaluate.evaluator import batch_size
-from jaxgen.apps.stored_config import get_config
+from jaxgen.apps.rules import validate
+from jaxgen.apps.stored_config import read
 from jaxgen.apps.untrained import build
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
@@ -40,7 +40,7 @@ def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
     Args:
       start: when the process began, as ``time.perf_counter`` has it.
     """
-    config = get_config(spec['config'])
+    config = read(spec['config'])
     if spec['case'] != 'attention':
         config.update_from_flattened_dict(spec['options'])
     jax.config.update('jax_default_matmul_precision', config.benchmark.precision)

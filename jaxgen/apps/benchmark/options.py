@@ -32,7 +32,8 @@ class BenchmarkOptions(Options):
         None, 'Python interpreter of an environment with PyTorch; that of this process if not set'
     )
     baseline: str | None = option(
-        None, 'a benchmark.json of another machine to compare with, where PyTorch does not support this device'
+        None,
+        'a benchmark.json of another machine to compare with, where PyTorch does not support this device; none if not set',
     )
     trace: bool = option(False, "write profiles of jaxgen's variants to profile/")
 

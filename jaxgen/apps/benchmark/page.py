@@ -17,7 +17,7 @@ from typing import Any
 from jaxgen.apps.benchmark import table
 from jaxgen.io.files import write_atomically
 
-FAMILIES = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}
+METHODS = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}
 BEGIN, END = '<!-- begin of the benchmark -->', '<!-- end of the benchmark -->'
 OF_THE_MODEL = ('train', 'sample')
 
@@ -52,7 +52,7 @@ def title(report: Mapping[str, Any]) -> str:
     if not any(case in report['rows'] for case in OF_THE_MODEL):
         return ' and '.join(table.TITLES[case] for case in report['rows'] if case != 'matmul').capitalize()
     sizes = ' and '.join(f'{count:,}' for count in report['facts']['parameters'].values())
-    return f'{FAMILIES[report["config"]["family"]]} of {sizes} parameters'
+    return f'{METHODS[report["config"]["family"]]} of {sizes} parameters'
 
 
 def settings(report: Mapping[str, Any]) -> str:
@@ -69,7 +69,7 @@ def summary(reports: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of ratios: jaxgen's quickest variant over PyTorch's quickest, and over eager PyTorch."""
     lines = ["| jaxgen's images/s as a multiple of PyTorch's | of its best | of eager |", '|---|---:|---:|']
     for report in reports:
-        name = FAMILIES[report['config']['family']]
+        name = METHODS[report['config']['family']]
         for case, by_precision in table.ratios(report).items():
             of_model = f'{name}, ' if case in OF_THE_MODEL else ''
             for precision, ratio in by_precision.items():

@@ -13,11 +13,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps import stored_config
-from jaxgen.apps.config import validate
 from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.evaluate.evaluator import Evaluator, loaded, protocol_hash, stored_results
 from jaxgen.apps.evaluate.generated import STREAM, asked_for, generated_set
 from jaxgen.apps.restore import Trained, restore
+from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import flatten
 from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, names

@@ -18,9 +18,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgen import methods
-from jaxgen.apps.config import validate
 from jaxgen.apps.edit.edit import require_fields
 from jaxgen.apps.restore import Trained
+from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import differences, flag, flatten
 from jaxgen.apps.untrained import build
 from jaxgen.diffusion import editing

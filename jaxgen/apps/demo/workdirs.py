@@ -11,10 +11,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps import stored_config, weights
-from jaxgen.apps.config import validate
 from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.evaluate.evaluator import stored_results
 from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.methods import METHODS
 from jaxgen.training.metrics import read_metrics

@@ -17,7 +17,9 @@ class EditOptions(Options):
     input: str | None = option(
         None, 'image to edit: a file, or an image of a data set, as in cifar10:test:17; needed by --mode=edit'
     )
-    other: str | None = option(None, 'image at which kind=interpolate ends, given in the same ways')
+    other: str | None = option(
+        None, 'image at which an interpolation ends, given in the same ways; needed by kind=interpolate'
+    )
     mask: str | None = option(
         None, 'image of the size of the model, white where kind=inpaint paints; needed by kind=inpaint'
     )

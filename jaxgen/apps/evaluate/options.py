@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from jaxgen.metrics.registry import METRICS
 from jaxgen.models.inception import RESIZES
@@ -65,3 +66,36 @@ class EvaluationOptions(Options):
             'metrics',
             f'={",".join(self.metrics)} must contain fid to evaluate ema_lengths',
         )
+
+
+def require_samples(evaluation: EvaluationOptions, method: str, samples: bool) -> None:
+    """Refuse evaluations in training for a method that generates no images.
+
+    Raises:
+      OptionError: naming evaluation.every.
+    """
+    require(
+        samples or evaluation.every is None,
+        'evaluation.every',
+        f'={evaluation.every} must be unset: family={method} generates no images to evaluate',
+    )
+
+
+def require_averages(evaluation: EvaluationOptions, ema_lengths: Sequence[float] | None, ema: bool) -> None:
+    """Refuse to evaluate averages that training did not keep snapshots for.
+
+    Args:
+      ema_lengths: the averages of which training keeps snapshots.
+      ema: whether the moving average is what is sampled with.
+
+    Raises:
+      OptionError: naming evaluation.ema_lengths.
+    """
+    if not any(evaluation.ema_lengths or ()):
+        return
+    require(
+        bool(ema_lengths),
+        'evaluation.ema_lengths',
+        ' needs the snapshots of a run that was trained with optimizer.ema_lengths=0.05,0.1',
+    )
+    require(ema, 'evaluation.ema_lengths', ' needs sample.ema=True')

@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from jaxgen import methods
-from jaxgen.apps.config import validate
 from jaxgen.apps.interop import dcgan
 from jaxgen.apps.interop.imported import Imported, data_fields
 from jaxgen.apps.restore import Trained
+from jaxgen.apps.rules import validate
 from jaxgen.errors import check
 from jaxgen.io import tensors
 from jaxgen.models.dcgan import SMALLEST, Discriminator, Generator

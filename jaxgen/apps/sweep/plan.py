@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps.config import validate
+from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import RUN_FIELDS, differences, flatten, require_same, run_fields
 from jaxgen.apps.sweep import grammar
 from jaxgen.errors import UserError, check, names, pick

@@ -23,11 +23,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps import stored_config
-from jaxgen.apps.config import validate_devices
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.evaluate.evaluator import Evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate_devices
 from jaxgen.apps.sweep.plan import DIVERGED, JUDGED, Drawing, result
 from jaxgen.apps.sweep.plan import Run as Planned
 from jaxgen.cli import modes

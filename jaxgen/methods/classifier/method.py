@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.struct
@@ -12,13 +13,20 @@ import optax
 from jaxtyping import Float, Int
 
 from jaxgen.methods.base import Capabilities, Method
-from jaxgen.methods.classifier_options import ClassifierNetworkOptions, ClassifierOptimizerOptions
+from jaxgen.methods.classifier_options import (
+    DEFAULTS,
+    ClassifierNetworkOptions,
+    ClassifierOptimizerOptions,
+    require_together,
+)
+from jaxgen.methods.options import require_whole_batch
 from jaxgen.models.classifier import Classifier
 from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.ema import lookahead
 from jaxgen.optim.optimizer import make_nesterov
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.types import Array
+from jaxgen.schema import Options
 
 
 @flax.struct.dataclass
@@ -51,6 +59,11 @@ class ClassifierMethod(Method):
     """
 
     supports: ClassVar[Capabilities] = Capabilities()
+    sections: ClassVar[Mapping[str, type[Options]]] = {
+        'optimizer': ClassifierOptimizerOptions,
+        'model': ClassifierNetworkOptions,
+    }
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = DEFAULTS
     metrics: ClassVar[tuple[str, ...]] = ('loss', 'accuracy', 'grad_norm', 'learning_rate')
 
     network: Classifier
@@ -76,6 +89,18 @@ class ClassifierMethod(Method):
         """
         classifier = Classifier(num_classes, network.widths, jnp.dtype(network.dtype))
         return cls(classifier, optimizer, image_shape, network.translation)
+
+    @classmethod
+    def from_sections(
+        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
+    ) -> ClassifierMethod:
+        optimizer = sections['optimizer'].resolved(sections['train'].steps)
+        return cls.from_options(sections['model'], optimizer, image_shape=image_shape, num_classes=num_classes)
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        require_whole_batch(options['train'].grad_accumulation, 'the classifier')
+        require_together(options['model'], image_size)
 
     def _optimizer(self) -> optax.GradientTransformation:
         o = self.optimizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -14,7 +14,8 @@ from jaxgen.gan import augment, losses, noise, penalties
 from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.dcgan.state import GANState, add_signs, apply_gradients, finish_step, init_network, init_noise
 from jaxgen.methods.dcgan.statistics import averaged_variables
-from jaxgen.methods.dcgan_options import DCGANNetworkOptions, GANOptions
+from jaxgen.methods.dcgan_options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions, require_together
+from jaxgen.methods.options import require_whole_batch
 from jaxgen.models.dcgan import Discriminator, Generator
 from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.ema import ema_update
@@ -22,6 +23,7 @@ from jaxgen.optim.optimizer import make_adam
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.types import Array
+from jaxgen.schema import Options
 
 METRICS = (
     *('loss_discriminator', 'd_real', 'd_fake', 'accuracy_real', 'accuracy_fake', 'grad_norm_discriminator'),
@@ -43,6 +45,11 @@ class DCGAN(Method):
     """
 
     supports: ClassVar[Capabilities] = Capabilities(samples=True, knows_classes=True)
+    sections: ClassVar[Mapping[str, type[Options]]] = {
+        'optimizer': DCGANOptimizerOptions,
+        'model': DCGANNetworkOptions,
+        'gan': GANOptions,
+    }
 
     generator: Generator
     discriminator: Discriminator
@@ -81,6 +88,20 @@ class DCGAN(Method):
         )
         generator = Generator(out_channels=image_shape[-1], latent_size=network.latent_size, **common)
         return cls(generator, discriminator, optimizer, gan, image_shape)
+
+    @classmethod
+    def from_sections(
+        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
+    ) -> DCGAN:
+        optimizer = sections['optimizer'].resolved(sections['train'].steps)
+        return cls.from_options(
+            sections['model'], sections['gan'], optimizer, image_shape=image_shape, num_classes=num_classes
+        )
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        require_whole_batch(options['train'].grad_accumulation, 'DCGAN')
+        require_together(options['model'], options['gan'], options['data'].batch_size, image_size)
 
     @property
     def capabilities(self) -> Capabilities:

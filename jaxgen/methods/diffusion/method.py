@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule, Level, Schedule
 from jaxgen.methods.base import Capabilities, Method
-from jaxgen.methods.diffusion import config as diffusion_config
 from jaxgen.methods.diffusion.denoiser import Edit, PreconditionedNetwork, sampling_denoiser
 from jaxgen.methods.diffusion.objective import Examples, Objective, drop_labels, make_objective, mean_loss
 from jaxgen.methods.diffusion.options import (
@@ -26,6 +24,7 @@ from jaxgen.methods.diffusion.options import (
     DiffusionSampleOptions,
     NetworkOptions,
 )
+from jaxgen.methods.diffusion.rules import require_together
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
 from jaxgen.methods.diffusion.state import DiffusionState, DiffusionStateWithAverages, apply_gradients, initial_state
 from jaxgen.models.layers import at_least_float32
@@ -33,6 +32,7 @@ from jaxgen.models.networks import make_network
 from jaxgen.optim.accumulate import value_and_grad
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.types import Array
+from jaxgen.schema import Options
 
 Arrays = dict[str, Array]
 
@@ -57,6 +57,12 @@ class Diffusion(Method):
     supports: ClassVar[Capabilities] = Capabilities(
         samples=True, denoises=True, edits=True, has_likelihood=True, finetunes=True, knows_classes=True
     )
+    sections: ClassVar[Mapping[str, type[Options]]] = {
+        'optimizer': DiffusionOptimizerOptions,
+        'sample': DiffusionSampleOptions,
+        'model': NetworkOptions,
+        'diffusion': DiffusionOptions,
+    }
     metrics: ClassVar[tuple[str, ...]] = ('loss', 'grad_norm', 'learning_rate')
 
     network: nn.Module
@@ -69,9 +75,6 @@ class Diffusion(Method):
     label_dropout: float = 0.0
     sampling: SamplingSettings = SamplingSettings()
     grad_accumulation: int = 1
-
-    fields = staticmethod(diffusion_config.fields)
-    check = staticmethod(diffusion_config.check_fields)
 
     @classmethod
     def from_options(
@@ -111,13 +114,23 @@ class Diffusion(Method):
         )
 
     @classmethod
-    def from_config(cls, config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Diffusion:
+    def from_sections(
+        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
+    ) -> Diffusion:
+        train = sections['train']
         return cls.from_options(
-            *diffusion_config.options_of(config),
+            sections['model'],
+            sections['diffusion'],
+            sections['sample'],
+            sections['optimizer'].resolved(train.steps),
             image_shape=image_shape,
             num_classes=num_classes,
-            grad_accumulation=config.train.grad_accumulation,
+            grad_accumulation=train.grad_accumulation,
         )
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        require_together(options['model'], options['diffusion'], options['optimizer'], options['sample'], image_size)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -2,26 +2,18 @@
 
 import importlib
 import pathlib
-import re
 import signal
 import subprocess
 import sys
 
-import jax
 import pytest
-from absl.testing import flagsaver
 from etils import epath
 
-from jaxgen import methods
-from jaxgen.apps.benchmark.describe import training_flops
 from jaxgen.cli import modes
-from jaxgen.data import SOURCES
 from jaxgen.errors import UserError
-from jaxgen.models import convolutions
-from jaxgen.models import unet as unet_module
 from tests.tiny import UNET, tiny_config
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -32,10 +24,7 @@ def main_here(monkeypatch, capsys):
     on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def run(*args):
-        monkeypatch.setattr(sys, 'argv', ['main.py', *args])  # the flag of the config reads the fields from there
-        with flagsaver.flagsaver():
-            code = command_line.main(sys.argv)
-        return code, capsys.readouterr()
+        return command_line.main(['main.py', *args]), capsys.readouterr()
 
     yield run
     signal.signal(signal.SIGTERM, on_sigterm)
@@ -55,7 +44,7 @@ def test_help_explains_every_mode(main_here):
         (['--config=configs/ddpm_digits.py', '--mode=trian'], "--mode 'trian' does not exist; did you mean train"),
         (
             ['--config=configs/ddpm_digits.py', '--config.data.bath_size=8'],
-            "--config.data.bath_size: the config has no field 'bath_size'; did you mean batch_size",
+            '--config.data.bath_size does not exist; did you mean config.data.batch_size?',
         ),
         (['--config=configs/ddpm_digits.py', '--config.data.batch_size=many'], 'batch_size'),
         (
@@ -91,34 +80,37 @@ def test_a_process_that_is_refused_ends_with_2(tmp_path):
         ({'data.batch_size': 16, 'train.grad_accumulation': 4}, 'does not divide over 8 devices'),
         (
             {'data.batch_size': 16, 'train.grad_accumulation': 5},
-            'does not divide into config.train.grad_accumulation=5',
+            'does not divide into train.grad_accumulation=5',
         ),
         ({'sample.batch_size': 12}, 'config.sample.batch_size=12 does not divide over 8 devices'),
         ({'mesh.fsdp': 3}, 'config.mesh.fsdp=3 does not divide 8 devices'),
         ({'model.norm_groups': 3}, 'config.model.norm_groups=3 does not divide a level of 8 channels'),
         ({'model.num_heads': 3}, 'config.model.num_heads=3 does not divide'),
         ({'model.channel_multipliers': (1, 1, 1, 1, 1)}, 'config.data.image_size=8 does not divide by 16'),
-        ({'model.channel_multipliers': ()}, 'config.model.channel_multipliers'),
-        ({'model.patch_size': 3}, 'config.data.image_size=8 does not divide by config.model.patch_size=3'),
+        ({'model.channel_multipliers': ()}, 'config.model.channel_multipliers is empty'),
+        ({'model.patch_size': 3}, 'config.data.image_size=8 does not divide by model.patch_size=3'),
         ({'model.name': 'unnet'}, "config.model.name 'unnet' does not exist; did you mean unet"),
         ({'model.dtype': 'float16'}, 'config.model.dtype'),
-        ({'model.dropout': 1.0}, 'config.model.dropout=1.0 must be at least 0 and below 1'),
+        ({'model.dropout': 1.0}, 'config.model.dropout=1.0 must be below 1'),
         ({'model.base_channels': 7}, 'config.model.base_channels=7 must be even'),
         ({'family': 'vae'}, "config.family 'vae' does not exist"),
-        ({'family': 'dcgan'}, 'config.family=dcgan does not fit the fields of the config file'),
-        ({'data.crop': 'box'}, "config.data.crop: for digits 'box' does not exist; did you mean center"),
+        ({'family': 'dcgan'}, 'config.diffusion does not exist'),
+        ({'data.crop': 'box'}, "config.data.crop 'box' does not exist; did you mean center"),
         ({'data.name': 'digit'}, 'did you mean digits'),
-        ({'data.classes': '3,eight'}, "config.data.classes: 'eight' does not exist"),
-        ({'data.classes': '3,3'}, 'names a class twice'),
-        ({'data.classes': '3', 'sample.classes': '4'}, "config.sample.classes: '4' does not exist; did you mean 3"),
+        ({'data.classes': ('3', 'eight')}, "config.data.classes 'eight' does not exist"),
+        ({'data.classes': ('3', '3')}, 'config.data.classes=3,3 names a class twice'),
         (
-            {'model.conditional': False, 'sample.classes': '4'},
-            'config.sample.classes needs a network that knows classes',
+            {'data.classes': ('3',), 'sample.classes': ('4',)},
+            "config.sample.classes '4' does not exist; did you mean 3",
+        ),
+        (
+            {'model.conditional': False, 'sample.classes': ('4',)},
+            'config.sample.classes needs a network that takes class labels',
         ),
         ({'diffusion.schedule': 'cosin'}, 'config.diffusion.schedule'),
         ({'sample.sampler': 'dim'}, 'did you mean ddim'),
-        ({'sample.num_steps': 21}, 'config.sample.num_steps=21 is more than config.diffusion.timesteps=20'),
-        ({'optimizer.learning_rate': -1.0}, 'config.optimizer.learning_rate=-1.0 must be positive'),
+        ({'sample.num_steps': 21}, 'config.sample.num_steps=21 must be at most diffusion.timesteps=20'),
+        ({'optimizer.learning_rate': -1.0}, 'config.optimizer.learning_rate=-1.0 must be above 0'),
         ({'seed': -1}, 'config.seed=-1'),
         ({'train.prng': 'mt19937'}, 'config.train.prng'),
     ],
@@ -137,14 +129,14 @@ def test_impossible_values(fields, words, tmp_path):
         ({'model.latent_size': 0}, 'config.model.latent_size=0 must be at least 1'),
         ({'model.base_channels': 0}, 'config.model.base_channels=0 must be at least 1'),
         ({'gan.loss': 'hing'}, "config.gan.loss 'hing' does not exist; did you mean hinge"),
-        ({'gan.augment': 'color,cutoff'}, "config.gan.augment: 'cutoff' does not exist; did you mean cutout"),
+        ({'gan.augment': ('color', 'cutoff')}, "config.gan.augment 'cutoff' does not exist; did you mean cutout"),
         ({'gan.diffusion_noise': True, 'model.base_channels': 3}, 'config.model.base_channels=3 must be at least 4'),
-        ({'gan.r1_gamma': -1.0}, 'config.gan.r1_gamma=-1.0 must not be negative'),
-        ({'gan.diffusion_target': 2.0}, 'config.gan.diffusion_target=2.0 must lie between -1 and 1'),
-        ({'gan.discriminator_steps': 3}, 'config.gan.discriminator_steps=3'),
+        ({'gan.r1_gamma': -1.0}, 'config.gan.r1_gamma=-1.0 must be above 0'),
+        ({'gan.diffusion_target': 2.0}, 'config.gan.diffusion_target=2.0 must be at most 1'),
+        ({'gan.discriminator_steps': 3}, 'does not divide into batches .* for gan.discriminator_steps=3'),
         ({'train.grad_accumulation': 2}, 'config.train.grad_accumulation=2 must be 1 for DCGAN'),
-        ({'optimizer.beta1': 1.0}, 'config.optimizer.beta1=1.0 must be at least 0 and below 1'),
-        ({'data.name': 'stanford_dogs', 'data.classes': 'beagel'}, "'beagel' does not exist; did you mean beagle"),
+        ({'optimizer.beta1': 1.0}, 'config.optimizer.beta1=1.0 must be below 1'),
+        ({'data.name': 'stanford_dogs', 'data.classes': ('beagel',)}, "'beagel' does not exist; did you mean beagle"),
         ({'data.name': 'stanford_dogs', 'data.image_size': 72}, 'config.data.image_size: .*, not of 72'),
     ],
 )
@@ -157,68 +149,23 @@ def test_impossible_games(fields, words, tmp_path):
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'model.widths': ()}, 'config.model.widths=.* must name one width or more'),
-        ({'model.widths': (4, 0)}, 'config.model.widths=.* must name one width or more'),
+        ({'model.widths': ()}, 'config.model.widths is empty'),
+        ({'model.widths': (4, 0)}, 'config.model.widths=4,0: each value must be at least 1'),
         ({'model.widths': (4, 4, 4)}, 'config.data.image_size=8 is too small for the 3 blocks .* at least 9'),
         ({'model.translation': 8}, 'config.model.translation=8 must be below the side of the images, 8'),
         ({'model.conditional': True}, 'config.model.conditional must be False'),
         (
             {'optimizer.warmup_steps': 12},
-            'config.optimizer.warmup_steps=12 must be below config.optimizer.decay_steps=12',
+            'config.optimizer.warmup_steps=12 must be below decay_steps=12',
         ),
-        ({'optimizer.weight_decay': -0.1}, 'config.optimizer.weight_decay=-0.1 must not be negative'),
-        ({'optimizer.bias_scale': 0.0}, 'config.optimizer.bias_scale=0.0 must be positive'),
-        ({'optimizer.label_smoothing': 1.0}, 'config.optimizer.label_smoothing=1.0 must be at least 0 and below 1'),
-        ({'train.grad_accumulation': 2}, 'config.train.grad_accumulation=2 must be 1 for the judge'),
-        ({'evaluation.every': 4}, 'config.evaluation.every must be 0'),
+        ({'optimizer.weight_decay': -0.1}, 'config.optimizer.weight_decay=-0.1 must be at least 0'),
+        ({'optimizer.bias_scale': 0.0}, 'config.optimizer.bias_scale=0.0 must be above 0'),
+        ({'optimizer.label_smoothing': 1.0}, 'config.optimizer.label_smoothing=1.0 must be below 1'),
+        ({'train.grad_accumulation': 2}, 'config.train.grad_accumulation=2 must be 1 for the classifier'),
+        ({'evaluation.every': 4}, 'config.evaluation.every=4 must be unset'),
     ],
 )
 def test_impossible_judges(fields, words, tmp_path):
     with pytest.raises(UserError, match=words):
         modes.run('train', tiny_config('judge', **fields), epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run').exists()
-
-
-def test_every_config_says_how_long_and_what_comes_out():
-    """The header of each file, for the file and for each of its variants: command, hardware, hours, result."""
-    for path in sorted((ROOT / 'configs').glob('*.py')):
-        text = path.read_text()
-        header = text.split('"""')[1]
-        variants = re.findall(r"variant == '(\w+)'", text)
-        for name in [path.name, *(f'{path.name}:{v}' for v in variants)]:
-            assert f'python main.py --config=configs/{name}\n' in header
-        for word in ('Hardware', 'Hours', 'Expect'):
-            assert header.count(word) == 1 + len(variants), (path, word)
-
-
-@pytest.mark.parametrize(
-    ('name', 'counts'),
-    [
-        ('ddpm_cifar', {'': [35_746_307], 'small': [4_448_076], 'edm': [1_585_116], 'cnn': [722_412]}),
-        ('dcgan_cifar', {'': [1_479_528, 665_856]}),
-        ('ddpm_dogs', {'': [113_673_219], 'small': [1_651_376]}),
-        ('dcgan_dogs', {'': [4_407_904, 2_827_008]}),
-        ('judge_cifar', {'': [1_971_328]}),
-    ],
-)
-def test_the_numbers_of_parameters_that_configs_state(name, counts):
-    text = (ROOT / 'configs' / f'{name}.py').read_text()
-    module = importlib.import_module(f'configs.{name}')
-    for variant, expected in counts.items():
-        config = module.get_config(*filter(None, [variant]))
-        modes.validate(config)
-        source = SOURCES[config.data.name]
-        side = config.data.image_size or source.image_size
-        method = methods.build(config, (side, side, source.channels), len(source.class_names))
-        model = jax.eval_shape(method.init, jax.random.key(0))
-        got = [sum(x.size for x in jax.tree.leaves(params)) for params in method.networks(model).values()]
-        assert got == expected
-        assert all(f'{count:,}' in text for count in expected)
-
-
-def test_the_cnn_does_the_work_of_the_unet(monkeypatch):
-    """They are compared at equal work of a training step, counted as accelerators do it; a CPU saves 5% in upsampling."""
-    monkeypatch.setattr(unet_module, 'upsample_conv', convolutions._enlarged)
-    unet, cnn = (importlib.import_module('configs.ddpm_cifar').get_config(variant) for variant in ('edm', 'cnn'))
-    work = [training_flops(c, methods.build(c, (32, 32, 3), 10)) for c in (unet, cnn)]
-    assert work[1] == pytest.approx(work[0], rel=0.04) and work[0] > 8e8
