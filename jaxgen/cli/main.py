@@ -88,3 +88,8 @@ def _default_workdir(config: str) -> str:
     if path == STORED:
         return variant.rpartition('/')[0] or '.'
     return str(pathlib.Path('runs', '-'.join(filter(None, [pathlib.Path(path).stem, re.sub(r'\W+', '_', variant)]))))
+
+
+def run() -> None:
+    """Run the command line of this process and exit with its code; the ``jaxgen`` command calls this."""
+    sys.exit(main(sys.argv))
