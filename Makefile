@@ -80,8 +80,11 @@ flagship-fid: $(VENV)/.run
 	$(BIN)/python main.py --config=runs/flagship/flagship/weights/config.json --mode=evaluate --workdir=runs/flagship \
 	  --config.evaluation.generated=runs/flagship/flagship/generated --config.evaluation.num=20000
 
+# Style, docstrings, imports that go downwards only, and types; pyproject.toml has the settings of each.
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
