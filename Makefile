@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test smoke lint benchmark benchmark-gpu flagship flagship-fid
+.PHONY: run demo test smoke lint lock benchmark benchmark-gpu flagship flagship-fid
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py
@@ -80,8 +80,16 @@ flagship-fid: $(VENV)/.run
 	$(BIN)/python main.py --config=runs/flagship/flagship/weights/config.json --mode=evaluate --workdir=runs/flagship \
 	  --config.evaluation.generated=runs/flagship/flagship/generated --config.evaluation.num=20000
 
+# Style, docstrings, imports that go downwards only, and types; pyproject.toml has the settings of each.
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+# Versions that are in the file stay where they can; PyTorch has its version in requirements-test.txt. Needs uv.
+lock:
+	grep -v '^torch' requirements-test.txt | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate - -o requirements.lock > /dev/null
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)

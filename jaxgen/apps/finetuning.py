@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxgen import methods
 from jaxgen.apps import adapters
+from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError, check, names
 from jaxgen.io import tensors
 from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
@@ -43,7 +43,7 @@ def from_base(
         new = config.model.conditional and len(labelled) > len(base.class_names)
         targets = names(how.targets) + (('label',) if new else ())
         rank, paths = how.rank, lora.matching(params, targets, 'config.finetune.targets')
-    method = methods.build(config, base.method.image_shape, len(labelled))
+    method = build_method(config, base.method.image_shape, len(labelled))
     fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': how.alpha / how.rank}
     return FineTunedDiffusion.from_method(method, scale=config.sample.adapter_scale, **fields), labelled
 
@@ -66,7 +66,7 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...
     params = with_new_labels(params, known, len(adapter.class_names) - known)
     rank = 0 if adapter.finetune['method'] == 'full' else adapter.finetune['rank']
     method = FineTunedDiffusion.from_method(
-        methods.build(config, base.method.image_shape, len(adapter.class_names)),
+        build_method(config, base.method.image_shape, len(adapter.class_names)),
         base=params,
         base_hash=base_hash,
         paths=tuple(adapter.factors),

@@ -56,3 +56,8 @@ def _run(argv: Sequence[str]) -> None:
     draft = flags.load(arguments)
     workdir = absolute(arguments.workdir or flags.default_workdir(arguments.config))
     modes.run(arguments.mode, modes.config_of(mode, draft), workdir)
+
+
+def run() -> None:
+    """Run the command line of this process and exit with its code; the ``jaxgen`` command calls this."""
+    sys.exit(main(sys.argv))

@@ -1,4 +1,4 @@
-"""The named mesh of all devices, and how state and batches lie on it."""
+"""The mesh of devices, and how state and batches are laid out on it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,42 @@ BATCH_AXES = ('data', 'fsdp')
 
 
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All (or these) devices as ``data`` x ``fsdp``: a batch lies over both, a parameter over ``fsdp``."""
+    """Return a mesh with the axes ``data`` and ``fsdp``; a batch is split over both, a parameter over ``fsdp``.
+
+    Args:
+      fsdp: number of devices over which each parameter is split; it divides the number of devices.
+      devices: the devices of the mesh; all devices if not set.
+
+    Returns:
+      A mesh of shape ``[len(devices) // fsdp, fsdp]``.
+    """
     devices = devices or jax.devices()
     return jax.make_mesh((len(devices) // fsdp, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """Return the sharding that keeps a whole copy on each device."""
     return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Over all devices along ``axis``."""
+    """Return the sharding that splits an array over all devices along ``axis``."""
     return NamedSharding(mesh, P(*(None,) * axis, BATCH_AXES))
 
 
 def state_shardings(mesh: Mesh, state: Any) -> Any:
-    """Each array along its longest axis that ``fsdp`` divides; a copy on every device where there is none."""
+    """Return the sharding of each array in a state.
+
+    An array is split along its longest axis that the number of ``fsdp`` devices divides; without such an axis each device
+    keeps a copy.
+
+    Args:
+      mesh: the mesh of :func:`make_mesh`.
+      state: a tree of arrays, or of their shapes.
+
+    Returns:
+      A tree of the same structure.
+    """
     size = mesh.shape['fsdp']
 
     def sharding(x) -> NamedSharding:
@@ -44,7 +64,7 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
 
 
 def on_mesh(mesh: Mesh, state: Any) -> Any:
-    """The same state with what is on the host copied to where ``state_shardings`` has it."""
+    """Return the state with its NumPy arrays copied to the devices that :func:`state_shardings` names."""
 
     def put(x: Any, sharding: NamedSharding) -> jax.Array:
         return jax.device_put(x, sharding, may_alias=False) if isinstance(x, np.ndarray) else x
@@ -53,11 +73,11 @@ def on_mesh(mesh: Mesh, state: Any) -> Any:
 
 
 def on_host(mesh: Mesh, state: Any) -> Any:
-    """NumPy copies of all arrays, on every process."""
+    """Return NumPy copies of all arrays of a state, on every process."""
     return jax.tree.map(np.array, _gather(mesh)(state))
 
 
 @functools.cache
 def _gather(mesh: Mesh) -> Callable[[Any], Any]:
-    """One function for a mesh, so that what is brought at every checkpoint is compiled once."""
+    """Return the function that gathers a state; it is cached, so that checkpoints do not compile it again."""
     return jax.jit(lambda state: state, out_shardings=replicated(mesh))

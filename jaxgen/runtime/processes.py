@@ -1,4 +1,4 @@
-"""Several processes that train one run: how they meet."""
+"""Join the processes that train one run together."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ENVIRONMENT = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 
 
 def join() -> None:
-    """Meets the other processes of the run: those that ``ENVIRONMENT`` speaks of, or those of the TPU slice or the cluster.
+    """Connect to the other processes of the run; after that only the first process prints.
 
-    Of all processes only the first prints.
+    The variables of ``ENVIRONMENT`` say where they are; without them JAX asks the TPU slice or the cluster.
 
     Raises:
-      UserError: if they are not found.
+      UserError: if some of the variables are missing, or the other processes cannot be reached.
     """
     said = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     if said and len(said) < len(ENVIRONMENT):

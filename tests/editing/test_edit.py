@@ -10,9 +10,9 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgen import methods
 from jaxgen.apps.edit.edit import Editor
 from jaxgen.apps.restore import Trained
+from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.diffusion import editing, samplers
 from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule
@@ -139,7 +139,7 @@ def test_transfer_keeps_what_is_not_of_the_class():
             'sample.classes': '9,2',
         },
     )
-    method = dataclasses.replace(methods.build(c, (8, 8, 1), 10), network=OfClasses())
+    method = dataclasses.replace(build_method(c, (8, 8, 1), 10), network=OfClasses())
     made = Editor(c, Trained(c, method, make_mesh(), 0, DiffusionState({}, {}, (), 0), tuple('0123456789'))).transfer()
     shifts = np.array([0, 9 - 5, 2 - 5]).reshape(-1, 1, 1, 1) / 20 * 127.5
     expected = np.clip(made.given + shifts, 0, 255)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import methods
 from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.restore import restore
+from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.data import load
 from jaxgen.training import loop
@@ -61,7 +61,7 @@ class Scripted:
 
 def train(workdir, evaluation):
     config = tiny_config('dcgan', **FIELDS)
-    method = methods.build(config, (8, 8, 1), 10)
+    method = build_method(config, (8, 8, 1), 10)
     loop.train(config, method, load('digits', 'train'), workdir, evaluation)
 
 

@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import methods
+from jaxgen.apps.untrained import build_method
 from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.metrics import class_accuracy as judge
@@ -163,7 +163,7 @@ def test_from_a_workdir_to_a_file(tmp_path, capsys):
     """A hundred tiny steps: accuracy is that of the slow weights on the test digits, and is written down."""
     steps = {'train.steps': 100, 'train.log_every': 100, 'checkpoint.every': 100, 'optimizer.decay_steps': 100}
     config, workdir = tiny_config('judge', **steps), epath.Path(tmp_path) / 'run'
-    loop.train(config, methods.build(config, (8, 8, 1), 10), load('digits', 'train'), workdir)
+    loop.train(config, build_method(config, (8, 8, 1), 10), load('digits', 'train'), workdir)
     capsys.readouterr()
     path = tmp_path / 'digits.safetensors'
     assert judge.main(['judge', str(workdir), str(path)]) == 0

@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from jaxgen import methods
 from jaxgen.apps.interop import unet, unet_config
+from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError
 from tests.interop.networks import LIKE_CIFAR, command, torch_images, unet2d
 
@@ -42,7 +42,7 @@ def ours(theirs, channels=1):
     """The config of our network, and the network."""
     c = command()
     c.model.update(unet_config.to_model(theirs.config, c.model, 8, 'config.json'))
-    return c, methods.build(c, (8, 8, channels), 10).network
+    return c, build_method(c, (8, 8, channels), 10).network
 
 
 @pytest.mark.parametrize('fields', NETWORKS.values(), ids=NETWORKS)
@@ -88,7 +88,7 @@ def test_every_parameter_has_a_name_of_its_own():
     c = command()
     c.model.update({'base_channels': 128, 'channel_multipliers': (1, 2, 2, 2), 'num_res_blocks': 2, 'norm_groups': 32})
     c.model.attention_resolutions = (16,)
-    network = methods.build(c, (32, 32, 3), 10).network
+    network = build_method(c, (32, 32, 3), 10).network
     shapes = jax.tree.map(lambda s: np.empty(s.shape, np.bool_), unet.parameter_shapes(network, 32))
     with torch.device('meta'):
         theirs = UNet2DModel(

@@ -9,7 +9,7 @@ import optax
 import pytest
 import torch
 
-from jaxgen import methods
+from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError
 from jaxgen.methods.classifier import translation
 from jaxgen.methods.classifier_options import ClassifierOptimizerOptions
@@ -24,7 +24,7 @@ KEY = jax.random.key(0)
 
 
 def build(**fields):
-    return methods.build(tiny_config('judge', **fields), (8, 8, 1), 10)
+    return build_method(tiny_config('judge', **fields), (8, 8, 1), 10)
 
 
 def test_moved_images_are_windows_of_padded_ones():

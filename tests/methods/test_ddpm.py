@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import methods
 from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build_method
 from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError
@@ -50,7 +50,7 @@ def method(*choice, **fields):
         }
     )
     validate(c)
-    made = methods.build(c, (8, 8, 1), 10)
+    made = build_method(c, (8, 8, 1), 10)
     return dataclasses.replace(made, network=Next(made.network.out_channels, made.network.num_classes))
 
 

@@ -22,7 +22,7 @@ from jaxgen.apps.edit.edit import require_fields
 from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import differences, flag, flatten
-from jaxgen.apps.untrained import build
+from jaxgen.apps.untrained import build, build_method
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.compatibility import is_compatible
 from jaxgen.diffusion.noise import initial_noise, step_noise
@@ -204,7 +204,7 @@ class Model:
 
     def _method(self, config: ConfigDict) -> Diffusion:
         """The model's with the sampler of ``config``."""
-        return methods.build(config, self.trained.method.image_shape, len(self.class_names))
+        return build_method(config, self.trained.method.image_shape, len(self.class_names))
 
     def _size(self, num: int) -> int:
         """Of the batch, which divides over the devices."""

@@ -11,12 +11,12 @@ import jax
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from jaxgen import methods
 from jaxgen.apps.interop import scheduler, unet, unet_config
 from jaxgen.apps.interop.hub import WEIGHTS
 from jaxgen.apps.interop.imported import Imported, data_fields
 from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build_method
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names
 from jaxgen.io import tensors
@@ -40,7 +40,7 @@ def load(config: ConfigDict, folder: pathlib.Path) -> Imported:
     image_shape, num_classes = _describe_network(config, network_folder / 'config.json')
     note = _describe_schedule(config, folder)
     validate(config)
-    method = methods.build(config, image_shape, num_classes)
+    method = build_method(config, image_shape, num_classes)
     weights = tensors.find(network_folder, (f'{WEIGHTS}.safetensors', f'{WEIGHTS}.bin'))
     check(weights is not None, f'{network_folder} holds neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin')
     stored = tensors.float32(tensors.read(weights), weights)

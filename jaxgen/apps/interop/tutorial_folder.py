@@ -14,11 +14,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from jaxgen import methods
 from jaxgen.apps.interop import dcgan
 from jaxgen.apps.interop.imported import Imported, data_fields
 from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build_method
 from jaxgen.errors import check
 from jaxgen.io import tensors
 from jaxgen.models.dcgan import SMALLEST, Discriminator, Generator
@@ -66,7 +66,7 @@ def load(config: ConfigDict, folder: pathlib.Path) -> Imported:
     config.update_from_flattened_dict(ONLY | sizes)
     data_fields(config, *image_shape[1:], f'{files["generator"]}: channels')
     validate(config)
-    method = methods.build(config, image_shape, 1)
+    method = build_method(config, image_shape, 1)
     model = jax.jit(method.from_weights)(variables, stream(root_key(config.seed, config.train.prng), 'init'))
     return Imported(config, method, model, tuple(notes))
 
