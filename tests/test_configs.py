@@ -7,9 +7,9 @@ import re
 import jax
 import pytest
 
-from jaxgen import methods
 from jaxgen.apps.benchmark.describe import training_flops
 from jaxgen.apps.config import Config
+from jaxgen.apps.untrained import build_method
 from jaxgen.data import SOURCES
 from jaxgen.models import convolutions
 from jaxgen.models import unet as unet_module
@@ -46,7 +46,7 @@ def test_the_numbers_of_parameters_that_configs_state(name, counts):
         config = Config.from_tree(module.get_config(*filter(None, [variant])).to_dict())
         source = SOURCES[config.data.name]
         side = config.data.image_size or source.image_size
-        family = methods.build(config, (side, side, source.channels), len(source.class_names))
+        family = build_method(config, (side, side, source.channels), len(source.class_names))
         model = jax.eval_shape(family.init, jax.random.key(0))
         got = [sum(x.size for x in jax.tree.leaves(params)) for params in family.networks(model).values()]
         assert got == expected
@@ -58,5 +58,5 @@ def test_the_cnn_does_the_work_of_the_unet(monkeypatch):
     monkeypatch.setattr(unet_module, 'upsample_conv', convolutions._enlarged)
     get_config = importlib.import_module('configs.ddpm_cifar').get_config
     unet, cnn = (Config.from_tree(get_config(variant).to_dict()) for variant in ('edm', 'cnn'))
-    work = [training_flops(c, methods.build(c, (32, 32, 3), 10)) for c in (unet, cnn)]
+    work = [training_flops(c, build_method(c, (32, 32, 3), 10)) for c in (unet, cnn)]
     assert work[1] == pytest.approx(work[0], rel=0.04) and work[0] > 8e8

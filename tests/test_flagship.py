@@ -10,11 +10,11 @@ import pytest
 from etils import epath
 
 from configs import ddpm_cifar
-from jaxgen import methods
 from jaxgen.apps import flagship
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import get_config
+from jaxgen.apps.untrained import build_method
 from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.metrics.image_sets import open_set
@@ -120,7 +120,7 @@ def test_a_packed_data_set_is_the_same(tmp_path, digits, monkeypatch):
 def test_the_config_fits_its_limits():
     c = ddpm_cifar.get_config('flagship')
     validate(c)
-    method = methods.build(c, (32, 32, 3), 10)
+    method = build_method(c, (32, 32, 3), 10)
     shapes = jax.eval_shape(lambda: method.init(jax.random.key(0)).params)
     parameters = sum(x.size for x in jax.tree.leaves(shapes))
     assert parameters <= 9e6 and 2 * parameters < LIMIT

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special, stats
 
-from jaxgen import methods
+from jaxgen.apps.untrained import build_method
 from tests.tiny import tiny_config
 
 T = 20
@@ -20,7 +20,7 @@ FRACTION = RNG.uniform(-0.9, 0.9, size=X0.shape)
 
 
 def method(**fields):
-    return methods.build(tiny_config(**{f'diffusion.{name}': value for name, value in fields.items()}), (3, 3, 1), 10)
+    return build_method(tiny_config(**{f'diffusion.{name}': value for name, value in fields.items()}), (3, 3, 1), 10)
 
 
 def bound(predicted, fraction):

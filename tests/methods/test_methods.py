@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from jaxgen import methods
+from jaxgen.apps.untrained import build_method
 from jaxgen.gan import losses, penalties
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import step
@@ -17,7 +18,7 @@ KEY = jax.random.key(0)
 
 
 def build(name, **fields):
-    return methods.build(tiny_config(name, **fields), (8, 8, 1), 10)
+    return build_method(tiny_config(name, **fields), (8, 8, 1), 10)
 
 
 def batch(size=16):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import methods
 from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build_method
 from jaxgen.models.networks import NETWORKS
 from tests.helpers.networks import random_params
 from tests.methods.test_ddpm import Next
@@ -23,7 +23,7 @@ def family_of(name, **fields):
     common = {'model.name': name, 'model.num_blocks': 2, 'model.dropout': 0.0, 'optimizer.warmup_steps': 0}
     c = tiny_config(**{**common, **fields})
     validate(c)
-    return methods.build(c, (8, 8, 1), 10)
+    return build_method(c, (8, 8, 1), 10)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])

@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgen import methods
+from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.data import load, pipeline
 from jaxgen.runtime.random import root_key
@@ -42,7 +42,7 @@ def test_without_augmentation_stored_and_seen_are_the_same(tmp_path, capsys):
 
 def test_what_is_seen_is_what_the_step_sees(tmp_path):
     config, statistics, picture = report_of(tmp_path, **{'gan.augment': 'color', 'data.random_flip': True})
-    dataset, method = load('digits', 'train'), methods.build(config, (8, 8, 1), 10)
+    dataset, method = load('digits', 'train'), build_method(config, (8, 8, 1), 10)
     seen = []
     for step in range(2048 // 64):
         flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)

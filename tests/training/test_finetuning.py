@@ -13,10 +13,10 @@ from etils import epath
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import methods
 from jaxgen.apps import adapters, stored_config
 from jaxgen.apps import config as fields_of
 from jaxgen.apps.restore import restore
+from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
@@ -63,7 +63,7 @@ def tuned_config(base, **fields):
 def random_base(workdir, seed=0, **fields):
     """A workdir as training leaves it, of random weights none of which is zero, so that every layer has a gradient."""
     c, rng = base_config(seed=seed, **fields), np.random.default_rng(seed)
-    method = methods.build(c, (8, 8, 1), 9)
+    method = build_method(c, (8, 8, 1), 9)
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(method.init, KEY).params
     )
@@ -210,7 +210,7 @@ def test_a_changed_base_is_refused(base, tuned, tmp_path):
 def test_full_finetuning_takes_the_steps_of_training_from_the_base():
     """Against the base's own method, over two steps; at the start they are equal bit for bit."""
     c = tiny_config(**{**COMMON, 'model.name': 'cnn', 'model.dropout': 0.0})
-    ddpm = methods.build(c, (8, 8, 1), 10)
+    ddpm = build_method(c, (8, 8, 1), 10)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(ddpm.init, KEY).params

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from jaxgen import methods
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import require_same, run_fields
+from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError
 from jaxgen.optim.schedules import learning_rate
 from tests.tiny import tiny_config
@@ -73,7 +73,7 @@ def test_a_run_whose_decay_ends_with_it_cannot_be_made_longer():
 
 def test_both_networks_of_a_gan_decay_together():
     fields = {'optimizer.decay': 'cosine', 'gan.discriminator_steps': 2, 'data.batch_size': 16}
-    method = methods.build(tiny_config('dcgan', **fields), (8, 8, 1), 10)
+    method = build_method(tiny_config('dcgan', **fields), (8, 8, 1), 10)
     generator, discriminator = (learning_rate(options) for options in method.optimizer_options())
     for step in range(12):
         np.testing.assert_allclose(generator(step), discriminator(2 * step), rtol=1e-6)

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgen import data, methods
+from jaxgen import data
+from jaxgen.apps.untrained import build_method
 from jaxgen.runtime.random import root_key
 from jaxgen.training import loop
 from jaxgen.training.checkpoints import Checkpoints
@@ -19,7 +20,7 @@ def test_the_run_is_the_same_bit_for_bit(tmp_path, steps_per_dispatch):
     def trained(resident):
         fields = {'train.resident_data': resident, 'train.steps_per_dispatch': steps_per_dispatch}
         config = tiny_config(**{'train.steps': 8, 'sample.every': 100, **fields})
-        method = methods.build(config, (8, 8, 1), 10)
+        method = build_method(config, (8, 8, 1), 10)
         workdir = tmp_path / str(resident)
         loop.train(config, method, dataset, loop.epath.Path(workdir))
         template = state_template(initial(method, root_key(config.seed, config.train.prng)), loop.make_mesh())

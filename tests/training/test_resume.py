@@ -13,6 +13,7 @@ import pytest
 from etils import epath
 
 from jaxgen import methods
+from jaxgen.apps.untrained import build_method
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
@@ -83,7 +84,7 @@ def wait_for_step(process, workdir, step):
 
 def final_state(workdir, family):
     config = tiny_config(family, **FIELDS[family])
-    method = methods.build(config, (8, 8, 1), 10)
+    method = build_method(config, (8, 8, 1), 10)
     template = state_template(
         initial(method, root_key(config.seed, config.train.prng)), make_mesh(devices=jax.devices()[:1])
     )
