@@ -1,8 +1,10 @@
-"""The error that a user can mend, and the checks that raise it."""
+"""The error that a user can fix, and the checks that raise it."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+from collections.abc import Iterator
 
 MANY = 12  # names that a sentence can hold
 
@@ -12,9 +14,18 @@ class UserError(ValueError):
 
 
 def check(holds: bool, sentence: str) -> None:
-    """Raises UserError with this sentence where something does not hold."""
+    """Raise UserError with this sentence unless a condition holds."""
     if not holds:
         raise UserError(sentence)
+
+
+@contextlib.contextmanager
+def located(place: str) -> Iterator[None]:
+    """Put ``place``, such as ``config.interop.path``, before the message of any UserError that the block raises."""
+    try:
+        yield
+    except UserError as e:
+        raise UserError(f'{place}: {e}') from e
 
 
 def pick(name: str, known, what: str) -> str:

@@ -11,9 +11,9 @@ from jaxgen import methods as families
 from jaxgen.apps import adapters
 from jaxgen.errors import UserError, check, names
 from jaxgen.io import tensors
+from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.lora import Finetuned, with_new_labels
 from jaxgen.models import lora
-from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import on_host
 from jaxgen.runtime.random import root_key, stream
 

@@ -17,8 +17,8 @@ from jaxgen.diffusion import likelihood
 from jaxgen.diffusion.losses import add_noise
 from jaxgen.diffusion.schedules import Discrete, Learned, Level
 from jaxgen.errors import check
+from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.diffusion.method import DDPM
-from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import batch_sharding
 from jaxgen.runtime.random import root_key, stream
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.io.files import absolute
+from jaxgen.io.run_directory import read_config
 from jaxgen.methods.base import Family
 from jaxgen.optim.power_ema import Snapshots
 from jaxgen.runtime.mesh import make_mesh, on_mesh
@@ -49,7 +49,7 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     Raises:
       UserError: if there is none, its config is another, or the adapter is another model's.
     """
-    stored = _stored(workdir)
+    stored = read_config(workdir)
     if stored is None:
         raise UserError(
             f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
@@ -85,7 +85,7 @@ def build(config: ConfigDict, workdir: epath.Path) -> tuple[Family, tuple[str, .
     Raises:
       UserError: if the base cannot be read, is another than that of the workdir, or does not fit the config.
     """
-    base, stored = config.finetune.base, _stored(workdir)
+    base, stored = config.finetune.base, read_config(workdir)
     check(
         not base or absolute(base) != absolute(workdir),
         f'config.finetune.base={base} is the --workdir itself: pass another --workdir',
@@ -124,7 +124,7 @@ def _base(config: ConfigDict) -> Trained:
     """The model that is fine-tuned, on the mesh of ``config``."""
     where = absolute(config.finetune.base)
     field = f'config.finetune.base={config.finetune.base}'
-    stored = _stored(where)
+    stored = read_config(where)
     if stored is None:
         raise UserError(f'{field} holds no trained model (no config.json): name the workdir of one')
     own = stored_config.from_json(stored)
@@ -139,8 +139,3 @@ def _base(config: ConfigDict) -> Trained:
     require_same(config, stored, BASE_FIELDS, config.finetune.base, 'another config.finetune.base')
     own.mesh = config.mesh
     return restore(own, where)
-
-
-def _stored(workdir: epath.Path) -> dict[str, Any] | None:
-    path = workdir / 'config.json'
-    return json.loads(path.read_text()) if path.exists() else None

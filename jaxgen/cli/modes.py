@@ -20,7 +20,7 @@ from jaxgen.apps.config import validate, validate_fields
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.edit import edit as editing
 from jaxgen.apps.evaluate import during_training
-from jaxgen.apps.evaluate.evaluator import Evaluator, data_options, summary, write
+from jaxgen.apps.evaluate.evaluator import load_options, make_evaluator, stored_set, summary, write
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.interop import workdirs
 from jaxgen.apps.interpret import interpret as interpreting
@@ -28,12 +28,12 @@ from jaxgen.apps.restore import build, restore
 from jaxgen.apps.sweep import runs as sweeping
 from jaxgen.data import SOURCES, Dataset, load
 from jaxgen.diffusion import compatibility as fits
-from jaxgen.errors import UserError, check, names, pick
+from jaxgen.errors import UserError, check, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
+from jaxgen.io.run_directory import EVALUATION, REPORT
 from jaxgen.methods.base import Family
 from jaxgen.methods.lora import Finetuned
-from jaxgen.metrics.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh, on_host
 from jaxgen.training import loop
 
@@ -96,7 +96,7 @@ def data(config: ConfigDict, workdir: epath.Path) -> None:
 def _family_and_data(config: ConfigDict, workdir: epath.Path) -> tuple[Family, Dataset]:
     family, labelled = build(config, workdir)
     d = config.data
-    dataset = load(d.name, 'train', names(d.classes), d.max_examples, d.image_size, d.crop)
+    dataset = load(d.name, 'train', max_examples=d.max_examples or None, **load_options(config))
     if not len(dataset.images):
         raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
     return family, dataset.relabelled(labelled)
@@ -134,7 +134,7 @@ def bits_per_dim(config: ConfigDict, workdir: epath.Path) -> None:
             config.likelihood[name] != 1, f'config.likelihood.{name}=1 is too few {what}: take 2 or more, or 0 for all'
         )
     trained = restore(config, workdir)
-    dataset = load(d.name, config.likelihood.split, names(d.classes), 0, d.image_size, d.crop)
+    dataset = load(d.name, config.likelihood.split, **load_options(config))
     result = likelihood.bound(config, trained, dataset.relabelled(trained.class_names))
     path = workdir / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)
@@ -164,31 +164,35 @@ def interpret(config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def evaluate(config: ConfigDict, workdir: epath.Path) -> None:
-    """Writes ``evaluation/<step>.json``, or of a given set ``evaluation/<set>.json``; the last line printed is the same."""
+    """Evaluate a model or the set ``config.evaluation.generated``, and write ``evaluation/<step or set>.json``.
+
+    The last line that is printed is the content of that file.
+    """
     options = config.evaluation
     if options.get('ema_lengths') and not options.generated:
         _evaluate_ema_lengths(config, workdir)
         return
     if options.generated:
-        judged = open_set(options.generated, 'config.evaluation.generated', options.num, **data_options(config))
+        generated = stored_set(config)
         name = re.sub(r'\W+', '-', options.generated).strip('-')
     else:
         trained = restore(config, workdir)
-        judged, name = generated_set(trained, trained.sampler(options.seed, STREAM), options.num), str(trained.step)
-    result = Evaluator(config, make_mesh(config.mesh.fsdp), names(options.metrics))(judged)
-    path = workdir / 'evaluation' / f'{name}.json'
+        generated = generated_set(trained, trained.sampler(options.seed, STREAM), options.num)
+        name = str(trained.step)
+    result = make_evaluator(config, make_mesh(config.mesh.fsdp))(generated)
+    path = workdir / EVALUATION / f'{name}.json'
     write(result, path)
     print(summary(result))
-    print(f'all figures and their protocol: {path}')
+    print(f'all metrics and their protocol: {path}')
     print(json.dumps(result))
 
 
 def _evaluate_ema_lengths(config: ConfigDict, workdir: epath.Path) -> None:
-    """Writes ``evaluation/<step>_ema_lengths.json`` and a plot of it; the last line printed is all of it."""
+    """Write ``evaluation/<step>_ema_lengths.json`` and a plot of it; the last line printed is the content of the file."""
     from jaxgen.apps.evaluate import ema_lengths
 
-    step, found = ema_lengths.judge(config, workdir)
-    path = workdir / 'evaluation' / f'{step}_ema_lengths'
+    step, found = ema_lengths.evaluate_lengths(config, workdir)
+    path = workdir / EVALUATION / f'{step}_ema_lengths'
     write_json(f'{path}.json', found)
     write_atomically(f'{path}.png', ema_lengths.plot(found, config.optimizer.ema_decay))
     best = min(found, key=lambda row: row['fid'])
@@ -199,13 +203,13 @@ def _evaluate_ema_lengths(config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def compare(config: ConfigDict, workdir: epath.Path) -> None:
-    """Writes ``report.html``, and the figures of each model under ``evaluation/``."""
+    """Write ``report.html``, and the metrics of each model under ``evaluation/``."""
     from jaxgen.apps.compare import report
 
     comparison = comparing.compare(config, workdir)
-    path = workdir / 'report.html'
+    path = workdir / REPORT
     write_atomically(path, report.page(comparison).encode())
-    print(f'one page, with nothing from elsewhere: {path}')
+    print(f'one self-contained page: {path}')
 
 
 def sweep(config: ConfigDict, workdir: epath.Path) -> None:
@@ -290,12 +294,12 @@ MODES = {
     ),
     'evaluate': Mode(
         evaluate,
-        'FID and other figures of the newest checkpoint, or of any two sets: folders, .npz files, splits of a data set',
+        'FID and other metrics of the newest checkpoint, or of any two sets: folders, .npz files, splits of a data set',
         'python main.py --config=configs/ddpm_cifar.py --mode=evaluate --config.evaluation.generated=cifar10:test',
     ),
     'compare': Mode(
         compare,
-        'judge several trained models under one protocol, and lay it all out in one report.html',
+        'evaluate several trained models under one protocol, and show the results in one report.html',
         'python main.py --config=configs/ddpm_cifar.py --mode=compare --config.compare.workdirs=runs/ddpm_cifar,runs/dcgan_cifar',
     ),
     'sweep': Mode(

@@ -1,4 +1,4 @@
-"""The judge's file, what it sees, and its figures, by hand."""
+"""Classifiers as evaluators: their files, what they compute of images, and their metrics by hand."""
 
 import dataclasses
 import json
@@ -8,16 +8,12 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import methods as families
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.metrics import class_accuracy as judge
+from jaxgen.metrics import class_accuracy
 from jaxgen.models.classifier import Classifier
-from jaxgen.training import loop
-from tests.tiny import tiny_config
 
 needs_cifar = pytest.mark.skipif(
     not (pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'cifar10').is_dir(),
@@ -26,21 +22,23 @@ needs_cifar = pytest.mark.skipif(
 NAMES = ('cat', 'dog', 'horse')
 
 
-def random_judge(mirrored=False):
+def random_classifier(mirrored=False):
     network, rng = Classifier(3, (4, 6)), np.random.default_rng(0)
     shapes = jax.eval_shape(network.init, jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
     variables = jax.tree.map(lambda s: rng.uniform(0.1, 0.9, s.shape).astype(np.float32), shapes)
-    return judge.Judge(network, judge._rounded(variables), 'pets', NAMES, (8, 8, 3), mirrored, 0.75)
+    return class_accuracy.TrainedClassifier(
+        network, class_accuracy.rounded(variables), 'pets', NAMES, (8, 8, 3), mirrored, 0.75
+    )
 
 
 def images(count):
     return np.random.default_rng(1).integers(0, 256, (count, 8, 8, 3), np.uint8)
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     p = np.array([[0.95, 0.03, 0.02], [0.2, 0.7, 0.1], [0.91, 0.05, 0.04], [0.3, 0.5, 0.2]])
-    logits = np.log(p) + np.array([[5], [-3], [0], [700]])  # softmax does not see what is added to a row
-    got = judge.figures(logits, np.array([0, 0, 1, 1]), NAMES)
+    logits = np.log(p) + np.array([[5], [-3], [0], [700]])  # a constant added to a row leaves softmax as it is
+    got = class_accuracy.class_metrics(logits, np.array([0, 0, 1, 1]), NAMES)
     assert got == {
         'mean_confidence': pytest.approx((0.95 + 0.7 + 0.91 + 0.5) / 4),
         'confident': 0.5,
@@ -50,20 +48,20 @@ def test_figures_by_hand():
         'confusion': [[1, 1, 0], [1, 1, 0], [0, 0, 0]],
     }
     assert json.loads(json.dumps(got)) == got
-    without = judge.figures(logits, None, NAMES)
+    without = class_accuracy.class_metrics(logits, None, NAMES)
     assert without == {name: got[name] for name in ('mean_confidence', 'confident', 'seen')}
 
 
-def test_rows_are_asked_and_columns_seen():
-    got = judge.figures(np.eye(3)[[2, 2, 1]], np.array([0, 0, 1]), NAMES)
+def test_rows_of_the_confusion_are_the_classes_asked_for():
+    got = class_accuracy.class_metrics(np.eye(3)[[2, 2, 1]], np.array([0, 0, 1]), NAMES)
     assert got['confusion'] == [[0, 0, 2], [0, 1, 0], [0, 0, 0]]
     assert got['accuracy_per_class'] == {'cat': 0.0, 'dog': 1.0}
 
 
-def test_a_file_keeps_all_of_it(tmp_path):
-    before, path = random_judge(mirrored=True), tmp_path / 'deep' / 'pets.safetensors'
-    judge.save_judge(path, before)
-    after = judge.load_judge(path)
+def test_a_file_keeps_everything(tmp_path):
+    before, path = random_classifier(mirrored=True), tmp_path / 'deep' / 'pets.safetensors'
+    class_accuracy.save_classifier(path, before)
+    after = class_accuracy.load_classifier(path)
     for field in ('network', 'data', 'class_names', 'image_shape', 'mirrored', 'test_accuracy', 'hash', 'description'):
         assert getattr(after, field) == getattr(before, field), field
     for a, b in zip(before.apply(before.variables, images(3)), after.apply(after.variables, images(3)), strict=True):
@@ -74,40 +72,40 @@ def test_a_file_keeps_all_of_it(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['digits', pytest.param('cifar10', marks=needs_cifar)])
-def test_those_that_come_with_jaxgen_recognise_real_images(name):
-    path = judge.default_judge(name)
+def test_classifiers_of_jaxgen_recognise_real_images(name):
+    path = class_accuracy.default_classifier_path(name)
     assert path.stat().st_size <= 4_000_000
-    the_judge, test = judge.load_judge(path), load(name, 'test')
-    assert the_judge.class_names == test.class_names
+    classifier, test = class_accuracy.load_classifier(path), load(name, 'test')
+    assert classifier.class_names == test.class_names
     images, labels = test.images[:400], test.labels[:400]
-    _, logits = jax.jit(the_judge.apply)(the_judge.variables, images)
+    _, logits = jax.jit(classifier.apply)(classifier.variables, images)
     right = int((np.argmax(logits, 1) == labels).sum())
-    expected = len(labels) * the_judge.test_accuracy
-    assert abs(right - expected) < 3 * np.sqrt(expected * (1 - the_judge.test_accuracy)) + 1
+    expected = len(labels) * classifier.test_accuracy
+    assert abs(right - expected) < 3 * np.sqrt(expected * (1 - classifier.test_accuracy)) + 1
 
 
 def test_a_wrong_file_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match='absent.safetensors is not a file'):
-        judge.load_judge(tmp_path / 'absent.safetensors')
+        class_accuracy.load_classifier(tmp_path / 'absent.safetensors')
     path = tmp_path / 'x.safetensors'
-    judge.save_judge(path, random_judge())
+    class_accuracy.save_classifier(path, random_classifier())
     whole = path.read_bytes()
     for broken in (b'', whole[:100], whole[:-1000], b'hello' * 100):
         path.write_bytes(broken)
-        with pytest.raises(UserError, match='x.safetensors is not the file of a judge, or was damaged'):
-            judge.load_judge(path)
+        with pytest.raises(UserError, match='x.safetensors is not the file of a classifier, or is damaged'):
+            class_accuracy.load_classifier(path)
     save_file({'w': np.ones(3, np.float32)}, path)
-    with pytest.raises(UserError, match='x.safetensors is not the file of a judge'):
-        judge.load_judge(path)
-    one = random_judge()
+    with pytest.raises(UserError, match='x.safetensors is not the file of a classifier'):
+        class_accuracy.load_classifier(path)
+    one = random_classifier()
     del one.variables['params']['head']
-    judge.save_judge(path, one)
+    class_accuracy.save_classifier(path, one)
     with pytest.raises(UserError, match='params.head.kernel is missing or wrong'):
-        judge.load_judge(path)
+        class_accuracy.load_classifier(path)
 
 
-def test_mirrored_it_sees_both_sides():
-    one, x = random_judge(), images(4)
+def test_mirrored_outputs_are_means_over_both_sides():
+    one, x = random_classifier(), images(4)
     seen, mirror = one.apply(one.variables, x), one.apply(one.variables, x[:, :, ::-1])
     both = dataclasses.replace(one, mirrored=True).apply(one.variables, x)
     for a, b, mean in zip(seen, mirror, both, strict=True):
@@ -115,8 +113,8 @@ def test_mirrored_it_sees_both_sides():
         np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-5)
 
 
-def test_it_sees_what_the_network_saw_in_training_at_the_highest_precision():
-    one, x = random_judge(), images(4)
+def test_the_extractor_is_the_network_at_the_highest_precision():
+    one, x = random_classifier(), images(4)
     features, logits = one.network.apply(one.variables, x / np.float32(127.5) - 1)
     extractor = one.extractor()
     assert (extractor.channels, extractor.image_size) == (3, 8)
@@ -130,56 +128,32 @@ def test_it_sees_what_the_network_saw_in_training_at_the_highest_precision():
         assert line.count('HIGHEST') == 2, line
 
 
-def test_labels_of_other_sets():
-    one = random_judge()
+def test_labels_of_other_sets_are_converted():
+    one = random_classifier()
     labels = np.array([0, 1, 1])
-    np.testing.assert_array_equal(one.labels(labels, ('horse', 'cat')), [2, 0, 0])
-    np.testing.assert_array_equal(one.labels(labels, ()), labels)
-    assert one.labels(None, NAMES) is None
-    assert one.labels(labels, ('horse', 'cow')) is None
-    assert one.labels(np.array([-1, -1]), NAMES) is None  # of a network that knows no classes
-    assert one.labels(np.array([3]), ()) is None
+    np.testing.assert_array_equal(one.own_labels(labels, ('horse', 'cat')), [2, 0, 0])
+    np.testing.assert_array_equal(one.own_labels(labels, ()), labels)
+    assert one.own_labels(None, NAMES) is None
+    assert one.own_labels(labels, ('horse', 'cow')) is None
+    assert one.own_labels(np.array([-1, -1]), NAMES) is None  # of a model without classes
+    assert one.own_labels(np.array([3]), ()) is None
 
 
-def test_jaxgens_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(judge, '__file__', str(tmp_path / 'judge.py'))
-    assert judge.default_judge('pets') is None and judge.for_images('', 'pets') is None
+def test_the_classifier_of_jaxgen_is_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(class_accuracy, '__file__', str(tmp_path / 'class_accuracy.py'))
+    assert class_accuracy.default_classifier_path('pets') is None and class_accuracy.find_classifier('pets') is None
     path = tmp_path / 'classifiers' / 'pets.safetensors'
-    judge.save_judge(path, random_judge())
-    assert judge.default_judge('pets') == path and judge.for_images('', 'pets').data == 'pets'
+    class_accuracy.save_classifier(path, random_classifier())
+    assert (
+        class_accuracy.default_classifier_path('pets') == path and class_accuracy.find_classifier('pets').data == 'pets'
+    )
     path.rename(tmp_path / 'other.safetensors')
-    assert judge.for_images(str(tmp_path / 'other.safetensors'), 'digits').data == 'pets'
+    assert class_accuracy.find_classifier('digits', tmp_path / 'other.safetensors').data == 'pets'
 
 
-def test_the_temperature_is_found_again():
+def test_the_calibration_temperature_is_found():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (20_000, 4))
     labels = (logits + rng.gumbel(size=logits.shape)).argmax(1)  # distributed as softmax(logits)
     for divisor in (0.25, 1.0, 3.0):
-        np.testing.assert_allclose(judge.temperature(logits * divisor, labels), divisor, rtol=0.05)
-
-
-def test_from_a_workdir_to_a_file(tmp_path, capsys):
-    """A hundred tiny steps: accuracy is that of the slow weights on the test digits, and is written down."""
-    steps = {'train.steps': 100, 'train.log_every': 100, 'checkpoint.every': 100, 'optimizer.decay_steps': 100}
-    config, workdir = tiny_config('judge', **steps), epath.Path(tmp_path) / 'run'
-    loop.train(config, families.build(config, (8, 8, 1), 10), load('digits', 'train'), workdir)
-    capsys.readouterr()
-    path = tmp_path / 'digits.safetensors'
-    assert judge.main(['judge', str(workdir), str(path)]) == 0
-    got = json.loads(capsys.readouterr().out.splitlines()[-1])
-    one, test = judge.load_judge(path), load('digits', 'test')
-    _, logits = one.apply(one.variables, test.images)
-    np.testing.assert_allclose(np.mean(logits.argmax(1) == test.labels), got['accuracy'])
-    assert one.test_accuracy == got['accuracy'] and one.mirrored == config.data.random_flip
-    assert np.sum(got['confusion']) == 360 and got['temperature'] > 0
-    assert judge.temperature(np.asarray(logits), test.labels) == pytest.approx(1, abs=0.02)
-
-
-def test_a_workdir_without_a_judge_is_one_sentence(tmp_path, capsys):
-    assert judge.main(['judge', str(tmp_path), str(tmp_path / 'x')]) == 2
-    assert 'holds no trained model' in capsys.readouterr().err
-    (tmp_path / 'config.json').write_text(json.dumps({'family': 'dcgan'}))
-    assert judge.main(['judge', str(tmp_path), str(tmp_path / 'x')]) == 2
-    assert 'holds a dcgan, and not a judge' in capsys.readouterr().err
-    assert judge.main(['judge']) == 2 and not (tmp_path / 'x').exists()
+        np.testing.assert_allclose(class_accuracy.calibration_temperature(logits * divisor, labels), divisor, rtol=0.05)

@@ -16,8 +16,8 @@ from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.evaluate.evaluator import stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.errors import UserError, check, names, pick
+from jaxgen.io.run_directory import METRICS, read_metrics
 from jaxgen.methods import FAMILIES
-from jaxgen.training.metrics import read_metrics
 
 PLACES = 'runs', 'pretrained'  # where workdirs are looked for if none is named
 OPEN = 4  # models kept in memory
@@ -102,7 +102,7 @@ class Workdirs:
 
     def log(self, name: str) -> list[dict[str, float]]:
         """The rows of ``metrics.jsonl``."""
-        return read_metrics(self.path(name) / 'metrics.jsonl')
+        return read_metrics(self.path(name) / METRICS)
 
     def evaluations(self, name: str) -> dict[str, dict]:
         """The results under ``evaluation/`` by their file's name."""

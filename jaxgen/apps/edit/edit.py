@@ -115,9 +115,8 @@ class Editor:
         return Edited(given, made, path, (self._of_inversion(made[:1].astype(np.float32) - given),))
 
     def _open(self, field: str) -> np.ndarray:
-        return open_image(
-            self.options[field], f'config.edit.{field}', self.family.image_shape, self.trained.config.data.crop
-        )
+        crop = self.trained.config.data.crop or None
+        return open_image(self.options[field], f'config.edit.{field}', self.family.image_shape, crop)
 
     def _labels(self, num: int) -> np.ndarray:
         asked = self._classes or names(self.trained.config.data.classes) or self.trained.class_names

@@ -1,4 +1,4 @@
-"""The images of a trained model as a set to be judged: drawn while they are looked at, and never all held."""
+"""The images of a trained model as a set to evaluate; they are generated while they are evaluated, and never all kept."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxgen.apps.restore import Trained
+from jaxgen.io.hashes import weights_hash
 from jaxgen.metrics.image_sets import ImageSet
-from jaxgen.models.inception_weights import weights_hash
 from jaxgen.training.sampling import Sampler
 
-STREAM = 'evaluation'  # of a seed: no sample of training comes from it
+STREAM = 'evaluation'  # stream of random keys; the samples of training come from another
 
 
 def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
-    """The first ``num`` images that a sampler draws from a model."""
+    """Return the first ``num`` images that a sampler generates with a model."""
     config = trained.config
     length = config.sample.get('ema_length')
 
@@ -39,11 +39,14 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
         'prng': config.train.prng,
         'weights': weights_hash(sampler.variables(trained.model)),
     }
-    shape, labels = trained.family.image_shape, asked_for(trained, sampler, num)
+    shape, labels = trained.family.image_shape, requested_labels(trained, sampler, num)
     return ImageSet(description, num, shape, pieces, labels, trained.class_names)
 
 
-def asked_for(trained: Trained, sampler: Sampler, num: int) -> np.ndarray | None:
-    """What the first ``num`` images should show, int32 ``[num]``; None of a model that knows several classes and not which."""
-    told = trained.config.model.conditional or len(trained.class_names) == 1
-    return sampler.labels(num) if told else None
+def requested_labels(trained: Trained, sampler: Sampler, num: int) -> np.ndarray | None:
+    """Return the classes int32 ``[num]`` that the first images should show.
+
+    They are None for a model that was trained on several classes without class labels.
+    """
+    has_known_class = trained.config.model.conditional or len(trained.class_names) == 1
+    return sampler.labels(num) if has_known_class else None

@@ -15,10 +15,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps import weights
-from jaxgen.apps.interop import diffusers_folder, hub, tutorial_folder
+from jaxgen.apps.interop import diffusers_folder, tutorial_folder
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, located
+from jaxgen.io import hub
 from jaxgen.io.files import write_json
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
@@ -45,7 +46,9 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
             f'{there} holds checkpoints already: import into another --workdir',
         )
     weights.require_none(workdir)
-    imported = form.load(config, hub.folder(config.interop.path))
+    with located('config.interop.path'):
+        folder = hub.folder(config.interop.path)
+    imported = form.load(config, folder)
     c, family = imported.config, imported.family
     mesh, key = make_mesh(c.mesh.fsdp), root_key(c.seed, c.train.prng)
     template = state_template(initial(family, key), mesh)
