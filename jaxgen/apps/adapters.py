@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from jaxgen.errors import UserError
+from jaxgen.io import run_directory
 from jaxgen.io.files import write_atomically
 
-FILE = 'adapter.safetensors'  # in the workdir of a fine-tuning
+FILE = run_directory.ADAPTER
 METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
 FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
 

@@ -16,7 +16,7 @@ from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.io.files import absolute
-from jaxgen.io.run_directory import read_config
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, read_config
 from jaxgen.methods.base import Family
 from jaxgen.optim.power_ema import Snapshots
 from jaxgen.runtime.mesh import make_mesh, on_mesh
@@ -58,7 +58,7 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     family, labelled = build(config, workdir)
     mesh = make_mesh(config.mesh.fsdp)
     which = config.checkpoint.restore
-    folder = workdir / {'newest': 'checkpoints', 'best': 'best'}[which]
+    folder = workdir / {'newest': CHECKPOINTS, 'best': BEST}[which]
     if (workdir / weights.FILE).exists():
         step, learnt = weights.read(workdir / weights.FILE, family)
     else:

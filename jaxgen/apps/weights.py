@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from jaxgen.apps.config import base
 from jaxgen.errors import check
-from jaxgen.io import tensors
+from jaxgen.io import run_directory, tensors
 from jaxgen.io.files import write_json
 from jaxgen.methods.base import Family
 from jaxgen.methods.lora import Finetuned
@@ -26,7 +26,7 @@ from jaxgen.methods.lora import Finetuned
 if TYPE_CHECKING:
     from jaxgen.apps.restore import Trained
 
-FILE = 'weights.safetensors'
+FILE = run_directory.WEIGHTS
 
 
 def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
@@ -51,7 +51,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     config.interop = base(config.family).interop  # which says where this is written
     if 'ema_length' in config.sample:  # it is chosen now
         config.sample.ema_length, config.optimizer.ema_lengths = 0.0, ()
-    write_json(folder / 'config.json', json.loads(config.to_json()))
+    write_json(folder / run_directory.CONFIG, json.loads(config.to_json()))
     return 'a workdir to draw from, fine-tune and judge'
 
 
