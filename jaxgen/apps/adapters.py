@@ -15,9 +15,10 @@ from safetensors.numpy import load, save
 
 from jaxgen.apps.config import Config
 from jaxgen.errors import UserError
+from jaxgen.io import run_directory
 from jaxgen.io.files import write_atomically
 
-FILE = 'adapter.safetensors'  # in the workdir of a fine-tuning
+FILE = run_directory.ADAPTER
 METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
 FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
 
@@ -58,7 +59,9 @@ def of_config(config: Config, factors: Any, base: str, class_names: tuple[str, .
 def write(path: epath.PathLike, adapter: Adapter) -> None:
     """Write an adapter: the whole file or nothing."""
     tensors = traverse_util.flatten_dict(adapter.factors, sep='/')
-    about = json.dumps({name: getattr(adapter, name) for name in FIELDS})  # one entry, since the order of several is random
+    about = json.dumps(
+        {name: getattr(adapter, name) for name in FIELDS}
+    )  # one entry, since the order of several is random
     write_atomically(path, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {METADATA: about}))
 
 

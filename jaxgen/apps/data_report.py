@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
+from jaxgen.apps.config import Config
+from jaxgen.apps.train import method_and_data
 from jaxgen.data import Dataset, pipeline
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
@@ -19,7 +20,13 @@ SHOWN = 32  # images in the picture
 MEASURED = 2048  # images behind the statistics, at least; fewer where they are larger than 64 pixels a side
 
 
-def report(config: ConfigDict, method: Method, dataset: Dataset, folder: epath.Path) -> None:
+def run(config: Config, workdir: epath.Path) -> None:
+    """Write ``data/images.png`` and ``data/statistics.json``; see ``report``."""
+    method, dataset = method_and_data(config, workdir)
+    report(config, method, dataset, workdir / 'data')
+
+
+def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path) -> None:
     """Writes ``images.png``, pairs of images as stored and as the network sees them in the first steps, and
     ``statistics.json``, mean, standard deviation and extremes by channel of both and the number of images by class.
 
@@ -64,7 +71,7 @@ def _by_channel(x: np.ndarray) -> dict[str, list[float]]:
     return {name: [round(float(v), 4) for v in value] for name, value in values.items()}
 
 
-def _show(config: ConfigDict, dataset: Dataset, statistics: dict, folder: epath.Path) -> None:
+def _show(config: Config, dataset: Dataset, statistics: dict, folder: epath.Path) -> None:
     n, h, w, c = dataset.images.shape
     counts = statistics['images_by_class'].values()
     print(

@@ -12,16 +12,14 @@ from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
+from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.models import lora
-from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import on_host
 from jaxgen.runtime.random import root_key, stream
 
 
-def from_base(
-    config: Config, base: Trained, classes: tuple[str, ...]
-) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
+def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
     """Return the method that fine-tunes a base as ``config.finetune`` says, and the names of its classes.
 
     Its classes are those of the base, which stay known, and after them those of the images that the base does not know. If

@@ -25,17 +25,18 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxgen.apps import weights
 from jaxgen.apps.devices import set_up
+from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.apps.restore import build, restore
 from jaxgen.apps.rules import validate
 from jaxgen.data import Dataset, load, pipeline
-from jaxgen.errors import UserError, check, names
+from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.io.files import absolute, write_atomically, write_json
+from jaxgen.io.run_directory import METRICS, read_config, read_metrics
 from jaxgen.metrics.image_sets import open_npz_files
 from jaxgen.runtime.mesh import batch_sharding, make_mesh, replicated
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.training import loop
-from jaxgen.training.metrics import read_metrics
 from jaxgen.training.step import initial, make_dispatch, state_template
 
 CONFIG = 'configs/ddpm_cifar.py:flagship'
@@ -72,11 +73,8 @@ def flagship(config: ConfigDict, workdir: epath.Path, dataset: Dataset, budget: 
     Raises:
       UserError: if the config cannot work, or the budget does not suffice for one dispatch.
     """
-    stored = workdir / 'config.json'
-    if stored.exists():
-        config.train.steps = json.loads(stored.read_text())['train']['steps']
-    else:
-        config.train.steps = plan_steps(config, dataset, budget)
+    stored = read_config(workdir)
+    config.train.steps = plan_steps(config, dataset, budget) if stored is None else stored['train']['steps']
     config.checkpoint.every = config.train.steps
     validate(config)
     method, _ = build(config, workdir)
@@ -151,7 +149,7 @@ def write_results(config: ConfigDict, workdir: epath.Path, samples: int, facts: 
     )
     weights.write(trained, jax.device_get(variables), exported)
 
-    rows = read_metrics(workdir / 'metrics.jsonl')
+    rows = read_metrics(workdir / METRICS)
     points = {'loss': [(row['step'], row['loss']) for row in rows]}
     figure = plots.line_chart(points, 'step', 'loss')
     write_atomically(folder / 'loss.png', plots.png(figure))
@@ -253,7 +251,7 @@ def _run(values: flags.FlagValues, start: float) -> None:
     config = values.config
     validate(config)
     d = config.data
-    load_data = functools.partial(load, d.name, 'train', names(d.classes), d.max_examples, d.image_size, d.crop)
+    load_data = functools.partial(load, d.name, 'train', max_examples=d.max_examples or None, **load_options(config))
     if values.pack:
         pack(load_data(), pathlib.Path(values.pack))
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from jaxgen.apps.trained import Trained
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import absolute
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, read_config
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import require_known_classes
 from jaxgen.runtime.mesh import make_mesh, on_mesh
@@ -36,7 +36,7 @@ def restore(config: Config, workdir: epath.Path) -> Trained:
     Raises:
       UserError: if there is no model, it was made with another config, or the adapter belongs to another model.
     """
-    stored = _stored(workdir)
+    stored = read_config(workdir)
     if stored is None:
         raise UserError(
             f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
@@ -63,7 +63,7 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
     Raises:
       UserError: if the base cannot be read, is not the one of the run directory, or does not match the config.
     """
-    base, stored = config.finetune.base, _stored(workdir)
+    base, stored = config.finetune.base, read_config(workdir)
     check(
         base is None or absolute(base) != absolute(workdir),
         f'config.finetune.base={base} is the --workdir itself: pass another --workdir',
@@ -97,7 +97,7 @@ def _trainable(config: Config, workdir: epath.Path, method: Method) -> tuple[int
     if (workdir / weights.FILE).exists():
         return weights.read(workdir / weights.FILE, method)
     which = config.checkpoint.restore
-    folder = workdir / {'newest': 'checkpoints', 'best': 'best'}[which]
+    folder = workdir / {'newest': CHECKPOINTS, 'best': BEST}[which]
     init = initializer(method, root_key(config.seed, config.train.prng))
     template = state_template(init, make_mesh(config.mesh.fsdp))
     restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
@@ -136,5 +136,5 @@ def _image_shape(config: Config) -> tuple[int, int]:
 
 
 def _stored(workdir: epath.Path) -> Mapping[str, Any] | None:
-    path = workdir / 'config.json'
-    return stored_config.modernised(json.loads(path.read_text())) if path.exists() else None
+    tree = read_config(workdir)
+    return None if tree is None else stored_config.modernised(tree)

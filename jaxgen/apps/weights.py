@@ -18,11 +18,11 @@ from safetensors.numpy import save_file
 from jaxgen.apps.config import MODEL, Config
 from jaxgen.apps.trained import Trained
 from jaxgen.errors import check
-from jaxgen.io import tensors
+from jaxgen.io import run_directory, tensors
 from jaxgen.io.files import write_json
 from jaxgen.methods.base import Method
 
-FILE = 'weights.safetensors'
+FILE = run_directory.WEIGHTS
 
 
 def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
@@ -43,7 +43,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     )
     flat = {name: np.asarray(x, ml_dtypes.bfloat16) for name, x in flatten_dict(weights, sep='/').items()}
     save_file(flat, folder / FILE, metadata={'step': str(trained.step)})
-    write_json(folder / 'config.json', _own_config(trained).to_tree())
+    write_json(folder / run_directory.CONFIG, _own_config(trained).to_tree())
     return 'a run directory to sample from, to fine-tune and to evaluate'
 
 

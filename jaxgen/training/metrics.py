@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from jaxgen.io.files import is_remote, write_atomically
 from jaxgen.io.processes import is_first
+from jaxgen.io.run_directory import read_metrics
 
 
 class MetricsFile:
@@ -45,15 +46,6 @@ class MetricsFile:
             file.write(json.dumps(row) + '\n')
             file.flush()
             os.fsync(file.fileno())
-
-
-def read_metrics(path: epath.Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.jsonl``; a last line that a kill cut short is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
 
 
 class TensorBoard:

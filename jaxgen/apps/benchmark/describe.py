@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxgen import methods
 from jaxgen.apps.benchmark.measure import examples
 from jaxgen.apps.interop.workdirs import FORMATS
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build
 from jaxgen.errors import UserError, check
 from jaxgen.methods.base import Method

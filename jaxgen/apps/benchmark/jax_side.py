@@ -17,13 +17,12 @@ from ml_collections import ConfigDict
 from jaxgen.apps.benchmark.describe import describe, flops
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.apps.devices import set_up
-from jaxgen.apps.evaluate.evaluator import batch_size
 from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import read
 from jaxgen.apps.untrained import build
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
-from jaxgen.metrics.features import Extraction, inception_extractor
+from jaxgen.metrics.features import Extraction, default_batch_size, inception_extractor
 from jaxgen.models import layers
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
@@ -154,9 +153,10 @@ def sample(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
 def features(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     """Features of batches of ``evaluation.batch_size`` uint8 images, resized on the device, brought to the host."""
     method, _ = build(config)
-    extractor = inception_extractor(config.evaluation)
-    size = batch_size(config.evaluation)
-    extraction = Extraction([extractor], make_mesh(config.mesh.fsdp), size)
+    extractor = inception_extractor(config.evaluation.inception_weights or None, config.evaluation.resize)
+    mesh = make_mesh(config.mesh.fsdp)
+    size = config.evaluation.batch_size or default_batch_size(mesh)
+    extraction = Extraction([extractor], mesh, size)
     images = examples((*method.image_shape[:2], 3), 1)[0][:size]
 
     def run(units: int) -> None:

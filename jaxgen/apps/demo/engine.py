@@ -19,9 +19,9 @@ from ml_collections import ConfigDict
 
 from jaxgen import methods
 from jaxgen.apps.edit.edit import require_fields
-from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import differences, flag, flatten
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build, build_method
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.compatibility import is_compatible

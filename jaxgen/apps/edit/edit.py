@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps.edit.inputs import open_image, open_mask
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.noise import step_noise

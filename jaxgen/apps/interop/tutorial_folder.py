@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 from jaxgen.apps.interop import dcgan
 from jaxgen.apps.interop.imported import Imported, data_fields
-from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.errors import check
 from jaxgen.io import tensors

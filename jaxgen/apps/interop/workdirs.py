@@ -15,11 +15,13 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps import weights
-from jaxgen.apps.interop import diffusers_folder, hub, tutorial_folder
+from jaxgen.apps.interop import diffusers_folder, tutorial_folder
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, located
+from jaxgen.io import hub
 from jaxgen.io.files import write_json
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.training.checkpoints import Checkpoints
@@ -38,14 +40,16 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
       UserError: if the workdir has checkpoints, or the folder cannot be what the config says.
     """
     form = _format(config)
-    for name in ('checkpoints', 'best'):
+    for name in (CHECKPOINTS, BEST):
         there = workdir / name
         check(
             not there.exists() or not any(there.iterdir()),
             f'{there} holds checkpoints already: import into another --workdir',
         )
     weights.require_none(workdir)
-    imported = form.load(config, hub.folder(config.interop.path))
+    with located('config.interop.path'):
+        folder = hub.folder(config.interop.path)
+    imported = form.load(config, folder)
     c, method = imported.config, imported.method
     mesh, key = make_mesh(c.mesh.fsdp), root_key(c.seed, c.train.prng)
     template = state_template(initial(method, key), mesh)
@@ -54,8 +58,8 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
 
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
-        write_json(workdir / 'config.json', json.loads(c.to_json()))
-        checkpoints = Checkpoints(workdir / 'checkpoints', c.checkpoint.keep, c.checkpoint.keep_every)
+        write_json(workdir / CONFIG, json.loads(c.to_json()))
+        checkpoints = Checkpoints(workdir / CHECKPOINTS, c.checkpoint.keep, c.checkpoint.keep_every)
         checkpoints.save(0, state)
         checkpoints.wait()
         checkpoints.close()

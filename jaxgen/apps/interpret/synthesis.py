@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps.interpret.activations import Probe, channel_means
 from jaxgen.apps.interpret.selectivity import Channel, Selectivity
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.editing import last_levels
 from jaxgen.diffusion.noise import step_noise
 from jaxgen.io.images import to_uint8

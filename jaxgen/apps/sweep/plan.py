@@ -14,6 +14,7 @@ from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import RUN_FIELDS, differences, flatten, require_same, run_fields
 from jaxgen.apps.sweep import grammar
 from jaxgen.errors import UserError, check, names, pick
+from jaxgen.io.run_directory import CHECKPOINTS, read_config
 from jaxgen.methods import METHODS
 
 FOLDER = 'sweep'  # in the workdir
@@ -182,11 +183,11 @@ def require_own(run: Run, folder: epath.Path) -> None:
       UserError: naming the field.
     """
     workdir = folder / run.folder
-    stored = workdir / 'config.json'
-    if not stored.exists():
+    stored = read_config(workdir)
+    if stored is None:
         return
-    require_same(run.config, json.loads(stored.read_text()), run_fields(run.config), str(workdir))
-    checkpoints = workdir / 'checkpoints'
+    require_same(run.config, stored, run_fields(run.config), str(workdir))
+    checkpoints = workdir / CHECKPOINTS
     there = [int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()] if checkpoints.exists() else []
     steps = run.config.train.steps
     check(

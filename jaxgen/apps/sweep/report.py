@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxgen.apps.compare.compare import differences
-from jaxgen.apps.compare.report import FIGURES
+from jaxgen.apps.compare.report import METRICS
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, note, section, side, svg, table, text
 from jaxgen.apps.sweep.grammar import show
@@ -88,7 +88,7 @@ def _table(results: Results, others: bool) -> tuple[list[str], list[list[str]]]:
     columns = {'setting': [row.name for row in rows]}
     columns[results.figure] = [_cell(row.values(results.figure), '.4g') for row in rows]
     if others:
-        for name, (path, form) in FIGURES.items():
+        for name, (path, form) in METRICS.items():
             if path not in (results.figure, 'kid_std'):
                 columns[name] = [_cell(row.values(path), form) for row in rows]
     columns['last training loss'] = [_losses(row) for row in rows]

@@ -12,7 +12,7 @@ from etils import epath
 
 from jaxgen.apps.sweep.grammar import Setting
 from jaxgen.apps.sweep.plan import LOWER_IS_BETTER, Drawing, Plan, Run, divergence, result
-from jaxgen.training.metrics import read_metrics
+from jaxgen.io.run_directory import METRICS, SAMPLES, read_metrics
 
 FEW_DEVIATIONS = 2  # of the seeds, below which a margin may be noise
 
@@ -111,7 +111,7 @@ def collect(plan: Plan, folder: epath.Path, failures: Mapping[str, str]) -> Resu
 
 def _outcome(run: Run, drawing: Drawing, folder: epath.Path, failures: Mapping[str, str]) -> Outcome:
     workdir = folder / run.folder
-    log, samples = read_metrics(workdir / 'metrics.jsonl'), workdir / 'samples' / f'sweep-{drawing.stem}.png'
+    log, samples = read_metrics(workdir / METRICS), workdir / SAMPLES / f'sweep-{drawing.stem}.png'
     why = divergence(run, folder)
     found = None if why else result(run, drawing, folder)
     state = 'diverged' if why else 'finished' if found else 'failed' if run.folder in failures else 'left'

@@ -24,16 +24,17 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps import stored_config
 from jaxgen.apps.devices import set_up
-from jaxgen.apps.evaluate.evaluator import Evaluator, summary
+from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate_devices
 from jaxgen.apps.sweep.plan import DIVERGED, JUDGED, Drawing, result
 from jaxgen.apps.sweep.plan import Run as Planned
 from jaxgen.cli import modes
-from jaxgen.errors import UserError, check, names
+from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
+from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training.loop import DivergedError
 
@@ -78,13 +79,13 @@ def check_devices(settings: Sequence[tuple[str, ConfigDict]]) -> None:
     evaluator, figure = _evaluator(config), config.sweeps.figure
     check(
         not figure.startswith('judge.') or evaluator.protocol(evaluator.reference)['judge'] is not None,
-        f'config.sweeps.figure={figure} needs a judge, and jaxgen has none for these images: pass '
-        f'--config.evaluation.judge=FILE.safetensors, or take another figure',
+        f'config.sweeps.figure={figure} needs a classifier, and jaxgen has none for these images: pass '
+        f'--config.evaluation.judge=FILE.safetensors, or take another metric',
     )
 
 
 def _evaluator(config: ConfigDict) -> Evaluator:
-    return Evaluator(config, make_mesh(config.mesh.fsdp), names(config.evaluation.metrics))
+    return make_evaluator(config, make_mesh(config.mesh.fsdp))
 
 
 def run(planned: Planned, folder: epath.Path) -> None:

@@ -1,4 +1,4 @@
-"""``--mode=evaluate``: torch-fidelity's numbers, the protocol, what a figure depends on and what it does not."""
+"""``--mode=evaluate``: torch-fidelity's numbers, the protocol, and what metrics depend on."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from etils import epath
 
-from jaxgen.apps.evaluate.evaluator import Evaluator, summary
+from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
@@ -16,18 +16,9 @@ from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh
-from tests.evaluation import random_inception
+from tests.helpers import random_inception
 from tests.tiny import tiny_config, untrained
 
-# torch-fidelity 0.4.0, PyTorch 2.13.0: python -m tests.evaluation.random_inception
-TORCH_FIDELITY = {
-    'fid': 625.7066801134066,
-    'kid': 1826.0553125,
-    'inception_score': 1.0113182939919918,
-    'inception_score_std': 0.006835130451673626,
-    'precision': 0.475,
-    'recall': 0.05,
-}
 TINY = {'evaluation.extractor': 'judge', 'evaluation.num': 200}
 
 
@@ -47,20 +38,20 @@ def evaluate(workdir, capsys, family='ddpm', **fields):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_the_figures_of_torch_fidelity(tmp_path, capsys):
+def test_metrics_are_those_of_torch_fidelity(tmp_path, capsys):
     fake, real = random_inception.two_sets()
     np.savez(tmp_path / 'fake.npz', images=fake)
     np.savez(tmp_path / 'real.npz', images=real)
     torch.save(random_inception.state(), tmp_path / 'random.pth')
     fields = {
         'evaluation.extractor': 'inception',
-        'evaluation.batch_size': random_inception.COUNT,  # no places are left over
+        'evaluation.batch_size': random_inception.COUNT,  # one whole batch
         'evaluation.generated': str(tmp_path / 'fake.npz'),
         'evaluation.reference': str(tmp_path / 'real.npz'),
         'evaluation.inception_weights': str(tmp_path / 'random.pth'),
     }
     result = evaluate(epath.Path(tmp_path), capsys, **fields)
-    for name, expected in TORCH_FIDELITY.items():
+    for name, expected in random_inception.TORCH_FIDELITY.items():
         np.testing.assert_allclose(result[name], expected, rtol=1e-3 if name == 'fid' else 1e-4, err_msg=name)
     assert [w.split(':')[0] for w in result['warnings']] == [
         '40 generated images are fewer than 2048',
@@ -72,7 +63,7 @@ def test_the_figures_of_torch_fidelity(tmp_path, capsys):
     assert file.name.endswith('fake-npz.json') and json.loads(file.read_text()) == result
 
 
-def test_no_figure_without_its_protocol(runs, capsys):
+def test_every_metric_has_its_protocol(runs, capsys):
     result = evaluate(runs['ddpm'], capsys)
     assert json.loads((runs['ddpm'] / 'evaluation' / '4.json').read_text()) == result
     protocol = result['protocol']
@@ -96,7 +87,7 @@ def test_no_figure_without_its_protocol(runs, capsys):
 
 
 @pytest.mark.parametrize(('classes', 'said'), [('3,8', True), (','.join('9876543210'), False)])
-def test_other_classes_than_the_reference_has_are_named(runs, capsys, classes, said):
+def test_classes_that_the_reference_lacks_are_named(runs, capsys, classes, said):
     fields = {'sample.classes': classes, 'evaluation.num': 16, 'evaluation.metrics': 'fid'}
     warnings = evaluate(runs['dcgan'], capsys, 'dcgan', **fields)['warnings']
     expected = 'the generated images are of 3, 8, the reference of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
@@ -121,22 +112,22 @@ def test_another_protocol_overwrites_nothing(runs, capsys):
     assert files['4.json'] == second and first in files.values()
 
 
-def test_end_to_end_neither_batches_nor_devices_matter(runs):
-    """From the same seeds, drawn and looked at anew: within a thousandth of FID, here of its size."""
+def test_neither_batches_nor_devices_matter(runs):
+    """Images generated and evaluated again from the same seeds have the same FID to a thousandth of its value."""
     found = []
     for devices, batch_size, sample_batch in ((8, 16, 16), (1, 50, 40), (2, 4, 64)):
         config = tiny_config(**{**TINY, 'evaluation.batch_size': batch_size, 'sample.batch_size': sample_batch})
         mesh = make_mesh(devices=jax.devices()[:devices])
         trained = restore(config, runs['ddpm'])
-        result = Evaluator(config, mesh, ('fid', 'kid', 'precision_recall'))(
+        result = make_evaluator(config, mesh, ('fid', 'kid', 'precision_recall'))(
             generated_set(trained, trained.sampler(0, STREAM), 200)
         )
         found.append([result[name] for name in ('fid', 'kid')])
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-3)
 
 
-def test_images_of_training_are_others(runs):
-    """The seed of an evaluation draws images that no grid and no evaluation in training has shown."""
+def test_samples_of_training_are_not_evaluated(runs):
+    """The evaluation generates other images than the grids and the evaluations during training, for the same seed."""
     trained = restore(tiny_config(), runs['ddpm'])
     shown = trained.sampler()(trained.model, 16)[0]
     judged = np.concatenate(list(generated_set(trained, trained.sampler(0, STREAM), 16).pieces()))
@@ -161,8 +152,11 @@ def test_a_set_against_itself(capsys, tmp_path):
         ({'evaluation.resize': 'bicubic'}, "config.evaluation.resize 'bicubic' does not exist"),
         ({'evaluation.generated': 'digits:tset'}, "the split 'tset' does not exist; did you mean test"),
         ({'evaluation.reference': 'nowhere'}, 'config.evaluation.reference=nowhere is neither a folder'),
-        ({'evaluation.judge': 'nowhere.safetensors'}, 'nowhere.safetensors is not a file'),
-        ({'data.image_size': 16, 'evaluation.generated': 'digits:test'}, '16x16, and judge-digits sees 8x8'),
+        ({'evaluation.judge': 'nowhere.safetensors'}, 'config.evaluation.judge: nowhere.safetensors is not a file'),
+        (
+            {'data.image_size': 16, 'evaluation.generated': 'digits:test'},
+            'config.evaluation.extractor: the .* 16x16, and judge-digits takes 8x8',
+        ),
         ({'checkpoint.restore': 'best'}, 'best holds no checkpoint yet: train there with config.evaluation.every'),
         ({'evaluation.extractor': 'inception', 'evaluation.inception_weights': 'x.pth'}, 'x.pth is not a file'),
     ],
@@ -173,22 +167,22 @@ def test_bad_input_is_one_sentence(runs, capsys, fields, words):
 
 
 def test_labels_of_a_file_mean_what_the_config_says(tmp_path, capsys):
-    """Those that a model of some classes was asked for count within these, and the judge knows all."""
-    threes = load('digits', 'test', ('3',)).images
+    """Labels of a model of some classes index these classes, and the classifier knows all."""
+    threes = load('digits', 'test', classes=('3',)).images
     np.savez(tmp_path / 'x.npz', images=threes, labels=np.zeros(len(threes), int))
     fields = {'evaluation.generated': str(tmp_path / 'x.npz'), 'evaluation.reference': 'digits:train'}
     result = evaluate(epath.Path(tmp_path), capsys, **fields, **{'data.classes': '3,7'})
     assert result['judge']['accuracy'] > 0.9 and list(result['judge']['accuracy_per_class']) == ['3']
 
 
-def test_a_judge_draws_nothing_to_evaluate(tmp_path, capsys):
+def test_a_classifier_generates_nothing_to_evaluate(tmp_path, capsys):
     workdir = untrained(tiny_config('judge'), epath.Path(tmp_path) / 'judge')
     with pytest.raises(UserError, match='config.family=judge generates no images'):
         evaluate(workdir, capsys, 'judge')
 
 
-def test_colours_are_not_shown_to_a_judge_of_grey(tmp_path):
+def test_a_grey_classifier_refuses_images_in_colour(tmp_path):
     np.savez(tmp_path / 'x.npz', images=np.zeros((20, 8, 8, 3), np.uint8))
-    evaluator = Evaluator(tiny_config(**TINY), make_mesh(), ('fid',))
-    with pytest.raises(UserError, match='the images have 3 channels, and judge-digits sees 1'):
+    evaluator = make_evaluator(tiny_config(**TINY), make_mesh(), ('fid',))
+    with pytest.raises(UserError, match='the generated images have 3 channels, and judge-digits takes 1'):
         evaluator(open_set(str(tmp_path / 'x.npz'), 'field'))

@@ -1,6 +1,6 @@
 """torch-fidelity's published check, from real images and real weights: half an hour on two cores, so by hand.
 
-JAXGEN_LONG_TESTS=1 TFDS_DATA_DIR=... python -m pytest -q tests/evaluation/test_published_check.py
+JAXGEN_LONG_TESTS=1 TFDS_DATA_DIR=... python -m pytest -q tests/apps/evaluate/test_published_check.py
 """
 
 import json

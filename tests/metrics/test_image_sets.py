@@ -1,4 +1,4 @@
-"""Sets of images: what is read, how it is described, and the sentence for each thing that may be wrong."""
+"""Sets of images: what is read, how it is described, and one sentence for each mistake."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from PIL import Image
 
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.metrics.image_sets import open_set, subset
+from jaxgen.metrics.image_sets import from_array, open_set, subset
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (5, 6, 4, 3), np.uint8)
@@ -33,7 +33,7 @@ def test_a_split_of_a_data_set():
     assert images.class_names == digits.class_names and images.image_shape == (8, 8, 1) and images.count == 360
 
     some = open_set('digits:test', 'field', num=50, classes=('3', '7'), image_size=16)
-    threes = load('digits', 'test', ('3', '7'), image_size=16)
+    threes = load('digits', 'test', classes=('3', '7'), image_size=16)
     chosen = np.random.RandomState(2020).choice(len(threes.images), 50, replace=False)
     np.testing.assert_array_equal(read(some), threes.images[chosen])
     np.testing.assert_array_equal(some.labels, threes.labels[chosen])
@@ -41,11 +41,24 @@ def test_a_split_of_a_data_set():
     assert some.description['sha256'] != images.description['sha256']
 
 
-def test_a_subset_is_that_of_the_published_check():
+def test_subsets_are_those_of_the_published_check():
     expected = np.random.RandomState(2020).choice(50000, 5000, replace=False)
     np.testing.assert_array_equal(subset(50000, 5000), expected)
-    np.testing.assert_array_equal(subset(10, 0), np.arange(10))
+    np.testing.assert_array_equal(subset(10, None), np.arange(10))
     np.testing.assert_array_equal(subset(10, 11), np.arange(10))
+    with pytest.raises(UserError, match='num=0 must be at least 1'):
+        subset(10, 0)
+
+
+def test_an_array():
+    images = from_array(PICTURES[:, ::-1])
+    np.testing.assert_array_equal(read(images), PICTURES[:, ::-1])
+    assert images.count == 5 and images.image_shape == (6, 4, 3) and images.labels is None
+    assert from_array(PICTURES[..., 0]).image_shape == (6, 4, 1)
+    chosen = np.random.RandomState(2020).choice(5, 2, replace=False)
+    np.testing.assert_array_equal(read(from_array(PICTURES, num=2)), PICTURES[chosen])
+    with pytest.raises(UserError, match='the_argument holds float64 from'):
+        from_array(PICTURES / 255.0, 'the_argument')
 
 
 def test_a_folder(folder):
@@ -88,8 +101,8 @@ def test_an_npz(tmp_path):
     np.testing.assert_array_equal(images.labels, np.arange(5))
     np.savez(tmp_path / 'b.npz', PICTURES[..., 0])
     assert open_set(str(tmp_path / 'b.npz'), 'field').image_shape == (6, 4, 1)
-    np.savez(tmp_path / 'c.npz', images=PICTURES, labels=np.full(5, -1))  # of a network that knows no classes
-    assert open_set(str(tmp_path / 'c.npz'), 'field').labels is None
+    np.savez(tmp_path / 'c.npz', images=PICTURES, labels=np.full(5, -1))  # of a model without classes
+    assert open_set(str(tmp_path / 'c.npz'), 'field', class_names=('cat',)).labels is None
     named = {
         'images': PICTURES,
         'labels': np.array([2, 0, 0, 3, 2]),
@@ -98,6 +111,7 @@ def test_an_npz(tmp_path):
     np.savez(tmp_path / 'd.npz', **named)
     images = open_set(str(tmp_path / 'd.npz'), 'field', class_names=('cat', 'a', 'dog'))
     assert images.labels.tolist() == [1, 2, 2, 0, 1] and images.class_names == ('cat', 'a', 'dog')
+    assert open_set(str(tmp_path / 'd.npz'), 'field').labels is None  # without class_names labels are not read
     np.savez(tmp_path / 'e.npz', **{**named, 'labels': np.full(5, -1)})
     assert open_set(str(tmp_path / 'e.npz'), 'field', class_names=('cat',)).labels is None
 
@@ -105,19 +119,19 @@ def test_an_npz(tmp_path):
 @pytest.mark.parametrize(
     ('arrays', 'words'),
     [
-        ({'images': PICTURES / 255.0}, 'holds float64 from 0.* to .*, and images are judged as uint8'),
+        ({'images': PICTURES / 255.0}, 'holds float64 from 0.* to .*, and images are evaluated as uint8'),
         ({'images': PICTURES / np.float32(127.5) - 1}, 'holds float32 from -1 to 1'),
         ({'images': np.full((2, 4, 4, 3), np.nan)}, 'values that are not finite'),
-        ({'images': np.array(['a', 'b'])}, 'not images'),
+        ({'images': np.array(['a', 'b'])}, 'no images'),
         ({'images': PICTURES[..., :2]}, r'has the shape \(5, 6, 4, 2\)'),
         ({'images': PICTURES[:0]}, 'at least one'),
         ({'pictures': PICTURES}, 'holds neither images nor arr_0, but pictures'),
         ({'images': PICTURES, 'labels': np.arange(4)}, r'5 images, but labels int64 of shape \(4,\)'),
         ({'images': PICTURES, 'labels': np.ones(5)}, r'5 images, but labels float64 of shape \(5,\)'),
-        ({'images': PICTURES, 'labels': np.arange(5)}, 'labels up to 4, and the data of the config 0 classes'),
+        ({'images': PICTURES, 'labels': np.arange(5)}, 'labels up to 4, and the data set has 0 classes'),
         (
             {'images': PICTURES, 'labels': np.zeros(5, int), 'class_names': np.array(['cat', 'dog'])},
-            "has images of 'cat', which is no class of the data of the config: choose config.data.name",
+            "has images of 'cat', which is not a class of the data set: choose the data set",
         ),
         (
             {'images': PICTURES, 'labels': np.arange(5), 'class_names': np.array(['cat', 'dog'])},
@@ -129,7 +143,7 @@ def test_a_wrong_npz_is_named(tmp_path, arrays, words):
     path = tmp_path / 'x.npz'
     np.savez(path, **arrays)
     with pytest.raises(UserError, match=f'the.field={path} .*{words}') as e:
-        open_set(str(path), 'the.field')
+        open_set(str(path), 'the.field', class_names=())
     assert '\n' not in str(e.value)
 
 
@@ -142,9 +156,9 @@ def test_a_damaged_npz(tmp_path, save):
     flipped[len(whole) // 2] ^= 1
     for damaged in (whole[:-200], bytes(flipped), b'', b'not a zip file'):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match='is not a whole .npz file'):
+        with pytest.raises(UserError, match='is not a complete .npz file'):
             open_set(str(path), 'field')
-        assert path.read_bytes() == damaged  # of a user's file nothing is lost
+        assert path.read_bytes() == damaged  # the file of a user is never removed
 
 
 def test_wrong_folders_are_named(tmp_path, folder):
@@ -170,5 +184,5 @@ def test_wrong_folders_are_named(tmp_path, folder):
     Image.fromarray(big).save(folder / 'wide.png')
     whole = (folder / 'wide.png').read_bytes()
     (folder / 'wide.png').write_bytes(whole[: len(whole) - 40])
-    with pytest.raises(UserError, match='wide.png is not a whole image'):
+    with pytest.raises(UserError, match='wide.png is not a complete image'):
         read(open_set(str(folder), 'field'))

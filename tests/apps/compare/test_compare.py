@@ -1,9 +1,8 @@
-"""``--mode=compare``: one self-contained page, figures not made twice, protocols that differ said to."""
+"""``--mode=compare``: one self-contained page, no metric computed twice, a warning where protocols differ."""
 
 import json
 import os
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -11,10 +10,11 @@ from etils import epath
 
 from jaxgen.apps.compare import compare
 from jaxgen.apps.evaluate import during_training
-from jaxgen.apps.evaluate import evaluator as evaluate
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
+from jaxgen.metrics.evaluator import Evaluator
+from tests.helpers.html_page import Page
 from tests.tiny import tiny_config, untrained
 
 FIELDS = {'evaluation.extractor': 'judge', 'evaluation.num': 150, 'compare.seeds': 2}
@@ -41,25 +41,6 @@ def report(workdirs, tmp_path_factory):
     return workdir
 
 
-class Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.addresses, self.open = [], '', [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ('src', 'href', 'xlink:href')]
-        if tag not in ('meta', 'img', 'br', 'link'):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
 def test_the_page_needs_nothing_from_elsewhere(report):
     text = (report / 'report.html').read_text()
     page = Page(text)
@@ -69,10 +50,10 @@ def test_the_page_needs_nothing_from_elsewhere(report):
     assert plots.INK not in text and text.count('currentColor') > 20
 
 
-def test_what_the_page_shows(report):
+def test_the_page_shows_everything(report):
     page = Page((report / 'report.html').read_text())
     for words in (
-        'FID', 'KID', 'precision', 'recall', 'judge: right class', 'parameters', 'training images', 'sampling images/sec',
+        'FID', 'KID', 'precision', 'recall', 'classifier: right class', 'parameters', 'training images', 'sampling images/sec',
         'network calls an image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
         'generator ',  'fewer than 2048', '2 seeds', 'features of judge-digits', '±', 'In training, of 50 images',
     ):  # fmt: skip
@@ -80,34 +61,34 @@ def test_what_the_page_shows(report):
     assert page.tags.count('svg') >= 4 and page.tags.count('img') == 5
 
 
-def test_a_figure_is_not_made_twice_under_one_protocol(report, workdirs, monkeypatch):
+def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):
     before = {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
     assert len(before) == 4
-    judged = []
-    whole = evaluate.Evaluator.__call__
+    evaluated = []
+    whole = Evaluator.__call__
 
     def counted(self, images, *args):
-        judged.append(images.description['seed'])
+        evaluated.append(images.description['seed'])
         return whole(self, images, *args)
 
-    monkeypatch.setattr(evaluate.Evaluator, '__call__', counted)
+    monkeypatch.setattr(Evaluator, '__call__', counted)
     fields = {**FIELDS, 'compare.workdirs': workdirs}
     modes.run('compare', tiny_config(**fields), report)
-    assert not judged and before == {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
+    assert not evaluated and before == {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
     modes.run('compare', tiny_config(**{**fields, 'evaluation.num': 151, 'compare.seeds': 1}), report)
-    assert judged == [0, 0]
+    assert evaluated == [0, 0]
 
 
-def test_a_figure_that_evaluate_made_is_taken(workdirs, tmp_path, monkeypatch):
-    """Of both models, under the protocol of the comparison; under another, or without one of its metrics, it is made."""
+def test_results_of_evaluate_are_used_again(workdirs, tmp_path, monkeypatch):
+    """A result under another protocol, or without one of the metrics, is not."""
     fields = {**FIELDS, 'compare.seeds': 1, 'evaluation.metrics': 'fid'}
     folders = [epath.Path(folder) for folder in workdirs.split(',')]
     for folder in folders:
         modes.run('evaluate', tiny_config(folder.name, **fields), folder)
     stored = [(folder / 'evaluation' / '4.json').read_text() for folder in folders]
     made = []
-    whole = evaluate.Evaluator.__call__
-    monkeypatch.setattr(evaluate.Evaluator, '__call__', lambda self, *args: made.append(1) or whole(self, *args))
+    whole = Evaluator.__call__
+    monkeypatch.setattr(Evaluator, '__call__', lambda self, *args: made.append(1) or whole(self, *args))
     fields['compare.workdirs'] = workdirs
     modes.run('compare', tiny_config(**fields), epath.Path(tmp_path))
     assert not made

@@ -59,7 +59,7 @@ class Harmful:
 )
 def test_any_other_object_is_refused_by_name(tmp_path, monkeypatch, value, name, zipped):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f'x.pth holds .*{name}, which is not read'):
+    with pytest.raises(UserError, match=f'x.pth holds .*{name}, but only a dictionary of tensors can be read'):
         pth.read(save({'weight': torch.ones(2), 'other': value}, tmp_path / 'x.pth', zipped))
     assert not (tmp_path / 'harmed').exists()
 
@@ -67,7 +67,7 @@ def test_any_other_object_is_refused_by_name(tmp_path, monkeypatch, value, name,
 def test_a_pickle_that_is_no_torch_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'x.pth').write_bytes(pickle.dumps(Harmful()))
-    with pytest.raises(UserError, match='mkdir, which is not read'):
+    with pytest.raises(UserError, match='mkdir, but only a dictionary of tensors can be read'):
         pth.read(tmp_path / 'x.pth')
     assert not (tmp_path / 'harmed').exists()
 
@@ -78,7 +78,7 @@ def test_what_is_not_whole_or_not_a_dictionary(tmp_path, zipped):
     whole = path.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:size])
-        with pytest.raises(UserError, match='not a whole file of PyTorch tensors'):
+        with pytest.raises(UserError, match='not a complete file of PyTorch tensors'):
             pth.read(path)
     for value in ([torch.ones(2)], {'weight': torch.ones(2), 'epoch': 3}):
         with pytest.raises(UserError, match='something else than a dictionary of tensors'):

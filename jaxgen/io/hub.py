@@ -1,4 +1,4 @@
-"""Folders of the Hugging Face Hub."""
+"""Folders of weights on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from jaxgen.errors import UserError
 from jaxgen.io.download import reachable
 
 NAME = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*')  # as in google/ddpm-cifar10-32
-WEIGHTS = 'diffusion_pytorch_model'
+WEIGHTS = 'diffusion_pytorch_model'  # stem of the files of weights that diffusers writes
 
 
 def folder(path: str) -> pathlib.Path:
-    """A local folder as it is; else what the Hub has under this name, downloaded once.
+    """Return a local folder as it is, or download the folder of this name on the Hub.
+
+    The Hub's own cache keeps what was downloaded. The ``.safetensors`` files are preferred; PyTorch's ``.bin`` files are
+    downloaded if there are no others.
+
+    Args:
+      path: a local folder, or a name on the Hub such as ``google/ddpm-cifar10-32``.
 
     Raises:
       UserError: if there is no such folder, or the Hub cannot be reached.
@@ -22,14 +28,15 @@ def folder(path: str) -> pathlib.Path:
     if local.is_dir():
         return local
     if not NAME.fullmatch(path):
-        raise UserError(f'config.interop.path={path} is not a folder, nor a name on the Hugging Face Hub')
-    missing = f'config.interop.path={path} is not a folder here'
+        raise UserError(f'{path} is neither a folder nor a name on the Hugging Face Hub')
+    missing = f'{path} is not a folder here'
     by_hand = 'or download it elsewhere and pass its folder'
     try:
         from huggingface_hub import constants, snapshot_download
     except ImportError as e:
         raise UserError(
-            f'{missing}, and to get it from the Hugging Face Hub takes huggingface_hub: pip install huggingface_hub, {by_hand}'
+            f'{missing}, and downloading it from the Hugging Face Hub takes huggingface_hub: pip install huggingface_hub, '
+            f'{by_hand}'
         ) from e
 
     online = not constants.HF_HUB_OFFLINE and reachable(constants.ENDPOINT)
@@ -41,11 +48,11 @@ def folder(path: str) -> pathlib.Path:
         found = fetched('*.json', f'*{WEIGHTS}.safetensors')
         if not any(found.rglob(f'{WEIGHTS}.safetensors')):
             found = fetched('*.json', f'*{WEIGHTS}.bin')
-    except Exception as e:  # huggingface_hub's own, its HTTP client's and the file system's have nothing in common
+    except Exception as e:  # errors of huggingface_hub, of its HTTP client and of the file system share no base class
         if not online:
             raise UserError(f'{missing}, and {constants.ENDPOINT} cannot be reached: connect, {by_hand}') from e
         reason = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise UserError(
-            f'{missing}, and the Hugging Face Hub does not give it ({reason}): check the name, {by_hand}'
+            f'{missing}, and the Hugging Face Hub does not provide it ({reason}): check the name, {by_hand}'
         ) from e
     return found
