@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from jaxgen.errors import UserError
+from jaxgen.methods.options import SampleOptions
 from jaxgen.runtime.types import Array
 from jaxgen.schema import Options
 
@@ -171,6 +172,14 @@ class Method(abc.ABC):
           weights: what ``weights`` returned. A network that is missing starts from random parameters.
           key: random key of the initialisation.
         """
+
+    def with_sample_options(self, options: SampleOptions) -> Method:
+        """Return the same method that samples with other options. The default has no options that change its samples.
+
+        Args:
+          options: of the class that ``sections`` has for ``sample``.
+        """
+        return self
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         """Generate images; image i depends on entry i of ``keys`` and ``labels`` alone. The default refuses.

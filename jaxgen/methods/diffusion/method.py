@@ -27,6 +27,7 @@ from jaxgen.methods.diffusion.options import (
 from jaxgen.methods.diffusion.rules import require_together
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
 from jaxgen.methods.diffusion.state import DiffusionState, DiffusionStateWithAverages, apply_gradients, initial_state
+from jaxgen.methods.options import SampleOptions
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
 from jaxgen.optim.accumulate import value_and_grad
@@ -257,6 +258,9 @@ class Diffusion(Method):
         denoiser = sampling_denoiser(network, labels, self.sampling, edit=edit, guidance_scale=guidance_scale)
         carry, steps = sampler.init(levels, x, self.schedule_of(variables))
         return SamplingRun(sampler, denoiser, noise_of_steps(keys, self.image_shape), levels, carry, steps)
+
+    def with_sample_options(self, options: SampleOptions) -> Diffusion:
+        return dataclasses.replace(self, sampling=SamplingSettings.from_options(options, self.learned_variance))
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         return self.prepare(variables, keys, labels).images()
