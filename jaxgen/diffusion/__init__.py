@@ -1,8 +1,10 @@
 """The mathematics of diffusion models: arrays and functions in, arrays out.
 
-schedule = jaxgen.diffusion.cosine(1000)
-levels = schedule.levels(50)
-x0 = jaxgen.diffusion.samplers.ddim(denoiser, levels, noise)  # denoiser(x, level) -> x_0
+Sample images in three lines, with ``denoiser(x, level)`` for the estimate of x_0::
+
+    schedule = jaxgen.diffusion.cosine(1000)
+    levels = schedule.levels(50)
+    x0 = jaxgen.diffusion.samplers.ddim(denoiser, levels, noise)
 """
 
 from jaxgen.diffusion import compatibility, editing, likelihood, losses, predictions, samplers

@@ -19,7 +19,9 @@ Predict = Callable[[Array, Level], Prediction]  # predict(x, level)
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Guidance of a class-conditional denoiser, as a wrapper around it::
+    """Guidance of a class-conditional denoiser, as a wrapper around it.
+
+    ::
 
         predict = Guidance(scale=3.0)(conditional_predict, labels, null_label)
 
@@ -40,6 +42,7 @@ class Guidance:
 
         Args:
           conditional_predict: called once a step, with twice the batch where the estimate is guided.
+          labels: class labels of the images.
           null_label: the label that stands for no class.
 
         Returns:
@@ -85,6 +88,8 @@ def rescale_contrast(
     """Bring the standard deviation of each guided image back to that of the conditional one (Lin et al. 2023, section 3.4).
 
     Args:
+      guided: guided estimates of x_0.
+      conditional: estimates with the class, not guided.
       share: how far; 0 returns the guided images, 1 those of the conditional deviation.
     """
     if not share:

@@ -1,8 +1,10 @@
-"""Samplers: from noise to images in steps. Each has a function to call, and an object in ``SAMPLERS``::
+"""Samplers: from noise to images in steps.
 
-x = initial_noise(levels, jax.random.normal(key, (16, 32, 32, 3)))
-images = samplers.ddim(denoiser, levels, x)
-images = SAMPLERS['ddim'].with_options(eta=1.0).sample(denoiser, levels, x, key=key)
+Each sampler has a function to call, and an object in ``SAMPLERS``::
+
+    x = initial_noise(levels, jax.random.normal(key, (16, 32, 32, 3)))
+    images = samplers.ddim(denoiser, levels, x)
+    images = SAMPLERS['ddim'].with_options(eta=1.0).sample(denoiser, levels, x, key=key)
 """
 
 from jaxgen.diffusion.samplers.ancestral import Ancestral, ancestral

@@ -58,7 +58,7 @@ def incompatibility_reason(config: ConfigDict) -> str | None:
 
 
 def fields(c: ConfigDict) -> None:
-    """Adds the fields of a diffusion model to a config, the values of Ho et al. 2020 for CIFAR-10 in them."""
+    """Add the fields of a diffusion model to a config, the values of Ho et al. 2020 for CIFAR-10 in them."""
     c.model = ConfigDict()
     c.model.name = 'unet'  # or cnn, dit: each takes of these fields those that it has
     c.model.conditional = False  # class labels as an input

@@ -108,6 +108,9 @@ def sampling_denoiser(
     """Return what ``settings.sampler`` calls: the guided, clipped and edited estimate of x_0, or the jump of a mean flow.
 
     Args:
+      network: the network with its variables.
+      labels: class labels ``[N]``.
+      settings: how images are generated.
       edit: a change of every estimate of x_0.
       guidance_scale: a traced scale, in the place of that of the settings where they guide.
     """

@@ -83,7 +83,9 @@ class SamplingSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingRun:
-    """Sampling that is ready to start, to be run as a whole or step by step::
+    """Sampling that is ready to start, to be run as a whole or step by step.
+
+    ::
 
         images = run.images()
 
