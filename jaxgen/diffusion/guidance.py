@@ -19,11 +19,7 @@ Predict = Callable[[Array, Level], Prediction]  # predict(x, level)
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Guidance of a class-conditional denoiser, as a wrapper around it.
-
-    ::
-
-        predict = Guidance(scale=3.0)(conditional_predict, labels, null_label)
+    """A wrapper that guides a denoiser: ``predict = Guidance(scale=3.0)(conditional_predict, labels, null_label)``.
 
     Attributes:
       scale: w in x_0(no class) + w (x_0(class) - x_0(no class)); 1 is the conditional estimate. It may be traced.

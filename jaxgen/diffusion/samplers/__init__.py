@@ -8,7 +8,7 @@ Each sampler has a function to call, and an object in ``SAMPLERS``::
 """
 
 from jaxgen.diffusion.samplers.ancestral import Ancestral, ancestral
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step
+from jaxgen.diffusion.samplers.base import Sampler
 from jaxgen.diffusion.samplers.ddim import DDIM, ddim
 from jaxgen.diffusion.samplers.ddim_inversion import ddim_inversion
 from jaxgen.diffusion.samplers.dpmpp_2m import DPMpp2M, dpmpp_2m, dpmpp_2m_sde
@@ -30,14 +30,11 @@ SAMPLERS: dict[str, Sampler] = {
 __all__ = [
     'SAMPLERS',
     'Ancestral',
-    'Carry',
     'DDIM',
     'DPMpp2M',
-    'Denoiser',
     'Heun',
     'MeanFlow',
     'Sampler',
-    'Step',
     'StochasticHeun',
     'ancestral',
     'ddim',

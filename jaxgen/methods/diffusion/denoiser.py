@@ -14,7 +14,7 @@ from jaxgen.diffusion import predictions
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.predictions import Prediction
-from jaxgen.diffusion.samplers import Denoiser
+from jaxgen.diffusion.samplers.base import Denoiser
 from jaxgen.diffusion.samplers.mean_flow import Jump
 from jaxgen.diffusion.schedules import Level
 from jaxgen.methods.diffusion.sampling import SamplingSettings
