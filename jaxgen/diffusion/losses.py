@@ -51,7 +51,8 @@ def prediction_loss(
 
     Args:
       network: F(x, t).
-      x0: images, and ``noise`` standard normal noise in the same shape.
+      x0: images.
+      noise: standard normal noise in the shape of the images.
       level: noise levels ``[N]``.
       prediction: what the network predicts, one of ``PREDICTIONS``.
       weighting: one of ``WEIGHTINGS``.
@@ -105,7 +106,10 @@ def mean_flow_loss(
 
     Args:
       network: ``network(x, t, r)`` is the mean velocity from time t back to r.
-      t, r: times in [0, 1], r <= t; where they are equal, this is the loss of ``flow``.
+      x0: images.
+      noise: standard normal noise in the shape of the images.
+      t: times in [0, 1].
+      r: times in [0, 1], r <= t; where they are equal, this is the loss of ``flow``.
     """
     t_of_pixels = t.reshape(t.shape + (1,) * (x0.ndim - 1))
     duration = (t - r).reshape(t_of_pixels.shape)
@@ -127,6 +131,7 @@ def schedule_variance_loss(
     needs no derivative of the network.
 
     Args:
+      schedule: the schedule, with its parameters.
       times: u.
       error: m, a constant for the gradient.
     """

@@ -88,11 +88,7 @@ PREDICTIONS: dict[str, Callable[[Array, Array], Preconditioning]] = {
 
 
 def network_output(prediction: str, network: Network, x: Float[Array, 'n ...'], level: Level) -> Array:
-    """Return F(c_in x, t), the output of a network for noisy images ``x`` at ``level`` (scalars or ``[N]``).
-
-    Args:
-      prediction: what the network predicts, one of ``PREDICTIONS``.
-    """
+    """Return F(c_in x, t), the output of a network for noisy images ``x`` at ``level`` (scalars or ``[N]``)."""
     here = level.broadcast_to(x)
     return network(PREDICTIONS[prediction](here.alpha, here.sigma).c_in * x, here.t)
 
@@ -120,7 +116,8 @@ def predict(
     Args:
       prediction: what the network predicts, one of ``PREDICTIONS``.
       network: F(x, t).
-      x: noisy images at ``level``, whose arrays are scalars or ``[N]``.
+      x: noisy images.
+      level: their noise level, scalars or ``[N]``.
       learned_variance: whether the output has a variance fraction, see ``split_variance``.
     """
     output = network_output(prediction, network, x, level)

@@ -89,11 +89,9 @@ class Diffusion(Method):
         num_classes: int,
         grad_accumulation: int = 1,
     ) -> Diffusion:
-        """Return the method that the options describe.
+        """Return the method that the options describe, for labels below ``num_classes`` if the network is conditional.
 
-        Args:
-          optimizer: with the steps of the decay filled in, see ``OptimizerOptions.resolved``.
-          num_classes: labels are below this number; only a conditional network uses it.
+        The steps of the decay must be set in ``optimizer``, see ``OptimizerOptions.resolved``.
         """
         learned_variance = diffusion.variance == 'learned'
         null_labels = 1 if diffusion.label_dropout > 0 else 0
@@ -183,11 +181,7 @@ class Diffusion(Method):
     def update(
         self, state: DiffusionState, batch: Arrays, key: Array, network_params: Callable[[Any], Any]
     ) -> tuple[DiffusionState, Arrays]:
-        """Make one step.
-
-        Args:
-          network_params: returns the parameters of the network from those under training.
-        """
+        """Make one step; ``network_params`` returns the parameters of the network from those under training."""
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         x0 = batch['image'].astype(at_least_float32(self.network.dtype))
         objective = self.objective
@@ -225,8 +219,7 @@ class Diffusion(Method):
     def predictor(self, variables: Any, labels: Array, *, clip: bool | None = None) -> Predict:
         """Return ``predict(x, level)`` of the network itself, without guidance.
 
-        Args:
-          clip: whether estimates of x_0 are clipped to [-1, 1]; as in sampling if not given.
+        Estimates of x_0 are clipped to [-1, 1] or not, as ``clip`` says, or as in sampling if it is None.
         """
         clip = self.sampling.clip if clip is None else clip
         return self._network(variables).predictor(labels, clip=clip)
@@ -245,11 +238,13 @@ class Diffusion(Method):
         """Return a run of the sampler, to be done as a whole or step by step; image i depends on key and label i alone.
 
         Args:
+          variables: what ``sampling_variables`` returned.
           keys: random keys ``[N]``.
           labels: class labels ``[N]``.
           levels: the noise levels to visit, ``[S + 1]``; those of ``levels(variables)`` if not given.
           x: the start at the first of them, ``[N, H, W, C]``; noise if not given.
-          edit, guidance_scale: see ``sampling_denoiser``.
+          edit: see ``sampling_denoiser``.
+          guidance_scale: see ``sampling_denoiser``.
         """
         levels = self.levels(variables) if levels is None else levels
         if x is None:

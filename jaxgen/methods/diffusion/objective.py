@@ -90,9 +90,11 @@ class PredictionObjective:
     weighting: str
 
     def sample_times(self, key: Array, num: int) -> Level:
+        """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        """Return the loss of each example."""
         return losses.prediction_loss(network, x0, noise, times, prediction=self.prediction, weighting=self.weighting)
 
 
@@ -104,9 +106,11 @@ class BoundObjective:
     prediction: str
 
     def sample_times(self, key: Array, num: int) -> Level:
+        """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        """Return the loss of each example."""
         x0_estimate = estimate_x0(self.prediction, network, losses.add_noise(x0, noise, times), times)
         term = likelihood.timestep_term(self.schedule, x0, noise, times.t, x0_estimate)
         return self.schedule.timesteps * term
@@ -123,9 +127,11 @@ class HybridObjective:
     prediction: str
 
     def sample_times(self, key: Array, num: int) -> Level:
+        """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        """Return the loss of each example."""
         x = losses.add_noise(x0, noise, times)
         predicted, variance_fraction = split_variance(network_output(self.prediction, network, x, times))
         simple = losses.output_loss(predicted, x0, noise, times, prediction=self.prediction, weighting='simple')
@@ -139,9 +145,12 @@ class MeanFlowObjective:
     """The loss of MeanFlow, see ``losses.mean_flow_loss``; the network is given 1000 t and 1000 (t - r)."""
 
     def sample_times(self, key: Array, num: int) -> tuple[Array, Array]:
+        """Sample the two times t and r."""
         return losses.sample_mean_flow_times(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: tuple[Array, Array]) -> Array:
+        """Return the loss of each example."""
+
         def mean_velocity(x: Array, t: Array, r: Array) -> Array:
             return network(x, jnp.stack((1000 * t, 1000 * (t - r)), 1))
 
@@ -159,9 +168,11 @@ class LearnedScheduleObjective:
     prediction: str
 
     def sample_times(self, key: Array, num: int) -> Float[Array, ' num']:
+        """Sample times in [0, 1]."""
         return self.schedule.sample_times(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Array) -> Array:
+        """Return the loss of each example."""
         schedule = self.schedule.with_params(params['schedule'])
         fixed = self.schedule.with_params(jax.lax.stop_gradient(params['schedule']))
         gamma, slope = jax.jvp(fixed.gamma, (times,), (jnp.ones_like(times),))
