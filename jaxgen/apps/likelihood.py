@@ -23,6 +23,7 @@ from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level
 from jaxgen.errors import check
 from jaxgen.io.files import write_json
 from jaxgen.io.hashes import weights_hash
+from jaxgen.io.images import from_uint8
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.mesh import batch_sharding
 from jaxgen.runtime.random import image_keys, root_key, stream
@@ -118,7 +119,7 @@ class _Bound:
         self.method, self.variables = method, variables
 
     def __call__(self, variables: Any, key: Array, images: Array, labels: Array, numbers: Array) -> Array:
-        x0 = images.astype(jnp.float32) / 127.5 - 1
+        x0 = from_uint8(images)
         keys = image_keys(key, numbers)
 
         def noise(i: Array) -> Array:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -14,9 +17,20 @@ CAPTIONED_TILE = 128  # the same with captions, which need more width
 GAP = 2  # pixels between the images of a grid
 
 
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Convert images from [-1, 1] to 0 .. 255, rounded to the nearest integer."""
+def to_uint8(images: Any) -> Any:
+    """Convert images from [-1, 1] to 0 .. 255: values are rounded, and clipped to that range.
+
+    Args:
+      images: an array of numbers. The result is a NumPy array, or within ``jax.jit`` an array of JAX.
+    """
+    if isinstance(images, jax.core.Tracer):
+        return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
     return np.clip(np.round((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def from_uint8(images: Any) -> Any:
+    """Convert uint8 images, arrays of NumPy or JAX, from 0 .. 255 to float32 in [-1, 1]."""
+    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def grid(images: np.ndarray, columns: int | None = None, captions: Sequence[str] | None = None) -> np.ndarray:

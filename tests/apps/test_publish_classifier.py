@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import methods as families
 from jaxgen.apps import publish_classifier
 from jaxgen.data import load
 from jaxgen.metrics.class_accuracy import calibration_temperature, load_classifier
-from jaxgen.training import loop
+from tests.helpers.runs import train
 from tests.tiny import tiny_config
 
 
@@ -18,7 +17,7 @@ def test_a_run_becomes_a_calibrated_classifier(tmp_path, capsys):
     """After a hundred small steps the file holds the averaged weights and their accuracy on the test digits."""
     steps = {'train.steps': 100, 'train.log_every': 100, 'checkpoint.every': 100, 'optimizer.decay_steps': 100}
     config, workdir = tiny_config('judge', **steps), epath.Path(tmp_path) / 'run'
-    loop.train(config, families.build(config, (8, 8, 1), 10), load('digits', 'train'), workdir)
+    train(config, workdir)
     capsys.readouterr()
     path = tmp_path / 'digits.safetensors'
     assert publish_classifier.main(['publish_classifier', str(workdir), str(path)]) == 0

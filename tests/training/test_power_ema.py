@@ -114,7 +114,7 @@ def test_every_length_is_judged_with_the_same_seeds(run, monkeypatch, tmp_path):
 
 
 def test_a_run_without_snapshots_has_one_average(tmp_path):
-    with pytest.raises(UserError, match=r'holds no snapshot.*config.optimizer.ema_lengths'):
+    with pytest.raises(UserError, match=r'holds no snapshot.*ema_lengths'):
         Snapshots(epath.Path(tmp_path)).average(0.1, 100)
 
 

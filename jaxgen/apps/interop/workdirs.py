@@ -14,19 +14,20 @@ from clu import parameter_overview
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps import weights
+from jaxgen.apps import from_config, weights
 from jaxgen.apps.interop import diffusers_folder, tutorial_folder
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
 from jaxgen.errors import UserError, check, located
 from jaxgen.io import hub
 from jaxgen.io.files import write_json
-from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
+from jaxgen.io.run_directory import BEST, CHECKPOINTS
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.training import CheckpointOptions
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import exclusive
-from jaxgen.training.step import initial, start_state, state_template
+from jaxgen.training.state import initializer, start_state, state_template
 
 FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder}
 
@@ -52,14 +53,15 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
     imported = form.load(config, folder)
     c, method = imported.config, imported.method
     mesh, key = make_mesh(c.mesh.fsdp), root_key(c.seed, c.train.prng)
-    template = state_template(initial(method, key), mesh)
+    template = state_template(initializer(method, key), mesh)
     state = start_state(method, imported.model)
     state = jax.device_put(state, jax.tree.map(lambda s: s.sharding, template))
 
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
-        write_json(workdir / CONFIG, json.loads(c.to_json()))
-        checkpoints = Checkpoints(workdir / CHECKPOINTS, c.checkpoint.keep, c.checkpoint.keep_every)
+        write_json(workdir / 'config.json', json.loads(c.to_json()))
+        kept = from_config.options(CheckpointOptions, c.checkpoint)
+        checkpoints = Checkpoints(workdir / 'checkpoints', kept.keep, kept.keep_every)
         checkpoints.save(0, state)
         checkpoints.wait()
         checkpoints.close()
