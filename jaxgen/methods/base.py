@@ -52,23 +52,26 @@ class Method(abc.ABC):
     """
 
     supports: ClassVar[Capabilities]
-    sections: ClassVar[Mapping[str, type[Options]]]
+    sections: ClassVar[Mapping[str, type[Options]]] = {}
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     image_shape: tuple[int, int, int]
     base_hash: str | None = None
 
     @classmethod
-    @abc.abstractmethod
     def from_sections(
         cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
     ) -> Method:
-        """Return the method that options describe.
+        """Return the method that options describe. The default refuses: a method without it has no config.
 
         Args:
           sections: the options by the name of their section: those of ``sections``, ``optimizer``, ``train`` and ``sample``.
           image_shape: height, width and channels of an image.
           num_classes: number of classes of the data; labels lie below it.
+
+        Raises:
+          UserError: if the method cannot be made from options.
         """
+        raise UserError(f'{cls.__name__} is not made from a config: construct it in Python, and pass it to jaxgen.Trainer')
 
     @staticmethod
     def check_options(options: Mapping[str, Any], image_size: int) -> None:
