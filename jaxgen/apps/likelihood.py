@@ -17,10 +17,11 @@ from jaxgen.diffusion import likelihood
 from jaxgen.diffusion.losses import add_noise
 from jaxgen.diffusion.schedules import Discrete, Learned, Level
 from jaxgen.errors import check
+from jaxgen.io.images import from_uint8
 from jaxgen.methods.diffusion.method import DDPM
 from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import batch_sharding
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.random import image_keys, root_key, stream
 
 Array = jax.Array
 RATIOS = (0.002, 80.0)  # sigma / alpha between which a continuous schedule without ends is judged
@@ -102,8 +103,7 @@ class _Bound:
         self.family, self.variables = family, variables
 
     def __call__(self, variables: Any, key: Array, images: Array, labels: Array, numbers: Array) -> Array:
-        x0 = images.astype(jnp.float32) / 127.5 - 1
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        x0, keys = from_uint8(images), image_keys(key, numbers)
 
         def noise(i: Array) -> Array:
             fold = jax.vmap(jax.random.fold_in, (0, None))(keys, i)

@@ -114,7 +114,7 @@ class Tab:
 def _noised(image: np.ndarray, levels: Level) -> np.ndarray:
     """uint8 ``[S + 1, H, W, C]`` of unit variance, from the image to noise; the noise is one and the same."""
     noise = np.asarray(jax.random.normal(jax.random.key(0), image.shape))
-    x0 = np.asarray(jnp.asarray(image, jnp.float32) / 127.5 - 1)
+    x0 = np.asarray(images.from_uint8(jnp.asarray(image)))
     alpha, sigma = (np.asarray(z)[::-1, None, None, None] for z in levels[:2])
     return images.to_uint8((alpha * x0 + sigma * noise) / np.hypot(alpha, sigma))
 
