@@ -13,7 +13,7 @@ from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.methods.base import Family
 from jaxgen.runtime.random import root_key
-from jaxgen.training.step import prepare, step_keys
+from jaxgen.training.step import prepare_batch, step_keys
 
 SHOWN = 32  # images in the picture
 MEASURED = 2048  # images behind the statistics, at least; fewer where they are larger than 64 pixels a side
@@ -30,7 +30,7 @@ def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.P
     @jax.jit
     def seen(batch, step):
         flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
-        return family.augment(prepare(batch, flip_key, config.data.random_flip)['image'], step_key)
+        return family.augment(prepare_batch(batch, flip_key, config.data.random_flip)['image'], step_key)
 
     pixels = dataset.images.shape[1] * dataset.images.shape[2]
     num = max(SHOWN, min(MEASURED, MEASURED * 64**2 // pixels))
@@ -39,7 +39,7 @@ def report(config: ConfigDict, family: Family, dataset: Dataset, folder: epath.P
     stored = np.concatenate([batch['image'] for batch in batches])
     labels = np.concatenate([batch['label'] for batch in batches])
     statistics = {
-        'stored': _by_channel(stored / np.float32(127.5) - 1),
+        'stored': _by_channel(images.from_uint8(stored)),
         'seen': _by_channel(after),
         'images_measured': len(stored),
         'images_by_class': dict(

@@ -23,20 +23,22 @@ from absl import flags, logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from jaxgen.apps import weights
+from jaxgen.apps import from_config, weights
 from jaxgen.apps.config import validate
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.restore import build, restore
-from jaxgen.data import Dataset, load, pipeline
+from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, check, names
 from jaxgen.io import images
 from jaxgen.io.files import absolute, write_atomically, write_json
 from jaxgen.metrics.image_sets import open_npz_files
-from jaxgen.runtime.mesh import batch_sharding, make_mesh, replicated
+from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key, stream
-from jaxgen.training import loop
-from jaxgen.training.metrics import read_metrics
-from jaxgen.training.step import initial, make_dispatch, state_template
+from jaxgen.training.batches import put_on_all_devices, stacked_indices
+from jaxgen.training.grids import LARGEST_GRID
+from jaxgen.training.log import read_metrics
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
 
 CONFIG = 'configs/ddpm_cifar.py:flagship'
 IMAGES_PER_FILE = 4000  # 32x32 in colour are 12 MB
@@ -81,7 +83,7 @@ def flagship(config: ConfigDict, workdir: epath.Path, dataset: Dataset, budget: 
     validate(config)
     family, _ = build(config, workdir)
     start = time.monotonic()
-    loop.train(config, family, dataset, workdir)
+    from_config.trainer(config, family, dataset, workdir).train()
     seconds = time.monotonic() - start
     write_results(config, workdir, budget.samples, {'training_seconds': seconds, 'budget_minutes': budget.minutes})
 
@@ -113,19 +115,12 @@ def measure_rate(config: ConfigDict, dataset: Dataset, seconds: float) -> tuple[
     """Return the seconds until the first dispatch was done, and the steps a second of those that follow."""
     begin = time.monotonic()
     family, _ = build(config, epath.Path('.'))
-    mesh, key, k = (
-        make_mesh(config.mesh.fsdp),
-        root_key(config.seed, config.train.prng),
-        config.train.steps_per_dispatch,
-    )
-    init = initial(family, key)
-    template = state_template(init, mesh)
-    state = jax.jit(init, out_shardings=jax.tree.map(lambda s: s.sharding, template))()
-    dispatch = make_dispatch(family, key, config.data.random_flip, mesh, template, resident=True)
-    on_device = jax.device_put({'image': dataset.images, 'label': dataset.labels}, replicated(mesh))
-    size, count = config.data.batch_size, len(dataset.images)
-    order = np.stack([pipeline.example_indices(config.seed, step, size, count) for step in range(k)])
-    batches = jax.device_put({'index': order.astype(np.int32)}, batch_sharding(mesh, axis=1))
+    mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
+    template, state = start_on_mesh(family, key, mesh)
+    dispatch = make_dispatch(family, key, mesh, template, random_flip=config.data.random_flip, resident=True)
+    on_device, k = put_on_all_devices(dataset, mesh), config.train.steps_per_dispatch
+    indices = stacked_indices(len(dataset.images), config.seed, range(k), config.data.batch_size)
+    batches = jax.device_put(indices, batch_sharding(mesh, axis=1))
 
     state, done = dispatch(state, batches, on_device)
     done.block_until_ready()
@@ -162,7 +157,7 @@ def write_results(config: ConfigDict, workdir: epath.Path, samples: int, facts: 
         named = {'labels': labels, 'class_names': np.array(trained.class_names)}
         write_atomically(folder / 'generated' / f'{number:02}.npz', images.npz(images=piece, **named))
         if number == 0:
-            write_atomically(folder / 'generated.png', images.png(images.grid(piece[: loop.LARGEST_GRID])))
+            write_atomically(folder / 'generated.png', images.png(images.grid(piece[:LARGEST_GRID])))
     device = jax.devices()[0]
     report = {
         'device': device.device_kind,

@@ -12,18 +12,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxgen import methods as families
-from jaxgen.apps import finetuning, stored_config, weights
+from jaxgen.apps import finetuning, from_config, stored_config, weights
 from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.io.files import absolute
 from jaxgen.methods.base import Family
-from jaxgen.optim.power_ema import Snapshots
 from jaxgen.runtime.mesh import make_mesh, on_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import initial, state_template
+from jaxgen.training.sampling import SamplePipeline
+from jaxgen.training.snapshots import Snapshots
+from jaxgen.training.state import initializer, state_template
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,11 @@ class Trained:
     model: Any
     class_names: tuple[str, ...]
 
-    def sampler(self, seed: int | None = None, use: str = 'sample') -> Sampler:
-        """See ``Sampler``."""
-        return Sampler(self.config, self.family, self.mesh, self.model, self.class_names, seed, use)
+    def sampler(self, seed: int | None = None, stream: str = 'sample') -> SamplePipeline:
+        """Return the pipeline that samples as ``config.sample`` says: see ``from_config.sample_pipeline``."""
+        return from_config.sample_pipeline(
+            self.config, self.family, self.mesh, self.model, self.class_names, seed=seed, stream=stream
+        )
 
 
 def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
@@ -62,7 +64,7 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
     if (workdir / weights.FILE).exists():
         step, learnt = weights.read(workdir / weights.FILE, family)
     else:
-        template = state_template(initial(family, root_key(config.seed, config.train.prng)), mesh)
+        template = state_template(initializer(family, root_key(config.seed, config.train.prng)), mesh)
         restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
         if restored is None:
             how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]

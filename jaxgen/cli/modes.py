@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps import adapters, data_report, likelihood, weights
+from jaxgen.apps import adapters, data_report, from_config, likelihood, weights
 from jaxgen.apps.benchmark import benchmark as benchmarking
 from jaxgen.apps.benchmark import compile as compiling
 from jaxgen.apps.compare import compare as comparing
@@ -35,7 +35,7 @@ from jaxgen.methods.base import Family
 from jaxgen.methods.lora import Finetuned
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh, on_host
-from jaxgen.training import loop
+from jaxgen.training.grids import LARGEST_GRID
 
 
 def run(mode: str, config: ConfigDict, workdir: epath.Path) -> None:
@@ -84,7 +84,7 @@ def _train(config: ConfigDict, workdir: epath.Path) -> None:
 
     if config.evaluation.every:
         evaluation = during_training.DuringTraining(config, family, mesh, dataset.class_names, workdir)
-    loop.train(config, family, dataset, workdir, evaluation, on_save)
+    from_config.trainer(config, family, dataset, workdir, evaluation=evaluation, on_save=on_save).train()
 
 
 def data(config: ConfigDict, workdir: epath.Path) -> None:
@@ -119,7 +119,7 @@ def sample(config: ConfigDict, workdir: epath.Path) -> None:
         print(f'{len(drawn)}/{config.sample.num} images', flush=True)
     named = {'labels': np.array(labels, np.int32), 'class_names': np.array(trained.class_names)}
     write_atomically(folder / f'{name}.npz', images.npz(images=np.stack(drawn), **named))
-    write_atomically(folder / f'{name}.png', images.png(images.grid(np.stack(drawn[: loop.LARGEST_GRID]))))
+    write_atomically(folder / f'{name}.png', images.png(images.grid(np.stack(drawn[:LARGEST_GRID]))))
     print(
         f'{len(drawn)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
     )

@@ -8,19 +8,12 @@ such averages comes very near to one of any length.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
-from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import load, save
-
-from jaxgen.errors import UserError, check
-from jaxgen.io.files import write_atomically
 
 LONGEST = 0.28  # sqrt(1 / 12) is that of the plain mean, gamma = 0
 
@@ -59,61 +52,6 @@ def coefficients(steps: np.ndarray, lengths: np.ndarray, step: float, length: fl
     among = inner_product(steps[:, None], gammas[:, None], steps, gammas)
     found = np.linalg.lstsq(among, inner_product(steps, gammas, step, gamma), rcond=None)[0]
     return found / found.sum()
-
-
-class Snapshots:
-    """The averages of a run at intervals, a file a step in float16: ``workdir/ema/<step>.safetensors``."""
-
-    def __init__(self, workdir: epath.Path):
-        self._folder = workdir / 'ema'
-
-    def save(self, step: int, averages: dict[float, Any]) -> None:
-        """Writes the averages of a step by their lengths: nested dicts of arrays."""
-        tensors = {
-            f'{length}/{name}': np.asarray(value, np.float16)
-            for length, tree in averages.items()
-            for name, value in flatten_dict(tree, sep='/').items()
-        }
-        write_atomically(self._folder / f'{step}.safetensors', save(tensors))
-
-    def steps(self, until: int) -> list[int]:
-        """Of the snapshots no later than this, rising."""
-        files = self._folder.glob('*.safetensors') if self._folder.exists() else []
-        found = sorted(int(file.stem) for file in files if re.fullmatch(r'\d+', file.stem))
-        return [step for step in found if step <= until]
-
-    def average(self, length: float, until: int) -> dict[str, Any]:
-        """The float32 average of a length at the last snapshot no later than ``until``.
-
-        Raises:
-          UserError: if there is no snapshot.
-        """
-        steps = self.steps(until)
-        check(
-            steps,
-            f'{self._folder} holds no snapshot: an average of a length chosen afterwards needs training with '
-            f'config.optimizer.ema_lengths=0.05,0.1',
-        )
-        lengths = sorted({name.partition('/')[0] for name in self._read(steps[-1])})
-        at, of = np.array(steps, float).repeat(len(lengths)), np.array(lengths * len(steps), float)
-        weights = coefficients(at, of, steps[-1], length).reshape(len(steps), len(lengths))
-        total: dict[str, np.ndarray] = {}
-        for step, row in zip(steps, weights, strict=True):
-            tensors = self._read(step)
-            for known, weight in zip(lengths, row, strict=True):
-                for name, value in tensors.items():
-                    if name.startswith(f'{known}/'):
-                        part = np.float32(weight) * value.astype(np.float32)
-                        name = name.partition('/')[2]
-                        total[name] = total[name] + part if name in total else part
-        return unflatten_dict(total, sep='/')
-
-    def _read(self, step: int) -> dict[str, np.ndarray]:
-        path = self._folder / f'{step}.safetensors'
-        try:
-            return load(path.read_bytes())
-        except Exception as e:
-            raise UserError(f'{path} is damaged ({e}): remove it, and the average is made of the others') from e
 
 
 def start(params: Any, lengths: Sequence[float]) -> tuple[Any, ...]:

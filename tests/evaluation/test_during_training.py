@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen import methods as families
 from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
-from jaxgen.data import load
-from jaxgen.training import loop
+from tests.helpers.runs import train
 from tests.tiny import tiny_config
 
 FIELDS = {'evaluation.every': 4, 'evaluation.num': 100, 'evaluation.extractor': 'judge', 'sample.every': 99}
@@ -42,7 +40,9 @@ def test_the_best_step_is_kept_also_over_a_resumption(tmp_path):
 
 
 class Scripted:
-    """An evaluation that gives figures from a list; ``stop_at`` sends SIGTERM while it judges that step."""
+    """An evaluation every four steps that returns metrics from a list; it sends SIGTERM while it evaluates ``stop_at``."""
+
+    every = 4
 
     def __init__(self, fids, stop_at=None):
         self.fids, self.stop_at, self.judged = fids, stop_at, []
@@ -50,7 +50,7 @@ class Scripted:
     def has(self, step):
         return step in self.judged
 
-    def __call__(self, sampler, model, step, tick):
+    def __call__(self, pipeline, model, step, tick):
         tick()
         if step == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -59,22 +59,16 @@ class Scripted:
         return {'fid': self.fids[step]}, self.fids[step] <= min(self.fids[s] for s in self.judged)
 
 
-def train(workdir, evaluation):
-    config = tiny_config('dcgan', **FIELDS)
-    family = families.build(config, (8, 8, 1), 10)
-    loop.train(config, family, load('digits', 'train'), workdir, evaluation)
-
-
 def test_a_signal_breaks_an_evaluation_off_and_it_is_made_first_thing_after(tmp_path):
     workdir, scripted = epath.Path(tmp_path) / 'run', Scripted({4: 3.0, 8: 1.0, 12: 2.0}, stop_at=8)
     with pytest.raises(SystemExit) as e:
-        train(workdir, scripted)
+        train(tiny_config('dcgan', **FIELDS), workdir, scripted)
     assert e.value.code == 143 and scripted.judged == [4]
     scripted.stop_at = None
-    train(workdir, scripted)
+    train(tiny_config('dcgan', **FIELDS), workdir, scripted)
     assert scripted.judged == [4, 8, 12]
     scripted.judged.pop()  # as if the last one had been broken off
-    train(workdir, scripted)
+    train(tiny_config('dcgan', **FIELDS), workdir, scripted)
     assert scripted.judged == [4, 8, 12]
     assert restore(tiny_config('dcgan', **{'checkpoint.restore': 'best'}), workdir).step == 8
 

@@ -11,12 +11,11 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import methods as families
 from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.metrics import class_accuracy as judge
 from jaxgen.models.classifier import Classifier
-from jaxgen.training import loop
+from tests.helpers.runs import train
 from tests.tiny import tiny_config
 
 needs_cifar = pytest.mark.skipif(
@@ -163,7 +162,7 @@ def test_from_a_workdir_to_a_file(tmp_path, capsys):
     """A hundred tiny steps: accuracy is that of the slow weights on the test digits, and is written down."""
     steps = {'train.steps': 100, 'train.log_every': 100, 'checkpoint.every': 100, 'optimizer.decay_steps': 100}
     config, workdir = tiny_config('judge', **steps), epath.Path(tmp_path) / 'run'
-    loop.train(config, families.build(config, (8, 8, 1), 10), load('digits', 'train'), workdir)
+    train(config, workdir)
     capsys.readouterr()
     path = tmp_path / 'digits.safetensors'
     assert judge.main(['judge', str(workdir), str(path)]) == 0

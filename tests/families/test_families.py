@@ -10,7 +10,8 @@ import pytest
 from jaxgen import methods as families
 from jaxgen.gan import losses
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.training import step
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -43,13 +44,10 @@ def test_an_image_depends_on_its_key_and_label_alone(name, ema):
 
 def one_step(family, devices, fsdp=1):
     mesh = make_mesh(fsdp, jax.devices()[:devices])
-    init = step.initial(family, KEY)
-    template = step.state_template(init, mesh)
-    where = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(init, out_shardings=where)()
+    template, state = start_on_mesh(family, KEY, mesh)
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 8, 1), np.uint8)
     batches = {'image': images, 'label': batch()['label'][None]}
-    return jax.device_get(step.make_dispatch(family, KEY, True, mesh, template)(state, batches)[0])
+    return jax.device_get(make_dispatch(family, KEY, mesh, template, random_flip=True)(state, batches)[0])
 
 
 def test_dcgan_on_one_and_eight_devices_with_everything_on():

@@ -23,7 +23,7 @@ from jaxgen.cli import modes
 from jaxgen.diffusion.editing import from_strength
 from jaxgen.errors import UserError
 from jaxgen.metrics import class_accuracy as judge
-from jaxgen.training.sampling import Sampler
+from jaxgen.training.sampling import SamplePipeline
 from tests.tiny import tiny_config, untrained
 
 FEW = {
@@ -83,9 +83,11 @@ def trained(request):
 
 
 def draw(trained, factors, num=20):
-    c = trained.config
-    model = trained.model, factors
-    sampler = Sampler(c, Scaled(trained.family), trained.mesh, model, trained.class_names, 0, 'interpretation')
+    model, size = (trained.model, factors), trained.config.sample.batch_size
+    classes = range(len(trained.class_names))
+    sampler = SamplePipeline(
+        Scaled(trained.family), trained.mesh, model, classes=classes, stream='interpretation', batch_size=size
+    )
     return sampler(model, num)
 
 

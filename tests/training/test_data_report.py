@@ -10,7 +10,7 @@ from jaxgen import methods as families
 from jaxgen.cli import modes
 from jaxgen.data import load, pipeline
 from jaxgen.runtime.random import root_key
-from jaxgen.training.step import prepare, step_keys
+from jaxgen.training.step import prepare_batch, step_keys
 from tests.tiny import tiny_config
 
 
@@ -46,7 +46,7 @@ def test_what_is_seen_is_what_the_step_sees(tmp_path):
     seen = []
     for step in range(2048 // 64):
         flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
-        prepared = prepare(pipeline.batch(dataset, config.seed, step, 64), flip_key, True)
+        prepared = prepare_batch(pipeline.batch(dataset, config.seed, step, 64), flip_key, True)
         seen.append(np.asarray(family.augment(prepared['image'], step_key)))
     for i in (0, 5, 31):
         expected = np.clip((seen[0][i, ..., 0] + 1) * 127.5, 0, 255)

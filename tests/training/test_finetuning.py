@@ -23,9 +23,9 @@ from jaxgen.methods.lora import Finetuned, with_new_labels
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.models import lora
 from jaxgen.runtime.mesh import make_mesh, replicated
-from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.step import initial, start_state, state_template
+from jaxgen.training.state import start_state
+from tests.helpers.runs import final_state
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -150,10 +150,7 @@ def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
     family = restore(stored_config.get_config(tuned / 'config.json'), tuned).family
     config = stored_config.get_config(tuned / 'config.json')
-    template = state_template(initial(family, root_key(config.seed, config.train.prng)), make_mesh())
-    state = Checkpoints(tuned / 'checkpoints', read_only=True).restore(
-        8, template
-    )  # strict: nothing more, nothing less
+    state = final_state(config, tuned, family)  # strict: nothing more, nothing less
     factors = (8 * 2 + 2 * 24) + (8 * 2 + 2 * 8) + 10 * 8
     sizes = [x.size for x in jax.tree.leaves(state) if x.ndim]
     assert sum(sizes) == 4 * factors and sum(x.size for x in jax.tree.leaves(family.base)) > 5 * factors

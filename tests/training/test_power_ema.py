@@ -13,6 +13,7 @@ from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.optim import power_ema
+from jaxgen.training.snapshots import Snapshots
 from tests.tiny import tiny_config
 
 FIELDS = {'optimizer.ema_lengths': (0.05, 0.1), 'optimizer.ema_snapshot_every': 2, 'sample.every': 99}
@@ -91,7 +92,7 @@ def test_a_run_keeps_snapshots_from_which_it_draws(run):
 
 
 def test_later_snapshots_are_not_part_of_an_earlier_step(run):
-    snapshots = power_ema.Snapshots(run)
+    snapshots = Snapshots(run)
     assert snapshots.steps(until=7) == [2, 4, 6]
     early = snapshots.average(0.1, 7)['conv_in']['kernel']
     np.testing.assert_allclose(
@@ -113,8 +114,8 @@ def test_every_length_is_judged_with_the_same_seeds(run, monkeypatch, tmp_path):
 
 
 def test_a_run_without_snapshots_has_one_average(tmp_path):
-    with pytest.raises(UserError, match=r'holds no snapshot.*config.optimizer.ema_lengths'):
-        power_ema.Snapshots(epath.Path(tmp_path)).average(0.1, 100)
+    with pytest.raises(UserError, match=r'holds no snapshot.*ema_lengths'):
+        Snapshots(epath.Path(tmp_path)).average(0.1, 100)
 
 
 def test_a_damaged_snapshot_is_named(tmp_path):
@@ -122,7 +123,7 @@ def test_a_damaged_snapshot_is_named(tmp_path):
     (tmp_path / 'ema').mkdir()
     (tmp_path / 'ema' / '5.safetensors').write_bytes((tmp_path / 'one').read_bytes()[:-3])
     with pytest.raises(UserError, match=r'ema/5.safetensors is damaged'):
-        power_ema.Snapshots(epath.Path(tmp_path)).average(0.1, 100)
+        Snapshots(epath.Path(tmp_path)).average(0.1, 100)
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,15 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxgen.apps import from_config
 from jaxgen.apps.benchmark import hlo
 from jaxgen.apps.benchmark.describe import build
 from jaxgen.apps.config import validate_devices
 from jaxgen.errors import UserError, check
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
-from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import initial, make_dispatch, state_template
+from jaxgen.training.state import initializer, state_template
+from jaxgen.training.step import make_dispatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,20 +99,21 @@ def lower_train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """One step a dispatch."""
     family, _ = build(config)
     key, size = root_key(config.seed, config.train.prng), config.data.batch_size
-    template = state_template(initial(family, key), mesh)
+    template = state_template(initializer(family, key), mesh)
     where = batch_sharding(mesh, axis=1)
     batches = {
         'image': jax.ShapeDtypeStruct((1, size, *family.image_shape), jnp.uint8, sharding=where),
         'label': jax.ShapeDtypeStruct((1, size), jnp.int32, sharding=where),
     }
-    return make_dispatch(family, key, config.data.random_flip, mesh, template).lower(template, batches)
+    dispatch = make_dispatch(family, key, mesh, template, random_flip=config.data.random_flip)
+    return dispatch.lower(template, batches)
 
 
 def _sample(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     """One batch."""
     family, labelled = build(config)
-    template = state_template(initial(family, root_key(config.seed, config.train.prng)), mesh)
-    return Sampler(config, family, mesh, template.model, labelled).lower(template.model)
+    template = state_template(initializer(family, root_key(config.seed, config.train.prng)), mesh)
+    return from_config.sample_pipeline(config, family, mesh, template.model, labelled).lower(template.model)
 
 
 PROGRAMS: dict[str, Callable[[ConfigDict, Mesh], jax.stages.Lowered]] = {'train': lower_train, 'sample': _sample}

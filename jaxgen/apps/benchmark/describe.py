@@ -18,10 +18,12 @@ from jaxgen.apps.interop.workdirs import FORMATS
 from jaxgen.apps.restore import Trained
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, names
+from jaxgen.io.images import from_uint8
 from jaxgen.methods.base import Family
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
-from jaxgen.training.step import initial, train_step
+from jaxgen.training.state import initializer
+from jaxgen.training.step import train_step
 
 Array = jax.Array
 
@@ -74,7 +76,7 @@ def describe(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
     except UserError as e:
         return facts | {'no_twin': str(e)}
     images, labels = examples(family.image_shape, len(labelled))
-    batch = {'image': images[:CHECKED] / np.float32(127.5) - 1, 'label': labels[:CHECKED]}
+    batch = {'image': from_uint8(images[:CHECKED]), 'label': labels[:CHECKED]}
     _, metrics = jax.jit(without_dropout(config).step)(model, batch, key)
     np.savez(folder / 'example.npz', **batch, **RANDOMNESS[config.family](family, key))
     return facts | {'losses': {name: float(m) for name, m in metrics.items() if name.startswith('loss')}}
@@ -130,7 +132,7 @@ def randomised(model: Any) -> Any:
 def training_flops(config: ConfigDict, family: Family) -> float:
     """Of an image."""
     size, key = config.data.batch_size, root_key(config.seed, config.train.prng)
-    state = jax.eval_shape(initial(family, key))
+    state = jax.eval_shape(initializer(family, key))
     batch = {
         'image': jax.ShapeDtypeStruct((size, *family.image_shape), jnp.uint8),
         'label': jax.ShapeDtypeStruct((size,), jnp.int32),

@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
+from jaxgen.apps import from_config
 from jaxgen.apps.benchmark.describe import build, describe, flops
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.apps.config import validate
@@ -27,8 +27,9 @@ from jaxgen.models import layers
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
-from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import initial, make_dispatch, state_template
+from jaxgen.training.batches import stacked_batches
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
 
 RESIDENT = 4  # batches that lie on the device, taken in turn
 
@@ -104,30 +105,27 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     family, labelled = build(config)
     mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
     size, k = config.data.batch_size, config.train.steps_per_dispatch
-    init = initial(family, key)
-    template = state_template(init, mesh)
-    shardings = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.block_until_ready(jax.jit(init, out_shardings=shardings)())
+    template, state = start_on_mesh(family, key, mesh)
+    jax.block_until_ready(state)
     stages.end('initial state')
     dataset = Dataset(*examples(family.image_shape, len(labelled)), labelled)
-    order = itertools.count()
-    resident = []
-    for _ in range(RESIDENT):
-        each = [pipeline.batch(dataset, 0, next(order), size) for _ in range(k)]
-        stacked = {name: np.stack([b[name] for b in each]) for name in each[0]}
-        resident.append(jax.device_put(stacked, batch_sharding(mesh, axis=1)))
+    resident = [
+        jax.device_put(stacked_batches(dataset, 0, range(i * k, (i + 1) * k), size), batch_sharding(mesh, axis=1))
+        for i in range(RESIDENT)
+    ]
     batches = itertools.cycle(resident)
     stages.end('data')
-    lowered = make_dispatch(family, key, config.data.random_flip, mesh, template).lower(template, resident[0])
+    dispatch = make_dispatch(family, key, mesh, template, random_flip=config.data.random_flip)
+    lowered = dispatch.lower(template, resident[0])
     stages.end('tracing and lowering')
     with memory.compiling():
-        dispatch = lowered.compile()
+        compiled = lowered.compile()
     stages.end('compiling, or loading what was compiled')
 
     def run(units: int) -> None:
         nonlocal state
         for _ in range(units):
-            state, done = dispatch(state, next(batches))
+            state, done = compiled(state, next(batches))
         done.block_until_ready()
 
     run(1)
@@ -140,7 +138,7 @@ def sample(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     family, labelled = build(config)
     model = jax.jit(family.init)(root_key(config.seed, config.train.prng))
     config.sample.ema = False
-    sampler = Sampler(config, family, make_mesh(config.mesh.fsdp), model, labelled)
+    sampler = from_config.sample_pipeline(config, family, make_mesh(config.mesh.fsdp), model, labelled)
     size = config.sample.batch_size
 
     def run(units: int) -> None:

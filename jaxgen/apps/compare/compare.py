@@ -23,8 +23,8 @@ from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, names
 from jaxgen.io.files import write_json
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.training.metrics import read_metrics
-from jaxgen.training.sampling import Sampler
+from jaxgen.training.log import read_metrics
+from jaxgen.training.sampling import SamplePipeline
 
 SHOWN = 40  # images of each model on the page
 SCRUTINISED = 200  # images among which the best are looked for
@@ -193,7 +193,7 @@ def _entry(
     return Entry(name, results, facts, log, during_training.read(folder), images[:SHOWN], found)
 
 
-def _draw(sampler: Sampler, trained: Trained) -> tuple[np.ndarray, float]:
+def _draw(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, float]:
     """The first ``SCRUTINISED`` images of the evaluation, and how many a second are drawn once all is compiled."""
     for _ in sampler.batches(trained.model, 1):
         pass

@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgen import methods as families
+from jaxgen.apps import from_config
 from jaxgen.apps.config import validate
 from jaxgen.apps.edit.edit import require_fields
 from jaxgen.apps.restore import Trained
@@ -26,11 +27,12 @@ from jaxgen.diffusion import compatibility as fits
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.samplers import SAMPLERS, first
 from jaxgen.diffusion.schedules import Level
-from jaxgen.errors import check, names
+from jaxgen.errors import check
 from jaxgen.io import images
 from jaxgen.methods.diffusion.method import DDPM, Drawing
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.random import image_keys, root_key, stream
+from jaxgen.training.sampling import cycled_labels
 
 BATCHES = (4, 16)  # of compiled shapes: the smallest into which all images fit, or several of the largest
 MOST = 64  # images at once
@@ -88,7 +90,7 @@ class Model:
         done, total = 0, steps * len(starts)
         yield Moment(0, total, drawn[:num])
         for start in starts:
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(start, start + size))
+            keys = image_keys(key, jnp.arange(start, start + size))
             labels = self._labels(config, start, size)
             for part in self._batches_way(config, variables, jax.device_put(keys, self._batch), labels):
                 drawn[start : start + size] = part
@@ -115,9 +117,9 @@ class Model:
         family, size = self._family(config), self._size(num)
         variables = self._sampler.variables(self.trained.model)
         levels = editing.from_strength(family.levels(variables['params']), strength)
-        known = jnp.asarray(given, jnp.float32) / 127.5 - 1
+        known = images.from_uint8(jnp.asarray(given))
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
-        keys = jax.device_put(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size)), self._batch)
+        keys = jax.device_put(image_keys(key, jnp.arange(size)), self._batch)
         x = editing.start(known, self._normal(keys, 0), levels, strength, mask is not None)
         labels, total = self._labels(config, 0, size), len(levels.t) - 1
         scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))
@@ -215,10 +217,8 @@ class Model:
         return -(-size // devices) * devices
 
     def _labels(self, config: ConfigDict, start: int, num: int) -> jax.Array:
-        asked = names(config.sample.classes) or names(config.data.classes) or self.class_names
-        chosen = [self.class_names.index(name) for name in asked]
-        labels = np.asarray(chosen, np.int32)[np.arange(start, start + num) % len(chosen)]
-        return jax.device_put(labels, self._batch)
+        classes = from_config.classes_to_sample(config, self.class_names)
+        return jax.device_put(cycled_labels(classes, start, num), self._batch)
 
 
 def ordered(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:

@@ -17,7 +17,7 @@ from jaxgen.apps.evaluate.evaluator import stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.methods import FAMILIES
-from jaxgen.training.metrics import read_metrics
+from jaxgen.training.log import read_metrics
 
 PLACES = 'runs', 'pretrained'  # where workdirs are looked for if none is named
 OPEN = 4  # models kept in memory

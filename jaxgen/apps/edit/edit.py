@@ -22,7 +22,8 @@ from jaxgen.errors import check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
 from jaxgen.methods.diffusion.method import DDPM
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.random import image_keys, root_key, stream
+from jaxgen.training.sampling import chosen_classes, cycled_labels
 
 STRIP, FILM = 12, 60  # moments at most of the way that are shown
 
@@ -68,7 +69,7 @@ class Editor:
         )
         self.levels = self.family.levels(self.variables['params'])
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
-        self._keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(max(config.edit.num, 2)))
+        self._keys = image_keys(key, jnp.arange(max(config.edit.num, 2)))
         self._classes = names(config.sample.classes)
         if config.edit.source_class:
             pick(config.edit.source_class, trained.class_names, 'config.edit.source_class:')
@@ -120,8 +121,8 @@ class Editor:
         )
 
     def _labels(self, num: int) -> np.ndarray:
-        asked = self._classes or names(self.trained.config.data.classes) or self.trained.class_names
-        return np.resize(np.array([self.trained.class_names.index(c) for c in asked], np.int32), num)
+        names_trained = names(self.trained.config.data.classes)
+        return cycled_labels(chosen_classes(self.trained.class_names, self._classes, names_trained), 0, num)
 
     def _labels_of_ends(self) -> np.ndarray:
         """Both pictures are of the first of ``sample.classes``, or the other one of the second; of none where that is known."""
@@ -133,7 +134,7 @@ class Editor:
     def _painted(self, given: np.ndarray, mask: np.ndarray | None) -> Edited:
         num = self.options.num
         levels = editing.from_strength(self.levels, self.options.strength)
-        x0 = jnp.asarray(given, jnp.float32) / 127.5 - 1
+        x0 = images.from_uint8(jnp.asarray(given))
         x = editing.start(x0, self._noise(0, num), levels, self.options.strength, mask is not None)
         change = editing.keeping(x0, jnp.ones(()) if mask is None else jnp.asarray(mask))
         made, path = self._drawn(x, self._labels(num), levels, change)
@@ -174,7 +175,7 @@ class Editor:
             denoise = dataclasses.replace(self.family, drawing=plain).denoiser(variables, labels, clip=False)
             return ddim_inversion(denoise, self.levels, x, self.options.inversion_iterations)
 
-        return invert(self.variables, jnp.asarray(given, jnp.float32) / 127.5 - 1, jnp.asarray(labels))
+        return invert(self.variables, images.from_uint8(jnp.asarray(given)), jnp.asarray(labels))
 
     @staticmethod
     def _of_inversion(difference: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from jaxgen.apps.evaluate.generated import generated_set
 from jaxgen.apps.restore import Trained
 from jaxgen.io.files import write_json
 from jaxgen.methods.base import Family
-from jaxgen.training.sampling import Sampler
+from jaxgen.training.sampling import SamplePipeline
 
 METRICS = ('fid', 'kid')
 FOLDER = 'evaluation/training'  # in a workdir: <step>.json each
@@ -32,19 +32,19 @@ class DuringTraining:
         self, config: ConfigDict, family: Family, mesh: Mesh, class_names: tuple[str, ...], workdir: epath.Path
     ):
         self._about, self._workdir = (config, family, mesh, class_names), workdir
-        self._num = config.evaluation.num
+        self.every, self._num = config.evaluation.every, config.evaluation.num
         self._evaluator = Evaluator(config, mesh, METRICS)
 
     def has(self, step: int) -> bool:
         return self._path(step).exists()
 
     def __call__(
-        self, sampler: Sampler, model: Any, step: int, tick: Callable[[], None]
+        self, pipeline: SamplePipeline, model: Any, step: int, tick: Callable[[], None]
     ) -> tuple[dict[str, float], bool]:
         """The figures, and whether the FID is below that of every evaluated step before."""
         config, family, mesh, class_names = self._about
         trained = Trained(config, family, mesh, step, model, class_names)
-        result = self._evaluator(generated_set(trained, sampler, self._num), tick)
+        result = self._evaluator(generated_set(trained, pipeline, self._num), tick)
         write_json(self._path(step), result)
         before = [row['fid'] for row in read(self._workdir) if row['step'] < step]
         return {name: result[name] for name in METRICS}, all(result['fid'] < fid for fid in before)

@@ -9,12 +9,12 @@ import numpy as np
 from jaxgen.apps.restore import Trained
 from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.models.inception_weights import weights_hash
-from jaxgen.training.sampling import Sampler
+from jaxgen.training.sampling import SamplePipeline
 
 STREAM = 'evaluation'  # of a seed: no sample of training comes from it
 
 
-def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
+def generated_set(trained: Trained, sampler: SamplePipeline, num: int) -> ImageSet:
     """The first ``num`` images that a sampler draws from a model."""
     config = trained.config
     length = config.sample.get('ema_length')
@@ -35,7 +35,7 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
         'classes': config.sample.classes,
         'count': num,
         'seed': sampler.seed,
-        'stream': sampler.use,
+        'stream': sampler.stream,
         'prng': config.train.prng,
         'weights': weights_hash(sampler.variables(trained.model)),
     }
@@ -43,7 +43,7 @@ def generated_set(trained: Trained, sampler: Sampler, num: int) -> ImageSet:
     return ImageSet(description, num, shape, pieces, labels, trained.class_names)
 
 
-def asked_for(trained: Trained, sampler: Sampler, num: int) -> np.ndarray | None:
+def asked_for(trained: Trained, sampler: SamplePipeline, num: int) -> np.ndarray | None:
     """What the first ``num`` images should show, int32 ``[num]``; None of a model that knows several classes and not which."""
     told = trained.config.model.conditional or len(trained.class_names) == 1
     return sampler.labels(num) if told else None

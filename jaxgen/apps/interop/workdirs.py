@@ -14,7 +14,7 @@ from clu import parameter_overview
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps import weights
+from jaxgen.apps import from_config, weights
 from jaxgen.apps.interop import diffusers_folder, hub, tutorial_folder
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
@@ -22,9 +22,10 @@ from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.training import CheckpointOptions
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import exclusive
-from jaxgen.training.step import initial, start_state, state_template
+from jaxgen.training.state import initializer, start_state, state_template
 
 FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder}
 
@@ -48,14 +49,15 @@ def import_weights(config: ConfigDict, workdir: epath.Path) -> None:
     imported = form.load(config, hub.folder(config.interop.path))
     c, family = imported.config, imported.family
     mesh, key = make_mesh(c.mesh.fsdp), root_key(c.seed, c.train.prng)
-    template = state_template(initial(family, key), mesh)
+    template = state_template(initializer(family, key), mesh)
     state = start_state(family, imported.model)
     state = jax.device_put(state, jax.tree.map(lambda s: s.sharding, template))
 
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
         write_json(workdir / 'config.json', json.loads(c.to_json()))
-        checkpoints = Checkpoints(workdir / 'checkpoints', c.checkpoint.keep, c.checkpoint.keep_every)
+        kept = from_config.options(CheckpointOptions, c.checkpoint)
+        checkpoints = Checkpoints(workdir / 'checkpoints', kept.keep, kept.keep_every)
         checkpoints.save(0, state)
         checkpoints.wait()
         checkpoints.close()

@@ -19,7 +19,7 @@ from jaxgen.apps.restore import Trained
 from jaxgen.methods.base import Family
 from jaxgen.metrics.class_accuracy import Judge
 from jaxgen.metrics.features import Extraction
-from jaxgen.training.sampling import Sampler
+from jaxgen.training.sampling import SamplePipeline
 
 Array = jax.Array
 SHOWN = 8  # images of each class that are kept to be looked at
@@ -137,16 +137,16 @@ def ablate(
       chosen: the channels of each class that is looked at.
       progress: called with the number of runs done.
     """
-    config = trained.config.copy_and_resolve_references()
-    config.sample.classes = config.data.classes = ''  # all that the model knows in turn
-    sampler = Sampler(
-        config,
+    sampler = SamplePipeline(
         Scaled(trained.family),
         trained.mesh,
         (trained.model, factors_of(blocks, (), 1.0)),
-        trained.class_names,
-        options.seed,
-        'interpretation',
+        classes=range(len(trained.class_names)),
+        seed=options.seed,
+        stream='interpretation',
+        batch_size=trained.config.sample.batch_size,
+        ema=trained.config.sample.ema,
+        prng=trained.config.train.prng,
     )
     num, names = options.images_per_class * len(trained.class_names), trained.class_names
     runs = 0

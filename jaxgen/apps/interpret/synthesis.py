@@ -27,6 +27,8 @@ from jaxgen.diffusion.editing import from_strength
 from jaxgen.io.images import to_uint8
 from jaxgen.methods.diffusion.method import DDPM
 from jaxgen.runtime.mesh import batch_sharding, replicated
+from jaxgen.runtime.random import image_keys
+from jaxgen.training.sampling import cycled_labels
 
 Array = jax.Array
 LEARNING_RATE = 0.05  # of Adam
@@ -178,13 +180,13 @@ def denoise(trained: Trained, variables: Any, pictures: np.ndarray, options: Con
     """Noise of each strength on the pictures, and from there on as the model draws (Meng et al. 2022, SDEdit)."""
     family: DDPM = trained.family
     starts = np.concatenate([pictures, np.zeros_like(pictures[:1])])
-    labels = np.resize(np.array(told_classes(trained), np.int32), options.variations)
+    labels = cycled_labels(told_classes(trained), 0, options.variations)
     size, total = trained.config.sample.batch_size, len(starts) * options.variations
 
     @functools.partial(jax.jit, static_argnames='strength', out_shardings=replicated(trained.mesh))
     def draw(variables: Any, starts: Array, labels: Array, numbers: Array, strength: float) -> Array:
         levels = from_strength(family.levels(variables['params']), strength)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        keys = image_keys(key, numbers)
 
         def noise(i: Any) -> Array:
             fold = jax.vmap(jax.random.fold_in, (0, None))(keys, i)

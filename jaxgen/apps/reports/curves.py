@@ -9,7 +9,7 @@ from etils import epath
 
 from jaxgen.apps.reports.plots import line_chart
 from jaxgen.errors import UserError, check, names, pick
-from jaxgen.training.metrics import read_metrics
+from jaxgen.training.log import read_metrics
 
 
 def lines(rows: list[dict[str, float]], metrics: Sequence[str]) -> dict[str, list[tuple[float, float]]]:

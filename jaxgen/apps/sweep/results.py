@@ -12,7 +12,7 @@ from etils import epath
 
 from jaxgen.apps.sweep.grammar import Setting
 from jaxgen.apps.sweep.plan import LOWER_IS_BETTER, Drawing, Plan, Run, divergence, result
-from jaxgen.training.metrics import read_metrics
+from jaxgen.training.log import read_metrics
 
 FEW_DEVIATIONS = 2  # of the seeds, below which a margin may be noise
 

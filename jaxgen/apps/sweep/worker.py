@@ -35,7 +35,7 @@ from jaxgen.errors import UserError, check, names
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.training.loop import DivergedError
+from jaxgen.training import DivergedError
 
 SHOWN, COLUMNS = 40, 5  # images of each drawing on the page, narrow enough to stand beside each other
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 from etils import epath
@@ -20,13 +21,16 @@ from jaxgen.io.processes import is_first
 
 
 class MetricsFile:
-    """``metrics.jsonl``: one JSON object a line, each step once, in order, also after a kill at any moment.
+    """``metrics.jsonl``: one JSON object a line, each step once and in order, also after a kill at any moment.
 
-    To an object in a bucket nothing can be added: there every row writes all of them.
+    An object in a bucket cannot be appended to, so there every new row writes the whole file.
+
+    Args:
+      path: the file; rows after ``resumed_at``, which the run will make again, are dropped from it.
+      resumed_at: the step at which the run starts or resumes.
     """
 
     def __init__(self, path: epath.Path, resumed_at: int):
-        """Takes up the file as it was at step ``resumed_at``; later rows, which will be made again, are dropped."""
         self._path = path
         self._rows = [row for row in read_metrics(path) if row['step'] <= resumed_at]
         self._write_all()
@@ -35,6 +39,7 @@ class MetricsFile:
         write_atomically(self._path, ''.join(json.dumps(row) + '\n' for row in self._rows).encode())
 
     def write(self, row: dict[str, float]) -> None:
+        """Append a row, on disk when this returns; of several processes the first writes it."""
         if not is_first():
             return
         if is_remote(self._path):
@@ -48,7 +53,7 @@ class MetricsFile:
 
 
 def read_metrics(path: epath.Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.jsonl``; a last line that a kill cut short is left out."""
+    """Return the rows of a ``metrics.jsonl``, without a last line that a kill cut short."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
@@ -57,9 +62,9 @@ def read_metrics(path: epath.Path) -> list[dict[str, float]]:
 
 
 class TensorBoard:
-    """clu's summary writer in a thread of its own, since TensorFlow takes seconds to import; off where it is missing.
+    """Writes summaries with clu in a thread of its own; writes nothing where TensorFlow is not installed.
 
-    It is imported when there is something to write, and does not keep the first step waiting.
+    TensorFlow takes seconds to import. It is imported when there is something to write, and the first step does not wait.
     """
 
     def __init__(self, logdir: epath.Path):
@@ -71,21 +76,23 @@ class TensorBoard:
         if self._writer is None:
             self._writer = self._thread.submit(_summary_writer, self._logdir)
 
-        def work():
+        def write():
             if writer := self._writer.result():
                 writer.flush()
                 getattr(writer, method)(*args)
 
-        self._thread.submit(work)
+        self._thread.submit(write)
 
     def write_scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write one point of each curve."""
         self._submit('write_scalars', step, values)
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """``image`` uint8 ``[H, W, C]``."""
+        """Write an image, uint8 ``[H, W, C]``."""
         self._submit('write_images', step, {name: image[None]})
 
     def close(self) -> None:
+        """Wait until all is written."""
         if self._writer is not None:
             self._submit('close')
         self._thread.shutdown(wait=True)
@@ -100,12 +107,17 @@ def _summary_writer(logdir: str):
         from clu.metric_writers import SummaryWriter
     except ImportError:
         return None
-    tf.config.set_visible_devices([], 'GPU')  # the accelerator's memory is JAX's
+    tf.config.set_visible_devices([], 'GPU')  # the accelerator's memory is for JAX
     return SummaryWriter(logdir)
 
 
 class Progress:
-    """A bar with rate and time left on a terminal, a plain line for each row of the log elsewhere."""
+    """Shows a bar with rate and remaining time on a terminal, and a line for each row of the log elsewhere.
+
+    Args:
+      start: the step at which the run starts or resumes.
+      total: the last step.
+    """
 
     def __init__(self, start: int, total: int):
         self._total = total
@@ -114,20 +126,21 @@ class Progress:
         )
 
     def advance(self, steps: int) -> None:
+        """Move the bar by a number of steps."""
         self._bar.update(steps)
 
     def row(self, row: dict[str, float]) -> None:
-        """Shows a row of the log."""
+        """Show a row of the log."""
         images = row['images_per_sec']
         losses = '  '.join(f'{name} {value:.4f}' for name, value in row.items() if name.startswith('loss'))
-        if self._bar.disable:
-            left = (self._total - row['step']) / row['steps_per_sec']
-            self.say(
-                f'step {row["step"]}/{self._total}  {losses}  {row["steps_per_sec"]:.2f} steps/s  '
-                f'{images:.1f} images/s  {tqdm.format_interval(left)} left'
-            )
-        else:
+        if not self._bar.disable:
             self._bar.set_postfix_str(f'{losses}, {images:.1f} images/s')
+            return
+        left = (self._total - row['step']) / row['steps_per_sec']
+        self.say(
+            f'step {row["step"]}/{self._total}  {losses}  {row["steps_per_sec"]:.2f} steps/s  '
+            f'{images:.1f} images/s  {tqdm.format_interval(left)} left'
+        )
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -138,13 +151,13 @@ class Progress:
             return
         done = threading.Event()
 
-        def count() -> None:
+        def count_seconds() -> None:
             start = time.monotonic()
             while not done.wait(1.0):
                 self._bar.set_postfix_str(f'{what}, {time.monotonic() - start:.0f} s')
 
         self._bar.set_postfix_str(f'{what} ...')
-        thread = threading.Thread(target=count, daemon=True)
+        thread = threading.Thread(target=count_seconds, daemon=True)
         thread.start()
         try:
             yield
@@ -154,10 +167,57 @@ class Progress:
             self._bar.set_postfix_str('')
 
     def say(self, text: str) -> None:
+        """Print a line above the bar."""
         if self._bar.disable:
             print(text, flush=True)
         else:
             self._bar.write(text)
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         self._bar.close()
+
+
+class RunLog:
+    """All places to which a run reports: ``metrics.jsonl``, ``tensorboard/`` and the terminal.
+
+    Args:
+      start: the step at which the run starts or resumes.
+      total: the last step.
+    """
+
+    def __init__(self, workdir: epath.Path, start: int, total: int):
+        self._file = MetricsFile(workdir / 'metrics.jsonl', start)
+        self._tensorboard = TensorBoard(workdir / 'tensorboard')
+        self._progress = Progress(start, total)
+
+    def row(self, row: dict[str, float]) -> None:
+        """Write a row of the log everywhere; ``row['step']`` is its step."""
+        self._file.write(row)
+        self._tensorboard.write_scalars(row['step'], {name: x for name, x in row.items() if name != 'step'})
+        self._progress.row(row)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write values that are not part of ``metrics.jsonl`` to TensorBoard."""
+        self._tensorboard.write_scalars(step, values)
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Write an image, uint8 ``[H, W, C]``, to TensorBoard."""
+        self._tensorboard.write_image(step, name, image)
+
+    def advance(self, steps: int) -> None:
+        """Show that a number of steps are done."""
+        self._progress.advance(steps)
+
+    def waiting(self, what: str) -> AbstractContextManager[None]:
+        """Say on the terminal what the block does: see ``Progress.waiting``."""
+        return self._progress.waiting(what)
+
+    def say(self, text: str) -> None:
+        """Print a line on the terminal."""
+        self._progress.say(text)
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        self._progress.close()
+        self._tensorboard.close()
