@@ -36,7 +36,7 @@ def restore(config: Config, workdir: epath.Path) -> Trained:
     Raises:
       UserError: if there is no model, it was made with another config, or the adapter belongs to another model.
     """
-    stored = read_config(workdir)
+    stored = _stored(workdir)
     if stored is None:
         raise UserError(
             f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
@@ -63,7 +63,7 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
     Raises:
       UserError: if the base cannot be read, is not the one of the run directory, or does not match the config.
     """
-    base, stored = config.finetune.base, read_config(workdir)
+    base, stored = config.finetune.base, _stored(workdir)
     check(
         base is None or absolute(base) != absolute(workdir),
         f'config.finetune.base={base} is the --workdir itself: pass another --workdir',

@@ -55,7 +55,7 @@ def test_dcgan_on_one_and_eight_devices_with_everything_on():
     """Above all the statistics of its normalisation: those of the global batch, whatever a device holds of it."""
     fields = {
         'gan.r1_gamma': 0.1,
-        'gan.augment': 'color,translation,cutout',
+        'gan.augment': ('color', 'translation', 'cutout'),
         'gan.diffusion_noise': True,
         'model.spectral_norm': True,
     }
@@ -130,7 +130,7 @@ class Spy:
 def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
     """In each turn its rows of the real images as ``--mode=data`` shows them, and generated ones augmented by the turn's
     keys; at last those of the last turn for the generator."""
-    method = build('dcgan', **{'gan.augment': 'color,cutout', 'gan.discriminator_steps': turns, 'gan.loss': loss})
+    method = build('dcgan', **{'gan.augment': ('color', 'cutout'), 'gan.discriminator_steps': turns, 'gan.loss': loss})
     data = {'image': batch()['image'].astype(np.float32), 'label': batch()['label']}
     labels = []
 

@@ -41,7 +41,7 @@ def test_without_augmentation_stored_and_seen_are_the_same(tmp_path, capsys):
 
 
 def test_what_is_seen_is_what_the_step_sees(tmp_path):
-    config, statistics, picture = report_of(tmp_path, **{'gan.augment': 'color', 'data.random_flip': True})
+    config, statistics, picture = report_of(tmp_path, **{'gan.augment': ('color',), 'data.random_flip': True})
     dataset, method = load('digits', 'train'), build_method(config, (8, 8, 1), 10)
     seen = []
     for step in range(2048 // 64):

@@ -162,7 +162,7 @@ def test_sample_depends_on_the_seed_and_the_index_alone(runs, family, capsys):
     other_batch = draw('other', **{'sample.num': 40, 'sample.batch_size': 8})[0]
     assert np.mean(abs(other_batch.astype(int) - images) <= 1) >= 0.999
     assert (draw('seed', **{'sample.num': 7, 'seed': 1})[0] != images[:7]).mean() > 0.5
-    assert set(draw('classes', **{'sample.num': 6, 'sample.classes': '7,2'})[1]) == {7, 2}
+    assert set(draw('classes', **{'sample.num': 6, 'sample.classes': ('7', '2')})[1]) == {7, 2}
     assert 'samples of step 12' in capsys.readouterr().out
 
 

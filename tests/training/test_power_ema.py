@@ -139,7 +139,7 @@ def test_a_damaged_snapshot_is_named(tmp_path):
         ({'sample.ema_length': 0.1, 'optimizer.ema_lengths': ()}, 'config.sample.ema_length needs the snapshots'),
         ({'sample.ema_length': 0.1, 'sample.ema': False}, 'config.sample.ema_length needs config.sample.ema=True'),
         (
-            {'evaluation.ema_lengths': (0.1, 0.2), 'evaluation.metrics': 'fid_per_class'},
+            {'evaluation.ema_lengths': (0.1, 0.2), 'evaluation.metrics': ('fid_per_class',)},
             'config.evaluation.metrics=.*fid',
         ),
     ],

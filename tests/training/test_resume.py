@@ -31,7 +31,7 @@ FIELDS = {
     'ddpm': {**COMMON, 'model.dropout': 0.1},
     'dcgan': {
         **COMMON,
-        'gan.augment': 'translation,cutout',
+        'gan.augment': ('translation', 'cutout'),
         'gan.diffusion_noise': True,
         'gan.diffusion_target': -0.9,
         'gan.diffusion_images': 5000,
@@ -44,7 +44,7 @@ FIELDS = {
 
 def start(workdir, family):
     code = (
-        f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config({family!r}, **{FIELDS[family]!r})\n'
+        f'from tests.tiny import tiny_draft\ndef get_config(): return tiny_draft({family!r}, **{FIELDS[family]!r})\n'
     )
     config = workdir.parent / 'tiny_run.py'
     config.write_text(code)

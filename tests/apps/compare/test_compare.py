@@ -81,7 +81,7 @@ def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkey
 
 def test_results_of_evaluate_are_used_again(workdirs, tmp_path, monkeypatch):
     """A result under another protocol, or without one of the metrics, is not."""
-    fields = {**FIELDS, 'compare.seeds': 1, 'evaluation.metrics': 'fid'}
+    fields = {**FIELDS, 'compare.seeds': 1, 'evaluation.metrics': ('fid',)}
     folders = [epath.Path(folder) for folder in workdirs.split(',')]
     for folder in folders:
         modes.run('evaluate', tiny_config(folder.name, **fields), folder)
@@ -93,7 +93,7 @@ def test_results_of_evaluate_are_used_again(workdirs, tmp_path, monkeypatch):
     modes.run('compare', tiny_config(**fields), epath.Path(tmp_path))
     assert not made
     assert sorted(p.read_text() for p in (tmp_path / 'evaluation').iterdir()) == sorted(stored)
-    modes.run('compare', tiny_config(**{**fields, 'evaluation.metrics': 'fid,kid'}), epath.Path(tmp_path))
+    modes.run('compare', tiny_config(**{**fields, 'evaluation.metrics': ('fid', 'kid')}), epath.Path(tmp_path))
     assert len(made) == 2
 
 
@@ -127,10 +127,10 @@ def test_nearest_neighbours_by_brute_force():
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'compare.workdirs': ''}, 'config.compare.workdirs is empty'),
-        ({'compare.workdirs': 'nowhere'}, 'nowhere holds no trained model'),
+        ({'compare.workdirs': None}, 'config.compare.workdirs is empty'),
+        ({'compare.workdirs': ('nowhere',)}, 'nowhere holds no trained model'),
         ({'sample.num_steps': 21, 'diffusion.timesteps': 50}, 'config.sample.num_steps=21 is more than .*timesteps=20'),
-        ({'data.classes': '3,7'}, "trained with config.data.classes=, and this comparison has '3,7'"),
+        ({'data.classes': ('3', '7')}, "trained with config.data.classes=, and this comparison has '3,7'"),
     ],
 )
 def test_bad_input_is_one_sentence(workdirs, tmp_path, fields, words):

@@ -88,7 +88,7 @@ def test_every_metric_has_its_protocol(runs, capsys):
 
 @pytest.mark.parametrize(('classes', 'said'), [('3,8', True), (','.join('9876543210'), False)])
 def test_classes_that_the_reference_lacks_are_named(runs, capsys, classes, said):
-    fields = {'sample.classes': classes, 'evaluation.num': 16, 'evaluation.metrics': 'fid'}
+    fields = {'sample.classes': classes, 'evaluation.num': 16, 'evaluation.metrics': ('fid',)}
     warnings = evaluate(runs['dcgan'], capsys, 'dcgan', **fields)['warnings']
     expected = 'the generated images are of 3, 8, the reference of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
     assert (expected in warnings) == said == any('the reference of' in warning for warning in warnings)
@@ -96,7 +96,7 @@ def test_classes_that_the_reference_lacks_are_named(runs, capsys, classes, said)
 
 @pytest.mark.parametrize(('classes', 'known'), [('3', True), ('3,8', False)])
 def test_a_model_of_one_class_is_asked_for_that_class(tmp_path, capsys, classes, known):
-    fields = {'data.classes': classes, 'model.conditional': False, 'evaluation.num': 16, 'evaluation.metrics': 'fid'}
+    fields = {'data.classes': classes, 'model.conditional': False, 'evaluation.num': 16, 'evaluation.metrics': ('fid',)}
     workdir = untrained(tiny_config('dcgan', **fields), epath.Path(tmp_path) / 'run')
     judged = evaluate(workdir, capsys, 'dcgan', **fields)['judge']
     assert ('accuracy' in judged) == known
@@ -148,7 +148,7 @@ def test_a_set_against_itself(capsys, tmp_path):
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'evaluation.metrics': 'fid,kod'}, "config.evaluation.metrics: 'kod' does not exist; did you mean kid"),
+        ({'evaluation.metrics': ('fid', 'kod')}, "config.evaluation.metrics: 'kod' does not exist; did you mean kid"),
         ({'evaluation.resize': 'bicubic'}, "config.evaluation.resize 'bicubic' does not exist"),
         ({'evaluation.generated': 'digits:tset'}, "the split 'tset' does not exist; did you mean test"),
         ({'evaluation.reference': 'nowhere'}, 'config.evaluation.reference=nowhere is neither a folder'),
@@ -171,7 +171,7 @@ def test_labels_of_a_file_mean_what_the_config_says(tmp_path, capsys):
     threes = load('digits', 'test', classes=('3',)).images
     np.savez(tmp_path / 'x.npz', images=threes, labels=np.zeros(len(threes), int))
     fields = {'evaluation.generated': str(tmp_path / 'x.npz'), 'evaluation.reference': 'digits:train'}
-    result = evaluate(epath.Path(tmp_path), capsys, **fields, **{'data.classes': '3,7'})
+    result = evaluate(epath.Path(tmp_path), capsys, **fields, **{'data.classes': ('3', '7')})
     assert result['judge']['accuracy'] > 0.9 and list(result['judge']['accuracy_per_class']) == ['3']
 
 
