@@ -9,10 +9,10 @@ import pytest
 from etils import epath
 
 from jaxgen.apps.compare import compare
-from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
+from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
 from jaxgen.metrics.evaluator import Evaluator
 from tests.helpers.html_page import Page
 from tests.tiny import tiny_config, untrained
@@ -24,14 +24,14 @@ FIELDS = {'evaluation.extractor': 'judge', 'evaluation.num': 150, 'compare.seeds
 def workdirs(tmp_path_factory):
     root = epath.Path(tmp_path_factory.mktemp('runs'))
     for family in ('ddpm', 'dcgan'):
-        folder = untrained(tiny_config(family), root / family) / during_training.FOLDER
+        folder = untrained(tiny_config(family), root / family) / EVALUATION_IN_TRAINING
         folder.mkdir(parents=True)
         for step in (2, 4):
             result = {'fid': 9.0 / step, 'protocol': {'generated': {'count': 50}}}
             (folder / f'{step}.json').write_text(json.dumps(result))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('JAXGEN_CACHE_DIR', str(root / 'cache'))
-        yield f'{os.path.relpath(root / "ddpm")},{root / "dcgan"}'  # a path as users write it, and a whole one
+        yield os.path.relpath(root / 'ddpm'), str(root / 'dcgan')  # a path as users write it, and a whole one
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +82,7 @@ def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkey
 def test_results_of_evaluate_are_used_again(workdirs, tmp_path, monkeypatch):
     """A result under another protocol, or without one of the metrics, is not."""
     fields = {**FIELDS, 'compare.seeds': 1, 'evaluation.metrics': ('fid',)}
-    folders = [epath.Path(folder) for folder in workdirs.split(',')]
+    folders = [epath.Path(folder) for folder in workdirs]
     for folder in folders:
         modes.run('evaluate', tiny_config(folder.name, **fields), folder)
     stored = [(folder / 'evaluation' / '4.json').read_text() for folder in folders]
@@ -127,10 +127,10 @@ def test_nearest_neighbours_by_brute_force():
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'compare.workdirs': None}, 'config.compare.workdirs is empty'),
+        ({'compare.workdirs': None}, 'config.compare.workdirs is not set'),
         ({'compare.workdirs': ('nowhere',)}, 'nowhere holds no trained model'),
-        ({'sample.num_steps': 21, 'diffusion.timesteps': 50}, 'config.sample.num_steps=21 is more than .*timesteps=20'),
-        ({'data.classes': ('3', '7')}, "trained with config.data.classes=, and this comparison has '3,7'"),
+        ({'sample.num_steps': 21, 'diffusion.timesteps': 50}, 'config.sample.num_steps=21 must be at most diffusion.timesteps=20'),
+        ({'data.classes': ('3', '7')}, "trained with config.data.classes=None, and this comparison has \\('3', '7'\\)"),
     ],
 )
 def test_bad_input_is_one_sentence(workdirs, tmp_path, fields, words):
