@@ -27,7 +27,13 @@ from jaxgen.methods.diffusion.options import (
     NetworkOptions,
 )
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
-from jaxgen.methods.diffusion.state import DiffusionState, DiffusionStateWithAverages, apply_gradients, initial_state
+from jaxgen.methods.diffusion.state import (
+    DiffusionState,
+    apply_gradients,
+    averages_by_length,
+    initial_state,
+    next_state,
+)
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
 from jaxgen.optim.optimizer import learning_rate, value_and_grad
@@ -143,9 +149,7 @@ class Diffusion(Family):
         return {type(self.network).__name__.lower(): model.params}
 
     def averages(self, model: DiffusionState) -> dict[float, Any]:
-        if not isinstance(model, DiffusionStateWithAverages):
-            return {}
-        return dict(zip(self.optimizer.ema_lengths, model.averages, strict=True))
+        return averages_by_length(model, self.optimizer)
 
     def augment(self, images: Array, key: Array) -> Array:
         return images
@@ -171,12 +175,13 @@ class Diffusion(Family):
             return mean_loss(objective, self.network, network_params(trained), examples, dropout_key)
 
         value, gradients = value_and_grad(loss, state.params, examples, dropout_key, self.grad_accumulation)
+        params, opt_state = apply_gradients(state, gradients, self.optimizer)
         metrics = {
             'loss': value,
             'grad_norm': optax.tree.norm(gradients),
             'learning_rate': jnp.asarray(learning_rate(self.optimizer)(state.updates), jnp.float32),
         }
-        return apply_gradients(state, gradients, self.optimizer), metrics
+        return next_state(state, params, opt_state, self.optimizer), metrics
 
     def sampling_variables(self, model: DiffusionState, key: Array, ema: bool) -> Any:
         return {'params': model.ema if ema else model.params}
