@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from ml_collections import ConfigDict
 
 from jaxgen.diffusion import compatibility
@@ -11,6 +9,7 @@ from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.methods.config_sections import options_from
+from jaxgen.methods.diffusion.compatibility import incompatibility_reason
 from jaxgen.methods.diffusion.network_config import check_network
 from jaxgen.methods.diffusion.options import (
     DiffusionOptimizerOptions,
@@ -19,15 +18,6 @@ from jaxgen.methods.diffusion.options import (
     NetworkOptions,
 )
 from jaxgen.optim import power_ema
-
-# The fields that the arguments of ``diffusion.compatibility`` come from
-ARGUMENTS = {
-    'schedule': 'config.diffusion.schedule',
-    'prediction': 'config.diffusion.parameterisation',
-    'weighting': 'config.diffusion.weighting',
-    'variance': 'config.diffusion.variance',
-    'sampler': 'config.sample.sampler',
-}
 
 
 def options_of(
@@ -44,17 +34,6 @@ def options_of(
         options_from(DiffusionSampleOptions, config.sample),
         options_from(DiffusionOptimizerOptions, config.optimizer).resolved(config.train.steps),
     )
-
-
-def incompatibility_reason(config: ConfigDict) -> str | None:
-    """Return why parts of a model do not go together, in a sentence that names the fields, or None if they do."""
-    d = config.diffusion
-    reason = compatibility.incompatibility_reason(
-        d.schedule, d.parameterisation, d.weighting, d.variance, config.sample.sampler
-    )
-    if reason is None:
-        return None
-    return re.sub(r'\b(\w+)=', lambda match: f'{ARGUMENTS[match[1]]}=', reason)
 
 
 def fields(c: ConfigDict) -> None:
@@ -121,7 +100,7 @@ def _check_diffusion(c: ConfigDict) -> None:
     pick(d.weighting, compatibility.ALL_WEIGHTINGS, 'config.diffusion.weighting')
     pick(d.variance, compatibility.VARIANCES, 'config.diffusion.variance')
     pick(sample.sampler, SAMPLERS, 'config.sample.sampler')
-    reason = incompatibility_reason(c)
+    reason = incompatibility_reason(d, sample, prefix='config.')
     if reason is not None:
         raise UserError(f'{reason} (--mode=help lists what goes together)')
     if compatibility.is_discrete(d.schedule):
