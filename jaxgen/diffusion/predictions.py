@@ -111,7 +111,8 @@ def predict(
     """
     here = level.broadcast_to(x)
     p = PREDICTIONS[prediction](here.alpha, here.sigma)
-    skipped, output, variance_fraction = p.c_skip * x, network(p.c_in * x, here.t), None
+    skipped = p.c_skip * x
+    output, variance_fraction = network(p.c_in * x, here.t), None
     if learned_variance:
         output, variance_fraction = split_variance(output)
     return Prediction(skipped + p.c_out * output, variance_fraction)
