@@ -148,6 +148,5 @@ def discretised_nll(x0: Float[Array, 'n ...'], mean: Array, std: Array) -> Float
     above = lower > 0
     a, b = jnp.where(above, -lower, upper), jnp.where(above, -upper, lower)
     inside = norm.logcdf(a) + jnp.log1p(-jnp.exp(jnp.minimum(norm.logcdf(b) - norm.logcdf(a), -1e-7)))
-    black, white = x0 < -0.999, x0 > 0.999
-    log_mass = jnp.where(black, norm.logcdf(upper), jnp.where(white, norm.logcdf(-lower), inside))
+    log_mass = jnp.where(x0 < -0.999, norm.logcdf(upper), jnp.where(x0 > 0.999, norm.logcdf(-lower), inside))
     return -mean_of_each(log_mass)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgen.diffusion.predictions import PREDICTIONS, Network, network_output
+from jaxgen.diffusion.predictions import PREDICTIONS, Network
 from jaxgen.diffusion.schedules import LearnedSchedule, Level
 from jaxgen.runtime.types import Array
 
@@ -57,23 +57,10 @@ def prediction_loss(
       prediction: what the network predicts, one of ``PREDICTIONS``.
       weighting: one of ``WEIGHTINGS``.
     """
-    output = network_output(prediction, network, add_noise(x0, noise, level), level)
-    return output_loss(output, x0, noise, level, prediction=prediction, weighting=weighting)
-
-
-def output_loss(
-    output: Float[Array, 'n ...'],
-    x0: Float[Array, 'n ...'],
-    noise: Float[Array, 'n ...'],
-    level: Level,
-    *,
-    prediction: str = 'eps',
-    weighting: str = 'simple',
-) -> Float[Array, ' n']:
-    """Return ``prediction_loss`` of a network's output for x = alpha x_0 + sigma noise."""
     here = level.broadcast_to(x0)
     p = PREDICTIONS[prediction](here.alpha, here.sigma)
-    error = output - (p.target_x0 * x0 + p.target_noise * noise)
+    output = network(p.c_in * add_noise(x0, noise, level), here.t)
+    error = output - p.target(x0, noise)
     weight = WEIGHTINGS[weighting](level.alpha, level.sigma, PREDICTIONS[prediction](level.alpha, level.sigma).c_out)
     return weight * mean_of_each(jnp.square(error))
 

@@ -26,7 +26,13 @@ from jaxgen.methods.diffusion.options import (
 )
 from jaxgen.methods.diffusion.rules import require_together
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
-from jaxgen.methods.diffusion.state import DiffusionState, DiffusionStateWithAverages, apply_gradients, initial_state
+from jaxgen.methods.diffusion.state import (
+    DiffusionState,
+    apply_gradients,
+    averages_by_length,
+    initial_state,
+    next_state,
+)
 from jaxgen.methods.options import SampleOptions
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
@@ -171,9 +177,7 @@ class Diffusion(Method):
         return {type(self.network).__name__.lower(): state.params}
 
     def moving_averages(self, state: DiffusionState) -> dict[float, Any]:
-        if not isinstance(state, DiffusionStateWithAverages):
-            return {}
-        return dict(zip(self.optimizer.ema_lengths, state.averages, strict=True))
+        return averages_by_length(state, self.optimizer)
 
     def step(self, state: DiffusionState, batch: Arrays, key: Array) -> tuple[DiffusionState, Arrays]:
         return self.update(state, batch, key, lambda params: params)
@@ -196,12 +200,13 @@ class Diffusion(Method):
             return mean_loss(objective, self.network, network_params(trained), examples, dropout_key)
 
         value, gradients = value_and_grad(loss, state.params, examples, dropout_key, self.grad_accumulation)
+        params, opt_state = apply_gradients(state, gradients, self.optimizer)
         metrics = {
             'loss': value,
             'grad_norm': optax.tree.norm(gradients),
             'learning_rate': jnp.asarray(learning_rate(self.optimizer)(state.updates), jnp.float32),
         }
-        return apply_gradients(state, gradients, self.optimizer), metrics
+        return next_state(state, params, opt_state, self.optimizer), metrics
 
     def sampling_variables(self, state: DiffusionState, key: Array, ema: bool) -> Any:
         return {'params': state.ema if ema else state.params}
