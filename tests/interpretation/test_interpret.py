@@ -22,7 +22,7 @@ from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
 from jaxgen.diffusion.editing import from_strength
 from jaxgen.errors import UserError
-from jaxgen.metrics import class_accuracy as judge
+from jaxgen.metrics.class_accuracy import find_classifier
 from jaxgen.training.sampling import Sampler
 from tests.tiny import tiny_config, untrained
 
@@ -216,11 +216,10 @@ def test_effects_are_of_the_same_images(trained):
     assert len(found.images['3']) == 8
 
 
-def test_the_judge_counts_classes_as_the_model_does(dcgan):
+def test_recognised_classes_are_those_of_the_model(dcgan):
     trained, _ = dcgan
-    the_judge = judge.for_images('', 'digits')
     real = modes.load('digits', 'test')
-    seen = Sight(trained, the_judge)(real.images[:100])
+    seen = Sight(trained, find_classifier('digits'))(real.images[:100])
     assert np.mean(seen == real.labels[:100]) > 0.95
 
 

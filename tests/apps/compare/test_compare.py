@@ -9,10 +9,10 @@ import pytest
 from etils import epath
 
 from jaxgen.apps.compare import compare
-from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
+from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
 from jaxgen.metrics.evaluator import Evaluator
 from tests.helpers.html_page import Page
 from tests.tiny import tiny_config, untrained
@@ -24,7 +24,7 @@ FIELDS = {'evaluation.extractor': 'judge', 'evaluation.num': 150, 'compare.seeds
 def workdirs(tmp_path_factory):
     root = epath.Path(tmp_path_factory.mktemp('runs'))
     for family in ('ddpm', 'dcgan'):
-        folder = untrained(tiny_config(family), root / family) / during_training.FOLDER
+        folder = untrained(tiny_config(family), root / family) / EVALUATION_IN_TRAINING
         folder.mkdir(parents=True)
         for step in (2, 4):
             result = {'fid': 9.0 / step, 'protocol': {'generated': {'count': 50}}}
