@@ -216,11 +216,10 @@ def test_effects_are_of_the_same_images(trained):
     assert len(found.images['3']) == 8
 
 
-def test_the_judge_counts_classes_as_the_model_does(dcgan):
+def test_recognised_classes_are_those_of_the_model(dcgan):
     trained, _ = dcgan
-    the_judge = judge.for_images('', 'digits')
     real = modes.load('digits', 'test')
-    seen = Sight(trained, the_judge)(real.images[:100])
+    seen = Sight(trained, find_classifier('digits'))(real.images[:100])
     assert np.mean(seen == real.labels[:100]) > 0.95
 
 
