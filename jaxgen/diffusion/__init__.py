@@ -9,9 +9,18 @@ Sample images in three lines, with ``denoiser(x, level)`` for the estimate of x_
 
 from jaxgen.diffusion import compatibility, editing, likelihood, losses, noise, predictions, samplers, schedules
 from jaxgen.diffusion.guidance import Guidance
-from jaxgen.diffusion.schedules import EDMSchedule, FlowSchedule, cosine, linear, linear_betas, zero_terminal_snr
+from jaxgen.diffusion.schedules import (
+    DiscreteSchedule,
+    EDMSchedule,
+    FlowSchedule,
+    cosine,
+    linear,
+    linear_betas,
+    zero_terminal_snr,
+)
 
 __all__ = [
+    'DiscreteSchedule',
     'EDMSchedule',
     'FlowSchedule',
     'Guidance',
