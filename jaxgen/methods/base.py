@@ -71,7 +71,9 @@ class Method(abc.ABC):
         Raises:
           UserError: if the method cannot be made from options.
         """
-        raise UserError(f'{cls.__name__} is not made from a config: construct it in Python, and pass it to jaxgen.Trainer')
+        raise UserError(
+            f'{cls.__name__} is not made from a config: construct it in Python, and pass it to jaxgen.Trainer'
+        )
 
     @staticmethod
     def check_options(options: Mapping[str, Any], image_size: int) -> None:
