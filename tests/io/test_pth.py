@@ -81,7 +81,7 @@ def test_what_is_not_whole_or_not_a_dictionary(tmp_path, zipped):
         with pytest.raises(UserError, match='not a complete file of PyTorch tensors'):
             pth.read(path)
     for value in ([torch.ones(2)], {'weight': torch.ones(2), 'epoch': 3}):
-        with pytest.raises(UserError, match='something else than a dictionary of tensors'):
+        with pytest.raises(UserError, match='something other than a dictionary of tensors'):
             pth.read(save(value, path, zipped))
     with pytest.raises(UserError, match='is not a file'):
         pth.read(tmp_path / 'absent.pth')

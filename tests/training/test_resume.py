@@ -43,9 +43,7 @@ FIELDS = {
 
 
 def start(workdir, family):
-    code = (
-        f'from tests.tiny import tiny_draft\ndef get_config(): return tiny_draft({family!r}, **{FIELDS[family]!r})\n'
-    )
+    code = f'from tests.tiny import tiny_draft\ndef get_config(): return tiny_draft({family!r}, **{FIELDS[family]!r})\n'
     config = workdir.parent / 'tiny_run.py'
     config.write_text(code)
     command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}']
