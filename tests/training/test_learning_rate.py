@@ -48,7 +48,10 @@ def test_the_end_and_the_cool_down_can_be_set():
     [
         ({'optimizer.decay': 'cosin'}, 'cosine'),
         ({'optimizer.decay': 'cosine', 'optimizer.decay_steps': 100}, 'config.optimizer.warmup_steps=100'),
-        ({'optimizer.decay': 'cosine', 'train.steps': 100}, 'config.train.steps=100'),
+        (
+            {'optimizer.decay': 'cosine', 'train.steps': 100},
+            'config.optimizer.warmup_steps=100 must be below train.steps=100',
+        ),
         ({'optimizer.decay': 'linear', 'optimizer.cooldown_steps': 1001}, 'config.optimizer.cooldown_steps=1001'),
         ({'optimizer.decay_steps': 0}, 'config.optimizer.decay_steps=0'),
     ],
