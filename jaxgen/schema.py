@@ -51,12 +51,19 @@ class OptionError(UserError):
 
 
 @contextlib.contextmanager
-def located(prefix: str) -> Iterator[None]:
-    """Put the place of a field before its name in the errors that are raised within, as in ``config.optimizer.``."""
+def located(place: str) -> Iterator[None]:
+    """Put the place of an argument before the message of each UserError that is raised within.
+
+    Args:
+      place: a section, as in ``config.optimizer.``, directly before the name of an option; or the field from which an argument
+        of a library function comes, as in ``config.interop.path``, before any other message, which follows after a colon.
+    """
     try:
         yield
     except OptionError as e:
-        raise OptionError(f'{prefix}{e.field}', e.reason) from e
+        raise OptionError(f'{place}{e.field}', e.reason) from e
+    except UserError as e:
+        raise UserError(f'{place}: {e}') from e
 
 
 @dataclasses.dataclass(frozen=True)

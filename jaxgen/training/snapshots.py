@@ -49,8 +49,8 @@ class Snapshots:
         steps = self.steps(until)
         check(
             steps,
-            f'{self._folder} holds no snapshot: an average of a length chosen afterwards needs training with '
-            f'config.optimizer.ema_lengths=0.05,0.1',
+            f'{self._folder} holds no snapshot up to step {until}: an average of a length chosen afterwards needs training with '
+            f'two lengths or more, as in ema_lengths=0.05,0.1',
         )
         lengths = sorted({name.partition('/')[0] for name in self._read(steps[-1])})
         step_of, length_of = np.array(steps, float).repeat(len(lengths)), np.array(lengths * len(steps), float)

@@ -18,12 +18,13 @@ from jaxgen.apps import from_config, weights
 from jaxgen.apps.interop import diffusers_folder, tutorial_folder
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
-from jaxgen.errors import UserError, check, located
+from jaxgen.errors import UserError, check
 from jaxgen.io import hub
 from jaxgen.io.files import write_json
 from jaxgen.io.run_directory import BEST, CHECKPOINTS
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.schema import located
 from jaxgen.training import CheckpointOptions
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import exclusive
