@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps import adapters, data_report, likelihood, weights
 from jaxgen.apps.benchmark import benchmark as benchmarking
-from jaxgen.apps.benchmark import compile as compiling
 from jaxgen.apps.compare import compare as comparing
+from jaxgen.apps.compile import compile as compiling
 from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.edit import edit as editing

@@ -1,4 +1,4 @@
-"""Folders of the Hugging Face Hub."""
+"""Download folders of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WEIGHTS = 'diffusion_pytorch_model'
 
 
 def folder(path: str) -> pathlib.Path:
-    """A local folder as it is; else what the Hub has under this name, downloaded once.
+    """Return a local folder as it is, or the folder that the Hub has under this name, downloaded once.
 
     Raises:
       UserError: if there is no such folder, or the Hub cannot be reached.
