@@ -6,34 +6,32 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps import adapters, data_report, likelihood, weights
+from jaxgen.apps import data_report, likelihood
+from jaxgen.apps import train as training
 from jaxgen.apps.benchmark import benchmark as benchmarking
 from jaxgen.apps.compare import compare as comparing
 from jaxgen.apps.compile import compile as compiling
 from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.edit import edit as editing
-from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.evaluate.evaluator import Evaluator, data_options, summary, write
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.interop import workdirs
 from jaxgen.apps.interpret import interpret as interpreting
-from jaxgen.apps.restore import build, restore
+from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.sweep import runs as sweeping
-from jaxgen.data import Dataset, load
+from jaxgen.data import load
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
-from jaxgen.methods.base import Method
 from jaxgen.metrics.image_sets import open_set
-from jaxgen.runtime.mesh import make_mesh, on_host
+from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import loop
 
 
@@ -60,58 +58,10 @@ def run(name: str, config: Config, workdir: epath.Path) -> None:
     mode.function(config, workdir)
 
 
-def train(config: Config, workdir: epath.Path) -> None:
-    check(
-        config.finetune.base is None,
-        f'config.finetune.base={config.finetune.base} is for --mode=finetune: pass that, or leave it out',
-    )
-    _train(config, workdir)
-
-
-def finetune(config: Config, workdir: epath.Path) -> None:
-    """Trains as ``train``; with each checkpoint it writes ``adapter.safetensors``, of the averaged factors."""
-    check(
-        config.finetune.base is not None, 'config.finetune.base is not set: name the workdir of the model to fine-tune'
-    )
-    _train(config, workdir)
-    print(f'what it learnt, for the model in {config.finetune.base} alone: {workdir / adapters.FILE}')
-
-
-def _train(config: Config, workdir: epath.Path) -> None:
-    check(
-        config.sample.adapter is None,
-        f'config.sample.adapter={config.sample.adapter} is to draw with: leave it out in training, and name the workdir of a '
-        f'fine-tuned model in config.finetune.base to go on from it',
-    )
-    weights.require_none(workdir)
-    method, dataset = _method_and_data(config, workdir)
-    mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
-    if method.base_hash is not None:
-        config = config.replace({'finetune.base_hash': method.base_hash})
-
-        def on_save(model: Any) -> None:
-            factors = on_host(mesh, model.learner.ema)
-            adapter = adapters.of_config(config, factors, method.base_hash, dataset.class_names)
-            adapters.write(workdir / adapters.FILE, adapter)
-
-    if config.evaluation.every is not None:
-        evaluation = during_training.DuringTraining(config, method, mesh, dataset.class_names, workdir)
-    loop.train(config, method, dataset, workdir, evaluation, on_save)
-
-
 def data(config: Config, workdir: epath.Path) -> None:
-    """Writes ``data/images.png`` and ``data/statistics.json``: see ``data_report``."""
-    method, dataset = _method_and_data(config, workdir)
+    """Write ``data/images.png`` and ``data/statistics.json``; see ``data_report``."""
+    method, dataset = training.method_and_data(config, workdir)
     data_report.report(config, method, dataset, workdir / 'data')
-
-
-def _method_and_data(config: Config, workdir: epath.Path) -> tuple[Method, Dataset]:
-    method, labelled = build(config, workdir)
-    d = config.data
-    dataset = load(d.name, 'train', d.classes or (), d.max_examples, d.image_size, d.crop)
-    if not len(dataset.images):
-        raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
-    return method, dataset.relabelled(labelled)
 
 
 def sample(config: Config, workdir: epath.Path) -> None:
@@ -216,7 +166,7 @@ def compare(config: Config, workdir: epath.Path) -> None:
 
 
 def sweep(config: Config, workdir: epath.Path) -> None:
-    """Writes ``sweep/report.html`` and ``sweep/results.json``, and a workdir for each run under ``sweep/``."""
+    """Write ``sweep/report.html`` and ``sweep/results.json``, with a run directory for each run under ``sweep/``."""
     from jaxgen.apps.sweep import report
 
     results = sweeping.sweep(config, workdir)
@@ -224,11 +174,11 @@ def sweep(config: Config, workdir: epath.Path) -> None:
     write_atomically(path, report.page(results).encode())
     print(f'\n{report.lines(results)}\n\none page, with nothing from elsewhere: {path}')
     failed = sorted({outcome.run.folder for outcome in results.failed})
-    check(not failed, f'of the runs failed {", ".join(failed)}: the same command tries again')
+    check(not failed, f'these runs failed: {", ".join(failed)}; run the same command again to retry them')
 
 
 def benchmark(config: Config, workdir: epath.Path) -> None:
-    """Writes ``benchmark.json``, and from it ``benchmark.md`` and ``benchmark.svg``."""
+    """Write ``benchmark.json``, and from it ``benchmark.md`` and ``benchmark.svg``."""
     from jaxgen.apps.benchmark import table
 
     report = benchmarking.benchmark(config, workdir)
@@ -240,7 +190,7 @@ def benchmark(config: Config, workdir: epath.Path) -> None:
 
 
 def compile_only(config: Config, workdir: epath.Path) -> None:
-    """Writes ``compile/<topology>.json`` and the same for people as ``.md``."""
+    """Write ``compile/<topology>.json``, and the same as text in ``.md``."""
     report = compiling.compile_for(config)
     text = compiling.markdown(report)
     path = workdir / 'compile' / re.sub(r'\W+', '-', config.compile.topology)
@@ -281,13 +231,13 @@ class Mode:
 
 MODES = {
     'train': Mode(
-        train,
+        training.train,
         'train a model, or resume from the newest checkpoint of the run directory (the default)',
         'python main.py --config=configs/ddpm_digits.py',
         sections=('evaluation',),
     ),
     'finetune': Mode(
-        finetune,
+        training.finetune,
         'fine-tune the diffusion model of another run directory, with low-rank factors or as a whole',
         'python main.py --config=runs/ddpm_digits/config.json --mode=finetune --config.finetune.base=runs/ddpm_digits '
         '--config.data.classes=3 --workdir=runs/threes',

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from jaxgen.apps.evaluate import evaluator as evaluate
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
+from tests.helpers.html import Page
 from tests.tiny import tiny_config, untrained
 
 FIELDS = {'evaluation.extractor': 'judge', 'evaluation.num': 150, 'compare.seeds': 2}
@@ -39,25 +39,6 @@ def report(workdirs, tmp_path_factory):
     workdir = epath.Path(tmp_path_factory.mktemp('comparison'))
     modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs}), workdir)
     return workdir
-
-
-class Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.addresses, self.open = [], '', [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ('src', 'href', 'xlink:href')]
-        if tag not in ('meta', 'img', 'br', 'link'):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_the_page_needs_nothing_from_elsewhere(report):

@@ -208,7 +208,7 @@ def _samples(results: Results) -> str:
             metric = _cell(setting.values(results.metric), '.4g')
             caption = f'{setting.name}, seed {outcome.run.seed} ({results.metric} {metric})'
             grids.append((caption, outcome.samples.read_bytes()))
-    caption = '<p>The best setting first; the first of its evaluated samples. Runs with the same seed sample from the same noise.</p>'
+    caption = '<p>The best setting first: the first of its evaluated samples. The same seed means the same noise.</p>'
     return section('Samples', caption + side(grids)) if grids else ''
 
 

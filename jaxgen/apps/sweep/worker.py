@@ -21,14 +21,14 @@ from absl import logging
 from clu import parameter_overview
 from etils import epath
 
+from jaxgen.apps import train as training
 from jaxgen.apps.config import Config, import_plugins
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.evaluate.evaluator import Evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.restore import restore
-from jaxgen.apps.rules import validate_devices
+from jaxgen.apps.rules import validate, validate_devices
 from jaxgen.apps.sweep.plan import DIVERGED, RESULTS, SECTIONS, Run, SamplerConfig, result
-from jaxgen.cli import modes
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
@@ -113,8 +113,13 @@ def train_and_evaluate(run: Run, folder: epath.Path) -> None:
       UserError: as training and evaluation do.
     """
     workdir = folder / run.folder
+    validate(run.config)
+    set_up(run.config)
     try:
-        modes.run('train' if run.config.finetune.base is None else 'finetune', run.config, workdir)
+        if run.config.finetune.base is None:
+            training.train(run.config, workdir)
+        else:
+            training.finetune(run.config, workdir)
     except DivergedError as e:
         print(e, flush=True)
         write_json(workdir / DIVERGED, {'step': e.step, 'reason': f'the loss is not finite at step {e.step}'})
