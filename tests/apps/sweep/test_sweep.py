@@ -206,11 +206,12 @@ def test_settings_that_only_draw_in_other_ways_share_a_model(tmp_path, monkeypat
             {'sweep.metric': 'recall'},
             'config.sweep.metric=recall is computed by precision_recall: add precision_recall to',
         ),
+        ({'sweep.metric': 'fdi'}, "config.sweep.metric 'fdi' does not exist; did you mean fid"),
         ({'sweep.metric': 'judge.accuracy', 'model.conditional': False}, 'set model.conditional=True'),
         ({'sweep.seeds': 0}, 'config.sweep.seeds=0 must be at least 1'),
         ({'evaluation.generated': 'digits:test'}, 'config.evaluation.generated=digits:test must be unset'),
         ({'mesh.distributed': True}, 'config.mesh.distributed=True must be False'),
-        ({'seed': 2**32 - 1, 'sweep.seeds': 2}, 'config.seed=4294967296 must be at most 4294967295'),
+        ({'seed': 2**32 - 1, 'sweep.seeds': 2}, 'config.seed=4294967296 is too large: it must be at most 4294967295'),
     ],
 )
 def test_refused_before_the_first_run(fields, words, tmp_path):
