@@ -4,7 +4,7 @@ python main.py --config=configs/judge_cifar.py
   Hardware: two CPU cores
   Hours: 1.2 to 1.6 at the 70 to 95 images/s that it made with the cores to itself; 400,384 images of 0.68 GFLOP
   Expect: 93.3% of the 10,000 test images recognised, each seen as it is and mirrored
-    (python -m jaxgen.metrics.class_accuracy runs/judge_cifar OUT.safetensors prints it)
+    (python -m jaxgen.apps.publish_classifier runs/judge_cifar OUT.safetensors prints it)
 """
 
 from jaxgen.apps import config

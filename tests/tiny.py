@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 
-import jax
 import pytest
 
 from jaxgen.apps.config import SHARED, Config, base
@@ -12,7 +11,7 @@ from jaxgen.apps.restore import build
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.step import initial, state_template
+from jaxgen.training.state import start_on_mesh
 
 UNET = {'model.name': 'unet'}  # for what is the UNet's own
 
@@ -69,11 +68,8 @@ def untrained(c, workdir, step=4, change=lambda model: model):
 
     ``change`` makes another model of that before the first step.
     """
-    (method, _), key, mesh = build(c, workdir), root_key(c.seed, c.train.prng), make_mesh()
-    init = initial(method, key)
-    template = state_template(init, mesh)
-    shardings = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(init, out_shardings=shardings)()
+    (family, _), key, mesh = build(c, workdir), root_key(c.seed, c.train.prng), make_mesh()
+    _, state = start_on_mesh(family, key, mesh)
     state = state.replace(model=change(state.model))
     workdir.mkdir(parents=True)
     (workdir / 'config.json').write_text(json.dumps(c.to_tree()))

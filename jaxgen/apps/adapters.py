@@ -1,4 +1,4 @@
-"""The file of an adapter: the factors of ``lora``, and of which base they are."""
+"""The file of an adapter: the trained factors, and which base they belong to."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any
 import numpy as np
 from etils import epath
 from flax import traverse_util
-from ml_collections import ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from jaxgen.apps.config import Config
 from jaxgen.errors import UserError
+from jaxgen.io import run_directory
 from jaxgen.io.files import write_atomically
 
-FILE = 'adapter.safetensors'  # in the workdir of a fine-tuning
+FILE = run_directory.ADAPTER
 METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
 FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
 
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-    """What changes a base.
+    """What fine-tuning adds to a base.
 
     Attributes:
-      factors: see ``lora``.
-      base: the hash of the weights that the base draws with.
-      class_names: what the labels of the adapted network mean; those of its base come first.
-      finetune: ``config.finetune`` but for the base's place.
+      factors: the factors of each adapted layer, see ``models.lora``.
+      base: hash of the weights with which the base samples.
+      class_names: the classes of the adapted network in the order of their labels; those of the base come first.
+      finetune: ``config.finetune`` without the place of the base.
       model: ``config.model`` of the base.
       diffusion: ``config.diffusion`` of the base.
     """
@@ -44,28 +45,34 @@ class Adapter:
 
     @property
     def strength(self) -> float:
+        """The scale of the product of the factors: alpha / rank."""
         return self.finetune['alpha'] / self.finetune['rank']
 
 
-def of_config(config: ConfigDict, factors: Any, base: str, class_names: tuple[str, ...]) -> Adapter:
-    """The adapter that a fine-tuning makes."""
-    fields = json.loads(config.to_json())
+def of_config(config: Config, factors: Any, base: str, class_names: tuple[str, ...]) -> Adapter:
+    """Return the adapter that the fine-tuning of a config has trained."""
+    fields = config.to_tree()
     how = {name: fields['finetune'][name] for name in ('method', 'rank', 'alpha', 'targets')}
     return Adapter(factors, base, class_names, how, fields['model'], fields['diffusion'])
 
 
 def write(path: epath.PathLike, adapter: Adapter) -> None:
-    """Writes the whole file or nothing."""
+    """Write an adapter: the whole file or nothing."""
     tensors = traverse_util.flatten_dict(adapter.factors, sep='/')
-    about = json.dumps({name: getattr(adapter, name) for name in FIELDS})  # one entry: of several the order is random
+    about = json.dumps(
+        {name: getattr(adapter, name) for name in FIELDS}
+    )  # one entry, since the order of several is random
     write_atomically(path, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {METADATA: about}))
 
 
 def read(path: epath.PathLike, field: str) -> Adapter:
-    """The same from a file.
+    """Return the adapter that a file holds.
+
+    Args:
+      field: the option that names the file, for messages.
 
     Raises:
-      UserError: if there is none, it is damaged, or no adapter.
+      UserError: if the file does not exist, is damaged, or is no adapter.
     """
     try:
         data = epath.Path(path).read_bytes()

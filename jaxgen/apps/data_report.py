@@ -6,20 +6,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
+from jaxgen.apps.config import Config
+from jaxgen.apps.train import method_and_data
 from jaxgen.data import Dataset, pipeline
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key
-from jaxgen.training.step import prepare, step_keys
+from jaxgen.training.step import prepare_batch, step_keys
 
 SHOWN = 32  # images in the picture
 MEASURED = 2048  # images behind the statistics, at least; fewer where they are larger than 64 pixels a side
 
 
-def report(config: ConfigDict, method: Method, dataset: Dataset, folder: epath.Path) -> None:
+def run(config: Config, workdir: epath.Path) -> None:
+    """Write ``data/images.png`` and ``data/statistics.json``; see ``report``."""
+    method, dataset = method_and_data(config, workdir)
+    report(config, method, dataset, workdir / 'data')
+
+
+def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path) -> None:
     """Writes ``images.png``, pairs of images as stored and as the network sees them in the first steps, and
     ``statistics.json``, mean, standard deviation and extremes by channel of both and the number of images by class.
 
@@ -30,7 +37,7 @@ def report(config: ConfigDict, method: Method, dataset: Dataset, folder: epath.P
     @jax.jit
     def seen(batch, step):
         flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
-        return method.augment(prepare(batch, flip_key, config.data.random_flip)['image'], step_key)
+        return method.augment(prepare_batch(batch, flip_key, config.data.random_flip)['image'], step_key)
 
     pixels = dataset.images.shape[1] * dataset.images.shape[2]
     num = max(SHOWN, min(MEASURED, MEASURED * 64**2 // pixels))
@@ -39,7 +46,7 @@ def report(config: ConfigDict, method: Method, dataset: Dataset, folder: epath.P
     stored = np.concatenate([batch['image'] for batch in batches])
     labels = np.concatenate([batch['label'] for batch in batches])
     statistics = {
-        'stored': _by_channel(stored / np.float32(127.5) - 1),
+        'stored': _by_channel(images.from_uint8(stored)),
         'seen': _by_channel(after),
         'images_measured': len(stored),
         'images_by_class': dict(
@@ -64,7 +71,7 @@ def _by_channel(x: np.ndarray) -> dict[str, list[float]]:
     return {name: [round(float(v), 4) for v in value] for name, value in values.items()}
 
 
-def _show(config: ConfigDict, dataset: Dataset, statistics: dict, folder: epath.Path) -> None:
+def _show(config: Config, dataset: Dataset, statistics: dict, folder: epath.Path) -> None:
     n, h, w, c = dataset.images.shape
     counts = statistics['images_by_class'].values()
     print(

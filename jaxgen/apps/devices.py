@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 
 import jax
-from ml_collections import ConfigDict
 
+from jaxgen.apps.config import Config
 from jaxgen.apps.rules import validate_devices
 from jaxgen.io.files import cache_dir
 from jaxgen.runtime import memory, xla_flags
 from jaxgen.runtime.processes import join
 
 
-def set_up(config: ConfigDict) -> None:
+def set_up(config: Config) -> None:
     """Set virtual devices, reproducibility, and a cache of compiled programs where the environment names no other.
 
     Raises:
@@ -25,7 +25,7 @@ def set_up(config: ConfigDict) -> None:
         memory.use_one_arena()
     if config.train.deterministic:
         xla_flags.make_gpus_deterministic()
-    if config.mesh.cpu_devices:
+    if config.mesh.cpu_devices is not None:
         jax.config.update('jax_num_cpu_devices', config.mesh.cpu_devices)
     if config.mesh.distributed:
         join()

@@ -1,37 +1,33 @@
-"""A method that adapts a trained model: as a config says, or as an adapter's file does."""
+"""Build the method that adapts a trained model, from a config or from the file of an adapter."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from jaxgen.apps import adapters
+from jaxgen.apps.config import Config
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
-from jaxgen.errors import UserError, check, names
+from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
+from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.models import lora
-from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import on_host
 from jaxgen.runtime.random import root_key, stream
 
-if TYPE_CHECKING:
-    from jaxgen.apps.restore import Trained
 
+def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
+    """Return the method that fine-tunes a base as ``config.finetune`` says, and the names of its classes.
 
-def from_base(
-    config: ConfigDict, base: Trained, classes: tuple[str, ...]
-) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
-    """What ``config.finetune`` makes of a base, and what its labels mean.
-
-    Those are the base's, so that it goes on to know its classes, and after them any of the ``classes`` of the images that
-    it does not know: with those the label table is learnt as a whole, beside the layers that are adapted. A row without
-    images gets no gradient, and stays.
+    Its classes are those of the base, which stay known, and after them those of the images that the base does not know. If
+    there are any, the whole label table is trained in addition to the adapted layers; a row without images gets no
+    gradient, and stays.
 
     Raises:
-      UserError: naming the field, if a layer does not exist.
+      UserError: if a layer in ``config.finetune.targets`` does not exist.
     """
     how = config.finetune
     labelled = base.class_names + tuple(c for c in classes if c not in base.class_names)
@@ -41,7 +37,7 @@ def from_base(
         rank, paths = 0, tuple(lora.flat(params))
     else:
         new = config.model.conditional and len(labelled) > len(base.class_names)
-        targets = names(how.targets) + (('label',) if new else ())
+        targets = how.targets + (('label',) if new else ())
         rank, paths = how.rank, lora.matching(params, targets, 'config.finetune.targets')
     method = build_method(config, base.method.image_shape, len(labelled))
     fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': how.alpha / how.rank}
@@ -49,10 +45,10 @@ def from_base(
 
 
 def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...]]:
-    """The method, model and class names of a base under the adapter ``config.sample.adapter``.
+    """Return the method, the model and the class names of a base that ``config.sample.adapter`` adapts.
 
     Raises:
-      UserError: if it cannot be read, or is that of another base.
+      UserError: if the adapter cannot be read, or belongs to another base.
     """
     config, field = base.config, f'config.sample.adapter={base.config.sample.adapter}'
     adapter = adapters.read(config.sample.adapter, 'config.sample.adapter')
@@ -83,11 +79,11 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...
 
 
 def _weights(trained: Trained) -> tuple[Any, str]:
-    """The parameters that a model draws with by default, its averaged ones, on the host; and their hash."""
+    """Return the averaged parameters of a model on the host, with which it samples by default, and their hash."""
     key = stream(root_key(trained.config.seed, trained.config.train.prng), 'statistics')
 
-    def draw_with(model: Any) -> Any:
+    def averaged(model: Any) -> Any:
         return trained.method.sampling_variables(model, key, True)
 
-    variables = on_host(trained.mesh, jax.jit(draw_with)(trained.model))
+    variables = on_host(trained.mesh, jax.jit(averaged)(trained.model))
     return variables['params'], weights_hash(variables)

@@ -8,22 +8,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps.restore import Trained
-from jaxgen.data import Dataset
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.apps.restore import restore
+from jaxgen.apps.trained import Trained
+from jaxgen.data import Dataset, load
 from jaxgen.diffusion import likelihood
 from jaxgen.diffusion.losses import add_noise
 from jaxgen.diffusion.noise import step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level
 from jaxgen.errors import check
+from jaxgen.io.files import write_json
+from jaxgen.io.hashes import weights_hash
+from jaxgen.io.images import from_uint8
 from jaxgen.methods.diffusion.method import Diffusion
-from jaxgen.models.inception_weights import weights_hash
 from jaxgen.runtime.mesh import batch_sharding
 from jaxgen.runtime.random import image_keys, root_key, stream
 
 Array = jax.Array
 RATIOS = (0.002, 80.0)  # sigma / alpha between which a continuous schedule without ends is judged
+
+
+def run(config: Config, workdir: epath.Path) -> None:
+    """Write ``likelihood/<step>.json``; see ``bound``."""
+    trained = restore(config, workdir)
+    dataset = load(config.data.name, config.likelihood.split, **load_options(config))
+    result = bound(config, trained, dataset.relabelled(trained.class_names))
+    path = workdir / 'likelihood' / f'{trained.step}.json'
+    write_json(path, result)
+    bits = f'{result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f}'
+    print(f'at most {bits} bits per dimension; all terms: {path}')
 
 
 def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, Any]:
@@ -102,7 +119,7 @@ class _Bound:
         self.method, self.variables = method, variables
 
     def __call__(self, variables: Any, key: Array, images: Array, labels: Array, numbers: Array) -> Array:
-        x0 = images.astype(jnp.float32) / 127.5 - 1
+        x0 = from_uint8(images)
         keys = image_keys(key, numbers)
 
         def noise(i: Array) -> Array:

@@ -1,60 +1,40 @@
-"""A trained model, back from its workdir, or from that of its base and an adapter."""
+"""Read a trained model from its run directory, or from the run directory of its base and an adapter."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from etils import epath
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxgen.apps import finetuning, stored_config, untrained, weights
+from jaxgen.apps.config import Config
 from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
+from jaxgen.apps.trained import Trained
 from jaxgen.data import SOURCES, class_names
-from jaxgen.errors import UserError, check, names, pick
+from jaxgen.errors import UserError, check
 from jaxgen.io.files import absolute
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, read_config
 from jaxgen.methods.base import Method
+from jaxgen.methods.options import require_known_classes
 from jaxgen.runtime.mesh import make_mesh, on_mesh
 from jaxgen.runtime.random import root_key
+from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.sampling import Sampler
 from jaxgen.training.snapshots import Snapshots
-from jaxgen.training.step import initial, state_template
+from jaxgen.training.state import initializer, state_template
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A method with a model, and what its labels mean."""
+def restore(config: Config, workdir: epath.Path) -> Trained:
+    """Return the model of a run directory.
 
-    config: ConfigDict
-    method: Method
-    mesh: Mesh
-    step: int
-    model: Any
-    class_names: tuple[str, ...]
-
-    def sampler(self, seed: int | None = None, use: str = 'sample') -> Sampler:
-        """Return a sampler of this model; see ``Sampler``.
-
-        Raises:
-          UserError: if the method generates no images.
-        """
-        check(
-            self.method.capabilities.samples,
-            f'config.family={self.config.family} generates no images: pass the --config of a diffusion model or a GAN',
-        )
-        return Sampler(self.config, self.method, self.mesh, self.model, self.class_names, seed, use)
-
-
-def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
-    """The model of the newest whole checkpoint of a workdir, or of its best (``config.checkpoint.restore``), or of its
-    ``weights``, changed by the adapter ``config.sample.adapter`` if there is one.
+    It is that of ``weights.safetensors`` if there is one, otherwise that of the newest whole checkpoint, or of the best one
+    (``config.checkpoint.restore``). ``config.sample.adapter`` adapts it.
 
     Raises:
-      UserError: if there is none, its config is another, or the adapter is another model's.
+      UserError: if there is no model, it was made with another config, or the adapter belongs to another model.
     """
     stored = _stored(workdir)
     if stored is None:
@@ -62,91 +42,99 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
             f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
         )
     require_same(config, stored, NETWORK_FIELDS, str(workdir))
-    method, labelled = build(config, workdir)
+    method, labels = build(config, workdir)
     mesh = make_mesh(config.mesh.fsdp)
-    which = config.checkpoint.restore
-    folder = workdir / {'newest': 'checkpoints', 'best': 'best'}[which]
-    if (workdir / weights.FILE).exists():
-        step, learnt = weights.read(workdir / weights.FILE, method)
-    else:
-        template = state_template(initial(method, root_key(config.seed, config.train.prng)), mesh)
-        restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
-        if restored is None:
-            how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
-            raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
-        step, learnt = restored[0], restored[1].model
-    if config.sample.get('ema_length'):
-        average = Snapshots(workdir).average(config.sample.ema_length, step)
-        learnt = learnt.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, learnt.ema)))
-    trained = Trained(config, method, mesh, step, on_mesh(mesh, method.with_frozen(learnt)), labelled)
-    if config.sample.adapter:
-        method, model, labelled = finetuning.with_adapter(trained)
-        trained = dataclasses.replace(trained, method=method, model=on_mesh(mesh, model), class_names=labelled)
-        _check_classes(config, labelled)
-    return trained
+    step, trainable = _trainable(config, workdir, method)
+    length = getattr(config.sample, 'ema_length', None)
+    if length is not None:
+        average = Snapshots(workdir).average(length, step)
+        trainable = trainable.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, trainable.ema)))
+    trained = Trained(config, method, mesh, step, on_mesh(mesh, method.with_frozen(trainable)), labels)
+    if config.sample.adapter is None:
+        return trained
+    method, model, labels = finetuning.with_adapter(trained)
+    _require_classes(config, labels)
+    return dataclasses.replace(trained, method=method, model=on_mesh(mesh, model), class_names=labels)
 
 
-def build(config: ConfigDict, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]:
-    """The method of a workdir's model, and what its labels mean; if it is fine-tuned, with its base.
+def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]:
+    """Return the method of the model in a run directory, with its base if it is fine-tuned, and the names of its classes.
 
     Raises:
-      UserError: if the base cannot be read, is another than that of the workdir, or does not fit the config.
+      UserError: if the base cannot be read, is not the one of the run directory, or does not match the config.
     """
     base, stored = config.finetune.base, _stored(workdir)
     check(
-        not base or absolute(base) != absolute(workdir),
+        base is None or absolute(base) != absolute(workdir),
         f'config.finetune.base={base} is the --workdir itself: pass another --workdir',
     )
-    then = {'base': base} if stored is None else stored.get('finetune', {'base': ''})
+    then = {'base': base} if stored is None else stored.get('finetune', {})
     check(
-        bool(base) or not then['base'],
-        f'config.finetune.base is empty, but the model in {workdir} was fine-tuned from {then["base"]}: pass '
+        base is not None or then.get('base') is None,
+        f'config.finetune.base is not set, but the model in {workdir} was fine-tuned from {then.get("base")}: pass '
         f'--config={workdir}/config.json, or another --workdir',
     )
     check(
-        not base or bool(then['base']),
+        base is None or then.get('base') is not None,
         f'config.finetune.base is {base}, but the model in {workdir} was not fine-tuned: pass another --workdir',
     )
-    if base:
-        classes = class_names(config.data.name, names(config.data.classes))
-        method, labelled = finetuning.from_base(config, _base(config), classes)
-        expected = then.get('base_hash') or method.base_hash
-        check(
-            method.base_hash == expected,
-            f'config.finetune.base={base} holds other weights ({method.base_hash[:8]}) than those from which the model in '
-            f'{workdir} was fine-tuned ({expected[:8]}): bring those back, or fine-tune in another --workdir',
-        )
-        _check_classes(config, labelled)
-        return method, labelled
-    return untrained.build(config)
+    if base is None:
+        return untrained.build(config)
+    classes = class_names(config.data.name, config.data.classes or ())
+    method, labels = finetuning.from_base(config, _base(config, base), classes)
+    expected = then.get('base_hash') or method.base_hash
+    check(
+        method.base_hash == expected,
+        f'config.finetune.base={base} holds other weights ({method.base_hash[:8]}) than those from which the model in '
+        f'{workdir} was fine-tuned ({expected[:8]}): bring those back, or fine-tune in another --workdir',
+    )
+    _require_classes(config, labels)
+    return method, labels
 
 
-def _check_classes(config: ConfigDict, labelled: tuple[str, ...]) -> None:
-    for name in names(config.sample.classes):
-        pick(name, labelled, 'config.sample.classes:')
+def _trainable(config: Config, workdir: epath.Path, method: Method) -> tuple[int, Any]:
+    """Return the step and the trainable state that a run directory holds."""
+    if (workdir / weights.FILE).exists():
+        return weights.read(workdir / weights.FILE, method)
+    which = config.checkpoint.restore
+    folder = workdir / {'newest': CHECKPOINTS, 'best': BEST}[which]
+    init = initializer(method, root_key(config.seed, config.train.prng))
+    template = state_template(init, make_mesh(config.mesh.fsdp))
+    restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
+    if restored is None:
+        how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
+        raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
+    return restored[0], restored[1].model
 
 
-def _base(config: ConfigDict) -> Trained:
-    """The model that is fine-tuned, on the mesh of ``config``."""
-    where = absolute(config.finetune.base)
-    field = f'config.finetune.base={config.finetune.base}'
+def _require_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    with located('config.'):
+        require_known_classes(config.sample, class_names)
+
+
+def _base(config: Config, base: str) -> Trained:
+    """Return the model that is fine-tuned, on the mesh of ``config``."""
+    where, field = absolute(base), f'config.finetune.base={base}'
     stored = _stored(where)
     if stored is None:
-        raise UserError(f'{field} holds no trained model (no config.json): name the workdir of one')
-    own = stored_config.from_json(stored)
-    side, channels = (
-        [c.data.image_size or SOURCES[c.data.name].image_size, SOURCES[c.data.name].channels] for c in (config, own)
-    )
+        raise UserError(f'{field} holds no trained model (no config.json): name the run directory of one')
+    own = Config.from_tree(stored)
+    asked, has = _image_shape(config), _image_shape(own)
     check(
-        side == channels,
-        f'{field} draws images of {channels[0]} pixels and {channels[1]} channels, where config.data has {side[0]} and '
-        f'{side[1]}: choose others',
+        asked == has,
+        f'{field} generates images of {has[0]} pixels and {has[1]} channels, but config.data has {asked[0]} and {asked[1]}: '
+        f'choose others',
     )
-    require_same(config, stored, BASE_FIELDS, config.finetune.base, 'another config.finetune.base')
-    own.mesh = config.mesh
-    return restore(own, where)
+    require_same(config, stored, BASE_FIELDS, base, 'another config.finetune.base')
+    return restore(own.replace({'mesh': config.mesh}), where)
 
 
-def _stored(workdir: epath.Path) -> dict[str, Any] | None:
-    path = workdir / 'config.json'
-    return json.loads(path.read_text()) if path.exists() else None
+def _image_shape(config: Config) -> tuple[int, int]:
+    """Return the side of the images in pixels, and their channels."""
+    source = SOURCES[config.data.name]
+    return config.data.image_size or source.image_size, source.channels
+
+
+def _stored(workdir: epath.Path) -> Mapping[str, Any] | None:
+    tree = read_config(workdir)
+    return None if tree is None else stored_config.modernised(tree)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jaxgen.apps.config import Config
 from jaxgen.errors import UserError
-
-if TYPE_CHECKING:
-    from jaxgen.apps.config import Config
 
 # Fields, or sections of fields, that decide the parameters of a checkpoint (NETWORK_FIELDS), that a model shares with the
 # base from which it is fine-tuned (BASE_FIELDS), and that decide every step of a run (RUN_FIELDS).

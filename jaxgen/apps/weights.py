@@ -1,11 +1,10 @@
-"""A trained model alone, in a folder that modes read as a workdir: its config, and its weights in one small file."""
+"""A run directory without the state of training: the config, and the weights in one small file."""
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,49 +15,52 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from jaxgen.apps.config import base
+from jaxgen.apps.config import MODEL, Config
+from jaxgen.apps.trained import Trained
 from jaxgen.errors import check
-from jaxgen.io import tensors
+from jaxgen.io import run_directory, tensors
 from jaxgen.io.files import write_json
 from jaxgen.methods.base import Method
 
-if TYPE_CHECKING:
-    from jaxgen.apps.restore import Trained
-
-FILE = 'weights.safetensors'
+FILE = run_directory.WEIGHTS
 
 
 def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
-    """Fills a folder with ``config.json`` and the weights in bfloat16.
+    """Write ``config.json`` and the weights in bfloat16 to a folder.
 
     Args:
       weights: see ``Method.weights``.
 
     Returns:
-      What there is to say about it.
+      What the folder is good for, for a message.
 
     Raises:
       UserError: if the model is fine-tuned.
     """
-    config = trained.config.copy_and_resolve_references()
     check(
         trained.method.base_hash is None,
         'a fine-tuned model is its base and its adapter.safetensors: pass those on, or export for PyTorch',
     )
     flat = {name: np.asarray(x, ml_dtypes.bfloat16) for name, x in flatten_dict(weights, sep='/').items()}
     save_file(flat, folder / FILE, metadata={'step': str(trained.step)})
-    config.interop = base(config.family).interop  # which says where this is written
-    if 'ema_length' in config.sample:  # it is chosen now
-        config.sample.ema_length, config.optimizer.ema_lengths = 0.0, ()
-    write_json(folder / 'config.json', json.loads(config.to_json()))
-    return 'a workdir to draw from, fine-tune and judge'
+    write_json(folder / run_directory.CONFIG, _own_config(trained).to_tree())
+    return 'a run directory to sample from, to fine-tune and to evaluate'
+
+
+def _own_config(trained: Trained) -> Config:
+    """Return the sections that make a model, without the averages from which its weights were made."""
+    config, wanted = trained.config, {*MODEL, *trained.method.sections}
+    config = Config(config.run, {name: section for name, section in config.sections.items() if name in wanted})
+    if hasattr(config.sample, 'ema_length'):
+        config = config.replace({'sample.ema_length': None, 'optimizer.ema_lengths': None})
+    return config
 
 
 def read(path: pathlib.Path, method: Method) -> tuple[int, Any]:
-    """The step and what is learnt, in float32, of a file that :func:`write` made.
+    """Return the step, and the trainable state in float32, of a file that ``write`` made.
 
     Raises:
-      UserError: if it is damaged, or is that of another network.
+      UserError: if the file is damaged, or belongs to another network.
     """
     stored, key = tensors.float32(tensors.read(path), path), jax.random.key(0)
     needed = flatten_dict(jax.eval_shape(lambda: method.weights(method.init(key), key, True)), sep='/')
@@ -70,10 +72,10 @@ def read(path: pathlib.Path, method: Method) -> tuple[int, Any]:
 
 
 def require_none(workdir: epath.Path) -> None:
-    """Refuses to train, or to import, where such a file is: nothing there could say which of two models is meant.
+    """Refuse to train or to import where such a file is: it would not be clear which of two models is meant.
 
     Raises:
-      UserError: naming it.
+      UserError: naming the file.
     """
     check(
         not (workdir / FILE).exists(),

@@ -53,9 +53,11 @@ def keep_known(known: Float[Array, ' ...'], mask: Float[Array, 'h w 1']) -> Call
 
 
 def slerp(a: Float[Array, ' ...'], b: Float[Array, ' ...'], share: Float[Array, ' k']) -> Float[Array, 'k ...']:
-    """Interpolate on the great circle from ``a`` to ``b``, each of which counts as one vector.
+    """Interpolate on the great circle from ``a`` to ``b``.
 
     Args:
+      a: an array, which counts as one vector.
+      b: another of the same shape.
       share: places on the way, 0 for ``a`` and 1 for ``b``.
     """
     flat_a, flat_b = a.reshape(-1), b.reshape(-1)

@@ -19,9 +19,7 @@ Predict = Callable[[Array, Level], Prediction]  # predict(x, level)
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Guidance of a class-conditional denoiser, as a wrapper around it::
-
-        predict = Guidance(scale=3.0)(conditional_predict, labels, null_label)
+    """A wrapper that guides a denoiser: ``predict = Guidance(scale=3.0)(conditional_predict, labels, null_label)``.
 
     Attributes:
       scale: w in x_0(no class) + w (x_0(class) - x_0(no class)); 1 is the conditional estimate. It may be traced.
@@ -40,6 +38,7 @@ class Guidance:
 
         Args:
           conditional_predict: called once a step, with twice the batch where the estimate is guided.
+          labels: class labels of the images.
           null_label: the label that stands for no class.
 
         Returns:
@@ -85,6 +84,8 @@ def rescale_contrast(
     """Bring the standard deviation of each guided image back to that of the conditional one (Lin et al. 2023, section 3.4).
 
     Args:
+      guided: guided estimates of x_0.
+      conditional: estimates with the class, not guided.
       share: how far; 0 returns the guided images, 1 those of the conditional deviation.
     """
     if not share:

@@ -54,8 +54,11 @@ def diffusion_term(
     The loss is the integral of SNR |x_0 - x0_estimate|^2 / 2 over gamma = -log SNR.
 
     Args:
+      x0: images.
       level: a random level ``[N]``, uniform in gamma over a range of length ``gamma_range``, or with the density
         1 / ``gamma_range`` at that level.
+      x0_estimate: the network's estimate of x_0 at that level.
+      gamma_range: length of the range of gamma.
     """
     snr = jnp.square(level.alpha / level.sigma)
     return 0.5 * gamma_range * snr * mean_of_each(jnp.square(x0 - x0_estimate))
@@ -89,6 +92,8 @@ def timestep_term(
     """Return L_t of the bound (Ho et al. 2020, equation 5); for t = 0 that is the decoder's L_0.
 
     Args:
+      schedule: the schedule of T timesteps.
+      x0: images.
       noise: standard normal noise, of which x_t is made.
       t: timesteps.
       x0_estimate: the network's estimate of x_0 at x_t.
@@ -143,6 +148,5 @@ def discretised_nll(x0: Float[Array, 'n ...'], mean: Array, std: Array) -> Float
     above = lower > 0
     a, b = jnp.where(above, -lower, upper), jnp.where(above, -upper, lower)
     inside = norm.logcdf(a) + jnp.log1p(-jnp.exp(jnp.minimum(norm.logcdf(b) - norm.logcdf(a), -1e-7)))
-    black, white = x0 < -0.999, x0 > 0.999
-    log_mass = jnp.where(black, norm.logcdf(upper), jnp.where(white, norm.logcdf(-lower), inside))
+    log_mass = jnp.where(x0 < -0.999, norm.logcdf(upper), jnp.where(x0 > 0.999, norm.logcdf(-lower), inside))
     return -mean_of_each(log_mass)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgen.diffusion.predictions import PREDICTIONS, Network, network_output
+from jaxgen.diffusion.predictions import PREDICTIONS, Network
 from jaxgen.diffusion.schedules import LearnedSchedule, Level
 from jaxgen.runtime.types import Array
 
@@ -51,28 +51,16 @@ def prediction_loss(
 
     Args:
       network: F(x, t).
-      x0: images, and ``noise`` standard normal noise in the same shape.
+      x0: images.
+      noise: standard normal noise in the shape of the images.
       level: noise levels ``[N]``.
       prediction: what the network predicts, one of ``PREDICTIONS``.
       weighting: one of ``WEIGHTINGS``.
     """
-    output = network_output(prediction, network, add_noise(x0, noise, level), level)
-    return output_loss(output, x0, noise, level, prediction=prediction, weighting=weighting)
-
-
-def output_loss(
-    output: Float[Array, 'n ...'],
-    x0: Float[Array, 'n ...'],
-    noise: Float[Array, 'n ...'],
-    level: Level,
-    *,
-    prediction: str = 'eps',
-    weighting: str = 'simple',
-) -> Float[Array, ' n']:
-    """Return ``prediction_loss`` of a network's output for x = alpha x_0 + sigma noise."""
     here = level.broadcast_to(x0)
     p = PREDICTIONS[prediction](here.alpha, here.sigma)
-    error = output - (p.target_x0 * x0 + p.target_noise * noise)
+    output = network(p.c_in * add_noise(x0, noise, level), here.t)
+    error = output - p.target(x0, noise)
     weight = WEIGHTINGS[weighting](level.alpha, level.sigma, PREDICTIONS[prediction](level.alpha, level.sigma).c_out)
     return weight * mean_of_each(jnp.square(error))
 
@@ -105,7 +93,10 @@ def mean_flow_loss(
 
     Args:
       network: ``network(x, t, r)`` is the mean velocity from time t back to r.
-      t, r: times in [0, 1], r <= t; where they are equal, this is the loss of ``flow``.
+      x0: images.
+      noise: standard normal noise in the shape of the images.
+      t: times in [0, 1].
+      r: times in [0, 1], r <= t; where they are equal, this is the loss of ``flow``.
     """
     t_of_pixels = t.reshape(t.shape + (1,) * (x0.ndim - 1))
     duration = (t - r).reshape(t_of_pixels.shape)
@@ -127,6 +118,7 @@ def schedule_variance_loss(
     needs no derivative of the network.
 
     Args:
+      schedule: the schedule, with its parameters.
       times: u.
       error: m, a constant for the gradient.
     """

@@ -27,6 +27,10 @@ class Preconditioning(NamedTuple):
     target_x0: Array | float
     target_noise: Array | float
 
+    def target(self, x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
+        """Return what F is trained to predict."""
+        return self.target_x0 * x0 + self.target_noise * noise
+
 
 class Prediction(NamedTuple):
     """What a denoiser knows of an image after one look at x.
@@ -87,25 +91,6 @@ PREDICTIONS: dict[str, Callable[[Array, Array], Preconditioning]] = {
 }
 
 
-def network_output(prediction: str, network: Network, x: Float[Array, 'n ...'], level: Level) -> Array:
-    """Return F(c_in x, t), the output of a network for noisy images ``x`` at ``level`` (scalars or ``[N]``).
-
-    Args:
-      prediction: what the network predicts, one of ``PREDICTIONS``.
-    """
-    here = level.broadcast_to(x)
-    return network(PREDICTIONS[prediction](here.alpha, here.sigma).c_in * x, here.t)
-
-
-def x0_of_output(
-    prediction: str, output: Float[Array, 'n ...'], x: Float[Array, 'n ...'], level: Level
-) -> Float[Array, 'n ...']:
-    """Return the estimate of x_0 that the ``network_output`` for ``x`` at ``level`` means."""
-    here = level.broadcast_to(x)
-    p = PREDICTIONS[prediction](here.alpha, here.sigma)
-    return p.c_skip * x + p.c_out * output
-
-
 def split_variance(output: Float[Array, '... two_c']) -> tuple[Float[Array, '... c'], Float[Array, '... c']]:
     """Split the output of a network that learns its variance into its prediction and the variance fraction."""
     predicted, variance_fraction = jnp.split(output, 2, axis=-1)
@@ -120,14 +105,17 @@ def predict(
     Args:
       prediction: what the network predicts, one of ``PREDICTIONS``.
       network: F(x, t).
-      x: noisy images at ``level``, whose arrays are scalars or ``[N]``.
+      x: noisy images.
+      level: their noise level, scalars or ``[N]``.
       learned_variance: whether the output has a variance fraction, see ``split_variance``.
     """
-    output = network_output(prediction, network, x, level)
-    if not learned_variance:
-        return Prediction(x0_of_output(prediction, output, x, level))
-    output, variance_fraction = split_variance(output)
-    return Prediction(x0_of_output(prediction, output, x, level), variance_fraction)
+    here = level.broadcast_to(x)
+    p = PREDICTIONS[prediction](here.alpha, here.sigma)
+    skipped = p.c_skip * x
+    output, variance_fraction = network(p.c_in * x, here.t), None
+    if learned_variance:
+        output, variance_fraction = split_variance(output)
+    return Prediction(skipped + p.c_out * output, variance_fraction)
 
 
 def estimate_x0(prediction: str, network: Network, x: Float[Array, 'n ...'], level: Level) -> Float[Array, 'n ...']:

@@ -283,7 +283,8 @@ class LearnedSchedule:
 
 def _with_data_at_the_end(level: Level, xp: Any) -> Level:
     """Append the level of the data, alpha 1 and sigma 0; its t, which no sampler uses, repeats the last one."""
-    return Level(xp.append(level.alpha, 1.0), xp.append(level.sigma, 0.0), xp.append(level.t, level.t[-1]))
+    last_t = level.t[-1]
+    return Level(xp.append(level.alpha, 1.0), xp.append(level.sigma, 0.0), xp.append(level.t, last_t))
 
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {

@@ -1,1 +1,1 @@
-"""Files: atomic writes, images, tensors, hashes, downloads. No other part of jaxgen is imported."""
+"""Files: atomic writes, images, tensors, hashes, downloads, the names in a run directory. Imports only ``jaxgen.errors``."""

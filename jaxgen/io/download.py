@@ -1,4 +1,4 @@
-"""What a download needs to know first: whether its server answers."""
+"""Check that a server can be reached before something is downloaded from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import urllib.request
 
 
 def reachable(url: str, timeout: float = 5.0) -> bool:
-    """Whether a server answers at ``url`` (through the environment's proxies) within ``timeout`` seconds."""
+    """Return whether a server answers at ``url``, through the proxies of the environment, within ``timeout`` seconds."""
     answers = []
 
     def ask():
@@ -20,9 +20,8 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
         except OSError:
             answers.append(False)
 
-    asking = threading.Thread(
-        target=ask, daemon=True
-    )  # a name server that does not answer outlasts any timeout of ours
-    asking.start()
-    asking.join(timeout)
+    # A name server that does not answer outlasts the timeout of urlopen, so the request runs in a thread of its own.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout)
     return any(answers)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Write files so that no reader ever sees half of one, and read ``.npz`` files safely."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from jaxgen.io.processes import is_first
 
 
 def is_remote(path: epath.PathLike) -> bool:
-    """Whether it lies in a bucket, ``gs://...``, and not on a disk."""
+    """Return whether a path lies in a bucket (``gs://...``) and not on a disk."""
     return '://' in os.fspath(path)
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """The same from the root of the disk, or of the bucket."""
+    """Return the absolute path; a path in a bucket is absolute already."""
     path = epath.Path(path)
     return path if is_remote(path) else path.absolute()
 
 
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
-    """A temporary file to write, which becomes ``path`` at the end of the block; killed or failed, all is as before.
+    """Yield a temporary file to write, which replaces ``path`` at the end of the block.
 
-    Its name ends as that of ``path``. In a bucket, where an object appears when all of it is there and moving one is
-    copying it, it is ``path`` itself.
+    If the block fails or the process is killed, ``path`` stays as it was. The temporary file has the same suffix as
+    ``path``. In a bucket the block writes to ``path`` itself: there an object appears only when it is complete, and moving
+    an object would copy it.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
 
 
 def write_atomically(path: epath.PathLike, data: bytes) -> None:
-    """Writes the whole file, or, if killed, leaves what was there before; of the processes of one run the first does it."""
+    """Write a whole file or leave the old one; of several processes of a run only the first one writes."""
     if not is_first():
         return
     with replacing(path) as temporary:
@@ -57,24 +58,24 @@ def write_atomically(path: epath.PathLike, data: bytes) -> None:
 
 
 def write_json(path: epath.PathLike, tree: Any) -> None:
-    """The same of an indented JSON file."""
+    """Write indented JSON as :func:`write_atomically` writes bytes."""
     write_atomically(path, (json.dumps(tree, indent=2) + '\n').encode())
 
 
 def cache_dir() -> pathlib.Path:
-    """What can be made again at the price of some time: ``JAXGEN_CACHE_DIR``, or ``~/.cache/jaxgen``."""
+    """Return the folder for files that can be made again: ``JAXGEN_CACHE_DIR``, or ``~/.cache/jaxgen``."""
     return pathlib.Path(os.environ.get('JAXGEN_CACHE_DIR') or '~/.cache/jaxgen').expanduser()
 
 
 def load_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, none of them pickled.
+    """Load the arrays of an ``.npz`` file, without unpickling anything.
 
-    A zip file has a checksum of each member, which is compared when the last byte is read: numpy may not come to it
-    where the damage is in a header.
+    The checksum of each member is compared first. NumPy alone would miss damage in a header, since the zip format only
+    compares the checksum once the last byte was read.
 
     Raises:
-      FileNotFoundError: if it is not there.
-      ValueError: if it was damaged, or is something else.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if the file is damaged or is not an ``.npz`` file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -84,13 +85,13 @@ def load_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
                 return dict(arrays)
     except FileNotFoundError:
         raise
-    except Exception as e:  # zipfile and numpy have an error of their own for each thing that a damaged byte can mean
+    except Exception as e:  # zipfile and NumPy raise errors of many types, depending on which byte is damaged
         raise ValueError(str(e)) from e
     raise ValueError(f'{damaged} is damaged')
 
 
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a cached file; None if it is not there or, then removed, was damaged."""
+    """Return the arrays of a cached file, or None if it does not exist or is damaged; a damaged file is removed."""
     try:
         return load_npz(path)
     except FileNotFoundError:

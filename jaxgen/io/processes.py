@@ -1,4 +1,4 @@
-"""Which of several processes of one run writes its files."""
+"""Decide which process of a run writes its files."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import jax
 
 
 def is_first() -> bool:
-    """Return whether this process writes the files and prints for all; the devices are not touched."""
+    """Return whether this process writes the files and prints for all processes of the run; no device is touched."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0

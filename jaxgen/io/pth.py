@@ -1,7 +1,7 @@
-"""Reading PyTorch's ``.pth`` files without PyTorch, and without running what they may hold.
+"""Read PyTorch's ``.pth`` files without PyTorch and without running any code that they may contain.
 
-A ``.pth`` is a pickle beside raw numbers, in one of two forms: since 2020 a zip archive, before that one stream. A pickle
-can name any function and call it; here only what makes up a dictionary of tensors is let through.
+A ``.pth`` file is a pickle next to raw numbers. Since 2020 it is a zip archive; before, it was one stream. A pickle can name
+and call any function, so this reader accepts only the names that make up a dictionary of tensors.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LEGACY_PROTOCOL = 1001
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, by name.
+    """Read the tensors of a state dict, by name.
 
     Raises:
-      UserError: if the file is not there, is cut off, or holds anything but a dictionary of tensors; the sentence names
+      UserError: if the file does not exist, is cut short, or holds anything but a dictionary of tensors; the message names
         what it holds.
     """
     path = pathlib.Path(path)
@@ -42,32 +42,33 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     try:
         tensors = _read_zip(path) if zipfile.is_zipfile(path) else _read_stream(path)
     except _Refused as e:
-        raise UserError(f'{path} holds {e}, which is not read: only a dictionary of tensors is') from e
+        raise UserError(f'{path} holds {e}, but only a dictionary of tensors can be read') from e
     except (pickle.UnpicklingError, EOFError, KeyError, ValueError, struct.error, zipfile.BadZipFile, IndexError) as e:
-        raise UserError(f'{path} is not a whole file of PyTorch tensors ({e}): get it again') from e
+        raise UserError(f'{path} is not a complete file of PyTorch tensors ({e}): get it again') from e
     if not isinstance(tensors, dict) or not all(isinstance(v, np.ndarray) for v in tensors.values()):
-        raise UserError(f'{path} holds something else than a dictionary of tensors')
+        raise UserError(f'{path} holds something other than a dictionary of tensors')
     return dict(tensors)
 
 
 class _Refused(pickle.UnpicklingError):
-    """A name in the pickle that makes no tensor."""
+    """A name in the pickle that no tensor needs."""
 
 
 class _Storage:
-    """Numbers of one type that tensors are views of; they may come later in the file."""
+    """The numbers that tensors are views of; in a stream they follow after the tensors."""
 
     def __init__(self, dtype: str):
         self.dtype, self.data = np.dtype(dtype), None
 
 
 class _Tensor:
-    """A view of a storage: offset, shape and strides counted in numbers."""
+    """A view of a storage; offset and strides count numbers, not bytes."""
 
     def __init__(self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *unused):
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
     def array(self) -> np.ndarray:
+        """Return a copy of the numbers in the shape of the tensor."""
         needed = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) + 1
         if min((*self.shape, *self.strides, self.offset), default=0) < 0 or needed > len(self.storage.data):
             raise ValueError('a tensor reaches beyond its numbers')
@@ -77,7 +78,7 @@ class _Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds dictionaries and tensors, and refuses any other name."""
+    """An unpickler that builds dictionaries and tensors and refuses every other name."""
 
     def __init__(self, file, storage):
         super().__init__(file, encoding='utf-8')
@@ -119,9 +120,8 @@ def _read_zip(path: pathlib.Path) -> Any:
 
 def _read_stream(path: pathlib.Path) -> Any:
     with open(path, 'rb') as file:
-        header = [
-            _Unpickler(file, _no_storage).load() for _ in range(3)
-        ]  # magic number, protocol, byte order and sizes
+        # The header is three pickles: magic number, protocol, and byte order with sizes of types.
+        header = [_Unpickler(file, _no_storage).load() for _ in range(3)]
         if header[:2] != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
             raise pickle.UnpicklingError('its magic number is missing')
         storages: dict[str, _Storage] = {}

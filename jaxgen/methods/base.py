@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 from jaxgen.errors import UserError
+from jaxgen.methods.options import SampleOptions
 from jaxgen.runtime.types import Array
 from jaxgen.schema import Options
 
@@ -51,23 +52,28 @@ class Method(abc.ABC):
     """
 
     supports: ClassVar[Capabilities]
-    sections: ClassVar[Mapping[str, type[Options]]]
+    sections: ClassVar[Mapping[str, type[Options]]] = {}
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     image_shape: tuple[int, int, int]
     base_hash: str | None = None
 
     @classmethod
-    @abc.abstractmethod
     def from_sections(
         cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
     ) -> Method:
-        """Return the method that options describe.
+        """Return the method that options describe. The default refuses: a method without it has no config.
 
         Args:
           sections: the options by the name of their section: those of ``sections``, ``optimizer``, ``train`` and ``sample``.
           image_shape: height, width and channels of an image.
           num_classes: number of classes of the data; labels lie below it.
+
+        Raises:
+          UserError: if the method cannot be made from options.
         """
+        raise UserError(
+            f'{cls.__name__} is not made from a config: construct it in Python, and pass it to jaxgen.Trainer'
+        )
 
     @staticmethod
     def check_options(options: Mapping[str, Any], image_size: int) -> None:
@@ -171,6 +177,14 @@ class Method(abc.ABC):
           weights: what ``weights`` returned. A network that is missing starts from random parameters.
           key: random key of the initialisation.
         """
+
+    def with_sample_options(self, options: SampleOptions) -> Method:
+        """Return the same method that samples with other options. The default has no options that change its samples.
+
+        Args:
+          options: of the class that ``sections`` has for ``sample``.
+        """
+        return self
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         """Generate images; image i depends on entry i of ``keys`` and ``labels`` alone. The default refuses.

@@ -1,4 +1,4 @@
-"""Features of images: networks that give them, by name, and running one over any number of images on all devices."""
+"""Features of images: run networks over any number of images on all devices, and cache the features of stored sets."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
+from jaxtyping import Float32, UInt8
 
 from jaxgen.data.pipeline import Prefetcher
 from jaxgen.errors import check
@@ -24,78 +22,97 @@ from jaxgen.models import inception
 from jaxgen.models.inception_weights import inception_variables
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, replicated
+from jaxgen.runtime.types import Array
 
-Array = jax.Array
+CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # images a device in a batch, by default
 
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """A network that looks at images.
+    """A network that computes features of images.
 
     Attributes:
-      apply: ``(variables, images uint8 [N, H, W, C]) -> (features [N, D], logits [N, K] or None)``.
-      variables: of ``apply``.
+      apply: the function ``(variables, images uint8 [N, H, W, C]) -> (features [N, D], logits [N, K] or None)``.
+      variables: the first argument of ``apply``.
       channels: C.
-      image_size: H and W; 0 where any will do.
-      description: its name, the hash of its tensors, and all else that decides its features, for the protocol.
+      image_size: H and W in pixels; None if the network takes images of any size.
+      description: for the protocol: its name, the hash of its tensors, and everything else that the features depend on.
     """
 
     apply: Callable[[Any, Array], tuple[Array, Array | None]]
     variables: Any
     channels: int
-    image_size: int
+    image_size: int | None
     description: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Float32 ``[N, D]`` and, where the extractor has a classifier, ``[N, K]``."""
+    """What an extractor computes of images.
 
-    features: np.ndarray
-    logits: np.ndarray | None
+    Attributes:
+      features: one row for each image.
+      logits: of each class; None if the extractor has no classifier.
+    """
+
+    features: Float32[np.ndarray, 'n d']
+    logits: Float32[np.ndarray, 'n k'] | None
 
 
-def inception_extractor(config: ConfigDict) -> Extractor:
-    """The network of FID, with the resize that ``config.resize`` names; images of one channel are shown as grey."""
-    variables, weights_hash = inception_variables(config.inception_weights)
-    network = inception.Inception(classifier='fc' in variables['params'])
-    preprocess = inception.RESIZES[config.resize]
+def inception_extractor(weights_path: str | None = None, resize: str = 'tf1') -> Extractor:
+    """Return the Inception network of FID; it takes grey images as colour images of equal channels.
 
-    def apply(variables: Any, images: Array) -> tuple[Array, Array | None]:
-        return network.apply(variables, preprocess(jnp.broadcast_to(images, (*images.shape[:3], 3))))
+    Args:
+      weights_path: a ``.pth`` file with the weights. If not set, the published file is downloaded once.
+      resize: how images become 299x299: ``tf1`` as in published FIDs, or ``clean``, antialiased, as in clean-FID.
 
-    description = {'name': 'inception-2015-12-05', 'weights': weights_hash, 'resize': config.resize}
-    return Extractor(apply, variables, 3, 0, description)
+    Raises:
+      UserError: if the file of weights cannot be read or downloaded, or there is no such resize.
+    """
+    variables, weights_hash = inception_variables(weights_path)
+    apply = inception.feature_function(resize, classifier='fc' in variables['params'])
+    description = {'name': 'inception-2015-12-05', 'weights': weights_hash, 'resize': resize}
+    return Extractor(apply, variables, 3, None, description)
 
 
 class Extraction:
-    """Runs extractors over any number of images, each in one compiled shape, its rows spread over the devices.
+    """Runs extractors over any number of images, in batches of one compiled shape.
 
     Args:
-      batch_size: of the compiled functions; the last batch is filled up and cut.
+      extractors: the networks.
+      mesh: the devices over which the images of a batch are spread; the default device if not set.
+      batch_size: images in a batch, a multiple of the number of devices. If not set, 8 a device on CPUs and 64 on others.
     """
 
-    def __init__(self, extractors: Sequence[Extractor], mesh: Mesh, batch_size: int):
-        self._batch_size, self._sharding = batch_size, batch_sharding(mesh)
-        shardings = {'in_shardings': (replicated(mesh), self._sharding), 'out_shardings': replicated(mesh)}
-        self._runs = [jax.jit(e.apply, **shardings) for e in extractors]
-        self._variables = jax.device_put([e.variables for e in extractors], replicated(mesh))
+    def __init__(self, extractors: Sequence[Extractor], mesh: Mesh | None = None, batch_size: int | None = None):
+        self._batch_size = batch_size or default_batch_size(mesh)
+        self._mesh = mesh
+        self._sharding = None if mesh is None else batch_sharding(mesh)
+        self._runs = [self._compiled(extractor.apply) for extractor in extractors]
+        variables = [extractor.variables for extractor in extractors]
+        self._variables = jax.device_put(variables, None if mesh is None else replicated(mesh))
+
+    def _compiled(self, apply: Callable) -> Callable:
+        if self._mesh is None:
+            return jax.jit(apply)
+        copies = replicated(self._mesh)
+        return jax.jit(apply, in_shardings=(copies, self._sharding), out_shardings=copies)
 
     def __call__(
         self,
-        pieces: Iterable[np.ndarray],
+        pieces: Iterable[UInt8[np.ndarray, 'n h w c']],
         progress: Callable[[int], None] = lambda count: None,
         which: Sequence[int] = (0,),
     ) -> list[Features]:
-        """What extractors see in the images, in their order.
+        """Return the features that each extractor computes, in the order of the images.
 
         Args:
-          pieces: uint8 ``[n, H, W, C]`` each, of any lengths; read in a thread of its own.
-          progress: called with the number of images done.
-          which: places of the extractors to run; the others are not compiled for it.
+          pieces: the images in pieces of any lengths; a thread reads them while the devices work.
+          progress: called after each batch with the number of images done.
+          which: indices of the extractors to run; the others are not compiled.
 
         Raises:
-          UserError: if the features are not finite.
+          UserError: if a feature is not finite.
         """
 
         def put(item):
@@ -106,8 +123,8 @@ class Extraction:
         try:
             for kept, images in batches:
                 with contextlib.nullcontext() if results else memory.compiling():
-                    seen = jax.block_until_ready([self._runs[i](self._variables[i], images) for i in which])
-                results.append([tuple(x if x is None else np.asarray(x)[:kept] for x in pair) for pair in seen])
+                    found = jax.block_until_ready([self._runs[i](self._variables[i], images) for i in which])
+                results.append([tuple(x if x is None else np.asarray(x)[:kept] for x in pair) for pair in found])
                 done += kept
                 progress(done)
         finally:
@@ -117,12 +134,19 @@ class Extraction:
         return joined
 
 
+def default_batch_size(mesh: Mesh | None = None) -> int:
+    """Return the number of images in a batch: 8 a device on CPUs, 64 a device on GPUs and TPUs."""
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    devices = 1 if mesh is None else mesh.size
+    return devices * (CPU_BATCH_SIZE if platform == 'cpu' else ACCELERATOR_BATCH_SIZE)
+
+
 def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return None if parts[0] is None else np.concatenate(parts)
 
 
 def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The same images in batches of one size; the last one is filled up with zeros: (how many count, the batch)."""
+    """Yield batches of one size with the number of images that count; zeros fill up the last batch."""
     waiting: list[np.ndarray] = []
     for piece in pieces:
         waiting.append(piece)
@@ -138,22 +162,30 @@ def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.
 
 
 def environment() -> dict[str, Any]:
-    """What a figure may depend on beside images and weights: the device, the precision of products, the versions."""
+    """Return what metrics may depend on apart from images and weights: the device, the precision, the versions."""
     import jaxlib
 
     versions = {'jax': jax.__version__, 'jaxlib': jaxlib.__version__, 'numpy': np.__version__}
     return {'device': jax.devices()[0].device_kind, 'precision': 'float32, highest', 'versions': versions}
 
 
-def of_stored(
-    extraction: Extraction, about: dict[str, Any], images: ImageSet, progress: Callable[[int], None]
+def stored_features(
+    extraction: Extraction,
+    description: dict[str, Any],
+    images: ImageSet,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Features:
-    """The features of a stored set, as the first extractor of ``extraction`` sees them.
+    """Return the features of a stored set, from the cache (``JAXGEN_CACHE_DIR``) if they were computed before.
 
-    They are cached (``JAXGEN_CACHE_DIR``) under a fingerprint of the images, the extractor, that ``about`` describes,
-    and the environment.
+    The cache knows them by a hash of the images, of the description of the extractor and of the environment.
+
+    Args:
+      extraction: its first extractor computes the features.
+      description: of that extractor.
+      images: their description must contain a hash of all images.
+      progress: called with the number of images done.
     """
-    decisive = {'images': images.description, 'extractor': about, **environment()}
+    decisive = {'images': images.description, 'extractor': description, **environment()}
     fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     cached = cache_dir() / f'features-{fingerprint[:16]}.npz'
     arrays = read_npz(cached)
@@ -163,24 +195,3 @@ def of_stored(
     with replacing(cached) as temporary:
         np.savez(temporary, **{k: v for k, v in dataclasses.asdict(found).items() if v is not None})
     return found
-
-
-class Meter:
-    """Prints how many images are done, and how many a second after the first batch, at most every so many seconds."""
-
-    def __init__(self, what: str, total: int, every: float = 10.0):
-        self._what, self._total, self._every = what, total, every
-        self._start = self._said = time.perf_counter()
-        self._before = 0
-        self.rate: float | None = None
-
-    def __call__(self, count: int) -> None:
-        now = time.perf_counter()
-        if self._before:
-            self.rate = (count - self._before) / (now - self._start)
-        else:  # the first batch took the compilation along
-            self._start, self._before = now, count
-        if now - self._said > self._every or count == self._total:
-            self._said = now
-            rate = '' if self.rate is None else f', {self.rate:.1f} images/s'
-            print(f'{self._what}: {count}/{self._total} images{rate}', flush=True)

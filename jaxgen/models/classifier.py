@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -57,6 +59,11 @@ def halved(x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 c']:
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
     rows = jnp.maximum(x[:, :, 0], x[:, :, 1])
     return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
+
+
+def variable_shapes(network: Classifier, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return the shapes of the variables of a network for images ``[H, W, C]``, without computing anything."""
+    return jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
 
 
 class Classifier(nn.Module):

@@ -1,36 +1,45 @@
-"""The Inception network of FID: the graph of 2015-12-05 that TensorFlow's authors of FID used, quirks included."""
+"""The Inception network that FID is defined by: TensorFlow's graph of 2015-12-05, including its quirks."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, UInt8
 
-Array = jax.Array
+from jaxgen.errors import pick
+from jaxgen.runtime.types import Array
 
-IMAGE_SIZE = 299
+IMAGE_SIZE = 299  # side in pixels of the images that the network takes
 FEATURES = 2048
 CLASSES = 1008
-HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs default to less
+HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs default to a lower precision
 
 
 class Inception(nn.Module):
-    """``[N, 299, 299, 3]`` in [-1, 1] to pooled features ``[N, 2048]`` and logits ``[N, 1008]`` without their bias.
+    """The network of FID: images to pooled features and class logits.
 
-    Every convolution is followed by batch normalisation, here folded into kernel and bias (``weights.py``), and ReLU.
-    Quirks of this graph: average pooling leaves the padding out of the count, and the last block pools by maximum.
-    Without the classifier's weights (``classifier=False``) the logits are None.
+    Every convolution is followed by batch normalisation and ReLU; the batch normalisation is folded into kernel and bias
+    (see ``inception_weights.py``). This graph differs from the published architecture in three ways: average pooling does
+    not count the padding, the last block pools by maximum, and the logits have no bias, as the Inception Score has them.
+
+    Attributes:
+      classifier: whether there are weights for the logits; without them the logits are None.
     """
 
     classifier: bool = True
 
     @nn.compact
-    def __call__(self, x: Array) -> tuple[Array, Array | None]:
+    def __call__(self, x: Float[Array, 'n 299 299 3']) -> tuple[Float[Array, 'n 2048'], Float[Array, 'n 1008'] | None]:
+        """Return the features and logits of images in [-1, 1]."""
+
         def conv(name: str, x: Array, features: int, size=(1, 1), stride: int = 1, same: bool = True) -> Array:
-            if size == (1, 1):  # a matrix product, for which XLA has quicker code on a CPU
+            if size == (1, 1):  # XLA's code for a matrix product is faster on a CPU
                 layer = nn.Dense(features, precision=HIGHEST, name=name)
             else:
                 layer = nn.Conv(features, size, stride, 'SAME' if same else 'VALID', precision=HIGHEST, name=name)
@@ -109,7 +118,7 @@ def _block_e(conv, x: Array, pool) -> Array:
 
 
 def _shifts(x: Array, stride: int, padding: int, fill: float) -> list[Array]:
-    """The nine views of a 3x3 window; XLA's own windows are several times slower on a CPU."""
+    """Return the nine shifted views that a 3x3 window slides over: XLA's own pooling is several times slower on a CPU."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=fill)
     height, width = ((side - 3) // stride * stride + 1 for side in x.shape[1:3])
     return [x[:, i : i + height : stride, j : j + width : stride] for i in range(3) for j in range(3)]
@@ -120,7 +129,7 @@ def _max_pool(x: Array, stride: int = 2, padding: int = 0) -> Array:
 
 
 def _avg_pool(x: Array) -> Array:
-    """3x3, stride 1: the mean of what lies inside the picture."""
+    """Average over 3x3 pixels with stride 1, counting only the pixels inside the image."""
     total = functools.reduce(jnp.add, _shifts(x, 1, 1, 0.0))
     inside = functools.reduce(np.add, _shifts_of_ones(x.shape[1], x.shape[2]))
     return total / inside[None, :, :, None]
@@ -131,11 +140,17 @@ def _shifts_of_ones(height: int, width: int) -> list[np.ndarray]:
     return [ones[i : i + height, j : j + width] for i in range(3) for j in range(3)]
 
 
-def tf1_resize(images: Array) -> Array:
-    """uint8 ``[N, H, W, 3]`` to ``[N, 299, 299, 3]`` in [-1, 1], as the graph of 2015 does it.
+def tf1_resize(images: UInt8[Array, 'n h w 3']) -> Float[Array, 'n 299 299 3']:
+    """Resize images as the graph of 2015 does, and scale them to [-1, 1].
 
-    TensorFlow 1's bilinear resize: output pixel i lies at i H / 299 of the input, without half-pixel centres and
-    without antialiasing; then ``(x - 128) / 128``.
+    TensorFlow 1's bilinear resize has neither half-pixel centres nor antialiasing: output pixel i lies at ``i H / 299`` of
+    the input. The values become ``(x - 128) / 128``.
+
+    Args:
+      images: 0 .. 255.
+
+    Returns:
+      float32 in [-1, 1].
     """
     x = images.astype(jnp.float32)
     for axis in (1, 2):
@@ -155,8 +170,17 @@ def _resize_tf1(x: Array, axis: int) -> Array:
     return below + (jnp.take(x, high, axis) - below) * part
 
 
-def clean_resize(images: Array) -> Array:
-    """The same by clean-FID's resize (Parmar et al. 2022): PIL's antialiased bicubic, its result clipped, not rounded."""
+def clean_resize(images: UInt8[Array, 'n h w 3']) -> Float[Array, 'n 299 299 3']:
+    """Resize images as clean-FID does (Parmar et al. 2022), and scale them to [-1, 1].
+
+    The resize is PIL's antialiased bicubic; its result is clipped to 0 .. 255 but not rounded.
+
+    Args:
+      images: 0 .. 255.
+
+    Returns:
+      float32 in [-1, 1].
+    """
     n, _, _, c = images.shape
     shape = (n, IMAGE_SIZE, IMAGE_SIZE, c)
     x = jax.image.resize(images.astype(jnp.float32), shape, 'cubic', antialias=True, precision=HIGHEST)
@@ -164,3 +188,24 @@ def clean_resize(images: Array) -> Array:
 
 
 RESIZES = {'tf1': tf1_resize, 'clean': clean_resize}
+
+
+def feature_function(
+    resize: str = 'tf1', classifier: bool = True
+) -> Callable[[Any, UInt8[Array, 'n h w c']], tuple[Float[Array, 'n 2048'], Float[Array, 'n 1008'] | None]]:
+    """Return the function ``(variables, images) -> (features, logits)`` of images of any size, with one or three channels.
+
+    Args:
+      resize: ``tf1``, the resize of published FIDs, or ``clean``, the antialiased one of clean-FID.
+      classifier: whether the variables contain the weights of the logits; without them the logits are None.
+
+    Raises:
+      UserError: if there is no such resize.
+    """
+    network = Inception(classifier=classifier)
+    preprocess = RESIZES[pick(resize, RESIZES, 'resize')]
+
+    def apply(variables: Any, images: Array) -> tuple[Array, Array | None]:
+        return network.apply(variables, preprocess(jnp.broadcast_to(images, (*images.shape[:3], 3))))
+
+    return apply

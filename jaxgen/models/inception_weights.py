@@ -1,14 +1,12 @@
-"""The published weights of the FID Inception network: fetched, checked, and converted once."""
+"""The published weights of the FID Inception network: download them, check them, and convert them once."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 import urllib.request
 from typing import Any
 
-import jax
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
@@ -16,64 +14,49 @@ from jaxgen.errors import UserError
 from jaxgen.io import pth
 from jaxgen.io.download import reachable
 from jaxgen.io.files import cache_dir, replacing
+from jaxgen.io.hashes import file_hash, tensors_hash
 
 URL = 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth'
-SHA256_STARTS = '6726825d'  # PyTorch's convention: the name of a published file ends in the first digits of its sum
+SHA256_STARTS = '6726825d'  # by PyTorch's convention the name of a published file ends in the first digits of its hash
 BATCH_NORM_EPSILON = 1e-3
 CONVOLUTIONS = 94
 
 
-def inception_variables(path: str = '') -> tuple[dict[str, Any], str]:
-    """The variables of ``Inception`` and the hash of the tensors they came from.
+def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[dict[str, Any], str]:
+    """Return the variables of ``Inception`` and the hash of the tensors that they were made of.
 
     Args:
-      path: a ``.pth`` with the names of the published file, with or without the classifier; empty for the published
-        file itself, downloaded once.
+      weights_path: a ``.pth`` file with the tensor names of the published file, with or without the classifier. If not set,
+        the published file is downloaded once.
 
     Raises:
-      UserError: if the file cannot be had, or is not that of this network.
+      UserError: if the file does not exist, cannot be downloaded, or holds another network.
     """
-    source = pathlib.Path(path).expanduser() if path else _downloaded()
+    source = pathlib.Path(weights_path).expanduser() if weights_path is not None else _downloaded()
     if not source.is_file():
-        raise UserError(f'config.evaluation.inception_weights={path} is not a file')
-    converted = cache_dir() / f'inception-{_sum(source)[:16]}.safetensors'
+        raise UserError(f'{weights_path} is not a file: name the .pth of the Inception weights')
+    converted = cache_dir() / f'inception-{file_hash(source)[:16]}.safetensors'
     if not converted.exists():
-        tensors = _of_this_network(pth.read(source), source)
+        tensors = _network_tensors(pth.read(source), source)
         with replacing(converted) as temporary:
             save_file(tensors, temporary, metadata={'format': 'np'})
     tensors = load_file(converted)
     return {'params': _folded(tensors)}, tensors_hash(tensors)
 
 
-def tensors_hash(tensors: dict[str, np.ndarray]) -> str:
-    """SHA-256 over names, shapes and values in the order of the names: the same for any file they are stored in."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        value = np.ascontiguousarray(tensors[name], '<f4')
-        total.update(f'{name}{value.shape}'.encode())
-        total.update(value.tobytes())
-    return total.hexdigest()
-
-
-def weights_hash(variables: Any) -> str:
-    """Of the tensors that a model draws with."""
-    leaves = jax.tree.leaves_with_path(jax.device_get(variables))
-    return tensors_hash({jax.tree_util.keystr(path): np.asarray(value, np.float32) for path, value in leaves})
-
-
-def _of_this_network(tensors: dict[str, np.ndarray], source: pathlib.Path) -> dict[str, np.ndarray]:
-    """Without the counters of batches; with all that the network needs.
+def _network_tensors(tensors: dict[str, np.ndarray], source: pathlib.Path) -> dict[str, np.ndarray]:
+    """Return the tensors that the network needs, without PyTorch's counters of batches.
 
     Raises:
-      UserError: naming what is missing or too much.
+      UserError: if a tensor is missing or belongs to no layer.
     """
     kept = {k: v for k, v in tensors.items() if not k.endswith('num_batches_tracked')}
     layers = {k.removesuffix('.conv.weight') for k in kept if k.endswith('.conv.weight')}
     parts = ('conv.weight', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var')
     needed = {f'{layer}.{part}' for layer in layers for part in parts}
-    strange = sorted(needed ^ (set(kept) - {'fc.weight', 'fc.bias'}))
-    if len(layers) != CONVOLUTIONS or strange:
-        about = f'; {strange[0]} is missing or out of place' if strange else ''
+    unexpected = sorted(needed ^ (set(kept) - {'fc.weight', 'fc.bias'}))
+    if len(layers) != CONVOLUTIONS or unexpected:
+        about = f'; {unexpected[0]} is missing or out of place' if unexpected else ''
         raise UserError(
             f'{source} is not the FID Inception network, which has {CONVOLUTIONS} convolutions: found {len(layers)}{about}'
         )
@@ -81,7 +64,7 @@ def _of_this_network(tensors: dict[str, np.ndarray], source: pathlib.Path) -> di
 
 
 def _folded(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Kernels and biases with the batch normalisation in them: ``y = (W x - mean) gamma / sqrt(var + eps) + beta``."""
+    """Fold batch normalisation into kernels and biases: ``y = (W x - mean) gamma / sqrt(var + eps) + beta``."""
     params: dict[str, Any] = {}
     for name in (k.removesuffix('.conv.weight') for k in tensors if k.endswith('.conv.weight')):
         weight, gamma, beta, mean, var = (
@@ -99,21 +82,18 @@ def _folded(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _downloaded() -> pathlib.Path:
+    """Return the published file in the cache, and download it first if it is not there."""
     file = cache_dir() / URL.rpartition('/')[2]
     if file.exists():
         return file
-    how = f'download it elsewhere, and put it at {file} or pass --config.evaluation.inception_weights=FILE'
+    how = f'download it elsewhere, and put it at {file} or pass the path of the file'
     if not reachable(URL):
         raise UserError(f'the Inception weights are not at {file} and {URL} cannot be reached: {how}')
     try:
         with replacing(file) as temporary:
             urllib.request.urlretrieve(URL, os.fspath(temporary))
-            if not _sum(temporary).startswith(SHA256_STARTS):
-                raise UserError(f'what {URL} sent is not the published file (its SHA-256 is another): {how}')
+            if not file_hash(temporary).startswith(SHA256_STARTS):
+                raise UserError(f'{URL} sent something other than the published file (its SHA-256 differs): {how}')
     except OSError as e:
         raise UserError(f'downloading {URL} failed ({e}): {how}') from e
     return file
-
-
-def _sum(file) -> str:
-    return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()

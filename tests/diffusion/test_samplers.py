@@ -152,7 +152,7 @@ def test_law_equals_the_papers_recursion(name, schedule):
             np.testing.assert_allclose(law(name, made, levels, start), expected, rtol=relative, atol=1e-10)
 
 
-def test_a_learned_variance_at_its_ends_and_ddim_at_eta_1_are_ddpm():
+def test_learned_variances_at_their_ends_and_eta_1_are_ddpm():
     """Nichol & Dhariwal 2021, equation 15; Song et al. 2021, below equation 16: the same start and noise, the same image."""
     with jax.enable_x64(True):
         x, *noises = np.random.default_rng(0).normal(size=(9, 5))
@@ -246,7 +246,7 @@ def test_mean_flow_lands_exactly():
 
 
 @pytest.mark.parametrize(('name', 'schedule'), COMPATIBLE)
-def test_a_perfect_denoiser_ends_at_x0_after_the_calls_that_are_said(name, schedule):
+def test_a_perfect_denoiser_ends_at_x0_in_the_stated_calls(name, schedule):
     x0 = jnp.linspace(-1, 1, 6).reshape(2, 3)
     made = analytic.schedule(schedule)
     calls = []

@@ -44,7 +44,7 @@ def test_cosine_is_equation_17():
 
 
 @pytest.mark.parametrize('name', ['linear', 'cosine'])
-def test_zero_terminal_snr_keeps_the_first_level_and_empties_the_last(name):
+def test_zero_terminal_snr_changes_the_last_level_not_the_first(name):
     before, after = SCHEDULES[name](1000), SCHEDULES[f'{name}_zero_snr'](1000)
     assert after.alphas_cumprod[-1] == 0
     np.testing.assert_allclose(after.alphas_cumprod[0], before.alphas_cumprod[0], rtol=1e-12)

@@ -11,7 +11,7 @@ from etils import epath
 from PIL import Image
 
 from jaxgen.apps.edit.edit import Editor
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.diffusion import editing, samplers

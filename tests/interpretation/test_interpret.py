@@ -23,7 +23,7 @@ from jaxgen.cli import modes
 from jaxgen.diffusion.editing import last_levels
 from jaxgen.errors import UserError
 from jaxgen.metrics import class_accuracy as judge
-from jaxgen.training.sampling import Sampler
+from jaxgen.training.sampling import SamplePipeline
 from tests.tiny import tiny_config, untrained
 
 FEW = {
@@ -83,9 +83,11 @@ def trained(request):
 
 
 def draw(trained, factors, num=20):
-    c = trained.config
-    model = trained.model, factors
-    sampler = Sampler(c, Scaled(trained.method), trained.mesh, model, trained.class_names, 0, 'interpretation')
+    model, size = (trained.model, factors), trained.config.sample.batch_size
+    classes = range(len(trained.class_names))
+    sampler = SamplePipeline(
+        Scaled(trained.method), trained.mesh, model, classes=classes, stream='interpretation', batch_size=size
+    )
     return sampler(model, num)
 
 
@@ -214,11 +216,10 @@ def test_effects_are_of_the_same_images(trained):
     assert len(found.images['3']) == 8
 
 
-def test_the_judge_counts_classes_as_the_model_does(dcgan):
+def test_recognised_classes_are_those_of_the_model(dcgan):
     trained, _ = dcgan
-    the_judge = judge.for_images('', 'digits')
     real = modes.load('digits', 'test')
-    seen = Sight(trained, the_judge)(real.images[:100])
+    seen = Sight(trained, find_classifier('digits'))(real.images[:100])
     assert np.mean(seen == real.labels[:100]) > 0.95
 
 

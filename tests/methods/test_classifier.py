@@ -17,7 +17,8 @@ from jaxgen.optim.ema import lookahead
 from jaxgen.optim.optimizer import make_nesterov
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.training import step
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -115,11 +116,8 @@ def test_one_and_eight_devices_agree_in_float64():
 
     def run(method, devices, fsdp):
         mesh = make_mesh(fsdp, jax.devices()[:devices])
-        init = step.initial(method, KEY)
-        template = step.state_template(init, mesh)
-        where = jax.tree.map(lambda s: s.sharding, template)
-        state = jax.jit(init, out_shardings=where)()
-        return jax.device_get(step.make_dispatch(method, KEY, True, mesh, template)(state, batches)[0])
+        template, state = start_on_mesh(method, KEY, mesh)
+        return jax.device_get(make_dispatch(method, KEY, mesh, template, random_flip=True)(state, batches)[0])
 
     with jax.enable_x64(True):
         network = build().network.clone(dtype=np.float64, param_dtype=np.float64)

@@ -39,7 +39,7 @@ def bound(predicted, fraction):
     return np.where(t > 0, kl, -np.log(np.maximum(edges[0] - edges[1], 1e-300)))
 
 
-def test_the_hybrid_loss_is_the_papers_and_its_bound_teaches_the_variance_alone():
+def test_the_bound_in_the_hybrid_loss_trains_only_the_variance():
     """Nichol & Dhariwal 2021, equation 16: L_simple + 0.001 L_vlb, of T terms of which one is drawn."""
     with jax.enable_x64(True):
         objective = method(variance='learned').objective
@@ -73,7 +73,7 @@ def test_the_loss_of_the_bound_is_equation_12():
     np.testing.assert_allclose(got[0], T * bound(PREDICTED, -1.0)[0].mean(), rtol=1e-6)
 
 
-def test_the_loss_of_a_learned_schedule_is_the_whole_bound_and_moves_its_ends():
+def test_a_learned_schedule_minimises_the_bound_with_its_ends():
     """Kingma et al. 2021, equations 11, 13 and 18 at the times drawn; the ends follow its slope, by differences."""
 
     def network(x, t, xp=jnp):

@@ -11,7 +11,8 @@ from jaxgen import methods
 from jaxgen.apps.untrained import build_method
 from jaxgen.gan import losses, penalties
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.training import step
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -44,20 +45,17 @@ def test_an_image_depends_on_its_key_and_label_alone(name, ema):
 
 def one_step(method, devices, fsdp=1):
     mesh = make_mesh(fsdp, jax.devices()[:devices])
-    init = step.initial(method, KEY)
-    template = step.state_template(init, mesh)
-    where = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(init, out_shardings=where)()
+    template, state = start_on_mesh(method, KEY, mesh)
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 8, 1), np.uint8)
     batches = {'image': images, 'label': batch()['label'][None]}
-    return jax.device_get(step.make_dispatch(method, KEY, True, mesh, template)(state, batches)[0])
+    return jax.device_get(make_dispatch(method, KEY, mesh, template, random_flip=True)(state, batches)[0])
 
 
 def test_dcgan_on_one_and_eight_devices_with_everything_on():
     """Above all the statistics of its normalisation: those of the global batch, whatever a device holds of it."""
     fields = {
         'gan.r1_gamma': 0.1,
-        'gan.augment': 'color,translation,cutout',
+        'gan.augment': ('color', 'translation', 'cutout'),
         'gan.diffusion_noise': True,
         'model.spectral_norm': True,
     }
@@ -132,7 +130,7 @@ class Spy:
 def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
     """In each turn its rows of the real images as ``--mode=data`` shows them, and generated ones augmented by the turn's
     keys; at last those of the last turn for the generator."""
-    method = build('dcgan', **{'gan.augment': 'color,cutout', 'gan.discriminator_steps': turns, 'gan.loss': loss})
+    method = build('dcgan', **{'gan.augment': ('color', 'cutout'), 'gan.discriminator_steps': turns, 'gan.loss': loss})
     data = {'image': batch()['image'].astype(np.float32), 'label': batch()['label']}
     labels = []
 

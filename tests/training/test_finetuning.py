@@ -23,9 +23,9 @@ from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.models import lora
 from jaxgen.runtime.mesh import make_mesh, replicated
-from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.step import initial, start_state, state_template
+from jaxgen.training.state import start_state
+from tests.helpers.runs import final_state
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -51,7 +51,7 @@ def base_config(**fields):
 
 def tuned_config(base, **fields):
     own = {
-        'data.classes': '3',
+        'data.classes': ('3',),
         'data.max_examples': 50,
         'train.steps': 8,
         'finetune.base': str(base),
@@ -132,7 +132,7 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
     unet = {'model.name': 'unet', 'model.attention_resolutions': (4,)}  # of patches
     base, tuned = (epath.Path(tmp_path) / name for name in ('base', 'tuned'))
     random_base(base, **unet)
-    c = tuned_config(base, **unet, **{'train.steps': 2, 'sample.every': 2, 'data.classes': '4,2'})
+    c = tuned_config(base, **unet, **{'train.steps': 2, 'sample.every': 2, 'data.classes': ('4', '2')})
     modes.run('finetune', c, tuned)
     assert sorted(p.name for p in (tuned / 'samples').iterdir()) == ['step_0.png', 'step_2.png']
     first, last = (np.asarray(Image.open(tuned / 'samples' / f'step_{step}.png')) for step in (0, 2))
@@ -150,10 +150,7 @@ def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
     method = restore(stored_config.get_config(tuned / 'config.json'), tuned).method
     config = stored_config.get_config(tuned / 'config.json')
-    template = state_template(initial(method, root_key(config.seed, config.train.prng)), make_mesh())
-    state = Checkpoints(tuned / 'checkpoints', read_only=True).restore(
-        8, template
-    )  # strict: nothing more, nothing less
+    state = final_state(config, tuned, method)  # strict: nothing more, nothing less
     factors = (8 * 2 + 2 * 24) + (8 * 2 + 2 * 8) + 10 * 8
     sizes = [x.size for x in jax.tree.leaves(state) if x.ndim]
     assert sum(sizes) == 4 * factors and sum(x.size for x in jax.tree.leaves(method.base)) > 5 * factors
@@ -171,7 +168,7 @@ def test_scale_0_is_the_base_and_the_file_is_the_workdir(base, tuned):
 
 
 def test_its_samples_say_what_their_labels_mean(base, tuned):
-    modes.run('sample', tuned_config(base, **{'sample.classes': '3,0'}), tuned)
+    modes.run('sample', tuned_config(base, **{'sample.classes': ('3', '0')}), tuned)
     drawn = open_set(str(tuned / 'samples' / 'samples.npz'), 'field', class_names=tuple('0123456789'))
     assert drawn.labels.tolist() == [3, 0, 3, 0]
 
@@ -248,15 +245,15 @@ def test_new_labels_leave_the_row_of_no_class_last():
         ({'finetune.alpha': 0.0}, 'config.finetune.alpha=0.0 must be positive'),
         ({'finetune.method': 'lore'}, "config.finetune.method 'lore' does not exist; did you mean lora"),
         (
-            {'finetune.targets': 'atention'},
+            {'finetune.targets': ('atention',)},
             "config.finetune.targets: .* 'atention' does not exist; did you mean attention",
         ),
-        ({'finetune.targets': ''}, 'config.finetune.targets is empty'),
+        ({'finetune.targets': None}, 'config.finetune.targets is empty'),
         ({'sample.adapter_scale': 1.5}, 'config.sample.adapter_scale=1.5 must lie between 0 and 1'),
         ({'sample.adapter': 'a.safetensors'}, 'config.sample.adapter=a.safetensors is to draw with'),
         ({'model.base_channels': 16}, 'base_channels is 16, .* made with 8: .* or another config.finetune.base'),
         ({'data.image_size': 16}, 'draws images of 8 pixels and 1 channels, where config.data has 16 and 1'),
-        ({'sample.classes': 'three'}, "config.sample.classes: 'three' does not exist"),
+        ({'sample.classes': ('three',)}, "config.sample.classes: 'three' does not exist"),
     ],
 )
 def test_what_finetuning_refuses(base, tmp_path, fields, sentence):
@@ -273,7 +270,7 @@ def test_what_belongs_to_another_mode_or_workdir(base, tuned, tmp_path):
     with pytest.raises(UserError, match='but the model in .* was fine-tuned from'):
         modes.run('sample', tuned_config(base, **{'finetune.base': ''}), tuned)
     with pytest.raises(UserError, match='config.finetune.base is .* was not fine-tuned: pass another --workdir'):
-        modes.run('finetune', tuned_config(tuned, **{'data.classes': '3'}), base)
+        modes.run('finetune', tuned_config(tuned, **{'data.classes': ('3',)}), base)
     with pytest.raises(UserError, match='config.finetune.rank is 4, but the checkpoint in .* was made with 2'):
         modes.run('finetune', tuned_config(base, **{'finetune.rank': 4, 'train.steps': 12}), tuned)
     c = tiny_config('dcgan', **{'finetune.base': str(base)})
@@ -310,7 +307,7 @@ def test_other_modes_take_a_finetuned_workdir_as_any_other(base, tuned, tmp_path
     fields = {
         'evaluation.num': 60,
         'evaluation.extractor': 'judge',
-        'evaluation.metrics': 'fid',
+        'evaluation.metrics': ('fid',),
         'likelihood.num': 8,
         'likelihood.terms': 3,
         'likelihood.split': 'train',

@@ -114,7 +114,7 @@ def test_every_length_is_judged_with_the_same_seeds(run, monkeypatch, tmp_path):
 
 
 def test_a_run_without_snapshots_has_one_average(tmp_path):
-    with pytest.raises(UserError, match=r'holds no snapshot.*config.optimizer.ema_lengths'):
+    with pytest.raises(UserError, match=r'holds no snapshot.*ema_lengths'):
         Snapshots(epath.Path(tmp_path)).average(0.1, 100)
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_snapshot_is_named(tmp_path):
         ({'sample.ema_length': 0.1, 'optimizer.ema_lengths': ()}, 'config.sample.ema_length needs the snapshots'),
         ({'sample.ema_length': 0.1, 'sample.ema': False}, 'config.sample.ema_length needs config.sample.ema=True'),
         (
-            {'evaluation.ema_lengths': (0.1, 0.2), 'evaluation.metrics': 'fid_per_class'},
+            {'evaluation.ema_lengths': (0.1, 0.2), 'evaluation.metrics': ('fid_per_class',)},
             'config.evaluation.metrics=.*fid',
         ),
     ],

@@ -17,6 +17,7 @@ from jaxgen.optim.optimizer import make_adam
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import step
+from jaxgen.training.state import initializer, state_template
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -42,7 +43,7 @@ def batches(count):
 def randomised_state(ddpm):
     """A state in which no parameter is at its start: fresh ones end in layers of zeros."""
     rng = np.random.default_rng(1)
-    shapes = jax.eval_shape(step.initial(ddpm, KEY))
+    shapes = jax.eval_shape(initializer(ddpm, KEY))
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(x.dtype), state.model.params)
     return state.replace(model=state.model.replace(params=params), nonfinite_step=np.int32(-1))
@@ -50,9 +51,9 @@ def randomised_state(ddpm):
 
 def run(ddpm, devices=1, fsdp=1, dispatches=((0, 1),)):
     mesh = make_mesh(fsdp, jax.devices()[:devices])
-    template = step.state_template(step.initial(ddpm, KEY), mesh)
+    template = state_template(initializer(ddpm, KEY), mesh)
     state = jax.device_put(randomised_state(ddpm), jax.tree.map(lambda s: s.sharding, template))
-    dispatch = step.make_dispatch(ddpm, KEY, True, mesh, template)
+    dispatch = step.make_dispatch(ddpm, KEY, mesh, template, random_flip=True)
     data = batches(dispatches[-1][1])
     for start, end in dispatches:
         state, done = dispatch(state, jax.tree.map(lambda x, s=start, e=end: x[s:e], data))
@@ -92,7 +93,7 @@ def test_one_and_eight_devices_agree_in_float32():
 
 def test_fsdp_shards_the_parameters():
     mesh = make_mesh(4, jax.devices())
-    template = step.state_template(step.initial(method(jnp.float32, unet=True), KEY), mesh)
+    template = state_template(initializer(method(jnp.float32, unet=True), KEY), mesh)
     kernel = template.model.params['middle_0']['conv1']['kernel']
     assert kernel.sharding.shard_shape(kernel.shape) == (3, 3, 2, 8)
     assert template.step.sharding.is_fully_replicated
@@ -119,15 +120,15 @@ def test_buffers_are_donated():
     ddpm, mesh = method(jnp.float32), make_mesh(devices=jax.devices()[:1])
     state = jax.device_put(randomised_state(ddpm))
     old = state.model.params['conv_in']['kernel']
-    step.make_dispatch(ddpm, KEY, False, mesh, state)(state, batches(1))
+    step.make_dispatch(ddpm, KEY, mesh, state)(state, batches(1))
     assert old.is_deleted()
 
 
 def test_flip_mirrors_half_of_the_images():
     batch = {'image': batches(1)['image'][0].repeat(8, axis=0), 'label': jnp.zeros(128, jnp.int32)}
-    plain = step.prepare(batch, KEY, False)['image']
+    plain = step.prepare_batch(batch, KEY, False)['image']
     np.testing.assert_allclose(plain, batch['image'] / 127.5 - 1, atol=1e-6)
-    flipped = step.prepare(batch, KEY, True)['image']
+    flipped = step.prepare_batch(batch, KEY, True)['image']
     mirrored = jnp.all(flipped == plain[:, :, ::-1], axis=(1, 2, 3))
     assert jnp.all(mirrored | jnp.all(flipped == plain, axis=(1, 2, 3)))
     assert 0.3 < mirrored.mean() < 0.7
@@ -145,7 +146,7 @@ def test_the_first_step_that_is_not_finite_is_named():
         def step(self, model, batch, key):
             return model + 1, {'loss': jnp.where(model >= 3, jnp.nan, 1.0)}
 
-    state = step.initial(Exploding(), KEY)()
+    state = initializer(Exploding(), KEY)()
     for i in range(6):
         state = step.train_step(Exploding(), KEY, False, state, {k: v[0] for k, v in batches(1).items()})
         assert state.nonfinite_step == (-1 if i < 3 else 4)

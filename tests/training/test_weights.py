@@ -119,7 +119,7 @@ def test_a_file_that_is_not_its_own_is_refused(there, tmp_path):
     with pytest.raises(UserError, match=f'{FILE}: {last} is missing'):
         restore(c, folder)
     (folder / FILE).write_bytes((there / 'out' / 'small' / FILE).read_bytes()[:-10])
-    with pytest.raises(UserError, match=f'{FILE} is not a whole file of tensors'):
+    with pytest.raises(UserError, match=f'{FILE} is not a complete file of tensors'):
         restore(c, folder)
 
 

@@ -15,15 +15,17 @@ from clu import parameter_overview
 from jaxgen.apps.benchmark.measure import examples
 from jaxgen.apps.config import Config
 from jaxgen.apps.interop.workdirs import FORMATS
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build
 from jaxgen.errors import UserError, check
+from jaxgen.io.images import from_uint8
 from jaxgen.methods import DCGAN, METHODS, Diffusion
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.runtime.types import Array
-from jaxgen.training.step import initial, train_step
+from jaxgen.training.state import initializer
+from jaxgen.training.step import train_step
 
 CHECKED = 8  # images of the example
 
@@ -101,7 +103,7 @@ def describe(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     except UserError as e:
         return facts | {'no_twin': str(e)}
     images, labels = examples(method.image_shape, len(class_names))
-    batch = {'image': images[:CHECKED] / np.float32(127.5) - 1, 'label': labels[:CHECKED]}
+    batch = {'image': from_uint8(images[:CHECKED]), 'label': labels[:CHECKED]}
     _, metrics = jax.jit(without_dropout(config).step)(model, batch, key)
     np.savez(folder / 'example.npz', **batch, **COUNTERPARTS[config.method].random_inputs(method, key))
     return facts | {'losses': {name: float(m) for name, m in metrics.items() if name.startswith('loss')}}
@@ -147,7 +149,7 @@ def training_flops(config: Config, method: Method) -> float:
       method: the method that it describes.
     """
     size, key = config.data.batch_size, root_key(config.seed, config.train.prng)
-    state = jax.eval_shape(initial(method, key))
+    state = jax.eval_shape(initializer(method, key))
     batch = {
         'image': jax.ShapeDtypeStruct((size, *method.image_shape), jnp.uint8),
         'label': jax.ShapeDtypeStruct((size,), jnp.int32),

@@ -11,26 +11,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxgen.apps import from_config
 from jaxgen.apps.benchmark.describe import describe, flops
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
-from jaxgen.apps.evaluate.evaluator import batch_size
 from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import read
 from jaxgen.apps.untrained import build
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
-from jaxgen.metrics.features import Extraction, inception_extractor
+from jaxgen.metrics.features import Extraction, default_batch_size, inception_extractor
 from jaxgen.models import layers
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.runtime.types import Array
-from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import initial, make_dispatch, state_template
+from jaxgen.training.batches import stacked_batches
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
 
 RESIDENT = 4  # batches that are kept on the device, and used in turn
 SECTIONS = ('benchmark', 'evaluation')  # of the config, besides those of the model
@@ -111,30 +111,27 @@ def train(config: Config, spec: Mapping[str, Any]) -> Subject:
     method, class_names = build(config)
     mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
     size, k = config.data.batch_size, config.train.steps_per_dispatch
-    init = initial(method, key)
-    template = state_template(init, mesh)
-    shardings = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.block_until_ready(jax.jit(init, out_shardings=shardings)())
+    template, state = start_on_mesh(method, key, mesh)
+    jax.block_until_ready(state)
     stages.end('initial state')
     dataset = Dataset(*examples(method.image_shape, len(class_names)), class_names)
-    order = itertools.count()
-    resident = []
-    for _ in range(RESIDENT):
-        each = [pipeline.batch(dataset, 0, next(order), size) for _ in range(k)]
-        stacked = {name: np.stack([b[name] for b in each]) for name in each[0]}
-        resident.append(jax.device_put(stacked, batch_sharding(mesh, axis=1)))
+    resident = [
+        jax.device_put(stacked_batches(dataset, 0, range(i * k, (i + 1) * k), size), batch_sharding(mesh, axis=1))
+        for i in range(RESIDENT)
+    ]
     batches = itertools.cycle(resident)
     stages.end('data')
-    lowered = make_dispatch(method, key, config.data.random_flip, mesh, template).lower(template, resident[0])
+    dispatch = make_dispatch(method, key, mesh, template, random_flip=config.data.random_flip)
+    lowered = dispatch.lower(template, resident[0])
     stages.end('tracing and lowering')
     with memory.compiling():
-        dispatch = lowered.compile()
+        compiled = lowered.compile()
     stages.end('compiling, or loading what was compiled')
 
     def run(units: int) -> None:
         nonlocal state
         for _ in range(units):
-            state, done = dispatch(state, next(batches))
+            state, done = compiled(state, next(batches))
         done.block_until_ready()
 
     run(1)
@@ -147,7 +144,7 @@ def sample(config: Config, spec: Mapping[str, Any]) -> Subject:
     config = config.replace({'sample.ema': False})
     method, class_names = build(config)
     model = jax.jit(method.init)(root_key(config.seed, config.train.prng))
-    sampler = Sampler(config, method, make_mesh(config.mesh.fsdp), model, class_names)
+    sampler = from_config.sample_pipeline(config, method, make_mesh(config.mesh.fsdp), model, class_names)
     size = config.sample.batch_size
 
     def run(units: int) -> None:
@@ -160,9 +157,10 @@ def sample(config: Config, spec: Mapping[str, Any]) -> Subject:
 def features(config: Config, spec: Mapping[str, Any]) -> Subject:
     """Return features of batches of ``evaluation.batch_size`` uint8 images, resized on the device, copied to the host."""
     method, _ = build(config)
-    extractor = inception_extractor(config.evaluation)
-    size = batch_size(config.evaluation)
-    extraction = Extraction([extractor], make_mesh(config.mesh.fsdp), size)
+    extractor = inception_extractor(config.evaluation.inception_weights, config.evaluation.resize)
+    mesh = make_mesh(config.mesh.fsdp)
+    size = config.evaluation.batch_size or default_batch_size(mesh)
+    extraction = Extraction([extractor], mesh, size)
     images = examples((*method.image_shape[:2], 3), 1)[0][:size]
 
     def run(units: int) -> None:

@@ -1,1 +1,1 @@
-"""Several trained models under one protocol, on one page."""
+"""``--mode=compare``: evaluate several trained models under one protocol, and show the results on one page."""

@@ -1,4 +1,4 @@
-"""Several trained models under one protocol: what ``report.py`` lays out on a page."""
+"""Evaluate several trained models under one protocol; ``report.py`` shows the results on a page."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from typing import Any
 import numpy as np
 from clu import parameter_overview
 from etils import epath
-from ml_collections import ConfigDict
 
 from jaxgen.apps import stored_config
+from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate import during_training
-from jaxgen.apps.evaluate.evaluator import Evaluator, loaded, protocol_hash, stored_results
-from jaxgen.apps.evaluate.generated import STREAM, asked_for, generated_set
-from jaxgen.apps.restore import Trained, restore
+from jaxgen.apps.evaluate.evaluator import load_options, make_evaluator, protocol_hash, stored_results
+from jaxgen.apps.evaluate.generated import STREAM, generated_set, requested_labels
+from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import flatten
+from jaxgen.apps.trained import Trained
 from jaxgen.data import Dataset, load
-from jaxgen.errors import UserError, names
+from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
+from jaxgen.io.run_directory import CONFIG, EVALUATION, METRICS, read_metrics
+from jaxgen.metrics.evaluator import Evaluator
+from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.training.metrics import read_metrics
-from jaxgen.training.sampling import Sampler
+from jaxgen.schema import to_tree
+from jaxgen.training.sampling import SamplePipeline
 
 SHOWN = 40  # images of each model on the page
-SCRUTINISED = 200  # images among which the best are looked for
-BEST = 8
-# What tells one model from another. A figure's protocol may differ in these; all else is said on the page.
-OF_THE_MODEL = tuple(
+SCRUTINISED = 200  # images among which the best are selected
+BEST = 8  # images of each model next to their nearest training images
+# Fields of a protocol that distinguish models. The page warns if protocols differ in any other field.
+MODEL_FIELDS = tuple(
     f'generated.{field}'
     for field in (
         *('family', 'step', 'weights', 'base', 'adapter_scale'),
@@ -42,10 +46,13 @@ OF_THE_MODEL = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """Of the best images: the images, and the nearest training image of each; distances of all that were looked at.
+    """The best images of a model next to their nearest training images.
 
     Attributes:
-      distances: Euclidean, from pixels in [0, 1], to the nearest training image or its mirror image.
+      best: the images of which the classifier is most confident, uint8 ``[BEST, H, W, C]``.
+      nearest: the training image nearest to each of them, or its mirror image.
+      distances: Euclidean distance of each of the ``SCRUTINISED`` images to its nearest training image or mirror image, for
+        pixels in [0, 1].
     """
 
     best: np.ndarray
@@ -58,11 +65,13 @@ class Entry:
     """One model of the comparison.
 
     Attributes:
-      results: of ``Evaluator``, one for each seed.
-      facts: parameters, training images, steps/sec, sampling images/sec.
+      name: the name of its folder.
+      results: what the evaluator returns, for each seed.
+      facts: the number of parameters and of training images, training steps/sec, sampling images/sec.
       log: the rows of the run's ``metrics.jsonl``.
-      history: its evaluations in training.
-      images: ``[SHOWN, H, W, C]``.
+      history: the evaluations during its training.
+      images: uint8 ``[SHOWN, H, W, C]``.
+      neighbours: the best of its images, and the nearest training images.
     """
 
     name: str
@@ -76,12 +85,14 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All that a page shows.
+    """Everything that the page shows.
 
     Attributes:
-      real: images of the test split, for the eye.
-      real_distances: as ``Neighbours.distances``, of real images that no model was trained on.
-      differences: the fields in which the protocols of the figures differ, beyond what tells the models apart.
+      entries: the models.
+      class_names: the classes of the data.
+      real: images of the test split, to be shown next to generated ones.
+      real_distances: as ``Neighbours.distances``, for images of the test split.
+      differences: the fields in which protocols differ, except those that distinguish models.
     """
 
     entries: list[Entry]
@@ -91,25 +102,36 @@ class Comparison:
     differences: list[str]
 
 
-def compare(config: ConfigDict, workdir: epath.Path) -> Comparison:
-    """Judges the newest (or best) model of each of ``config.compare.workdirs``.
+@dataclasses.dataclass(frozen=True)
+class _Shared:
+    """What the evaluations of all models have in common; ``train`` are the training images."""
 
-    A figure that this workdir or the model's own holds already, under the same protocol, is not made again.
+    config: Config
+    workdir: epath.Path
+    evaluator: Evaluator
+    train: np.ndarray
+
+
+def compare(config: Config, workdir: epath.Path) -> Comparison:
+    """Evaluate the newest (or best) model of each of ``config.compare.workdirs``.
+
+    A result under the same protocol that this workdir or the model's own workdir holds already is used again.
 
     Raises:
-      UserError: if a workdir cannot be compared: it has no model, or one of other data.
+      UserError: if a workdir holds no model, or one that was trained on other data.
     """
-    folders = [epath.Path(name) for name in names(config.compare.workdirs)]
+    folders = [epath.Path(name) for name in config.compare.workdirs or ()]
     if not folders:
         raise UserError(
-            'config.compare.workdirs is empty: name the workdirs to compare, as in runs/ddpm_cifar,runs/dcgan_cifar'
+            'config.compare.workdirs is not set: name the workdirs to compare, as in runs/ddpm_cifar,runs/dcgan_cifar'
         )
     configs = [_config_of(folder, config) for folder in folders]
     trained = [restore(c, folder) for c, folder in zip(configs, folders, strict=True)]
-    evaluator = Evaluator(config, make_mesh(config.mesh.fsdp), names(config.evaluation.metrics))
-    train, test = (load(config.data.name, split, **loaded(config)) for split in ('train', 'test'))
+    evaluator = make_evaluator(config, make_mesh(config.mesh.fsdp))
+    train, test = (load(config.data.name, split, **load_options(config)) for split in ('train', 'test'))
+    shared = _Shared(config, workdir, evaluator, train.images)
     entries = [
-        _entry(name, model, folder, config, evaluator, train.images, workdir)
+        _entry(name, model, folder, shared)
         for name, model, folder in zip(_names(folders), trained, folders, strict=True)
     ]
     held_out = test.images[:: max(1, len(test.images) // SCRUTINISED)][:SCRUTINISED]
@@ -122,63 +144,47 @@ def compare(config: ConfigDict, workdir: epath.Path) -> Comparison:
     )
 
 
-def _config_of(folder: epath.Path, config: ConfigDict) -> ConfigDict:
-    """A workdir's own config, but sampled, evaluated and laid on devices as ``config`` says.
+def _config_of(folder: epath.Path, config: Config) -> Config:
+    """Return the config of a workdir with the sampling options and the devices of this comparison.
 
     Raises:
-      UserError: if it holds none, its model is of other data, or cannot be sampled so.
+      UserError: if the workdir holds no config, or its model was trained on other data or cannot be sampled in this way.
     """
-    path = folder / 'config.json'
+    path = folder / CONFIG
     if not path.exists():
-        raise UserError(f'config.compare.workdirs: {folder} holds no trained model (no config.json)')
-    own = stored_config.get_config(path)
+        raise UserError(f'config.compare.workdirs: {folder} holds no trained model (no {CONFIG})')
+    own = stored_config.read(path)
     for field in ('name', 'classes', 'image_size', 'crop'):
-        if own.data[field] != config.data[field]:
+        trained_with, wanted = getattr(own.data, field), getattr(config.data, field)
+        if trained_with != wanted:
             raise UserError(
-                f'config.compare.workdirs: {folder} was trained with config.data.{field}={own.data[field]}, and this '
-                f'comparison has {config.data[field]!r}: one reference cannot judge both'
+                f'config.compare.workdirs: {folder} was trained with config.data.{field}={trained_with}, and this '
+                f'comparison has {wanted}: models of different data have no common reference'
             )
-    for group in ('sample', 'mesh'):
-        for field, value in config[group].items():
-            if field in own[group]:
-                own[group][field] = value
-    own.checkpoint.restore = config.checkpoint.restore
+    sample = to_tree(config.sample).items()
+    changes = {f'sample.{field}': value for field, value in sample if hasattr(own.sample, field)}
+    own = own.replace({**changes, 'mesh': config.mesh, 'checkpoint.restore': config.checkpoint.restore})
     validate(own)
     return own
 
 
 def _names(folders: list[epath.Path]) -> list[str]:
-    """The folders' own names, or their whole paths where two are called alike."""
+    """Return the names of the folders, or their whole paths if two have the same name."""
     short = [folder.name for folder in folders]
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
-def _entry(
-    name: str,
-    trained: Trained,
-    folder: epath.Path,
-    config: ConfigDict,
-    evaluator: Evaluator,
-    train: np.ndarray,
-    workdir: epath.Path,
-) -> Entry:
-    options = config.evaluation
-    wanted = set(names(options.metrics))
+def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> Entry:
+    options = shared.config.evaluation
     sampler = trained.sampler(options.seed, STREAM)
     results = []
-    for seed in range(options.seed, options.seed + config.compare.seeds):
+    for seed in range(options.seed, options.seed + shared.config.compare.seeds):
         print(f'{name}: step {trained.step}, seed {seed}', flush=True)
         images = generated_set(trained, sampler.reseeded(seed), options.num)
-        about = protocol_hash(evaluator.protocol(images))
-        path = workdir / 'evaluation' / f'{name.replace("/", "-")}-{about}.json'
-        made = [result for place in (workdir, folder) for result in stored_results(place).values()]
-        same = (old for old in made if protocol_hash(old['protocol']) == about and wanted <= set(old['metrics']))
-        result = next(same, None) or evaluator(images)
-        write_json(path, result)
-        results.append(result)
+        results.append(_result(name, images, folder, shared))
 
-    images, rate = _draw(sampler, trained)
-    log = read_metrics(folder / 'metrics.jsonl')
+    images, rate = _sample(sampler, trained)
+    log = read_metrics(folder / METRICS)
     networks = trained.method.networks(trained.model)
     facts = {
         'parameters': {part: parameter_overview.count_parameters(params) for part, params in networks.items()},
@@ -186,32 +192,43 @@ def _entry(
         'steps_per_sec': float(np.median([row['steps_per_sec'] for row in log])) if log else None,
         'sampling_images_per_sec': rate,
     }
-    labels = asked_for(trained, sampler, len(images))
-    best = evaluator.best(images, labels, trained.class_names)[:BEST]
-    indices, distances = nearest(images, train)
-    found = Neighbours(images[best], train[indices[best]], distances)
+    labels = requested_labels(trained, sampler, len(images))
+    best = shared.evaluator.best(images, labels, trained.class_names)[:BEST]
+    indices, distances = nearest(images, shared.train)
+    found = Neighbours(images[best], shared.train[indices[best]], distances)
     return Entry(name, results, facts, log, during_training.read(folder), images[:SHOWN], found)
 
 
-def _draw(sampler: Sampler, trained: Trained) -> tuple[np.ndarray, float]:
-    """The first ``SCRUTINISED`` images of the evaluation, and how many a second are drawn once all is compiled."""
+def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> dict[str, Any]:
+    """Return the stored result under this protocol, or evaluate the images; the result is then in ``evaluation/``."""
+    wanted = set(shared.config.evaluation.metrics)
+    protocol = protocol_hash(shared.evaluator.protocol(images))
+    stored = [result for place in (shared.workdir, folder) for result in stored_results(place).values()]
+    same = (old for old in stored if protocol_hash(old['protocol']) == protocol and wanted <= set(old['metrics']))
+    result = next(same, None) or shared.evaluator(images)
+    write_json(shared.workdir / EVALUATION / f'{name.replace("/", "-")}-{protocol}.json', result)
+    return result
+
+
+def _sample(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, float]:
+    """Return the first ``SCRUTINISED`` images of the evaluation, and the sampling rate in images/sec after compilation."""
     for _ in sampler.batches(trained.model, 1):
         pass
     start = time.perf_counter()
     images, _ = sampler(trained.model, SCRUTINISED)
-    drawn = -(-SCRUTINISED // trained.config.sample.batch_size) * trained.config.sample.batch_size
-    return images, drawn / (time.perf_counter() - start)
+    whole_batches = -(-SCRUTINISED // trained.config.sample.batch_size) * trained.config.sample.batch_size
+    return images, whole_batches / (time.perf_counter() - start)
 
 
 def nearest(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The index of the nearest of ``others`` or its mirror image, and its Euclidean distance, pixels in [0, 1].
+    """Find the nearest of other images, or of their mirror images, for each image.
 
     Args:
       images: uint8 ``[N, H, W, C]``.
       others: uint8 ``[M, H, W, C]``.
 
     Returns:
-      int ``[N]`` and float ``[N]``.
+      The index of the nearest of ``others``, int ``[N]``, and its Euclidean distance for pixels in [0, 1], float ``[N]``.
     """
     a = images.reshape(len(images), -1).astype(np.float32) / 255
     best, index = np.full(len(a), np.inf), np.zeros(len(a), int)
@@ -227,19 +244,19 @@ def nearest(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _by_class(dataset: Dataset) -> np.ndarray:
-    """Images whose labels go round as those of a sampler do."""
+    """Return the images of a data set in an order in which the classes take turns, as in the samples of a model."""
     queues = [dataset.images[dataset.labels == label] for label in range(len(dataset.class_names))]
     rows = min(SHOWN, *map(len, queues))
     return np.stack([queue[i] for i in range(rows) for queue in queues])
 
 
 def differences(protocols: list[dict[str, Any]]) -> list[str]:
-    """The fields in which protocols differ, but for those that tell one model from another."""
+    """Return the fields in which protocols differ, except those that distinguish models (``MODEL_FIELDS``)."""
     flat = [flatten(json.loads(json.dumps(protocol))) for protocol in protocols]
     fields = sorted({field for one in flat for field in one})
     missing = object()
     return [
         field
         for field in fields
-        if field not in OF_THE_MODEL and any(one.get(field, missing) != flat[0].get(field, missing) for one in flat)
+        if field not in MODEL_FIELDS and any(one.get(field, missing) != flat[0].get(field, missing) for one in flat)
     ]

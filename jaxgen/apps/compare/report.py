@@ -1,4 +1,4 @@
-"""A comparison as one self-contained page: no script, no font and no picture from elsewhere."""
+"""A comparison as one self-contained page, without scripts, fonts or images from elsewhere."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from jaxgen.apps.reports.pages import document, grid, note, section, side, svg, 
 
 
 def page(comparison: Comparison) -> str:
-    """The HTML."""
+    """Return the page as HTML."""
     entries = comparison.entries
     sections = [
-        _figures(comparison),
+        _metrics(comparison),
         _charts(entries),
         _curves(entries),
         _by_class(comparison),
@@ -28,9 +28,9 @@ def page(comparison: Comparison) -> str:
     return document(', '.join(e.name for e in entries), ''.join(sections))
 
 
-def _figures(comparison: Comparison) -> str:
+def _metrics(comparison: Comparison) -> str:
     entries = comparison.entries
-    rows = {name: [_cell(e, value) for e in entries] for name, value in FIGURES.items()}
+    rows = {name: [_cell(e, value) for e in entries] for name, value in METRICS.items()}
     rows |= {name: [value(e) for e in entries] for name, value in FACTS.items()}
     known = [(name, *cells) for name, cells in rows.items() if any(cells)]
     reference = entries[0].results[0]['protocol']['reference']
@@ -38,7 +38,7 @@ def _figures(comparison: Comparison) -> str:
     notes = [f'The protocols differ in {field}: compare with care.' for field in comparison.differences]
     notes += sorted({warning for e in entries for result in e.results for warning in result['warnings']})
     return (
-        f'<p>Reference: {text(source)}, {reference["count"]:,} of {reference["of"]:,} images. Each model drew '
+        f'<p>Reference: {text(source)}, {reference["count"]:,} of {reference["of"]:,} images. Each model generated '
         f'{entries[0].results[0]["protocol"]["generated"]["count"]:,} images ({_over(entries)}). Features: '
         f'{text(entries[0].results[0]["protocol"]["extractor"]["name"])}.</p>'
         + table(['', *(e.name for e in entries)], known)
@@ -48,11 +48,11 @@ def _figures(comparison: Comparison) -> str:
 
 def _over(entries: Sequence[Entry]) -> str:
     seeds = len(entries[0].results)
-    return f'{seeds} seeds' if seeds > 1 else 'one seed, so that no spread over seeds is known'
+    return f'{seeds} seeds' if seeds > 1 else 'one seed, so the spread over seeds is not known'
 
 
 def values(entry: Entry, path: str) -> list[Any]:
-    """A figure by its dotted path in the result, one for each seed; empty where it is not known."""
+    """Return a metric by its dotted path in the result, one value for each seed; empty if it is not known."""
     found = []
     for result in entry.results:
         value: Any = result
@@ -71,21 +71,22 @@ def _cell(entry: Entry, how: tuple[str, str]) -> str:
     return format(np.mean(found), form) + spread
 
 
-FIGURES = {
+# Rows of the table: the dotted path of each metric in the result, and its format.
+METRICS = {
     'FID': ('fid', '.2f'),
     'KID': ('kid', '.5f'),
     'KID, deviation over subsets': ('kid_std', '.5f'),
     'Inception Score': ('inception_score', '.2f'),
     'precision': ('precision', '.3f'),
     'recall': ('recall', '.3f'),
-    'judge: right class': ('judge.accuracy', '.1%'),
-    'judge: mean confidence': ('judge.mean_confidence', '.3f'),
+    'classifier: right class': ('judge.accuracy', '.1%'),
+    'classifier: mean confidence': ('judge.mean_confidence', '.3f'),
 }
 
 BY_CLASS = {
     'FID by class': 'fid_per_class',
-    'judge: right class': 'judge.accuracy_per_class',
-    'judge: images seen as each class': 'judge.seen',
+    'classifier: right class': 'judge.accuracy_per_class',
+    'classifier: images recognised as each class': 'judge.seen',
 }
 
 
@@ -117,9 +118,9 @@ def _charts(entries: Sequence[Entry]) -> str:
 
 
 def _bars(entries: Sequence[Entry]) -> dict[str, list[tuple[str, float, float]]]:
-    """Of each figure that is known of all models: (name, mean, deviation)."""
+    """Return (name, mean, deviation) of each model for every metric that is known of all models."""
     found = {}
-    for name, (path, _) in FIGURES.items():
+    for name, (path, _) in METRICS.items():
         rows = []
         for entry in entries:
             over_seeds = values(entry, path)
@@ -147,7 +148,7 @@ def _curves(entries: Sequence[Entry]) -> str:
     history = {e.name: [(row['step'], row['fid']) for row in e.history] for e in entries if e.history}
     if history:
         counts = sorted({row['protocol']['generated']['count'] for e in entries for row in e.history})
-        caption = f'In training, of {" or ".join(map(str, counts))} images: not to be compared with the table.'
+        caption = f'In training, of {" or ".join(map(str, counts))} images; do not compare it with the table.'
         parts.append(svg(plots.curves(history, 'step', 'FID'), caption))
     return section('Training', ''.join(parts)) if parts else ''
 
@@ -163,9 +164,7 @@ def _by_class(comparison: Comparison) -> str:
         e.name: np.array(values(e, 'judge.confusion')[0]) for e in comparison.entries if values(e, 'judge.confusion')
     }
     if confusions:
-        caption = (
-            'Of the images asked to show a class (rows), the share that the judge sees as each (columns), in percent.'
-        )
+        caption = 'Share of the images that should show a class (rows) and are recognised as each class (columns), in percent.'
         parts.append(svg(plots.confusions(confusions, comparison.class_names), caption))
     return section('By class', ''.join(parts)) if parts else ''
 
@@ -180,8 +179,8 @@ def _neighbours(comparison: Comparison) -> str:
     lines = [f'<li>{text(e.name)}: {_quartiles(e.neighbours.distances)}</li>' for e in comparison.entries]
     return section(
         'Nearest training images',
-        '<p>Above the samples that the judge is surest of, below the training image (or its mirror image) that is nearest '
-        'in pixels. A model that copies shows the same picture twice.</p>'
+        '<p>Top: the samples of which the classifier is most confident. Bottom: the training image (or its mirror image) that '
+        'is nearest in pixels. A model that copies shows the same image twice.</p>'
         + _grids(pairs, len(comparison.entries[0].neighbours.best))
         + f'<p>Distances to the nearest training image, pixels from 0 to 1, quartiles:</p><ul>{"".join(lines)}'
         f'<li>real images, held out: {real}</li></ul>',

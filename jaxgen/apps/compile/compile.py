@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from jaxgen.apps import from_config
 from jaxgen.apps.compile import hlo
 from jaxgen.apps.compile.chips import CHIPS, Chip
 from jaxgen.apps.config import Config
@@ -23,8 +24,8 @@ from jaxgen.apps.untrained import build
 from jaxgen.errors import UserError
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
-from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import initial, make_dispatch, state_template
+from jaxgen.training.state import initializer, state_template
+from jaxgen.training.step import make_dispatch
 
 # Variables without which libtpu looks for a TPU of this machine, and waits for the network.
 QUIET = {'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost', 'TPU_SKIP_MDS_QUERY': '1'}
@@ -79,20 +80,21 @@ def lower_train(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     """Return the program of the training step, with one step in a dispatch."""
     method, _ = build(config)
     key, size = root_key(config.seed, config.train.prng), config.data.batch_size
-    template = state_template(initial(method, key), mesh)
+    template = state_template(initializer(method, key), mesh)
     where = batch_sharding(mesh, axis=1)
     batches = {
         'image': jax.ShapeDtypeStruct((1, size, *method.image_shape), jnp.uint8, sharding=where),
         'label': jax.ShapeDtypeStruct((1, size), jnp.int32, sharding=where),
     }
-    return make_dispatch(method, key, config.data.random_flip, mesh, template).lower(template, batches)
+    dispatch = make_dispatch(method, key, mesh, template, random_flip=config.data.random_flip)
+    return dispatch.lower(template, batches)
 
 
 def _lower_sample(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     """Return the program that samples one batch."""
     method, labelled = build(config)
-    template = state_template(initial(method, root_key(config.seed, config.train.prng)), mesh)
-    return Sampler(config, method, mesh, template.model, labelled).lower(template.model)
+    template = state_template(initializer(method, root_key(config.seed, config.train.prng)), mesh)
+    return from_config.sample_pipeline(config, method, mesh, template.model, labelled).lower(template.model)
 
 
 PROGRAMS: dict[str, Callable[[Config, Mesh], jax.stages.Lowered]] = {'train': lower_train, 'sample': _lower_sample}

@@ -18,22 +18,24 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgen import methods
+from jaxgen.apps import from_config
 from jaxgen.apps.edit.edit import require_fields
-from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import differences, flag, flatten
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build, build_method
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.compatibility import is_compatible
 from jaxgen.diffusion.noise import initial_noise, step_noise
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import Level
-from jaxgen.errors import UserError, check, names
+from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.sampling import SamplingSettings
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import image_keys, root_key, stream
+from jaxgen.training.sampling import cycled_labels
 
 BATCHES = (4, 16)  # of compiled shapes: the smallest into which all images fit, or several of the largest
 MOST = 64  # images at once
@@ -119,7 +121,7 @@ class Model:
         method, size = self._method(config), self._size(num)
         variables = self._sampler.variables(self.trained.model)
         levels = editing.last_levels(method.levels(variables), strength)
-        known = jnp.asarray(given, jnp.float32) / 127.5 - 1
+        known = images.from_uint8(jnp.asarray(given))
         key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
         keys = jax.device_put(image_keys(key, jnp.arange(size)), self._batch)
         x = editing.noisy_start(known, self._normal(keys, 0), levels, strength=strength, inpaints=mask is not None)
@@ -213,10 +215,8 @@ class Model:
         return -(-size // devices) * devices
 
     def _labels(self, config: ConfigDict, start: int, num: int) -> jax.Array:
-        asked = names(config.sample.classes) or names(config.data.classes) or self.class_names
-        chosen = [self.class_names.index(name) for name in asked]
-        labels = np.asarray(chosen, np.int32)[np.arange(start, start + num) % len(chosen)]
-        return jax.device_put(labels, self._batch)
+        classes = from_config.classes_to_sample(config, self.class_names)
+        return jax.device_put(cycled_labels(classes, start, num), self._batch)
 
 
 def ordered(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:

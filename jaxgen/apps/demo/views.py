@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.apps.compare.report import FIGURES
+from jaxgen.apps.compare.report import METRICS
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import table, text
 from jaxgen.apps.same_run import flatten
@@ -106,7 +106,7 @@ def figures(results: Mapping[str, Mapping[str, Any]]) -> str:
     """A table of figures, a column each, with its protocol below: no figure without its protocol."""
     flat = {name: flatten(dict(result)) for name, result in results.items()}
     rows = []
-    for title, (path, form) in FIGURES.items():
+    for title, (path, form) in METRICS.items():
         cells = [format(one[path], form) if one.get(path) is not None else '' for one in flat.values()]
         rows += [(title, *cells)] if any(cells) else []
     protocols = ''.join(

@@ -16,12 +16,12 @@ from jaxgen.apps.evaluate.evaluator import stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError, check, names, pick
+from jaxgen.io import run_directory
 from jaxgen.methods import METHODS
-from jaxgen.training.metrics import read_metrics
 
 PLACES = 'runs', 'pretrained'  # where workdirs are looked for if none is named
 OPEN = 4  # models kept in memory
-CHECKPOINTS = {'newest': 'checkpoints', 'best': 'best'}
+CHECKPOINTS = {'newest': run_directory.CHECKPOINTS, 'best': run_directory.BEST}
 
 
 class Workdirs:
@@ -42,7 +42,7 @@ class Workdirs:
         self._lock = threading.Lock()
         for folder in self._named:
             check(
-                (folder / 'config.json').exists(),
+                (folder / run_directory.CONFIG).exists(),
                 f'config.demo.workdirs: {folder} holds no run (no config.json): train one there, or leave it out',
             )
 
@@ -50,7 +50,7 @@ class Workdirs:
         """Those with a run, that of ``--workdir`` first."""
         found = [epath.Path(p) for place in PLACES for p in sorted(pathlib.Path(place).glob('*'))]
         folders = self._named or [self._workdir, *found]
-        return {_typed(folder): folder for folder in folders if (folder / 'config.json').exists()}
+        return {_typed(folder): folder for folder in folders if (folder / run_directory.CONFIG).exists()}
 
     def that_draw(self) -> list[str]:
         """Names of those with a checkpoint of a model that draws images."""
@@ -91,18 +91,18 @@ class Workdirs:
 
     def _config_of(self, folder: epath.Path) -> ConfigDict:
         """Its own, on the devices and with the choice of checkpoint of the page's."""
-        own = stored_config.get_config(folder / 'config.json')
+        own = stored_config.get_config(folder / run_directory.CONFIG)
         own.mesh, own.checkpoint.restore = self._config.mesh, self._config.checkpoint.restore
         validate(own)
         return own
 
     def config(self, name: str) -> ConfigDict:
         """As it is stored."""
-        return stored_config.get_config(self.path(name) / 'config.json')
+        return stored_config.get_config(self.path(name) / run_directory.CONFIG)
 
     def log(self, name: str) -> list[dict[str, float]]:
         """The rows of ``metrics.jsonl``."""
-        return read_metrics(self.path(name) / 'metrics.jsonl')
+        return run_directory.read_metrics(self.path(name) / run_directory.METRICS)
 
     def evaluations(self, name: str) -> dict[str, dict]:
         """The results under ``evaluation/`` by their file's name."""
@@ -110,7 +110,7 @@ class Workdirs:
 
     def grids(self, name: str) -> dict[int, epath.Path]:
         """The sample grids of training by step."""
-        paths = (self.path(name) / 'samples').glob('step_*.png')
+        paths = (self.path(name) / run_directory.SAMPLES).glob('step_*.png')
         return dict(sorted((int(re.sub(r'\D', '', path.stem)), path) for path in paths))
 
 
@@ -123,6 +123,6 @@ def _typed(folder: epath.Path) -> str:
 
 def _draws(folder: epath.Path) -> bool:
     try:
-        return METHODS[stored_config.get_config(folder / 'config.json').family].supports.samples
+        return METHODS[stored_config.get_config(folder / run_directory.CONFIG).family].draws
     except UserError:
         return False

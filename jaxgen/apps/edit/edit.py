@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps.edit.inputs import open_image, open_mask
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.noise import step_noise
@@ -24,6 +24,7 @@ from jaxgen.io.files import write_atomically
 from jaxgen.methods.diffusion.denoiser import Edit, mean_only
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.random import image_keys, root_key, stream
+from jaxgen.training.sampling import chosen_classes, cycled_labels
 
 STRIP, FILM = 12, 60  # moments at most of the way that are shown
 
@@ -122,8 +123,8 @@ class Editor:
         )
 
     def _labels(self, num: int) -> np.ndarray:
-        asked = self._classes or names(self.trained.config.data.classes) or self.trained.class_names
-        return np.resize(np.array([self.trained.class_names.index(c) for c in asked], np.int32), num)
+        names_trained = names(self.trained.config.data.classes)
+        return cycled_labels(chosen_classes(self.trained.class_names, self._classes, names_trained), 0, num)
 
     def _labels_of_ends(self) -> np.ndarray:
         """Both pictures are of the first of ``sample.classes``, or the other one of the second; of none where that is known."""
@@ -136,7 +137,7 @@ class Editor:
         num = self.options.num
         strength = self.options.strength
         levels = editing.last_levels(self.levels, strength)
-        x0 = jnp.asarray(given, jnp.float32) / 127.5 - 1
+        x0 = images.from_uint8(jnp.asarray(given))
         normal = step_noise(self._keys[:num], 0, self.method.image_shape)
         x = editing.noisy_start(x0, normal, levels, strength=strength, inpaints=mask is not None)
         edit = editing.keep_known(x0, jnp.ones(()) if mask is None else jnp.asarray(mask))
@@ -172,7 +173,7 @@ class Editor:
             denoiser = mean_only(self.method.predictor(variables, labels, clip=False))
             return ddim_inversion(denoiser, self.levels, x, iterations=self.options.inversion_iterations)
 
-        return invert(self.variables, jnp.asarray(given, jnp.float32) / 127.5 - 1, jnp.asarray(labels))
+        return invert(self.variables, images.from_uint8(jnp.asarray(given)), jnp.asarray(labels))
 
     @staticmethod
     def _of_inversion(difference: np.ndarray) -> str:

@@ -17,7 +17,7 @@ LARGEST = 50_000_000  # pixels of a picture: more is a mistake, or meant to exha
 OF_DATA_SET = re.compile(r'(\w+):(\w+):(\d+)')
 
 
-def open_image(name: str, field: str, shape: tuple[int, int, int], crop: str = '') -> np.ndarray:
+def open_image(name: str, field: str, shape: tuple[int, int, int], crop: str | None = None) -> np.ndarray:
     """uint8 ``[H, W, C]`` of the network's shape: the middle square of a picture, resized, antialiased.
 
     Args:
@@ -35,7 +35,7 @@ def open_image(name: str, field: str, shape: tuple[int, int, int], crop: str = '
     if known:
         dataset, split, number = known.groups()
         pick(dataset, SOURCES, f'{field}: the data set')
-        images = load(dataset, split, (), 0, side, crop).images
+        images = load(dataset, split, image_size=side, crop=crop).images
         check(int(number) < len(images), f'{field}={name}: {dataset}:{split} has {len(images):,} images, from 0 on')
         image = images[int(number)]
         check(image.shape[-1] == channels, f'{field}={name} has {image.shape[-1]} channels, and the model {channels}')

@@ -1,1 +1,1 @@
-"""Judging what was learnt."""
+"""``--mode=evaluate``: metrics of a trained model or of any two sets of images."""

@@ -18,6 +18,7 @@ from absl import logging
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
+from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.apps.flagship.flagship import Budget, flagship
 from jaxgen.apps.flagship.packed import pack, unpack
 from jaxgen.apps.restore import build
@@ -91,8 +92,8 @@ def main(argv: list[str]) -> int:
 def _run(arguments: flags.Arguments, options: FlagshipOptions, start: float) -> None:
     config = Config.from_tree(flags.load(arguments).to_dict(), SECTIONS)
     validate(config)
-    d = config.data
-    load_data = functools.partial(load, d.name, 'train', d.classes or (), d.max_examples, d.image_size, d.crop)
+    data = config.data
+    load_data = functools.partial(load, data.name, 'train', max_examples=data.max_examples, **load_options(config))
     if options.pack is not None:
         pack(load_data(), pathlib.Path(options.pack))
         return

@@ -10,20 +10,21 @@ import dataclasses
 import time
 
 import jax
-import numpy as np
 from etils import epath
 
-from jaxgen.apps import stored_config
+from jaxgen.apps import from_config, stored_config
 from jaxgen.apps.config import Config
 from jaxgen.apps.flagship.results import write_results
 from jaxgen.apps.restore import build
 from jaxgen.apps.rules import validate
-from jaxgen.data import Dataset, pipeline
+from jaxgen.data import Dataset
 from jaxgen.errors import check
-from jaxgen.runtime.mesh import batch_sharding, make_mesh, replicated
+from jaxgen.io.run_directory import read_config
+from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
-from jaxgen.training import loop
-from jaxgen.training.step import initial, make_dispatch, state_template
+from jaxgen.training.batches import put_on_all_devices, stacked_indices
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +63,16 @@ def flagship(config: Config, workdir: epath.Path, dataset: Dataset, budget: Budg
     Raises:
       UserError: if the config cannot work, or the budget does not suffice for one dispatch.
     """
-    stored = workdir / 'config.json'
-    steps = stored_config.read(stored).train.steps if stored.exists() else plan_steps(config, dataset, budget)
+    stored = read_config(workdir)
+    if stored is None:
+        steps = plan_steps(config, dataset, budget)
+    else:
+        steps = stored_config.modernised(stored)['train']['steps']
     config = config.replace({'train.steps': steps, 'checkpoint.every': steps})
     validate(config)
     method, _ = build(config, workdir)
     start = time.monotonic()
-    loop.train(config, method, dataset, workdir)
+    from_config.trainer(config, method, dataset, workdir).train()
     seconds = time.monotonic() - start
     write_results(config, workdir, budget.samples, {'training_seconds': seconds, 'budget_minutes': budget.minutes})
 
@@ -115,14 +119,11 @@ def measure_rate(config: Config, dataset: Dataset, seconds: float) -> tuple[floa
     begin = time.monotonic()
     method, _ = build(config, epath.Path('.'))
     mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
-    init = initial(method, key)
-    template = state_template(init, mesh)
-    state = jax.jit(init, out_shardings=jax.tree.map(lambda s: s.sharding, template))()
-    dispatch = make_dispatch(method, key, config.data.random_flip, mesh, template, resident=True)
-    on_device = jax.device_put({'image': dataset.images, 'label': dataset.labels}, replicated(mesh))
-    size, count, k = config.data.batch_size, len(dataset.images), config.train.steps_per_dispatch
-    order = np.stack([pipeline.example_indices(config.seed, step, size, count) for step in range(k)])
-    batches = jax.device_put({'index': order.astype(np.int32)}, batch_sharding(mesh, axis=1))
+    template, state = start_on_mesh(method, key, mesh)
+    dispatch = make_dispatch(method, key, mesh, template, random_flip=config.data.random_flip, resident=True)
+    on_device, k = put_on_all_devices(dataset, mesh), config.train.steps_per_dispatch
+    indices = stacked_indices(len(dataset.images), config.seed, range(k), config.data.batch_size)
+    batches = jax.device_put(indices, batch_sharding(mesh, axis=1))
 
     state, done = dispatch(state, batches, on_device)
     done.block_until_ready()

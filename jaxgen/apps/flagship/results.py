@@ -13,12 +13,13 @@ from etils import epath
 
 from jaxgen.apps import weights
 from jaxgen.apps.config import Config
-from jaxgen.apps.restore import Trained, restore
+from jaxgen.apps.restore import restore
+from jaxgen.apps.trained import Trained
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
+from jaxgen.io.run_directory import METRICS, read_metrics
 from jaxgen.runtime.random import root_key, stream
-from jaxgen.training import loop
-from jaxgen.training.metrics import read_metrics
+from jaxgen.training.grids import LARGEST_GRID
 
 IMAGES_PER_FILE = 4000  # 32x32 pixels in colour are 12 MB
 
@@ -40,7 +41,7 @@ def write_results(config: Config, workdir: epath.Path, samples: int, facts: dict
     trained = restore(config, workdir)
     folder = workdir / 'flagship'
     _write_weights(trained, pathlib.Path(folder / 'weights'))
-    rows = read_metrics(workdir / 'metrics.jsonl')
+    rows = read_metrics(workdir / METRICS)
     points = {'loss': [(row['step'], row['loss']) for row in rows]}
     write_atomically(folder / 'loss.png', plots.png(plots.line_chart(points, 'step', 'loss')))
 
@@ -81,7 +82,7 @@ def _write_samples(trained: Trained, folder: epath.Path, samples: int) -> None:
         named = {'labels': labels, 'class_names': np.array(trained.class_names)}
         write_atomically(folder / 'generated' / f'{number:02}.npz', images.npz(images=piece, **named))
         if number == 0:
-            write_atomically(folder / 'generated.png', images.png(images.grid(piece[: loop.LARGEST_GRID])))
+            write_atomically(folder / 'generated.png', images.png(images.grid(piece[:LARGEST_GRID])))
 
 
 def _pieces(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -12,14 +12,14 @@ from safetensors.numpy import save_file
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.interop import scheduler, unet, unet_config
-from jaxgen.apps.interop.hub import WEIGHTS
 from jaxgen.apps.interop.imported import Imported, with_image_size
-from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
+from jaxgen.io.hub import WEIGHTS
 
 PIPELINES = ('DDPMPipeline', 'DDIMPipeline')
 

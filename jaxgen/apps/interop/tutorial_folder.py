@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 from jaxgen.apps.config import Config
 from jaxgen.apps.interop import dcgan
 from jaxgen.apps.interop.imported import Imported, with_image_size
-from jaxgen.apps.restore import Trained
 from jaxgen.apps.rules import validate
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors

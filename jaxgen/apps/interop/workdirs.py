@@ -15,17 +15,19 @@ from etils import epath
 
 from jaxgen.apps import weights
 from jaxgen.apps.config import Config
-from jaxgen.apps.interop import diffusers_folder, hub, tutorial_folder
+from jaxgen.apps.interop import diffusers_folder, tutorial_folder
 from jaxgen.apps.interop.imported import Imported
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, located
+from jaxgen.io import hub
 from jaxgen.io.files import write_json
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import exclusive
-from jaxgen.training.step import initial, start_state, state_template
+from jaxgen.training.state import initializer, start_state, state_template
 
 FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder}  # the format of each method that PyTorch has
 
@@ -43,14 +45,16 @@ def import_weights(config: Config, workdir: epath.Path) -> None:
       UserError: if the run directory has checkpoints, or the config cannot describe the folder.
     """
     method_format, path = _format(config, 'imported'), _path(config)
-    for name in ('checkpoints', 'best'):
+    for name in (CHECKPOINTS, BEST):
         folder = workdir / name
         check(
             not folder.exists() or not any(folder.iterdir()),
             f'{folder} holds checkpoints already: import into another --workdir',
         )
     weights.require_none(workdir)
-    imported = method_format.load(config, hub.folder(path))
+    with located('config.interop.path'):
+        source = hub.folder(path)
+    imported = method_format.load(config, source)
     _write(imported, workdir)
     for name, params in imported.method.networks(imported.model).items():
         print(f'{name}: {parameter_overview.count_parameters(params):,} parameters from {path}')
@@ -65,13 +69,13 @@ def import_weights(config: Config, workdir: epath.Path) -> None:
 def _write(imported: Imported, workdir: epath.Path) -> None:
     config, method = imported.config, imported.method
     mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
-    template = state_template(initial(method, key), mesh)
+    template = state_template(initializer(method, key), mesh)
     state = start_state(method, imported.model)
     state = jax.device_put(state, jax.tree.map(lambda s: s.sharding, template))
     workdir.mkdir(parents=True, exist_ok=True)
     with exclusive(workdir):
-        write_json(workdir / 'config.json', config.to_tree())
-        checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep, config.checkpoint.keep_every)
+        write_json(workdir / CONFIG, config.to_tree())
+        checkpoints = Checkpoints(workdir / CHECKPOINTS, config.checkpoint.keep, config.checkpoint.keep_every)
         checkpoints.save(0, state)
         checkpoints.wait()
         checkpoints.close()

@@ -11,15 +11,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgen.apps.evaluate.evaluator import batch_size
 from jaxgen.apps.interpret.activations import scaling
 from jaxgen.apps.interpret.intervals import Interval, difference
 from jaxgen.apps.interpret.selectivity import Channel
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.methods.base import Method
-from jaxgen.metrics.class_accuracy import Judge
+from jaxgen.metrics.class_accuracy import TrainedClassifier
 from jaxgen.metrics.features import Extraction
-from jaxgen.training.sampling import Sampler
+from jaxgen.training.sampling import SamplePipeline
 
 Array = jax.Array
 SHOWN = 8  # images of each class that are kept to be looked at
@@ -104,18 +103,19 @@ class Sight:
     """Judges images as a model's classes.
 
     Args:
-      judge: knows all classes of the model, and can look at its images.
+      classifier: knows all classes of the model, and takes its images.
     """
 
-    def __init__(self, trained: Trained, judge: Judge):
-        self._judge, self._names = judge, trained.class_names
-        self._extraction = Extraction([judge.extractor()], trained.mesh, batch_size(trained.config.evaluation))
+    def __init__(self, trained: Trained, classifier: TrainedClassifier):
+        self._classifier, self._names = classifier, trained.class_names
+        batch_size = trained.config.evaluation.batch_size or None
+        self._extraction = Extraction([classifier.extractor()], trained.mesh, batch_size)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """What each of uint8 ``[N, H, W, C]`` is seen as: int ``[N]`` that counts the model's classes, -1 for any other."""
         (seen,) = self._extraction([images])
-        own = self._judge.labels(np.arange(len(self._names)), self._names)
-        place = np.full(len(self._judge.class_names), -1)
+        own = self._classifier.own_labels(np.arange(len(self._names)), self._names)
+        place = np.full(len(self._classifier.class_names), -1)
         place[own] = np.arange(len(own))
         return place[seen.logits.argmax(1)]
 
@@ -137,16 +137,16 @@ def ablate(
       chosen: the channels of each class that is looked at.
       progress: called with the number of runs done.
     """
-    config = trained.config.copy_and_resolve_references()
-    config.sample.classes = config.data.classes = ''  # all that the model knows in turn
-    sampler = Sampler(
-        config,
+    sampler = SamplePipeline(
         Scaled(trained.method),
         trained.mesh,
         (trained.model, factors_of(blocks, (), 1.0)),
-        trained.class_names,
-        options.seed,
-        'interpretation',
+        classes=range(len(trained.class_names)),
+        seed=options.seed,
+        stream='interpretation',
+        batch_size=trained.config.sample.batch_size,
+        ema=trained.config.sample.ema,
+        prng=trained.config.train.prng,
     )
     num, names = options.images_per_class * len(trained.class_names), trained.class_names
     runs = 0

@@ -17,7 +17,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxgen.data import Dataset
+from jaxgen.io.images import from_uint8
 from jaxgen.runtime.mesh import batch_sharding, replicated
+from jaxgen.runtime.random import image_keys
 
 Array = jax.Array
 
@@ -131,8 +133,7 @@ def make_atlas(
 
     @jax.jit
     def look(variables: Any, key: Array, images: Array, labels: Array, numbers: Array, counted: Array):
-        images = images.astype(jnp.float32) / 127.5 - 1
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        images, keys = from_uint8(images), image_keys(key, numbers)
         each = jax.lax.map(
             lambda level: channel_means(probe.look, variables, images, labels, keys, level), jnp.arange(num_levels)
         )

@@ -13,20 +13,19 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen import methods
-from jaxgen.apps.evaluate.evaluator import loaded
+from jaxgen.apps.evaluate.evaluator import classifier_of, load_options
 from jaxgen.apps.interpret import ablation, selectivity, synthesis
 from jaxgen.apps.interpret.activations import Atlas, Probe, make_atlas
 from jaxgen.apps.interpret.probes import probes_of
 from jaxgen.apps.interpret.selectivity import Channel, Selectivity
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.data import Dataset, load
 from jaxgen.data.pipeline import example_indices
 from jaxgen.diffusion.compatibility import MEAN_FLOW, is_discrete
 from jaxgen.errors import check, names, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
-from jaxgen.metrics import class_accuracy as judge
-from jaxgen.metrics.features import Meter
+from jaxgen.metrics.progress import Meter, print_line
 from jaxgen.runtime.random import root_key, stream
 
 PARTS = 'ablation', 'synthesis'
@@ -141,7 +140,7 @@ def interpret(config: ConfigDict, trained: Trained, workdir: epath.Path) -> Inte
     atlases, found = [], []
     for i, probe in enumerate(probes):
         atlas_key, test_key = (jax.random.fold_in(key, 2 * i + j) for j in (0, 1))
-        meter = Meter(f'{probe.network}: atlas', len(dataset.images))
+        meter = Meter(f'{probe.network}: atlas', len(dataset.images), print_line)
         atlas = make_atlas(probe, dataset, trained.mesh, config.sample.batch_size, atlas_key, options.tested, meter)
         tested = selectivity.measure(
             atlas, len(dataset.class_names), options, test_key, _said(f'{probe.network}: layers tested', len(blocks[i]))
@@ -178,17 +177,17 @@ def interpret(config: ConfigDict, trained: Trained, workdir: epath.Path) -> Inte
 
 def _sight(config: ConfigDict, trained: Trained) -> ablation.Sight:
     options = config.interpret
-    found = judge.for_images(config.evaluation.judge, config.data.name)
+    found = classifier_of(config)
     way_out = 'pass another as config.evaluation.judge=FILE.safetensors, or set config.interpret.parts to nothing'
     check(
         found is not None,
-        f'config.interpret.parts={options.parts} needs a judge, and jaxgen has none for {config.data.name}: {way_out}',
+        f'config.interpret.parts={options.parts} needs a classifier, and jaxgen has none for {config.data.name}: {way_out}',
     )
     shape = trained.method.image_shape
     fits_it = found.image_shape == shape and set(trained.class_names) <= set(found.class_names)
     check(
         fits_it,
-        f'config.interpret.parts={options.parts}: the judge of {found.data} does not know such images: {way_out}',
+        f'config.interpret.parts={options.parts}: the classifier of {found.data} does not know such images: {way_out}',
     )
     return ablation.Sight(trained, found)
 
@@ -215,8 +214,8 @@ def _channels(options: ConfigDict, blocks: dict[str, int]) -> list[Channel]:
 def _examples(config: ConfigDict, classes: tuple[str, ...]) -> Dataset:
     """Of all classes that the model knows; ``config.data.max_examples`` of a fine-tuned one is of what it was tuned on."""
     tuned = config.finetune.base or config.sample.adapter
-    most = 0 if tuned else config.data.max_examples
-    every = load(config.data.name, 'train', max_examples=most, **loaded(config) | {'classes': classes})
+    most = None if tuned else config.data.max_examples or None
+    every = load(config.data.name, 'train', max_examples=most, **load_options(config) | {'classes': classes})
     num = min(config.interpret.num or len(every.images), len(every.images))
     rows = example_indices(config.interpret.seed, 0, num, len(every.images))
     return Dataset(every.images[rows], every.labels[rows], every.class_names)

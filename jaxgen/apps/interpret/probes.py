@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.apps.interpret.activations import Probe
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.noise import step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule, Level
 from jaxgen.methods.dcgan import DCGAN

@@ -22,13 +22,14 @@ from ml_collections import ConfigDict
 
 from jaxgen.apps.interpret.activations import Probe, channel_means
 from jaxgen.apps.interpret.selectivity import Channel, Selectivity
-from jaxgen.apps.restore import Trained
+from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.editing import last_levels
 from jaxgen.diffusion.noise import step_noise
 from jaxgen.io.images import to_uint8
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.runtime.random import image_keys
+from jaxgen.training.sampling import cycled_labels
 
 Array = jax.Array
 LEARNING_RATE = 0.05  # of Adam
@@ -180,7 +181,7 @@ def denoise(trained: Trained, variables: Any, pictures: np.ndarray, options: Con
     """Noise of each strength on the pictures, and from there on as the model draws (Meng et al. 2022, SDEdit)."""
     method: Diffusion = trained.method
     starts = np.concatenate([pictures, np.zeros_like(pictures[:1])])
-    labels = np.resize(np.array(told_classes(trained), np.int32), options.variations)
+    labels = cycled_labels(told_classes(trained), 0, options.variations)
     size, total = trained.config.sample.batch_size, len(starts) * options.variations
 
     @functools.partial(jax.jit, static_argnames='strength', out_shardings=replicated(trained.mesh))

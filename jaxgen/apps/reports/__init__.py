@@ -1,1 +1,1 @@
-"""Charts and pages that several modes share."""
+"""Charts and parts of pages that several modes share."""

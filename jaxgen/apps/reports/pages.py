@@ -1,4 +1,7 @@
-"""The parts of a self-contained page: no script, no font and no picture from elsewhere; light and dark, wide and narrow."""
+"""Parts of self-contained pages, without scripts, fonts or images from elsewhere.
+
+The pages follow the light or dark scheme of the browser and fit wide and narrow windows.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); padding
 
 
 def document(title: str, body: str) -> str:
-    """A whole page."""
+    """Return a whole page."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -37,11 +40,12 @@ def document(title: str, body: str) -> str:
 
 
 def section(title: str, content: str) -> str:
+    """Return a section with a heading."""
     return f'<h2>{text(title)}</h2>{content}'
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Of plain texts; the first of a row says what it is, and an empty one is shown as a dash."""
+    """Return a table of plain texts; the first cell of a row is its heading, and empty cells are shown as dashes."""
     names = ''.join(f'<th scope="col">{text(name)}</th>' if name else '<td></td>' for name in head)
     body = ''
     for first, *cells in rows:
@@ -51,12 +55,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def grid(pictures: np.ndarray, columns: int) -> bytes:
-    """A PNG of images uint8 ``[N, H, W, C]``."""
+    """Return a PNG file with a grid of images uint8 ``[N, H, W, C]``."""
     return images.png(images.grid(pictures, columns=columns))
 
 
 def side(grids: Iterable[tuple[str, bytes]]) -> str:
-    """PNGs with captions, one beside the other."""
+    """Return PNG files with captions, side by side."""
     shown = [
         f'<figure><img alt="grid of images: {text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         f'<figcaption>{text(name)}</figcaption></figure>'
@@ -66,14 +70,15 @@ def side(grids: Iterable[tuple[str, bytes]]) -> str:
 
 
 def svg(picture: str, caption: str) -> str:
+    """Return an SVG with a caption."""
     return f'<figure class="wide">{picture}<figcaption>{text(caption)}</figcaption></figure>'
 
 
 def note(what: str) -> str:
-    """A sentence that should not be overlooked."""
+    """Return a highlighted sentence."""
     return f'<p class="note">{text(what)}</p>'
 
 
 def text(value: Any) -> str:
-    """Escaped."""
+    """Return a value as escaped text."""
     return html.escape(str(value))

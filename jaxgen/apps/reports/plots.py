@@ -1,4 +1,4 @@
-"""Charts, as SVG that takes the page's text colour, so that they are legible in light and dark."""
+"""Charts as SVG in the text colour of the page, so that they are legible in light and dark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-INK = '#010203'  # stands for the page's colour until the SVG is written
+INK = '#010203'  # placeholder for the text colour of the page, replaced when the SVG is written
 STYLE = {
     'svg.fonttype': 'none',
     'font.family': 'sans-serif',
@@ -24,15 +24,15 @@ STYLE = {
 }
 
 
-def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
-    """One small chart for each figure: a bar for each (name, mean, deviation)."""
+def bars(metrics: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
+    """Return a small chart for each metric, with a bar for each (name, mean, deviation)."""
     with mpl.rc_context(STYLE):
-        columns = min(3, len(figures))
-        rows = math.ceil(len(figures) / columns)
-        height = 0.5 + 0.35 * max(map(len, figures.values()))
+        columns = min(3, len(metrics))
+        rows = math.ceil(len(metrics) / columns)
+        height = 0.5 + 0.35 * max(map(len, metrics.values()))
         figure = Figure(figsize=(3.2 * columns, height * rows + 0.3), layout='constrained')
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax, (title, entries) in zip(axes, figures.items(), strict=False):
+        for ax, (title, entries) in zip(axes, metrics.items(), strict=False):
             names, means, deviations = zip(*entries, strict=True)
             colours = [f'C{i}' for i in range(len(names))]
             ax.barh(range(len(names)), means, xerr=deviations if any(deviations) else None, color=colours, ecolor=INK)
@@ -40,13 +40,16 @@ def bars(figures: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
             ax.invert_yaxis()
             ax.xaxis.set_major_locator(MaxNLocator(3))
             ax.set_title(title, fontsize=10)
-        for ax in axes[len(figures) :]:
+        for ax in axes[len(metrics) :]:
             ax.remove()
         return _svg(figure)
 
 
 def lines_on(ax: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> None:
-    """Lines of (x, y), on a logarithmic y axis where all are positive and the largest is over three times the smallest."""
+    """Plot lines of (x, y).
+
+    The y axis is logarithmic if all values are positive and the largest is over three times the smallest.
+    """
     for name, points in lines.items():
         ax.plot(*zip(*points, strict=True), label=name, marker='o' if len(points) < 20 else None, markersize=3)
     values = [value for points in lines.values() for _, value in points]
@@ -56,7 +59,7 @@ def lines_on(ax: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], x: st
 
 
 def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> Figure:
-    """The same as a figure of its own."""
+    """Return a figure with the lines of :func:`lines_on`."""
     figure = Figure(figsize=(7, 3.5), layout='constrained')
     lines_on(figure.subplots(), lines, x, y)
     return figure
@@ -70,7 +73,7 @@ def png(figure: Figure) -> bytes:
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
-    """The same for a page."""
+    """Return the same lines as an SVG for a page."""
     with mpl.rc_context(STYLE):
         return _svg(line_chart(lines, x, y))
 
@@ -78,10 +81,13 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -
 def by_class(
     entries: Mapping[str, Mapping[str, float]], class_names: Sequence[str], title: str, all_names: Sequence[str]
 ) -> str:
-    """Bars side by side for each class that has a value.
+    """Return a chart with a bar for each model at each class that has a value.
 
     Args:
-      all_names: of all models of the page, by which each has the colour that it has in the other charts.
+      entries: the value of each class, by the name of the model.
+      class_names: in the order of the chart.
+      title: of the chart.
+      all_names: of all models on the page; the place of a model among them decides its colour, in every chart.
     """
     with mpl.rc_context(STYLE):
         classes = [c for c in class_names if any(c in values for values in entries.values())]
@@ -100,7 +106,7 @@ def by_class(
 
 
 def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> str:
-    """Shares of each row in percent, one matrix beside the other; numbers where there are few classes."""
+    """Return confusion matrices side by side, as percentages of each row; the numbers are shown if there are few classes."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5 * len(matrices), 4.6), layout='constrained')
         for ax, (name, counts) in zip(
@@ -120,7 +126,13 @@ def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -
 
 
 def intervals(rows: Sequence[tuple[str, float, float, float]], x: str, colours: Sequence[int]) -> str:
-    """A line for each (name, value, low, high), from top to bottom; a zero line; lines of one number have one colour."""
+    """Return a chart of intervals.
+
+    Args:
+      rows: (name, value, low, high) of each interval, from top to bottom.
+      x: label of the axis, on which zero is marked by a line.
+      colours: the number of the colour of each interval.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 0.8 + 0.24 * len(rows)), layout='constrained')
         ax = figure.subplots()
@@ -136,10 +148,12 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], x: str, colours: 
 
 @dataclasses.dataclass(frozen=True)
 class HeatMap:
-    """Values ``[R, C]`` by a field over rows and one over columns; NaN where there is none.
+    """A metric over two fields.
 
     Attributes:
-      rows: the name of the field, and of each row.
+      rows: the name of the field that varies over rows, and the value of each row.
+      columns: the name of the field that varies over columns, and the value of each column.
+      values: the metric, ``[rows, columns]``; NaN if it is not known.
     """
 
     rows: tuple[str, Sequence[str]]
@@ -148,7 +162,7 @@ class HeatMap:
 
 
 def heat_maps(maps: Sequence[HeatMap], lower_is_better: bool) -> str:
-    """One beside the other, with a number in each cell; the brighter a cell, the better."""
+    """Return heat maps side by side, with a number in each cell; brighter cells are better."""
     with mpl.rc_context(STYLE):
         columns = min(3, len(maps))
         rows = math.ceil(len(maps) / columns)

@@ -17,6 +17,7 @@ from jaxgen.apps.same_run import RUN_FIELDS, differences, require_same, run_fiel
 from jaxgen.apps.sweep import grammar
 from jaxgen.apps.sweep.options import require_together
 from jaxgen.errors import UserError, check
+from jaxgen.io.run_directory import CHECKPOINTS, read_config
 from jaxgen.methods import METHODS
 from jaxgen.schema import located
 
@@ -165,12 +166,11 @@ def require_own(run: Run, folder: epath.Path) -> None:
       UserError: naming the field that differs.
     """
     workdir = folder / run.folder
-    stored = workdir / 'config.json'
-    if not stored.exists():
+    stored = read_config(workdir)
+    if stored is None:
         return
-    then = stored_config.modernised(json.loads(stored.read_text()))
-    require_same(run.config, then, run_fields(run.config), str(workdir))
-    checkpoints = workdir / 'checkpoints'
+    require_same(run.config, stored_config.modernised(stored), run_fields(run.config), str(workdir))
+    checkpoints = workdir / CHECKPOINTS
     trained = [int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()] if checkpoints.exists() else []
     steps = run.config.train.steps
     check(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.apps.compare.compare import differences
-from jaxgen.apps.compare.report import FIGURES
+from jaxgen.apps.compare.report import METRICS
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, note, section, side, svg, table, text
 from jaxgen.apps.sweep.grammar import show
@@ -89,7 +89,7 @@ def _table(results: Results, others: bool) -> tuple[list[str], list[list[str]]]:
     columns = {'setting': [setting.name for setting in settings]}
     columns[results.metric] = [_cell(setting.values(results.metric), '.4g') for setting in settings]
     if others:
-        for name, (path, form) in FIGURES.items():
+        for name, (path, form) in METRICS.items():
             if path not in (results.metric, 'kid_std'):
                 columns[name] = [_cell(setting.values(path), form) for setting in settings]
     columns['last training loss'] = [_losses(setting) for setting in settings]

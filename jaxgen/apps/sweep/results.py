@@ -13,7 +13,7 @@ from etils import epath
 from jaxgen.apps.sweep.grammar import Setting
 from jaxgen.apps.sweep.options import LOWER_IS_BETTER
 from jaxgen.apps.sweep.plan import Plan, Run, SamplerConfig, divergence, result
-from jaxgen.training.metrics import read_metrics
+from jaxgen.io.run_directory import METRICS, SAMPLES, read_metrics
 
 FEW_DEVIATIONS = 2  # standard deviations over seeds below which a margin may be noise
 
@@ -122,7 +122,7 @@ def collect(plan: Plan, folder: epath.Path, failures: Mapping[str, str]) -> Resu
 
 def _outcome(run: Run, sampler: SamplerConfig, folder: epath.Path, failures: Mapping[str, str]) -> Outcome:
     workdir = folder / run.folder
-    log, samples = read_metrics(workdir / 'metrics.jsonl'), workdir / 'samples' / f'sweep-{sampler.stem}.png'
+    log, samples = read_metrics(workdir / METRICS), workdir / SAMPLES / f'sweep-{sampler.stem}.png'
     diverged = divergence(run, folder)
     if diverged is not None:
         return Outcome(run, sampler, 'diverged', diverged, None, log, samples)

@@ -24,7 +24,7 @@ from etils import epath
 from jaxgen.apps import train as training
 from jaxgen.apps.config import Config, import_plugins
 from jaxgen.apps.devices import set_up
-from jaxgen.apps.evaluate.evaluator import Evaluator, summary
+from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate, validate_devices
@@ -32,8 +32,9 @@ from jaxgen.apps.sweep.plan import DIVERGED, RESULTS, SECTIONS, Run, SamplerConf
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
+from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.training.loop import DivergedError
+from jaxgen.training import DivergedError
 
 SHOWN, COLUMNS = 40, 5  # images of each sampler on the page, in a grid narrow enough to stand next to others
 
@@ -97,7 +98,7 @@ def check_devices(settings: Sequence[tuple[str, Config]]) -> None:
 
 
 def _evaluator(config: Config) -> Evaluator:
-    return Evaluator(config, make_mesh(config.mesh.fsdp), config.evaluation.metrics)
+    return make_evaluator(config, make_mesh(config.mesh.fsdp))
 
 
 def train_and_evaluate(run: Run, folder: epath.Path) -> None:

@@ -1,12 +1,14 @@
-"""Samplers: from noise to images in steps. Each has a function to call, and an object in ``SAMPLERS``::
+"""Samplers: from noise to images in steps.
 
-x = initial_noise(levels, jax.random.normal(key, (16, 32, 32, 3)))
-images = samplers.ddim(denoiser, levels, x)
-images = SAMPLERS['ddim'].with_options(eta=1.0).sample(denoiser, levels, x, key=key)
+Each sampler has a function to call, and an object in ``SAMPLERS``::
+
+    x = initial_noise(levels, jax.random.normal(key, (16, 32, 32, 3)))
+    images = samplers.ddim(denoiser, levels, x)
+    images = SAMPLERS['ddim'].with_options(eta=1.0).sample(denoiser, levels, x, key=key)
 """
 
 from jaxgen.diffusion.samplers.ancestral import Ancestral, ancestral
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step
+from jaxgen.diffusion.samplers.base import Sampler
 from jaxgen.diffusion.samplers.ddim import DDIM, ddim
 from jaxgen.diffusion.samplers.ddim_inversion import ddim_inversion
 from jaxgen.diffusion.samplers.dpmpp_2m import DPMpp2M, dpmpp_2m, dpmpp_2m_sde
@@ -28,14 +30,11 @@ SAMPLERS: dict[str, Sampler] = {
 __all__ = [
     'SAMPLERS',
     'Ancestral',
-    'Carry',
     'DDIM',
     'DPMpp2M',
-    'Denoiser',
     'Heun',
     'MeanFlow',
     'Sampler',
-    'Step',
     'StochasticHeun',
     'ancestral',
     'ddim',

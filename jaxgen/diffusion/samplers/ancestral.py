@@ -50,13 +50,16 @@ class Ancestral(Sampler):
 
     @property
     def stochastic(self) -> bool:
+        """Whether the steps add noise: all but the last do."""
         return True
 
     @property
     def needs_variance(self) -> bool:
+        """Whether the denoiser returns the variance fraction, too."""
         return self.variance == 'learned'
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> AncestralCoefficients:
+        """Compute the posterior q(x_{t-1} | x_t, x_0) of each step."""
         xp = array_module(levels)
         posterior = posterior_coefficients(*step_ends(levels))
         last = xp.arange(len(levels.t) - 1) == len(levels.t) - 2
@@ -67,6 +70,7 @@ class Ancestral(Sampler):
         )
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        """Sample x_{t-1} (lines 3 and 4)."""
         c, x = step.coefficients, carry.x
         if self.variance == 'learned':
             x0, fraction = denoiser(x, step.level)
@@ -74,7 +78,7 @@ class Ancestral(Sampler):
         else:
             x0 = denoiser(x, step.level)
             std = jnp.sqrt({'fixedlarge': c.forward_variance, 'fixedsmall': c.posterior_variance}[self.variance])
-        # Lines 3 and 4: the mean of q(x_{t-1} | x_t, x_0), and noise except in the last step.
+        # Line 4: the mean of the posterior, and noise, which line 3 sets to 0 in the last step.
         return Carry(c.coef_x0 * x0 + c.coef_xt * x + c.adds_noise * std * noise(step.index))
 
 

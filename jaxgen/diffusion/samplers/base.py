@@ -103,6 +103,7 @@ class Sampler(abc.ABC):
 
         Args:
           levels: those to visit, ``[S + 1]``, from noise to data.
+          x: the images at the first of them.
           schedule: the schedule of the levels, for a sampler that adds noise up to levels between them.
 
         Returns:

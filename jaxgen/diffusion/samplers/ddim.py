@@ -46,6 +46,7 @@ class DDIM(Sampler):
 
     @property
     def stochastic(self) -> bool:
+        """Whether the steps add noise."""
         return self.eta > 0
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> DDIMCoefficients:
@@ -58,6 +59,7 @@ class DDIM(Sampler):
         return DDIMCoefficients(coef_x0, coef_xt, std)
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        """Take one step of equation 12."""
         c = step.coefficients
         # "predicted x_0" and "direction pointing to x_t" of equation 12
         x = c.coef_x0 * denoiser(carry.x, step.level) + c.coef_xt * carry.x
@@ -74,9 +76,5 @@ def ddim(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by DDIM; see ``Sampler.sample``.
-
-    Args:
-      eta: see ``DDIM``; above 0 it needs ``key`` or ``noise``.
-    """
+    """Sample images from ``x`` at the first of the levels by DDIM; see ``Sampler.sample`` and ``DDIM``."""
     return DDIM(eta).sample(denoiser, levels, x, key=key, noise=noise)

@@ -42,6 +42,7 @@ def ddim_inversion(
     Args:
       denoiser: ``denoiser(x, level)`` is the estimate of x_0; neither guided nor clipped, or the iteration need not converge.
       levels: those that DDIM visits, ``[S + 1]``, from noise to data.
+      x: images.
       iterations: fixed-point iterations for each level.
     """
     start, end = step_ends(levels)

@@ -51,13 +51,15 @@ class DPMpp2M(Sampler):
 
     @property
     def stochastic(self) -> bool:
+        """Whether the steps add noise."""
         return self.sde
 
     def first_carry(self, x: Array) -> Carry:
+        """Return ``x`` and zeros for the estimate before the first, which the first step multiplies by 0."""
         return Carry(x, jnp.zeros_like(x))
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> DPMCoefficients:
-        """A step is of first order where it is the first, begins without signal or ends at the data."""
+        """Compute the coefficients of all steps; the first one, and those from pure noise and to the data are of first order."""
         xp = array_module(levels)
         level, next_level = step_ends(levels)
         with np.errstate(divide='ignore', invalid='ignore'):
@@ -76,6 +78,7 @@ class DPMpp2M(Sampler):
         return DPMCoefficients(coef_d, coef_xt * exp_minus_h, std, half_ratio)
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        """Take one step (lines 7 to 9)."""
         c = step.coefficients
         x0 = denoiser(carry.x, step.level)
         # Lines 7 and 8, and line 4 where half_ratio is 0

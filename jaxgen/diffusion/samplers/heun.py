@@ -42,12 +42,15 @@ class Heun(Sampler):
     order: ClassVar[int] = 2
 
     def network_calls(self, levels: Level) -> int:
+        """Return the number of steps plus that of their corrections."""
         return len(levels.t) - 1 + int(is_corrected(levels).sum())
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> Any:
+        """Return the coefficients of steps from the levels themselves."""
         return heun_coefficients(levels, step_ends(levels)[0])
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        """Take one step (lines 4 to 8)."""
         return Carry(heun_step(denoiser, carry.x, step.coefficients))
 
 

@@ -26,12 +26,14 @@ Jump = Callable[[Array, Level, Level], Array]  # jump(x, level, next_level): x a
 
 @dataclasses.dataclass(frozen=True)
 class MeanFlow(Sampler):
-    """The sampler of MeanFlow. The coefficients of a step are the level at which it ends."""
+    """The sampler of MeanFlow."""
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> Level:
+        """Return the levels at which the steps end."""
         return step_ends(levels)[1]
 
     def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        """Take one step (equation 12)."""
         return Carry(denoiser(carry.x, step.level, step.coefficients))
 
 

@@ -47,9 +47,11 @@ class StochasticHeun(Heun):
 
     @property
     def stochastic(self) -> bool:
+        """Whether the steps add noise."""
         return self.churn > 0
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> Any:
+        """Return the coefficients of steps from levels with more noise."""
         if not self.stochastic:
             return super().coefficients(levels, schedule)
         if schedule is None:
@@ -66,6 +68,7 @@ class StochasticHeun(Heun):
         )
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+        """Add noise, then take one step of Heun's method (lines 4 to 11)."""
         if not self.stochastic:
             return super().step(denoiser, carry, step, noise)
         c = step.coefficients
@@ -86,8 +89,7 @@ def stochastic_heun(
 ) -> Float[Array, 'n ...']:
     """Sample images from ``x`` at the first of the levels by algorithm 2; see ``Sampler.sample`` and ``StochasticHeun``.
 
-    Args:
-      schedule: the schedule that the levels are of.
+    The levels are those of ``schedule``.
     """
     return StochasticHeun(churn).sample(denoiser, levels, x, key=key, noise=noise, schedule=schedule)
 

@@ -14,7 +14,7 @@ from jaxgen.diffusion import predictions
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.predictions import Prediction
-from jaxgen.diffusion.samplers import Denoiser
+from jaxgen.diffusion.samplers.base import Denoiser
 from jaxgen.diffusion.samplers.mean_flow import Jump
 from jaxgen.diffusion.schedules import Level
 from jaxgen.methods.diffusion.sampling import SamplingSettings
@@ -108,6 +108,9 @@ def sampling_denoiser(
     """Return what ``settings.sampler`` calls: the guided, clipped and edited estimate of x_0, or the jump of a mean flow.
 
     Args:
+      network: the network with its variables.
+      labels: class labels ``[N]``.
+      settings: how images are generated.
       edit: a change of every estimate of x_0.
       guidance_scale: a traced scale, in the place of that of the settings where they guide.
     """

@@ -26,7 +26,14 @@ from jaxgen.methods.diffusion.options import (
 )
 from jaxgen.methods.diffusion.rules import require_together
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
-from jaxgen.methods.diffusion.state import DiffusionState, DiffusionStateWithAverages, apply_gradients, initial_state
+from jaxgen.methods.diffusion.state import (
+    DiffusionState,
+    apply_gradients,
+    averages_by_length,
+    initial_state,
+    next_state,
+)
+from jaxgen.methods.options import SampleOptions
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
 from jaxgen.optim.accumulate import value_and_grad
@@ -88,11 +95,9 @@ class Diffusion(Method):
         num_classes: int,
         grad_accumulation: int = 1,
     ) -> Diffusion:
-        """Return the method that the options describe.
+        """Return the method that the options describe, for labels below ``num_classes`` if the network is conditional.
 
-        Args:
-          optimizer: with the steps of the decay filled in, see ``OptimizerOptions.resolved``.
-          num_classes: labels are below this number; only a conditional network uses it.
+        The steps of the decay must be set in ``optimizer``, see ``OptimizerOptions.resolved``.
         """
         learned_variance = diffusion.variance == 'learned'
         null_labels = 1 if diffusion.label_dropout > 0 else 0
@@ -172,9 +177,7 @@ class Diffusion(Method):
         return {type(self.network).__name__.lower(): state.params}
 
     def moving_averages(self, state: DiffusionState) -> dict[float, Any]:
-        if not isinstance(state, DiffusionStateWithAverages):
-            return {}
-        return dict(zip(self.optimizer.ema_lengths, state.averages, strict=True))
+        return averages_by_length(state, self.optimizer)
 
     def step(self, state: DiffusionState, batch: Arrays, key: Array) -> tuple[DiffusionState, Arrays]:
         return self.update(state, batch, key, lambda params: params)
@@ -182,11 +185,7 @@ class Diffusion(Method):
     def update(
         self, state: DiffusionState, batch: Arrays, key: Array, network_params: Callable[[Any], Any]
     ) -> tuple[DiffusionState, Arrays]:
-        """Make one step.
-
-        Args:
-          network_params: returns the parameters of the network from those under training.
-        """
+        """Make one step; ``network_params`` returns the parameters of the network from those under training."""
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         x0 = batch['image'].astype(at_least_float32(self.network.dtype))
         objective = self.objective
@@ -201,12 +200,13 @@ class Diffusion(Method):
             return mean_loss(objective, self.network, network_params(trained), examples, dropout_key)
 
         value, gradients = value_and_grad(loss, state.params, examples, dropout_key, self.grad_accumulation)
+        params, opt_state = apply_gradients(state, gradients, self.optimizer)
         metrics = {
             'loss': value,
             'grad_norm': optax.tree.norm(gradients),
             'learning_rate': jnp.asarray(learning_rate(self.optimizer)(state.updates), jnp.float32),
         }
-        return apply_gradients(state, gradients, self.optimizer), metrics
+        return next_state(state, params, opt_state, self.optimizer), metrics
 
     def sampling_variables(self, state: DiffusionState, key: Array, ema: bool) -> Any:
         return {'params': state.ema if ema else state.params}
@@ -224,8 +224,7 @@ class Diffusion(Method):
     def predictor(self, variables: Any, labels: Array, *, clip: bool | None = None) -> Predict:
         """Return ``predict(x, level)`` of the network itself, without guidance.
 
-        Args:
-          clip: whether estimates of x_0 are clipped to [-1, 1]; as in sampling if not given.
+        Estimates of x_0 are clipped to [-1, 1] or not, as ``clip`` says, or as in sampling if it is None.
         """
         clip = self.sampling.clip if clip is None else clip
         return self._network(variables).predictor(labels, clip=clip)
@@ -244,11 +243,13 @@ class Diffusion(Method):
         """Return a run of the sampler, to be done as a whole or step by step; image i depends on key and label i alone.
 
         Args:
+          variables: what ``sampling_variables`` returned.
           keys: random keys ``[N]``.
           labels: class labels ``[N]``.
           levels: the noise levels to visit, ``[S + 1]``; those of ``levels(variables)`` if not given.
           x: the start at the first of them, ``[N, H, W, C]``; noise if not given.
-          edit, guidance_scale: see ``sampling_denoiser``.
+          edit: see ``sampling_denoiser``.
+          guidance_scale: see ``sampling_denoiser``.
         """
         levels = self.levels(variables) if levels is None else levels
         if x is None:
@@ -257,6 +258,9 @@ class Diffusion(Method):
         denoiser = sampling_denoiser(network, labels, self.sampling, edit=edit, guidance_scale=guidance_scale)
         carry, steps = sampler.init(levels, x, self.schedule_of(variables))
         return SamplingRun(sampler, denoiser, noise_of_steps(keys, self.image_shape), levels, carry, steps)
+
+    def with_sample_options(self, options: SampleOptions) -> Diffusion:
+        return dataclasses.replace(self, sampling=SamplingSettings.from_options(options, self.learned_variance))
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         return self.prepare(variables, keys, labels).images()

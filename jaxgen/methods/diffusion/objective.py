@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from jaxgen.diffusion import likelihood, losses
 from jaxgen.diffusion.compatibility import MEAN_FLOW
-from jaxgen.diffusion.predictions import Network, estimate_x0, network_output, split_variance, x0_of_output
+from jaxgen.diffusion.predictions import PREDICTIONS, Network, estimate_x0, split_variance
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level, Schedule
 from jaxgen.runtime.types import Array
 
@@ -90,9 +90,11 @@ class PredictionObjective:
     weighting: str
 
     def sample_times(self, key: Array, num: int) -> Level:
+        """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        """Return the loss of each example."""
         return losses.prediction_loss(network, x0, noise, times, prediction=self.prediction, weighting=self.weighting)
 
 
@@ -104,9 +106,11 @@ class BoundObjective:
     prediction: str
 
     def sample_times(self, key: Array, num: int) -> Level:
+        """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        """Return the loss of each example."""
         x0_estimate = estimate_x0(self.prediction, network, losses.add_noise(x0, noise, times), times)
         term = likelihood.timestep_term(self.schedule, x0, noise, times.t, x0_estimate)
         return self.schedule.timesteps * term
@@ -123,13 +127,17 @@ class HybridObjective:
     prediction: str
 
     def sample_times(self, key: Array, num: int) -> Level:
+        """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+        """Return the loss of each example."""
+        here = times.broadcast_to(x0)
+        p = PREDICTIONS[self.prediction](here.alpha, here.sigma)
         x = losses.add_noise(x0, noise, times)
-        predicted, variance_fraction = split_variance(network_output(self.prediction, network, x, times))
-        simple = losses.output_loss(predicted, x0, noise, times, prediction=self.prediction, weighting='simple')
-        x0_estimate = x0_of_output(self.prediction, jax.lax.stop_gradient(predicted), x, times)
+        predicted, variance_fraction = split_variance(network(p.c_in * x, here.t))
+        simple = losses.mean_of_each(jnp.square(predicted - p.target(x0, noise)))
+        x0_estimate = p.c_skip * x + p.c_out * jax.lax.stop_gradient(predicted)
         bound = likelihood.timestep_term(self.schedule, x0, noise, times.t, x0_estimate, variance=variance_fraction)
         return simple + HYBRID_WEIGHT * self.schedule.timesteps * bound
 
@@ -139,9 +147,12 @@ class MeanFlowObjective:
     """The loss of MeanFlow, see ``losses.mean_flow_loss``; the network is given 1000 t and 1000 (t - r)."""
 
     def sample_times(self, key: Array, num: int) -> tuple[Array, Array]:
+        """Sample the two times t and r."""
         return losses.sample_mean_flow_times(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: tuple[Array, Array]) -> Array:
+        """Return the loss of each example."""
+
         def mean_velocity(x: Array, t: Array, r: Array) -> Array:
             return network(x, jnp.stack((1000 * t, 1000 * (t - r)), 1))
 
@@ -159,17 +170,19 @@ class LearnedScheduleObjective:
     prediction: str
 
     def sample_times(self, key: Array, num: int) -> Float[Array, ' num']:
+        """Sample times in [0, 1]."""
         return self.schedule.sample_times(key, num)
 
     def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Array) -> Array:
+        """Return the loss of each example."""
         schedule = self.schedule.with_params(params['schedule'])
         fixed = self.schedule.with_params(jax.lax.stop_gradient(params['schedule']))
         gamma, slope = jax.jvp(fixed.gamma, (times,), (jnp.ones_like(times),))
         start, end = schedule.params['ends']
         fixed_start, fixed_end = fixed.params['ends']
-        stretch = (end - start) / (fixed_end - fixed_start)
         level = schedule.level(start + (end - start) * (gamma - fixed_start) / (fixed_end - fixed_start))
         x0_estimate = estimate_x0(self.prediction, network, losses.add_noise(x0, noise, level), level)
+        stretch = (end - start) / (fixed_end - fixed_start)
         diffusion = likelihood.diffusion_term(x0, level, x0_estimate, slope * stretch)
         cleanest, noisiest = (schedule.level(jnp.full_like(times, 1.0) * gamma) for gamma in (start, end))
         error = jax.lax.stop_gradient(2 * diffusion / (slope * stretch))

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from jaxgen.diffusion.guidance import Guidance
 from jaxgen.diffusion.noise import Noise
-from jaxgen.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Carry, Denoiser, Sampler, Step
+from jaxgen.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Sampler
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step
 from jaxgen.diffusion.schedules import LearnedSchedule, Level, Schedule
 from jaxgen.methods.diffusion.options import DiffusionSampleOptions
 from jaxgen.runtime.types import Array
@@ -83,7 +84,9 @@ class SamplingSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingRun:
-    """Sampling that is ready to start, to be run as a whole or step by step::
+    """Sampling that is ready to start, to be run as a whole or step by step.
+
+    ::
 
         images = run.images()
 

@@ -49,10 +49,23 @@ def initial_state(params: Any, optimizer: DiffusionOptimizerOptions) -> Diffusio
     return DiffusionStateWithAverages(*state, power_ema.start(params, optimizer.ema_lengths))
 
 
-def apply_gradients(state: DiffusionState, gradients: Any, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
-    """Return the state after one update of the parameters and of their averages."""
+def averages_by_length(state: DiffusionState, optimizer: DiffusionOptimizerOptions) -> dict[float, Any]:
+    """Return the power-function averages by their length, none for a state without."""
+    if not isinstance(state, DiffusionStateWithAverages):
+        return {}
+    return dict(zip(optimizer.ema_lengths, state.averages, strict=True))
+
+
+def apply_gradients(state: DiffusionState, gradients: Any, optimizer: DiffusionOptimizerOptions) -> tuple[Any, Any]:
+    """Return the parameters and the state of the optimizer after one update."""
     updates, opt_state = make_adam(optimizer).update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    return optax.apply_updates(state.params, updates), opt_state
+
+
+def next_state(
+    state: DiffusionState, params: Any, opt_state: Any, optimizer: DiffusionOptimizerOptions
+) -> DiffusionState:
+    """Return the state after an update that led to these parameters, which the averages follow."""
     decay = 0.0 if optimizer.ema_decay is None else optimizer.ema_decay
     after = {
         'params': params,

@@ -18,12 +18,13 @@ from etils import epath
 from safetensors.numpy import load_file, save_file
 
 from configs.ddpm_cifar import get_config as cifar
-from jaxgen.apps.interop import diffusers_folder, hub, scheduler, unet_config
+from jaxgen.apps.interop import diffusers_folder, scheduler, unet_config
 from jaxgen.apps.restore import restore
 from jaxgen.apps.stored_config import get_config
 from jaxgen.cli import modes
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError
+from jaxgen.io import hub
 from tests.interop.networks import command, edit, pipeline, unet2d
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -253,7 +254,7 @@ def test_damaged_files_are_named(there, tmp_path):
     weights = folder / 'unet' / 'diffusion_pytorch_model.safetensors'
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-100])
-    refused(folder, tmp_path / 'run', 'diffusion_pytorch_model.safetensors is not a whole file of tensors')
+    refused(folder, tmp_path / 'run', 'diffusion_pytorch_model.safetensors is not a complete file of tensors')
     tensors = load_file(there / 'theirs' / 'unet' / weights.name)
     save_file({**tensors, 'conv_in.bias': tensors['conv_in.bias'].astype(np.float64)}, weights)
     refused(folder, tmp_path / 'run', 'conv_in.bias is float64, and the weights of jaxgen are float32')
@@ -328,10 +329,14 @@ def test_no_network_no_such_name_no_library(tmp_path, monkeypatch):
         raise OSError('404 Client Error\nand so on')
 
     monkeypatch.setattr('huggingface_hub.snapshot_download', missing)
-    refused('no/such-model', tmp_path / 'run', r'does not give it \(404 Client Error\): check the name')
+    refused('no/such-model', tmp_path / 'run', r'does not provide it \(404 Client Error\): check the name')
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
     refused('no/such-model', tmp_path / 'run', 'takes huggingface_hub: pip install huggingface_hub')
-    refused('./no/such/folder', tmp_path / 'run', 'is not a folder, nor a name on the Hugging Face Hub')
+    refused(
+        './no/such/folder',
+        tmp_path / 'run',
+        'config.interop.path: ./no/such/folder is neither a folder nor a name on the Hugging',
+    )
     assert not (tmp_path / 'run').exists()
 
 

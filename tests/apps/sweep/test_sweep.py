@@ -19,7 +19,7 @@ from jaxgen.apps.sweep import plan, report, results, runs, worker
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.io import images
-from tests.helpers.html import Page
+from tests.helpers.html_page import Page
 from tests.tiny import WITHOUT_TENSORFLOW, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[3]

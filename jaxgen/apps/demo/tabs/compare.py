@@ -13,7 +13,7 @@ from jaxgen.apps.demo import views
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import DRAWS, QUIET, politely, seed_field, seed_of, shown
 from jaxgen.apps.demo.workdirs import Workdirs
-from jaxgen.apps.evaluate.evaluator import loaded
+from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import load
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
@@ -76,7 +76,7 @@ class Tab:
             if title in found:
                 continue
             try:
-                held_out = load(config.data.name, 'test', **loaded(config)).images
+                held_out = load(config.data.name, 'test', **load_options(config)).images
             except UserError as e:
                 missing.append(f'{title}: {e}')
                 continue

@@ -14,7 +14,7 @@ from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs import painter
 from jaxgen.apps.demo.tabs.parts import DRAWS, QUIET, options, seed_field, seed_of, shown, state
 from jaxgen.apps.demo.workdirs import Workdirs
-from jaxgen.apps.evaluate.evaluator import loaded
+from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import SOURCES, load
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
@@ -59,7 +59,7 @@ class Tab:
         try:
             self._shape(name)
             config = self.workdirs.config(name)
-            found = load(config.data.name, split, **loaded(config)).images
+            found = load(config.data.name, split, **load_options(config)).images
             number = int(number or 0)
             check(0 <= number < len(found), f'{config.data.name}:{split} has {len(found):,} images, from 0 on')
             picture = uploads.of_data_set(config.data.name, split, number, found[number])

@@ -14,7 +14,7 @@ from jaxgen.apps.demo import views
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import QUIET
 from jaxgen.apps.demo.workdirs import Workdirs
-from jaxgen.apps.evaluate.evaluator import loaded
+from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import load
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule, Level
 from jaxgen.errors import UserError, check
@@ -50,7 +50,7 @@ class Tab:
         """A real image with the noise of a level, and some of all levels."""
         try:
             config, levels = self._levels(name)
-            found = load(config.data.name, 'test', **loaded(config)).images
+            found = load(config.data.name, 'test', **load_options(config)).images
             check(0 <= int(number or 0) < len(found), f'{config.data.name}:test has {len(found):,} images, from 0 on')
             noised = _noised(found[int(number or 0)], levels)
         except UserError as e:
@@ -116,7 +116,7 @@ class Tab:
 def _noised(image: np.ndarray, levels: Level) -> np.ndarray:
     """uint8 ``[S + 1, H, W, C]`` of unit variance, from the image to noise; the noise is one and the same."""
     noise = np.asarray(jax.random.normal(jax.random.key(0), image.shape))
-    x0 = np.asarray(jnp.asarray(image, jnp.float32) / 127.5 - 1)
+    x0 = np.asarray(images.from_uint8(jnp.asarray(image)))
     alpha, sigma = (np.asarray(z)[::-1, None, None, None] for z in levels[:2])
     return images.to_uint8((alpha * x0 + sigma * noise) / np.hypot(alpha, sigma))
 
