@@ -12,7 +12,7 @@ import time
 import jax
 from etils import epath
 
-from jaxgen.apps import from_config, stored_config
+from jaxgen.apps import from_config
 from jaxgen.apps.config import Config
 from jaxgen.apps.flagship.results import write_results
 from jaxgen.apps.restore import build
@@ -64,10 +64,7 @@ def flagship(config: Config, workdir: epath.Path, dataset: Dataset, budget: Budg
       UserError: if the config cannot work, or the budget does not suffice for one dispatch.
     """
     stored = read_config(workdir)
-    if stored is None:
-        steps = plan_steps(config, dataset, budget)
-    else:
-        steps = stored_config.modernised(stored)['train']['steps']
+    steps = plan_steps(config, dataset, budget) if stored is None else stored['train']['steps']
     config = config.replace({'train.steps': steps, 'checkpoint.every': steps})
     validate(config)
     method, _ = build(config, workdir)

@@ -224,9 +224,9 @@ def test_a_setting_may_make_work_what_does_not_by_itself(tmp_path, monkeypatch):
     def planned(config, workdir):
         raise UserError(f'{len(plan.plan(config).runs)} runs are planned')
 
-    monkeypatch.setattr(modes.sweeping, 'sweep', planned)
+    monkeypatch.setattr('jaxgen.apps.sweep.run.sweep', planned)
     config = sweep_config(**{'diffusion.schedule': 'edm', 'sweep.settings': 'schedule:linear,cosine'})
-    with pytest.raises(UserError, match='under schedule=edm'):
+    with pytest.raises(UserError, match='with diffusion.schedule=edm'):
         modes.run('data', config, epath.Path(tmp_path))
     with pytest.raises(UserError, match='2 runs are planned'):
         modes.run('sweep', config, epath.Path(tmp_path))
@@ -329,7 +329,7 @@ def test_higher_may_be_better_and_a_seed_that_fails_ends_nothing(tmp_path, monke
     )
     config = sweep_config(**{'sweep.settings': 'width=8 | width=16,timesteps=50 | width=24'})
     with pytest.raises(
-        UserError, match='these runs failed: timesteps=50-base_channels=16-seed0; run the same command again'
+        UserError, match='these runs failed: timesteps=50-base_channels=16-seed0; the same command tries'
     ):
         modes.run('sweep', config, epath.Path(tmp_path))
     found = json.loads((tmp_path / 'sweep/results.json').read_text())
