@@ -147,8 +147,9 @@ class Spec:
             return self._name(element)
         if self.type is float and not math.isfinite(element):
             raise OptionError(self.name, f'={_shown(value)} must be finite')
-        if self.type is int and abs(element) > max(LARGEST_INT, self.limits.get('at_most', 0)):
-            raise OptionError(self.name, f'={_shown(value)} is too large: it must be at most {LARGEST_INT}')
+        largest = max(LARGEST_INT, self.limits.get('at_most', 0))
+        if self.type is int and abs(element) > largest:
+            raise OptionError(self.name, f'={_shown(value)} is too large: it must be at most {largest}')
         self._require_limits(element, value)
         return element
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxgen.apps.benchmark.options import BenchmarkOptions, CompileOptions
+from jaxgen.apps.benchmark.options import BenchmarkOptions
 from jaxgen.apps.compare.options import CompareOptions
+from jaxgen.apps.compile.options import CompileOptions
 from jaxgen.apps.demo.options import DemoOptions
 from jaxgen.apps.edit.options import EditOptions
 from jaxgen.apps.evaluate.options import EvaluationOptions

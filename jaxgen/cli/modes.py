@@ -142,7 +142,7 @@ MODES = {
         starts_devices=False,
     ),
     'compile': Mode(
-        'jaxgen.apps.benchmark.run:run_compile',
+        'jaxgen.apps.compile.run:run',
         'compile the training step and the sampler for a TPU slice that is not there, and report memory, work and time',
         'python main.py --config=configs/ddpm_cifar.py --mode=compile --config.compile.topology=v5e:2x4',
         sections=('compile',),

@@ -1,1 +1,1 @@
-"""Steps per second beside PyTorch: the same networks, weights, batches and optimiser on both sides."""
+"""``--mode=benchmark``: measure jaxgen against PyTorch with the same networks, weights, batches and optimizer."""

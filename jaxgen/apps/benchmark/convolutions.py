@@ -1,4 +1,4 @@
-"""Why a step takes as long as it does: the rates of convolutions and of their gradients, XLA's and PyTorch's.
+"""Measure the rates of convolutions and of their gradients in XLA and PyTorch, which explain the rates of a training step.
 
 python -m jaxgen.apps.benchmark.convolutions
 """
@@ -9,16 +9,18 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-SECONDS = 1.0
+from jaxgen.runtime.types import Array
+
+SECONDS = 1.0  # minimum time to measure each function, in seconds
 
 
 class Convolution(NamedTuple):
-    """Of ``batch`` images of ``side`` pixels, by windows of ``window`` pixels with padding 1."""
+    """A convolution of ``batch`` square images of ``side`` pixels, with windows of ``window`` pixels and padding 1."""
 
     batch: int
     side: int
@@ -29,10 +31,12 @@ class Convolution(NamedTuple):
 
     @property
     def side_out(self) -> int:
+        """The side of the output, in pixels."""
         return (self.side + 2 - self.window) // self.stride + 1
 
     @property
     def flops(self) -> int:
+        """The floating-point operations of the forward pass, and of each of its gradients."""
         return 2 * self.batch * self.side_out**2 * self.window**2 * self.channels * self.features
 
     def __str__(self) -> str:
@@ -51,13 +55,13 @@ CONVOLUTIONS = (  # of ddpm_cifar's UNet, of a narrow one, and of the tutorial's
 
 
 def rates(convolution: Convolution) -> dict[str, dict[str, float]]:
-    """GFLOP/s of the forward pass and of both gradients, by who computes them; each has the same operations to do."""
+    """Return GFLOP/s of the forward pass and of both gradients, by the library; each takes the same operations."""
     found = {'XLA': _xla(convolution)}
     if importlib.util.find_spec('torch'):
         found['PyTorch'] = _pytorch(convolution)
     return {
-        who: {what: convolution.flops / _median_seconds(run) / 1e9 for what, run in runs.items()}
-        for who, runs in found.items()
+        library: {what: convolution.flops / _median_seconds(run) / 1e9 for what, run in runs.items()}
+        for library, runs in found.items()
     }
 
 
@@ -71,12 +75,12 @@ def _median_seconds(run: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
-def _xla(c: Convolution) -> dict[str, Callable]:
+def _xla(c: Convolution) -> dict[str, Callable[[], object]]:
     x = jax.random.normal(jax.random.key(0), (c.batch, c.side, c.side, c.channels))
     kernel = jax.random.normal(jax.random.key(1), (c.window, c.window, c.channels, c.features))
     out = jax.random.normal(jax.random.key(2), (c.batch, c.side_out, c.side_out, c.features))
 
-    def convolve(x, kernel):
+    def convolve(x: Array, kernel: Array) -> Array:
         strides, padding = (c.stride, c.stride), ((1, 1), (1, 1))
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
@@ -90,7 +94,7 @@ def _xla(c: Convolution) -> dict[str, Callable]:
     }
 
 
-def _pytorch(c: Convolution) -> dict[str, Callable]:
+def _pytorch(c: Convolution) -> dict[str, Callable[[], object]]:
     import torch
     from torch.nn import functional, grad
 
@@ -99,20 +103,20 @@ def _pytorch(c: Convolution) -> dict[str, Callable]:
 
     x, kernel = random(c.batch, c.channels, c.side, c.side), random(c.features, c.channels, c.window, c.window)
     out = random(c.batch, c.features, c.side_out, c.side_out)
-    how = {'padding': 1, 'stride': c.stride}
+    options: dict[str, Any] = {'padding': 1, 'stride': c.stride}
     return {
-        'forward': lambda: functional.conv2d(x, kernel, **how),
-        'input gradient': lambda: grad.conv2d_input(x.shape, kernel, out, **how),
-        'kernel gradient': lambda: grad.conv2d_weight(x, kernel.shape, out, **how),
+        'forward': lambda: functional.conv2d(x, kernel, **options),
+        'input gradient': lambda: grad.conv2d_input(x.shape, kernel, out, **options),
+        'kernel gradient': lambda: grad.conv2d_weight(x, kernel.shape, out, **options),
     }
 
 
 def main() -> None:
-    """Prints a table, in GFLOP/s, the products of matrices of the same machine in the last row."""
+    """Print a table in GFLOP/s, with the products of matrices of the same machine in the last row."""
     print('| convolution | by | forward | input gradient | kernel gradient |\n|---|---|---|---|---|')
     for convolution in CONVOLUTIONS:
-        for who, found in rates(convolution).items():
-            print(f'| {convolution} | {who} | ' + ' | '.join(f'{r:.0f}' for r in found.values()) + ' |', flush=True)
+        for library, found in rates(convolution).items():
+            print(f'| {convolution} | {library} | ' + ' | '.join(f'{r:.0f}' for r in found.values()) + ' |', flush=True)
     a = jax.random.normal(jax.random.key(0), (2048, 2048))
     product = jax.jit(jnp.matmul)
     rate = 2 * 2048**3 / _median_seconds(lambda: jax.block_until_ready(product(a, a))) / 1e9

@@ -1,4 +1,4 @@
-"""What jaxgen does in a benchmark: the very functions that train, sample and evaluate."""
+"""The cases of a benchmark in jaxgen: they call the functions that train, sample and evaluate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from jaxgen.apps import from_config
 from jaxgen.apps.benchmark.describe import describe, flops
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
+from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import read
@@ -27,24 +27,30 @@ from jaxgen.models import layers
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
+from jaxgen.runtime.types import Array
 from jaxgen.training.batches import stacked_batches
 from jaxgen.training.state import start_on_mesh
 from jaxgen.training.step import make_dispatch
 
-RESIDENT = 4  # batches that lie on the device, taken in turn
+RESIDENT = 4  # batches that are kept on the device, and used in turn
+SECTIONS = ('benchmark', 'evaluation')  # of the config, besides those of the model
 
 
 def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
-    """The result of a spec of ``benchmark.py``; ``{'refused': ...}`` for what the user can mend.
+    """Measure what a spec of ``processes.py`` asks for.
 
     Args:
-      start: when the process began, as ``time.perf_counter`` has it.
+      spec: the variant, and the files of the config and of the twin.
+      start: when the process began, as ``time.perf_counter`` counts.
+
+    Returns:
+      What ``measure`` or ``describe`` returns; ``{'refused': ...}`` for what the user can fix.
     """
-    config = read(spec['config'])
-    if spec['case'] != 'attention':
-        config.update_from_flattened_dict(spec['options'])
-    jax.config.update('jax_default_matmul_precision', config.benchmark.precision)
     try:
+        config = read(spec['config'], SECTIONS)
+        if spec['case'] != 'attention':  # whose options are not fields of the config
+            config = config.replace(spec['options'])
+        jax.config.update('jax_default_matmul_precision', config.benchmark.precision)
         validate(config)
         set_up(config)
         if spec['case'] == 'describe':
@@ -53,20 +59,20 @@ def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
             return measure(CASES[spec['case']](config, {**spec, 'start': start}), config.benchmark.seconds, start)
     except UserError as e:
         return {'refused': str(e)}
-    except RuntimeError as e:  # jax.nn.dot_product_attention raises it where cuDNN is missing
+    except RuntimeError as e:  # jax.nn.dot_product_attention raises it if cuDNN is missing
         if spec['case'] != 'attention':
             raise
         return {'refused': ' '.join(str(e).split())[:200]}
 
 
 def peak_memory() -> int | None:
-    """Bytes on the first device; None where it does not say."""
+    """Return the peak memory of the first device in bytes; None if it does not report it."""
     statistics = jax.devices()[0].memory_stats()
     return statistics.get('peak_bytes_in_use') if statistics else None
 
 
-def matmul(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
-    """Products of square matrices, one after the other."""
+def matmul(config: Config, spec: Mapping[str, Any]) -> Subject:
+    """Return products of square matrices, one after the other."""
     side = MATRIX['cpu' if jax.default_backend() == 'cpu' else 'accelerator']
     x = jax.random.normal(jax.random.key(0), (side, side), spec['precision']) / side**0.5
     product = jax.jit(jnp.matmul)
@@ -84,7 +90,7 @@ class Stages:
     """The seconds that each stage of a start took, in order.
 
     Args:
-      start: when the process began, as ``time.perf_counter`` has it.
+      start: when the process began, as ``time.perf_counter`` counts.
     """
 
     def __init__(self, start: float):
@@ -98,17 +104,17 @@ class Stages:
         self._last = now
 
 
-def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
-    """Dispatches of the training loop on resident batches; each is ``config.train.steps_per_dispatch`` steps."""
-    stages = Stages(spec.get('start', time.perf_counter()))
+def train(config: Config, spec: Mapping[str, Any]) -> Subject:
+    """Return dispatches of the training loop on resident batches, each of ``config.train.steps_per_dispatch`` steps."""
+    stages = Stages(spec['start'])
     stages.end('imports')
-    method, labelled = build(config)
+    method, class_names = build(config)
     mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
     size, k = config.data.batch_size, config.train.steps_per_dispatch
     template, state = start_on_mesh(method, key, mesh)
     jax.block_until_ready(state)
     stages.end('initial state')
-    dataset = Dataset(*examples(method.image_shape, len(labelled)), labelled)
+    dataset = Dataset(*examples(method.image_shape, len(class_names)), class_names)
     resident = [
         jax.device_put(stacked_batches(dataset, 0, range(i * k, (i + 1) * k), size), batch_sharding(mesh, axis=1))
         for i in range(RESIDENT)
@@ -133,12 +139,12 @@ def train(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size * k, 'steps': k, 'stages': stages.seconds}, peak_memory)
 
 
-def sample(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
-    """Batches of ``config.sample.batch_size`` images, brought to the host."""
-    method, labelled = build(config)
+def sample(config: Config, spec: Mapping[str, Any]) -> Subject:
+    """Return batches of ``config.sample.batch_size`` samples, copied to the host."""
+    config = config.replace({'sample.ema': False})
+    method, class_names = build(config)
     model = jax.jit(method.init)(root_key(config.seed, config.train.prng))
-    config.sample.ema = False
-    sampler = from_config.sample_pipeline(config, method, make_mesh(config.mesh.fsdp), model, labelled)
+    sampler = from_config.sample_pipeline(config, method, make_mesh(config.mesh.fsdp), model, class_names)
     size = config.sample.batch_size
 
     def run(units: int) -> None:
@@ -148,10 +154,10 @@ def sample(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size, 'network_calls': method.sampling_protocol()['network_calls']}, peak_memory)
 
 
-def features(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
-    """Features of batches of ``evaluation.batch_size`` uint8 images, resized on the device, brought to the host."""
+def features(config: Config, spec: Mapping[str, Any]) -> Subject:
+    """Return features of batches of ``evaluation.batch_size`` uint8 images, resized on the device, copied to the host."""
     method, _ = build(config)
-    extractor = inception_extractor(config.evaluation.inception_weights or None, config.evaluation.resize)
+    extractor = inception_extractor(config.evaluation.inception_weights, config.evaluation.resize)
     mesh = make_mesh(config.mesh.fsdp)
     size = config.evaluation.batch_size or default_batch_size(mesh)
     extraction = Extraction([extractor], mesh, size)
@@ -164,23 +170,23 @@ def features(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size, 'flops': work}, peak_memory)
 
 
-def attention(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
-    """Attention and its gradients in bfloat16: that of the networks, or jax.nn.dot_product_attention by cuDNN."""
+def attention(config: Config, spec: Mapping[str, Any]) -> Subject:
+    """Return attention and its gradients in bfloat16: that of the networks, or jax.nn.dot_product_attention with cuDNN."""
     shape = attention_shape(config.data.batch_size, spec['options']['tokens'])
     n, t, heads, d = shape
     *inputs, weights = (jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 4))
 
-    def own(query, key, value):
+    def own(query: Array, key: Array, value: Array) -> Array:
         flat = (x.reshape(n, t, heads * d) for x in (query, key, value))
         return layers.attention(*flat, heads).reshape(shape)
 
-    def by_cudnn(query, key, value):
+    def by_cudnn(query: Array, key: Array, value: Array) -> Array:
         return jax.nn.dot_product_attention(query, key, value, implementation='cudnn')
 
     attend = {'own': own, 'cudnn': by_cudnn}[spec['options']['attention']]
 
     @jax.jit
-    def step(*inputs):
+    def step(*inputs: Array) -> tuple[Array, ...]:
         return jax.vjp(attend, *inputs)[1](weights)
 
     def run(units: int) -> None:
@@ -191,11 +197,11 @@ def attention(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': n}, peak_memory)
 
 
-def data(config: ConfigDict, spec: Mapping[str, Any]) -> Subject:
-    """Batches as training has them from memory, put on the devices."""
-    method, labelled = build(config)
+def data(config: Config, spec: Mapping[str, Any]) -> Subject:
+    """Return batches as training has them from memory, copied to the devices."""
+    method, class_names = build(config)
     size, sharding = config.data.batch_size, batch_sharding(make_mesh(config.mesh.fsdp))
-    dataset = Dataset(*examples(method.image_shape, len(labelled)), labelled)
+    dataset = Dataset(*examples(method.image_shape, len(class_names)), class_names)
     batches = pipeline.Prefetcher(
         itertools.count(), lambda step: jax.device_put(pipeline.batch(dataset, 0, step, size), sharding)
     )

@@ -1,4 +1,4 @@
-"""Timing something that was prepared: seconds to its first unit of work, and of each unit in several bursts."""
+"""Measure something that was prepared: the seconds until its first unit of work, and of each unit in several bursts."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from typing import Any
 
 import numpy as np
 
-BURST = 1.0  # seconds at least, so that waiting for the device at its end weighs little
+BURST = 1.0  # minimum length of a burst in seconds, so that waiting for the device at its end weighs little
 FEWEST_BURSTS = 3
 EXAMPLES = 10_000  # images of the benchmark's data set
-MATRIX = {'cpu': 2048, 'accelerator': 8192}  # side of the matrices whose product is a device's rate
-
-
+MATRIX = {'cpu': 2048, 'accelerator': 8192}  # side of the matrices whose product measures the rate of a device
 ATTENTION_CHANNELS, ATTENTION_HEADS = 256, 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """Something to be timed.
+    """Something to be measured.
 
     Attributes:
-      run: does so many units of work, and returns when the device is done.
-      facts: JSON values; ``images`` of a unit among them, and ``steps`` where it makes any.
-      peak_memory: bytes of the device; None where that is the memory of the process.
+      run: does a number of units of work, and returns when the device is done.
+      facts: JSON values, among them the ``images`` of a unit, and its ``steps`` if it makes any.
+      peak_memory: returns the peak memory of the device in bytes; None if it is the memory of the process.
     """
 
     run: Callable[[int], None]
@@ -36,10 +34,16 @@ class Subject:
 
 
 def measure(subject: Subject, seconds: float, start: float) -> dict[str, Any]:
-    """The facts, ``seconds_to_first`` since ``start``, ``seconds_per_unit`` of each burst, ``peak_memory`` in bytes.
+    """Measure a subject.
 
     Args:
-      seconds: that the bursts take together, at least; 0 makes them as short as can be.
+      subject: what to measure.
+      seconds: minimum time that all bursts take together; 0 makes them as short as possible.
+      start: when the process began, as ``time.perf_counter`` counts.
+
+    Returns:
+      The facts of the subject, ``seconds_to_first`` since ``start``, ``seconds_per_unit`` of each burst, and
+      ``peak_memory`` in bytes.
     """
     subject.run(1)
     first = time.perf_counter() - start
@@ -56,13 +60,29 @@ def measure(subject: Subject, seconds: float, start: float) -> dict[str, Any]:
 
 
 def examples(image_shape: tuple[int, int, int], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels that take as long as any others: uint8 ``[EXAMPLES, H, W, C]``, int32 ``[EXAMPLES]``."""
+    """Return random images and labels, which take as long as any others.
+
+    Args:
+      image_shape: height, width and channels.
+      num_classes: number of classes.
+
+    Returns:
+      uint8 ``[EXAMPLES, H, W, C]`` and int32 ``[EXAMPLES]``.
+    """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (EXAMPLES, *image_shape), np.uint8)
     return images, rng.integers(0, num_classes, EXAMPLES).astype(np.int32)
 
 
 def attention_shape(batch_size: int, tokens: int) -> tuple[int, int, int, int]:
-    """Return ``[N, T, heads, channels of a head]``, N being smaller for many tokens so that all take a similar time."""
+    """Return the shape of the inputs of attention.
+
+    Args:
+      batch_size: number of images of 256 tokens.
+      tokens: number of tokens of an image.
+
+    Returns:
+      ``[N, tokens, heads, channels of a head]``; N falls with the number of tokens, so that all take a similar time.
+    """
     images = max(1, batch_size * 256 // tokens)
     return images, tokens, ATTENTION_HEADS, ATTENTION_CHANNELS // ATTENTION_HEADS

@@ -1,12 +1,11 @@
-"""The options of measuring speed and of compiling for TPUs: the sections ``benchmark`` and ``compile``."""
+"""The options of a benchmark: the section ``benchmark``."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 
 from jaxgen.apps.benchmark.variants import CASES
-from jaxgen.schema import Options, option, require
+from jaxgen.schema import Options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,18 +35,3 @@ class BenchmarkOptions(Options):
         'a benchmark.json of another machine to compare with, where PyTorch does not support this device; none if not set',
     )
     trace: bool = option(False, "write profiles of jaxgen's variants to profile/")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CompileOptions(Options):
-    """For which TPU slice programs are compiled."""
-
-    topology: str = option('v5e:2x4', 'chips of a TPU slice, as in v5e:2x4 or v5p:2x2x1')
-    largest_batch: bool = option(False, 'compile with further batch sizes until the largest that fits is found')
-
-    def check(self) -> None:
-        require(
-            re.fullmatch(r'\w+:\d+x\d+(x\d+)?', self.topology) is not None,
-            'topology',
-            f'={self.topology} is not a TPU slice: write it as in v5e:2x4 or v5p:2x2x1',
-        )

@@ -1,4 +1,4 @@
-"""The page of one or more benchmarks, and the README's table, from their ``benchmark.json``.
+"""Write the page of one or more benchmarks, and the table of the README, from their ``benchmark.json``.
 
 python -m jaxgen.apps.benchmark.page runs/benchmark_ddpm runs/benchmark_dcgan --out=docs/results/benchmark.md --readme=README.md
 
@@ -17,13 +17,18 @@ from typing import Any
 from jaxgen.apps.benchmark import table
 from jaxgen.io.files import write_atomically
 
-METHODS = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}
+NETWORKS = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}  # the network that is measured, by method
 BEGIN, END = '<!-- begin of the benchmark -->', '<!-- end of the benchmark -->'
-OF_THE_MODEL = ('train', 'sample')
+MODEL_CASES = ('train', 'sample')  # cases in which the model is measured
 
 
 def page(reports: Sequence[Mapping[str, Any]], convolutions: str = '') -> str:
-    """Return the page in Markdown: the machine, the ratios, all rows of each report, the rates of convolutions."""
+    """Return the page in Markdown: the machine, the ratios, all rows of each report, the rates of convolutions.
+
+    Args:
+      reports: what each ``benchmark.json`` holds.
+      convolutions: the table that ``convolutions.py`` printed; empty for none.
+    """
     parts = ['# Benchmarks against PyTorch', machine(reports[0]), summary(reports)]
     for report in reports:
         parts += [f'## {title(report)}', f'`{settings(report)}`', table.markdown(report).partition('\n\n')[2]]
@@ -37,7 +42,7 @@ def page(reports: Sequence[Mapping[str, Any]], convolutions: str = '') -> str:
 
 
 def machine(report: Mapping[str, Any]) -> str:
-    """Return one sentence on processor or accelerator, cores and versions."""
+    """Return a sentence on the processor or accelerator, its cores and the versions."""
     m = report['machine']
     versions = ', '.join(f'{name} {version}' for name, version in m['versions'].items())
     rounds = report['config']['benchmark']['rounds']
@@ -48,11 +53,11 @@ def machine(report: Mapping[str, Any]) -> str:
 
 
 def title(report: Mapping[str, Any]) -> str:
-    """Return the model's name and size, or what is measured where that is no model."""
-    if not any(case in report['rows'] for case in OF_THE_MODEL):
+    """Return the name and the size of the model, or what is measured if that is no model."""
+    if not any(case in report['rows'] for case in MODEL_CASES):
         return ' and '.join(table.TITLES[case] for case in report['rows'] if case != 'matmul').capitalize()
     sizes = ' and '.join(f'{count:,}' for count in report['facts']['parameters'].values())
-    return f'{METHODS[report["config"]["family"]]} of {sizes} parameters'
+    return f'{NETWORKS[report["config"]["family"]]} of {sizes} parameters'
 
 
 def settings(report: Mapping[str, Any]) -> str:
@@ -66,12 +71,12 @@ def settings(report: Mapping[str, Any]) -> str:
 
 
 def summary(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of ratios: jaxgen's quickest variant over PyTorch's quickest, and over eager PyTorch."""
+    """Return the table of ratios: jaxgen's fastest variant over PyTorch's fastest, and over eager PyTorch."""
     lines = ["| jaxgen's images/s as a multiple of PyTorch's | of its best | of eager |", '|---|---:|---:|']
     for report in reports:
-        name = METHODS[report['config']['family']]
+        name = NETWORKS[report['config']['family']]
         for case, by_precision in table.ratios(report).items():
-            of_model = f'{name}, ' if case in OF_THE_MODEL else ''
+            of_model = f'{name}, ' if case in MODEL_CASES else ''
             for precision, ratio in by_precision.items():
                 words = '' if precision == 'float32' else f', {precision}'
                 eager = _of_eager(report['rows'][case], precision)
@@ -80,7 +85,7 @@ def summary(reports: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _of_eager(rows: Sequence[Mapping[str, Any]], precision: str) -> str:
-    rates = {side: [] for side in ('jaxgen', 'pytorch')}
+    rates: dict[str, list[float]] = {side: [] for side in ('jaxgen', 'pytorch')}
     for row in rows:
         eager = row['side'] == 'jaxgen' or row['name'].startswith('eager')
         if row['precision'] == precision and 'images_per_sec' in row and eager:
@@ -93,8 +98,12 @@ def _of_eager(rows: Sequence[Mapping[str, Any]], precision: str) -> str:
 def in_readme(readme: str, reports: Sequence[Mapping[str, Any]]) -> str:
     """Return the README with the machine and the ratios between its two marks.
 
+    Args:
+      readme: the text of the README.
+      reports: what each ``benchmark.json`` holds.
+
     Raises:
-      ValueError: if it does not have both.
+      ValueError: if the README does not have both marks.
     """
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -104,10 +113,10 @@ def in_readme(readme: str, reports: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Write the page, and the table of the README where one is named."""
+    """Write the page, and the table of the README if one is named; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('workdirs', nargs='+', type=pathlib.Path)
-    parser.add_argument('--out', type=pathlib.Path, required=True, help='the page; the reports are copied beside it')
+    parser.add_argument('--out', type=pathlib.Path, required=True, help='the page; the reports are copied next to it')
     parser.add_argument('--readme', type=pathlib.Path, help='whose table is replaced')
     parser.add_argument('--convolutions', type=pathlib.Path, help='what jaxgen.apps.benchmark.convolutions printed')
     args = parser.parse_args(argv[1:])

@@ -1,4 +1,4 @@
-"""The processor of this machine, and the vector instructions that decide how fast it multiplies matrices."""
+"""Name the processor of this machine, and the vector instructions that decide how fast it multiplies matrices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ INSTRUCTION_SETS = {
 
 
 def describe(cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str:
-    """Return a name such as ``AMD EPYC (family 25, model 17), AVX-512``; outside Linux that of the architecture."""
+    """Return the name of the processor, as in ``AMD EPYC (family 25, model 17), AVX-512``.
+
+    Args:
+      cpuinfo: the file in which Linux describes it; without that file, the name is that of the architecture.
+    """
     if not cpuinfo.exists():
         return platform.processor() or platform.machine()
     fields = dict(re.findall(r'^([\w ]+?)\s*:\s*(.*)$', cpuinfo.read_text(), re.MULTILINE))

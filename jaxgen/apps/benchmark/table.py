@@ -1,4 +1,4 @@
-"""The figures of a benchmark for people: a table in Markdown, and a chart."""
+"""Show the measurements of a benchmark as tables in Markdown, and as a chart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAD = ('', 'images/s', 'least to most', 'steps/s', 'GFLOP/s', 'of the matrix ra
 
 
 def ratios(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """By case and precision: images/s of jaxgen's quickest variant over those of PyTorch's quickest."""
+    """Return images/s of jaxgen's fastest variant over those of PyTorch's fastest, by case and precision."""
     found: dict[str, dict[str, float]] = {}
     for case, rows in report['rows'].items():
         for precision in dict.fromkeys(row['precision'] for row in rows):
@@ -39,11 +39,10 @@ def _best(rows: Sequence[Mapping[str, Any]], side: str, precision: str) -> float
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """A table for each case, its ratios below it; what was not measured says why."""
-    machine, parts = report['machine'], []
+    """Return a table for each case with its ratios below it, and the reasons of what was not measured."""
+    machine = report['machine']
     versions = ', '.join(f'{name} {version}' for name, version in machine['versions'].items())
-    parts.append(f'{machine.get("processor", machine["device"])}, {machine["cores"]} cores; {versions}')
-    parts += report['notes']
+    parts = [f'{machine.get("processor", machine["device"])}, {machine["cores"]} cores; {versions}', *report['notes']]
     peaks = peak_rates(report['rows'].get('matmul', []))
     for case, rows in report['rows'].items():
         lines = [' | '.join((TITLES[case], *HEAD[1:])), ' | '.join(['---'] + ['---:'] * (len(HEAD) - 1))]
@@ -59,7 +58,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def stages(report: Mapping[str, Any]) -> str:
-    """Return a table of what jaxgen does until the end of the first training step; empty where nothing is known of it.
+    """Return a table of what jaxgen does until the end of the first training step; empty if that is not known.
 
     A column is a round: the first one compiles, if the compilation cache was empty, and the next ones read the cache.
     """
@@ -75,7 +74,7 @@ def stages(report: Mapping[str, Any]) -> str:
 
 
 def peak_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """FLOP/s of matrix products in each precision, of the quicker side."""
+    """Return FLOP/s of matrix products in each precision, of the faster side."""
     peaks: dict[str, float] = {}
     for row in _measured(rows):
         peaks[row['precision']] = max(peaks.get(row['precision'], 0.0), row['flops_per_sec'][0])
@@ -108,16 +107,16 @@ def _cells(row: Mapping[str, Any], peaks: Mapping[str, float]) -> list[str]:
 
 
 def chart(report: Mapping[str, Any]) -> str:
-    """An SVG of its own: images/s of each variant, whiskers from the least to the most, a chart a case."""
-    figures = {}
+    """Return an SVG file with a chart for each case: images/s of each variant, with whiskers over the range."""
+    charts = {}
     for case, rows in report['rows'].items():
         shown = [row for row in _measured(rows) if 'images_per_sec' in row]
         if shown:
-            figures[f'{TITLES[case]}, images/s'] = [
+            charts[f'{TITLES[case]}, images/s'] = [
                 (f'{row["side"]} {row["name"]}', row['images_per_sec'][0], _half_range(row['images_per_sec']))
                 for row in shown
             ]
-    svg = plots.bars(figures)
+    svg = plots.bars(charts)
     return svg.replace('<svg ', '<svg style="color: black; background: white" ', 1)
 
 

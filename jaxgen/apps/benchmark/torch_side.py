@@ -1,4 +1,4 @@
-"""What PyTorch does in a benchmark. Nothing here needs JAX: it may run in an environment without."""
+"""The cases of a benchmark in PyTorch. Nothing here needs JAX: they may run in an environment without it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
-from jaxgen.apps.benchmark.twins import TWINS, Way
+from jaxgen.apps.twins import TWINS, AnyTwin, ConfigTree, Execution
 
-Spec = Mapping[str, Any]
+Spec = Mapping[str, Any]  # what processes.py asks for
 
-FEATURES_BATCH_SIZE = 50  # pytorch-fid's own
-GRAPH_WARM_UP = 3  # steps before one is captured
+FEATURES_BATCH_SIZE = 50  # the default of pytorch-fid
+GRAPH_WARM_UP = 3  # steps before a step is captured
 
 
 def run(spec: Spec, start: float) -> dict[str, Any]:
-    """The result of a spec of ``benchmark.py``; ``{'refused': ...}`` where PyTorch cannot do this.
+    """Measure what a spec of ``processes.py`` asks for.
 
     Args:
-      start: when the process began, as ``time.perf_counter`` has it.
+      spec: the variant, and the files of the config and of the twin.
+      start: when the process began, as ``time.perf_counter`` counts.
+
+    Returns:
+      What ``measure`` or ``check`` returns; ``{'refused': ...}`` if PyTorch cannot do this.
     """
     config = json.loads(pathlib.Path(spec['config']).read_text())
     device = {'cpu': 'cpu', 'gpu': 'cuda'}[spec['platform']]
@@ -36,60 +40,60 @@ def run(spec: Spec, start: float) -> dict[str, Any]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not exact
     torch.backends.cudnn.benchmark = True
     if spec['case'] == 'check':
-        return check(config, spec, Way(device))
+        return check(config, spec, Execution(device))
     if spec['case'] == 'attention':
         return measure(attention(config, spec, device), config['benchmark']['seconds'], start)
-    way = Way(device, bfloat16=spec['precision'] == 'bfloat16', **spec['options'])
-    if way.cuda_graph and device != 'cuda':
+    execution = Execution(device, bfloat16=spec['precision'] == 'bfloat16', **spec['options'])
+    if execution.cuda_graph and device != 'cuda':
         return {'refused': 'CUDA graphs need a GPU'}
     facts = {'versions': {'torch': torch.__version__}}
-    subject = CASES[spec['case']](config, spec, way)
+    subject = CASES[spec['case']](config, spec, execution)
     return facts | measure(subject, config['benchmark']['seconds'], start)
 
 
-def _synchronize(way: Way) -> None:
-    if way.device == 'cuda':
+def _synchronize(execution: Execution) -> None:
+    if execution.device == 'cuda':
         torch.cuda.synchronize()
 
 
-def _subject(way: Way, do, facts: dict[str, Any]) -> Subject:
-    """Of a function that does one unit of work."""
+def _subject(execution: Execution, do: Callable[[], None], facts: dict[str, Any]) -> Subject:
+    """Return the subject of a function that does one unit of work."""
 
     def run(units: int) -> None:
         for _ in range(units):
             do()
-        _synchronize(way)
+        _synchronize(execution)
 
-    return Subject(run, facts, lambda: torch.cuda.max_memory_allocated() if way.device == 'cuda' else None)
+    return Subject(run, facts, lambda: torch.cuda.max_memory_allocated() if execution.device == 'cuda' else None)
 
 
-def matmul(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
-    """Products of square matrices, one after the other."""
-    side = MATRIX['cpu' if way.device == 'cpu' else 'accelerator']
-    dtype = torch.bfloat16 if way.bfloat16 else torch.float32
-    x = torch.randn(side, side, device=way.device).to(dtype) / side**0.5
+def matmul(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
+    """Return products of square matrices, one after the other."""
+    side = MATRIX['cpu' if execution.device == 'cpu' else 'accelerator']
+    dtype = torch.bfloat16 if execution.bfloat16 else torch.float32
+    x = torch.randn(side, side, device=execution.device).to(dtype) / side**0.5
     y = x.clone()
-    return _subject(way, lambda: torch.matmul(x, y), {'flops': 2 * side**3})
+    return _subject(execution, lambda: torch.matmul(x, y), {'flops': 2 * side**3})
 
 
-def train(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
-    """Training steps on images that lie on the device."""
-    twin, images, labels = _twin(config, spec, way)
+def train(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
+    """Return training steps on images that are kept on the device."""
+    twin, images, labels = _twin(config, spec, execution)
     size, flip = config['data']['batch_size'], config['data']['random_flip']
 
     def step() -> None:
-        rows = torch.randint(len(images), (size,), device=way.device)
+        rows = torch.randint(len(images), (size,), device=execution.device)
         batch = images[rows].to(torch.float32) / 127.5 - 1
         if flip:
-            mirrored = torch.rand(size, 1, 1, 1, device=way.device) < 0.5
+            mirrored = torch.rand(size, 1, 1, 1, device=execution.device) < 0.5
             batch = torch.where(mirrored, batch.flip(-1), batch)
-        twin.step(batch, labels[rows], **twin.draw(size))
+        twin.step(batch, labels[rows], **twin.random_inputs(size))
 
-    return _subject(way, _captured(step) if way.cuda_graph else step, {'images': size, 'steps': 1})
+    return _subject(execution, _captured(step) if execution.cuda_graph else step, {'images': size, 'steps': 1})
 
 
 def _captured(step: Callable[[], None]) -> Callable[[], None]:
-    """Return the replay of a step that was captured as a CUDA graph, after a few steps that warm up its libraries."""
+    """Return the replay of a step that is captured as a CUDA graph, after a few steps that warm up its libraries."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -102,8 +106,8 @@ def _captured(step: Callable[[], None]) -> Callable[[], None]:
     return graph.replay
 
 
-def attention(config: Mapping[str, Any], spec: Spec, device: str) -> Subject:
-    """Attention and its gradients by torch's scaled_dot_product_attention, in bfloat16."""
+def attention(config: ConfigTree, spec: Spec, device: str) -> Subject:
+    """Return attention and its gradients in bfloat16, by torch's scaled_dot_product_attention."""
     shape = attention_shape(config['data']['batch_size'], spec['options']['tokens'])
     n, t, heads, d = shape
     query, key, value, weights = (torch.randn(n, heads, t, d, device=device, dtype=torch.bfloat16) for _ in range(4))
@@ -112,59 +116,64 @@ def attention(config: Mapping[str, Any], spec: Spec, device: str) -> Subject:
     def step() -> None:
         torch.autograd.grad(functional.scaled_dot_product_attention(*inputs), inputs, weights)
 
-    return _subject(Way(device), step, {'images': n, 'versions': {'torch': torch.__version__}})
+    return _subject(Execution(device), step, {'images': n, 'versions': {'torch': torch.__version__}})
 
 
-def check(config: Mapping[str, Any], spec: Spec, way: Way) -> dict[str, Any]:
-    """How many ``parameters`` the twin has, and the ``losses`` of its first step on the example, without dropout."""
-    twin, _, _ = _twin(config, spec, way)
+def check(config: ConfigTree, spec: Spec, execution: Execution) -> dict[str, Any]:
+    """Return the number of ``parameters`` of the twin, and the ``losses`` of its first step on the example without dropout."""
+    twin, _, _ = _twin(config, spec, execution)
     twin.without_dropout()
     with np.load(pathlib.Path(spec['folder'], 'example.npz')) as example:
-        losses = twin.step(**from_example(example, way))
+        losses = twin.step(**from_example(example, execution))
     return {'parameters': twin.parameters(), 'losses': {name: float(loss) for name, loss in losses.items()}}
 
 
-def from_example(example: Mapping[str, np.ndarray], way: Way) -> dict[str, torch.Tensor]:
-    """The arguments of a twin's step, of arrays whose images are ``[N, H, W, C]``."""
+def from_example(example: Mapping[str, np.ndarray], execution: Execution) -> dict[str, torch.Tensor]:
+    """Return the arguments of a twin's step.
+
+    Args:
+      example: arrays by the names of the arguments, images as ``[N, H, W, C]``.
+      execution: how PyTorch runs the twin.
+    """
     tensors = {name: torch.from_numpy(np.array(example[name])) for name in example}
     tensors = {name: x.permute(0, 3, 1, 2) if x.ndim == 4 else x for name, x in tensors.items()}
     return {
-        name: x.contiguous().to(way.device, x.dtype if x.is_floating_point() else torch.long)
+        name: x.contiguous().to(execution.device, x.dtype if x.is_floating_point() else torch.long)
         for name, x in tensors.items()
     }
 
 
-def sample(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
-    """Batches of ``config.sample.batch_size`` images, brought to the host as bytes."""
-    twin, _, labels = _twin(config, spec, way)
+def sample(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
+    """Return batches of ``config.sample.batch_size`` samples, copied to the host as bytes."""
+    twin, _, labels = _twin(config, spec, execution)
     size = config['sample']['batch_size']
 
-    def draw() -> None:
+    def sample_batch() -> None:
         images = twin.sample(size, labels[:size])
         ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
-    return _subject(way, draw, {'images': size})
+    return _subject(execution, sample_batch, {'images': size})
 
 
-def features(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
-    """pytorch-fid's network on batches of images in memory, with its own resize."""
+def features(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
+    """Return pytorch-fid's network on batches of images in memory, with its own resize."""
     from pytorch_fid import inception
 
     if path := config['evaluation']['inception_weights']:
         inception.load_state_dict_from_url = lambda *args, **kwargs: torch.load(path, weights_only=True)
-    network = way.ready(inception.InceptionV3([3]).eval())
+    network = execution.ready(inception.InceptionV3([3]).eval())
     stored = torch.from_numpy(_examples(spec)[0][:FEATURES_BATCH_SIZE])
 
     @torch.inference_mode()
-    def look() -> None:
-        images = stored.to(way.device).permute(0, 3, 1, 2).to(torch.float32) / 255
-        network(images.expand(-1, 3, -1, -1).contiguous(memory_format=way.layout))[0].flatten(1).cpu()
+    def compute_features() -> None:
+        images = stored.to(execution.device).permute(0, 3, 1, 2).to(torch.float32) / 255
+        network(images.expand(-1, 3, -1, -1).contiguous(memory_format=execution.layout))[0].flatten(1).cpu()
 
-    return _subject(way, look, {'images': len(stored)})
+    return _subject(execution, compute_features, {'images': len(stored)})
 
 
 class _Examples(Dataset):
-    """One image at a time, as ``ToTensor``, ``Normalize`` and ``RandomHorizontalFlip`` make it."""
+    """The examples one at a time, as ``ToTensor``, ``Normalize`` and ``RandomHorizontalFlip`` make them."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, flip: bool):
         self._images, self._labels, self._flip = images, labels, flip
@@ -179,8 +188,8 @@ class _Examples(Dataset):
         return image, int(self._labels[i])
 
 
-def data(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
-    """Batches of a ``DataLoader`` with a worker a core, put on the device."""
+def data(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
+    """Return batches of a ``DataLoader`` with one worker a core, copied to the device."""
     size = config['data']['batch_size']
     dataset = _Examples(*_examples(spec), config['data']['random_flip'])
     loader = DataLoader(
@@ -190,9 +199,9 @@ def data(config: Mapping[str, Any], spec: Spec, way: Way) -> Subject:
 
     def load() -> None:
         for x in next(batches):
-            x.to(way.device)
+            x.to(execution.device)
 
-    return _subject(way, load, {'images': size})
+    return _subject(execution, load, {'images': size})
 
 
 def _for_ever(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
@@ -200,11 +209,11 @@ def _for_ever(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
         yield from loader
 
 
-def _twin(config: Mapping[str, Any], spec: Spec, way: Way) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """The twin, and resident images ``[N, C, H, W]`` and labels."""
-    images, labels = (torch.from_numpy(x).to(way.device) for x in _examples(spec))
-    images = images.permute(0, 3, 1, 2).contiguous(memory_format=way.layout)
-    return TWINS[config['family']](pathlib.Path(spec['folder']), config, way), images, labels.long()
+def _twin(config: ConfigTree, spec: Spec, execution: Execution) -> tuple[AnyTwin, torch.Tensor, torch.Tensor]:
+    """Return the twin, and images ``[N, C, H, W]`` and labels on the device."""
+    images, labels = (torch.from_numpy(x).to(execution.device) for x in _examples(spec))
+    images = images.permute(0, 3, 1, 2).contiguous(memory_format=execution.layout)
+    return TWINS[config['family']](pathlib.Path(spec['folder']), config, execution), images, labels.long()
 
 
 def _examples(spec: Spec) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What is measured, and the ways in which either side does it."""
+"""The cases that a benchmark measures, and the variants of each side."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ SIDES = ('jaxgen', 'pytorch')
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One way of one side.
+    """One way in which a side does the work of a case.
 
     Attributes:
-      precision: of the computation: variants of one precision are compared.
-      options: fields of the config for jaxgen; for PyTorch fields of ``twins.Way``.
-      xla_flags: what its process has in XLA_FLAGS beyond jaxgen's own.
-      platforms: where it is measured unless it is asked for by name.
+      side: one of ``SIDES``.
+      name: the name by which ``config.benchmark.variants`` asks for it.
+      precision: the precision of the computation; variants of the same precision are compared.
+      options: fields of the config for jaxgen; fields of ``jaxgen.apps.twins.Execution`` for PyTorch.
+      xla_flags: flags that its process has in XLA_FLAGS in addition to jaxgen's own.
+      platforms: platforms on which it is measured unless it is asked for by name.
     """
 
     side: str
@@ -31,13 +33,14 @@ class Variant:
 
     @property
     def label(self) -> str:
+        """The side and the name."""
         return f'{self.side} {self.name}'
 
 
 CASES = ('matmul', 'train', 'sample', 'features', 'data', 'attention')
-PLATFORMS = ('cpu', 'gpu')  # JAX's names of the platforms on which PyTorch is measured, too
+PLATFORMS = ('cpu', 'gpu')  # JAX's names of the platforms on which PyTorch is measured as well
 PRECISIONS = ('float32', 'bfloat16')
-LAYOUTS = {
+LAYOUTS: dict[str, dict[str, bool]] = {
     'eager': {},
     'channels-last': {'channels_last': True},
     'compiled': {'channels_last': True, 'compile': True},
@@ -51,8 +54,8 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
     """Return the variants of each case, in the order in which they are measured.
 
     Args:
-      steps_per_dispatch: of the variants that take several.
-      devices: virtual devices of a variant for CPUs; 1 for none.
+      steps_per_dispatch: steps in a dispatch of the variants that run several.
+      devices: virtual devices of a further variant for CPUs; 1 for no such variant.
     """
     plain = [Variant('jaxgen', p, p, {'model.dtype': p}) for p in PRECISIONS]
     spread = []
@@ -80,7 +83,7 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
 
 
 def _with_settings() -> list[Variant]:
-    """Return float32 with memory that is kept, and without the XLA flag that jaxgen sets on CPUs."""
+    """Return variants that keep the memory of a step, and that lack the XLA flag that jaxgen sets on CPUs."""
     float32 = {'model.dtype': 'float32'}
     return [
         Variant(
@@ -109,8 +112,8 @@ def _several_steps(steps: int) -> list[Variant]:
 
 
 def _pytorch(precisions: tuple[str, ...], graphs: bool = False) -> list[Variant]:
-    def name(way: str, precision: str) -> str:
-        return way if precision == 'float32' else f'{way} {precision}'
+    def name(execution: str, precision: str) -> str:
+        return execution if precision == 'float32' else f'{execution} {precision}'
 
     found = [Variant('pytorch', name(layout, p), p, options) for p in precisions for layout, options in LAYOUTS.items()]
     if graphs:
@@ -119,7 +122,7 @@ def _pytorch(precisions: tuple[str, ...], graphs: bool = False) -> list[Variant]
 
 
 def _attention(side: str, how: str) -> list[Variant]:
-    """Return attention over each number of ``TOKENS``; ``cudnn`` is jax.nn.dot_product_attention by that library."""
+    """Return attention over each number of ``TOKENS``; ``cudnn`` is jax.nn.dot_product_attention with that library."""
     suffix = {'own': '', 'cudnn': ' by cuDNN'}[how]
     return [
         Variant(

@@ -1,1 +1,1 @@
-"""Weights in and out, without PyTorch: diffusers' folders, and the state dicts of the PyTorch tutorial's DCGAN."""
+"""Import and export weights without PyTorch: folders of diffusers, and state dicts of the PyTorch tutorial's DCGAN."""

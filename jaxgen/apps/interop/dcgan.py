@@ -1,6 +1,6 @@
-"""The networks of our DCGAN under the names and in the layouts of the PyTorch tutorial's state dicts.
+"""The names and layouts of the variables of our DCGAN in the state dicts of the PyTorch tutorial.
 
-There every network is one ``nn.Sequential`` called ``main``. Below, ``kind`` is 'up' for the generator and 'down' for the
+Every network of the tutorial is one ``nn.Sequential`` called ``main``. ``kind`` is 'up' for the generator and 'down' for the
 discriminator, as in the names of our layers.
 """
 
@@ -24,11 +24,16 @@ NORM = {
     ('batch_stats', 'mean'): 'running_mean',
     ('batch_stats', 'var'): 'running_var',
 }
-COUNTER = 'num_batches_tracked'  # of no use where, as in the tutorial, the statistics have a momentum
+COUNTER = 'num_batches_tracked'  # not used if the statistics have a momentum, as in the tutorial
 
 
 def names(kind: str, levels: int) -> dict[str, Path]:
-    """The path of each of our variables by its name there; ``levels`` as in ``models.dcgan.num_levels``."""
+    """Return the path of each of our variables by its name in the tutorial's state dict.
+
+    Args:
+      kind: 'up' or 'down'.
+      levels: number of levels, as ``models.dcgan.num_levels`` counts them.
+    """
     paths = {}
     first_norm = {'up': 0, 'down': 1}[kind]
     for level in range(levels + 1):
@@ -41,21 +46,28 @@ def names(kind: str, levels: int) -> dict[str, Path]:
 
 
 def num_levels(tensors: Iterable[str], kind: str, where: object = 'the state dict') -> int:
-    """How many levels the names of a state dict speak of: 4 where the images have 64 pixels a side.
+    """Return the number of levels that the names of a state dict have: 4 for images of 64 pixels a side.
+
+    Args:
+      tensors: the names.
+      kind: 'up' or 'down'.
+      where: the file, for the message.
 
     Raises:
-      UserError: if none.
+      UserError: if they are not the names of such a network.
     """
     last = max((int(match[1]) for match in map(re.compile(r'main\.(\d+)\.').match, tensors) if match), default=0)
     levels = math.ceil((last + (kind == 'down')) / 3)  # a convolution, a normalisation, an activation
     if last < 2:
         network = {'up': 'generator', 'down': 'discriminator'}[kind]
-        raise UserError(f'{where} is no {network} of the PyTorch tutorial, whose layers are main.0, main.1, main.2 ...')
+        raise UserError(
+            f'{where} is not a {network} of the PyTorch tutorial: its layers must be called main.0, main.1, main.2 ...'
+        )
     return levels
 
 
 def from_tutorial(tensors: Mapping[str, np.ndarray], kind: str) -> dict[str, Any]:
-    """Our variables, ``params`` and ``batch_stats``, of a whole state dict."""
+    """Return our variables, ``params`` and ``batch_stats``, from a state dict without its counters of batches."""
     paths = names(kind, num_levels(tensors, kind))
     return flax.traverse_util.unflatten_dict(
         {path: np.ascontiguousarray(tensors[name].transpose(np.argsort(_axes(path)))) for name, path in paths.items()}
@@ -63,7 +75,7 @@ def from_tutorial(tensors: Mapping[str, np.ndarray], kind: str) -> dict[str, Any
 
 
 def to_tutorial(variables: Mapping[str, Any], kind: str) -> dict[str, np.ndarray]:
-    """The state dict of our variables, without the counters of batches."""
+    """Return the state dict of our variables, without the counters of batches."""
     flat = flax.traverse_util.flatten_dict(dict(variables))
     levels = sum(path[-1] == 'kernel' for path in flat) - 1
     return {
@@ -73,7 +85,7 @@ def to_tutorial(variables: Mapping[str, Any], kind: str) -> dict[str, np.ndarray
 
 
 def _axes(path: Path) -> tuple[int, ...]:
-    """The order of our axes there: ``[inputs, outputs, 4, 4]`` of a transposed convolution, else outputs first."""
+    """Return the order of our axes in PyTorch: ``[inputs, outputs, 4, 4]`` for transposed convolutions, or outputs first."""
     if path[-1] != 'kernel':
         return (0,)
     return {'up_0': (0, 3, 1, 2)}.get(path[1]) or {'up': (2, 3, 0, 1), 'down': (3, 2, 0, 1)}[path[1].split('_')[0]]

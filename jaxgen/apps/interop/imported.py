@@ -1,12 +1,11 @@
-"""A model from elsewhere with the config that makes it."""
+"""A model from elsewhere with the config that describes it."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from ml_collections import ConfigDict
-
+from jaxgen.apps.config import Config
 from jaxgen.data import SOURCES
 from jaxgen.errors import check
 from jaxgen.methods.base import Method
@@ -14,22 +13,28 @@ from jaxgen.methods.base import Method
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What a workdir is made of.
+    """What a run directory is made of.
 
     Attributes:
-      notes: what its user should know, a sentence each.
+      config: the config that describes the model.
+      method: the method that the config describes.
+      model: the trainable state before the first step.
+      notes: what the user should know, a sentence each.
     """
 
-    config: ConfigDict
+    config: Config
     method: Method
     model: Any
     notes: tuple[str, ...]
 
 
-def data_fields(config: ConfigDict, side: int, channels: int, where: object) -> None:
-    """Sets ``config.data.image_size`` to the side of the model's images, in pixels.
+def with_image_size(config: Config, side: int, channels: int, where: object) -> Config:
+    """Return a config whose images have the size of the model's.
 
     Args:
+      config: the config of the command.
+      side: side of the model's images, in pixels.
+      channels: channels of the model's images.
       where: the file and the field that give the channels, for the message.
 
     Raises:
@@ -41,5 +46,6 @@ def data_fields(config: ConfigDict, side: int, channels: int, where: object) -> 
         f'{where}={channels}, but the images of config.data.name={config.data.name} have {source.channels}: choose '
         f'another --config',
     )
-    if (config.data.image_size or source.image_size) != side:
-        config.data.image_size = side
+    if (config.data.image_size or source.image_size) == side:
+        return config
+    return config.replace({'data.image_size': side})

@@ -1,4 +1,4 @@
-"""The parameters of our UNet under the names and in the layouts of diffusers' ``UNet2DModel``."""
+"""The names and layouts of the parameters of our UNet in the state dict of diffusers' ``UNet2DModel``."""
 
 from __future__ import annotations
 
@@ -36,11 +36,21 @@ WITHIN_BLOCKS = {
     'out': 'to_out.0',
 }
 KINDS = {'kernel': 'weight', 'scale': 'weight', 'embedding': 'weight', 'bias': 'bias'}
-OLDER = {'query': 'to_q', 'key': 'to_k', 'value': 'to_v', 'proj_attn': 'to_out.0'}  # before diffusers 0.15
+OLD_NAMES = {
+    'query': 'to_q',
+    'key': 'to_k',
+    'value': 'to_v',
+    'proj_attn': 'to_out.0',
+}  # names of attention before diffusers 0.15
 
 
 def to_diffusers(params: Mapping[str, Any], network: UNet) -> dict[str, np.ndarray]:
-    """The state dict of a ``UNet2DModel`` with these parameters."""
+    """Return the state dict of a ``UNet2DModel`` with our parameters.
+
+    Args:
+      params: the parameters.
+      network: the network that they belong to.
+    """
     flat = flax.traverse_util.flatten_dict(params)
     return {
         name: np.ascontiguousarray(_to_layout(np.asarray(flat[path]), name))
@@ -51,17 +61,19 @@ def to_diffusers(params: Mapping[str, Any], network: UNet) -> dict[str, np.ndarr
 def from_diffusers(
     tensors: Mapping[str, np.ndarray], network: UNet, image_size: int, where: object = 'the state dict'
 ) -> dict[str, Any]:
-    """The parameters of a network from the state dict of a ``UNet2DModel``; attention may have its older names.
+    """Return the parameters of a network from the state dict of a ``UNet2DModel``.
 
     Args:
+      tensors: the state dict; attention may have its older names.
+      network: the network.
       image_size: side of the images, in pixels.
       where: the file, for the message.
 
     Raises:
-      UserError: naming a tensor that is missing, of another shape, or too much.
+      UserError: naming a tensor that is missing, of another shape, or belongs to no layer.
     """
     shapes = flax.traverse_util.flatten_dict(parameter_shapes(network, image_size))
-    tensors = {_newer(name): x for name, x in tensors.items()}
+    tensors = {_current_name(name): x for name, x in tensors.items()}
     names = _names(shapes, network)
     require(
         tensors, {name: _to_layout(np.empty(shapes[path].shape), name).shape for path, name in names.items()}, where
@@ -72,14 +84,19 @@ def from_diffusers(
 
 
 def parameter_shapes(network: UNet, image_size: int) -> dict[str, Any]:
-    """``jax.ShapeDtypeStruct`` of each parameter."""
+    """Return the shape and dtype of each parameter of a network.
+
+    Args:
+      network: the network.
+      image_size: side of the images, in pixels.
+    """
     image = jnp.zeros((1, image_size, image_size, network.out_channels))
     zero = jnp.zeros(1, jnp.int32)
     return jax.eval_shape(lambda: network.init(jax.random.key(0), image, zero, zero)['params'])
 
 
 def _names(paths: Mapping[tuple[str, ...], Any], network: UNet) -> dict[tuple[str, ...], str]:
-    """diffusers' name of each of our parameters."""
+    """Return diffusers' name of each of our parameters."""
     return {path: _name(path, len(network.channel_multipliers)) for path in paths}
 
 
@@ -90,19 +107,22 @@ def _name(path: tuple[str, ...], levels: int) -> str:
     if module.startswith('middle_'):
         block = {'0': 'resnets.0', '1': 'resnets.1', 'attention': 'attentions.0'}[module.removeprefix('middle_')]
         return f'mid_block.{block}.{WITHIN_BLOCKS[path[1]]}.{kind}'
-    way, level, part, attention = re.fullmatch(r'(down|up)(\d+)_(\d+|sample)(_attention)?', module).groups()
-    place = f'{way}_blocks.{int(level) if way == "down" else levels - 1 - int(level)}'
+    match = re.fullmatch(r'(down|up)(\d+)_(\d+|sample)(_attention)?', module)
+    if match is None:
+        raise ValueError(f'{module} is not a block of the UNet')
+    direction, level, part, attention = match.groups()
+    place = f'{direction}_blocks.{int(level) if direction == "down" else levels - 1 - int(level)}'
     if part == 'sample':
-        return f'{place}.{way}samplers.0.conv.{kind}'
+        return f'{place}.{direction}samplers.0.conv.{kind}'
     return f'{place}.{"attentions" if attention else "resnets"}.{part}.{WITHIN_BLOCKS[path[1]]}.{kind}'
 
 
-def _newer(name: str) -> str:
-    return re.sub(r'(?<=\.)(query|key|value|proj_attn)(?=\.(weight|bias)$)', lambda match: OLDER[match[0]], name)
+def _current_name(name: str) -> str:
+    return re.sub(r'(?<=\.)(query|key|value|proj_attn)(?=\.(weight|bias)$)', lambda match: OLD_NAMES[match[0]], name)
 
 
 def _to_layout(x: np.ndarray, name: str) -> np.ndarray:
-    """Kernels ``[..., inputs, outputs]`` as ``[outputs, inputs, ...]``; a shortcut is a 1x1 convolution there."""
+    """Return a kernel ``[..., inputs, outputs]`` as ``[outputs, inputs, ...]``; diffusers has 1x1 convolutions as shortcuts."""
     if x.ndim == 1 or name == 'class_embedding.weight':
         return x
     if 'conv_shortcut' in name:
@@ -111,7 +131,7 @@ def _to_layout(x: np.ndarray, name: str) -> np.ndarray:
 
 
 def _from_layout(x: np.ndarray, name: str) -> np.ndarray:
-    """The inverse of :func:`_to_layout`."""
+    """Invert ``_to_layout``."""
     if x.ndim == 1 or name == 'class_embedding.weight':
         return x
     if 'conv_shortcut' in name:

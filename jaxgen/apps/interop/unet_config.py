@@ -1,16 +1,15 @@
-"""diffusers' description of a ``UNet2DModel`` as the fields of ``config.model``, and back."""
+"""Translate diffusers' description of a ``UNet2DModel`` into fields of ``config.model``, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jaxgen.errors import UserError, check
+from jaxgen.methods.diffusion.options import NetworkOptions
 from jaxgen.models.unet import attention_levels
 
-# What diffusers 0.42 takes for a field that a config.json leaves out.
+# Defaults of diffusers 0.42, for a config.json that leaves fields out.
 DEFAULTS = {
     'sample_size': None,
     'in_channels': 3,
@@ -40,7 +39,7 @@ DEFAULTS = {
     'class_embed_type': None,
     'num_class_embeds': None,
 }
-# Fields of which our UNet has these values and no other.
+# Fields of which our UNet has no other values.
 ONLY = {
     'center_input_sample': (False,),
     'time_embedding_type': ('positional',),
@@ -56,15 +55,15 @@ ONLY = {
 }
 
 
-def to_model(theirs: Mapping[str, Any], model: ConfigDict, image_size: int, where: object) -> dict[str, Any]:
-    """The fields of ``config.model`` that make our UNet the one that is described.
+def to_model(theirs: Mapping[str, Any], model: NetworkOptions, image_size: int, where: object) -> dict[str, Any]:
+    """Return the fields of ``config.model`` that make our UNet the one that is described.
 
-    Several values can describe one network (resolutions at which there is no feature map; heads by number or by width):
-    then those of ``model`` stay. What does not change the network's function, dropout and dtype, is left out.
+    Several values can describe the same network (resolutions at which there is no feature map; heads by number or by width):
+    then those of ``model`` stay. Dropout and dtype do not change the function of the network, and are left out.
 
     Args:
-      theirs: a ``config.json``.
-      model: ``config.model`` as it was asked for.
+      theirs: the contents of a ``config.json``.
+      model: the options of the network as the user asked for them.
       image_size: side of the images, in pixels.
       where: the file, for the message.
 
@@ -85,14 +84,15 @@ def to_model(theirs: Mapping[str, Any], model: ConfigDict, image_size: int, wher
     for field in ('layers_per_block', 'norm_num_groups'):
         _whole(t, field, where)
     _only(t, 'attn_norm_num_groups', (None, t['norm_num_groups']), where)
-    attended = _attended(t, levels, where)
+    attended, heads = _attended(t, levels, where), _heads(t, where)
     fields = {
         'conditional': t['num_class_embeds'] is not None,
         'base_channels': base,
         'channel_multipliers': tuple(width // base for width in widths),
         'num_res_blocks': t['layers_per_block'],
         'attention_resolutions': tuple(image_size >> level for level in attended),
-        **_heads(t, where),
+        'num_heads': heads[0],
+        'attention_head_dim': heads[1],
         'norm_groups': t['norm_num_groups'],
         'norm_eps': float(t['norm_eps']),
         'freq_shift': _whole(t, 'freq_shift', where),
@@ -100,22 +100,36 @@ def to_model(theirs: Mapping[str, Any], model: ConfigDict, image_size: int, wher
         'downsample_padding': t['downsample_padding'],
         'patch_size': 1,
     }
-    asked = tuple(model.attention_resolutions)
-    if attention_levels(levels, asked, image_size) == attended:
-        fields['attention_resolutions'] = asked
-    attended_widths = {*(widths[level] for level in attended), widths[-1]}
-    if all(head_dim(model, width) == head_dim(fields, width) for width in attended_widths):
-        fields |= {name: model[name] for name in ('num_heads', 'attention_head_dim')}
+    if attention_levels(levels, model.attention_resolutions, image_size) == attended:
+        fields['attention_resolutions'] = model.attention_resolutions
+    if _head_dims(widths, attended, model.num_heads, model.attention_head_dim) == _head_dims(widths, attended, *heads):
+        fields |= {'num_heads': model.num_heads, 'attention_head_dim': model.attention_head_dim}
     return fields
 
 
-def head_dim(model: Mapping[str, Any], width: int) -> float:
-    """Channels of each head of ``config.model`` at a width."""
-    return model['attention_head_dim'] or width / model['num_heads']
+def _head_dims(
+    widths: Sequence[int], attended: Sequence[int], num_heads: int, attention_head_dim: int | None
+) -> dict[int, float]:
+    """Return the channels of each attention head, by the width of the feature map.
+
+    Args:
+      widths: channels of each level.
+      attended: levels with attention; the middle of the network has attention as well.
+      num_heads: number of heads.
+      attention_head_dim: channels of each head; ``num_heads`` decides if it is None.
+    """
+    attended_widths = {*(widths[level] for level in attended), widths[-1]}
+    return {width: attention_head_dim or width / num_heads for width in attended_widths}
 
 
-def from_model(model: ConfigDict, image_size: int, channels: int, num_classes: int) -> dict[str, Any]:
-    """The ``config.json`` of the ``UNet2DModel`` that our UNet is.
+def from_model(model: NetworkOptions, image_size: int, channels: int, num_classes: int) -> dict[str, Any]:
+    """Return the ``config.json`` of the ``UNet2DModel`` that is our UNet.
+
+    Args:
+      model: the options of the network.
+      image_size: side of the images, in pixels.
+      channels: channels of the images.
+      num_classes: number of classes, the null class of guidance included.
 
     Raises:
       UserError: naming the field of ``config.model`` that no ``UNet2DModel`` has.
@@ -131,8 +145,8 @@ def from_model(model: ConfigDict, image_size: int, channels: int, num_classes: i
     )
     widths = [model.base_channels * m for m in multipliers]
     attended = attention_levels(levels, model.attention_resolutions, image_size)
-    head_dims = {head_dim(model, width) for width in (*(widths[level] for level in attended), widths[-1])}
-    one_head = not model.attention_head_dim and model.num_heads == 1
+    head_dims = set(_head_dims(widths, attended, model.num_heads, model.attention_head_dim).values())
+    one_head = model.attention_head_dim is None and model.num_heads == 1
     _representable(
         one_head or len(head_dims) == 1,
         'num_heads',
@@ -161,7 +175,12 @@ def from_model(model: ConfigDict, image_size: int, channels: int, num_classes: i
 
 
 def side(theirs: Mapping[str, Any], otherwise: int, where: object) -> int:
-    """Side of the images in pixels; ``otherwise`` where the file does not say.
+    """Return the side of the images in pixels.
+
+    Args:
+      theirs: the contents of a ``config.json``.
+      otherwise: the side if they do not state it.
+      where: the file, for the message.
 
     Raises:
       UserError: if they are not square.
@@ -179,38 +198,39 @@ def side(theirs: Mapping[str, Any], otherwise: int, where: object) -> int:
 
 
 def _attended(t: Mapping[str, Any], levels: int, where: object) -> tuple[int, ...]:
+    """Return the levels with self-attention."""
     attended = []
-    for way in ('Down', 'Up'):
-        field, kinds = f'{way.lower()}_block_types', {f'Attn{way}Block2D': True, f'{way}Block2D': False}
+    for direction in ('Down', 'Up'):
+        field = f'{direction.lower()}_block_types'
+        kinds = {f'Attn{direction}Block2D': True, f'{direction}Block2D': False}
         types = [str(name).removeprefix('UNetRes') for name in t[field]]
         strange = [name for name in types if name not in kinds]
-        check(not strange, f"{where}: {field} has {next(iter(strange), '')}, which is no block of jaxgen's UNet")
+        check(not strange, f"{where}: {field} has {next(iter(strange), '')}, which is not a block of jaxgen's UNet")
         check(len(types) == levels, f'{where}: {field} and block_out_channels differ in number')
-        types = types if way == 'Down' else types[::-1]
+        types = types if direction == 'Down' else types[::-1]
         attended.append(tuple(level for level, name in enumerate(types) if kinds[name]))
     check(
         attended[0] == attended[1],
-        f"{where}: up_block_types have self-attention at other levels than down_block_types, which jaxgen's UNet cannot",
+        f"{where}: up_block_types must have self-attention at the levels of down_block_types, as jaxgen's UNet has",
     )
     return attended[0]
 
 
-def _heads(t: Mapping[str, Any], where: object) -> dict[str, int]:
-    if t['attention_head_dim'] is None:
-        return {'num_heads': 1, 'attention_head_dim': 0}
-    return {'num_heads': 1, 'attention_head_dim': _whole(t, 'attention_head_dim', where, least=1)}
+def _heads(t: Mapping[str, Any], where: object) -> tuple[int, int | None]:
+    """Return ``num_heads`` and ``attention_head_dim``."""
+    return 1, None if t['attention_head_dim'] is None else _whole(t, 'attention_head_dim', where, least=1)
 
 
 def _only(t: Mapping[str, Any], field: str, values: Sequence[Any], where: object) -> None:
     has = ' or '.join(repr(value) for value in values)
-    check(t[field] in values, f"{where}: {field}={t[field]!r} is not what jaxgen's UNet can be: it has {has}")
+    check(t[field] in values, f"{where}: {field}={t[field]!r} is not possible in jaxgen's UNet, which has {has}")
 
 
 def _whole(t: Mapping[str, Any], field: str, where: object, least: int = 0) -> int:
     value = t[field]
     check(
         isinstance(value, int) and not isinstance(value, bool) and value >= least,
-        f"{where}: {field}={value!r} is not what jaxgen's UNet can be: it has a whole number, at least {least}",
+        f"{where}: {field}={value!r} is not possible in jaxgen's UNet: it must be a whole number, at least {least}",
     )
     return value
 
@@ -218,7 +238,7 @@ def _whole(t: Mapping[str, Any], field: str, where: object, least: int = 0) -> i
 def _whole_numbers(t: Mapping[str, Any], field: str, where: object) -> tuple[int, ...]:
     values = t[field]
     good = isinstance(values, list | tuple) and values and all(isinstance(v, int) and v > 0 for v in values)
-    check(bool(good), f'{where}: {field}={values!r} is not a list of widths')
+    check(bool(good), f'{where}: {field}={values!r} must be a list of widths')
     return tuple(values)
 
 

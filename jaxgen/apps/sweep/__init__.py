@@ -1,1 +1,1 @@
-"""Many runs that differ in a few fields, one after another, and the page that says which of them is best."""
+"""``--mode=sweep``: train a model with each of several settings and seeds, and report which setting is best."""

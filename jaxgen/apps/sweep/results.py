@@ -1,4 +1,4 @@
-"""What the runs of a sweep have come to, and which setting is best by how much."""
+"""The results of a sweep: what its runs have come to, which setting is best, and by how much."""
 
 from __future__ import annotations
 
@@ -11,43 +11,50 @@ import numpy as np
 from etils import epath
 
 from jaxgen.apps.sweep.grammar import Setting
-from jaxgen.apps.sweep.plan import LOWER_IS_BETTER, Drawing, Plan, Run, divergence, result
+from jaxgen.apps.sweep.options import LOWER_IS_BETTER
+from jaxgen.apps.sweep.plan import Plan, Run, SamplerConfig, divergence, result
 from jaxgen.io.run_directory import METRICS, SAMPLES, read_metrics
 
-FEW_DEVIATIONS = 2  # of the seeds, below which a margin may be noise
+FEW_DEVIATIONS = 2  # standard deviations over seeds below which a margin may be noise
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Of one run, as one setting sees it.
+    """What a run has come to, with one of its samplers.
 
     Attributes:
-      state: ``finished``, ``diverged``, ``failed`` or ``left``, to be done.
-      why: of one that diverged or failed.
-      found: of ``worker.py``: figures, protocol, parameters; of a finished run.
+      run: the run.
+      sampler: the sampler of the setting that this outcome belongs to.
+      state: ``finished``, ``diverged``, ``failed``, or ``left`` if it has not been tried yet.
+      reason: why it diverged or failed; otherwise empty.
+      found: what ``worker.py`` found of a finished run: its metrics, their protocol, its numbers of parameters.
       log: the rows of its ``metrics.jsonl``.
-      samples: the path of a PNG; of a finished run.
+      samples: the path of a PNG file with samples, which a finished run has.
     """
 
     run: Run
-    drawing: Drawing
+    sampler: SamplerConfig
     state: str
-    why: str
+    reason: str
     found: dict[str, Any] | None
     log: list[dict[str, float]]
     samples: epath.Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A setting, with an outcome for each seed."""
+class SettingResult:
+    """A setting with an outcome for each seed."""
 
     name: str
     setting: Setting
     outcomes: list[Outcome]
 
     def values(self, path: str) -> list[float]:
-        """A figure by its dotted path, one for each seed that has it and has it finite."""
+        """Return the values of a metric, one for each seed that has a finite one.
+
+        Args:
+          path: the name of the metric, with dots between the names of nested objects.
+        """
         found = []
         for outcome in self.outcomes:
             value: Any = outcome.found
@@ -58,100 +65,108 @@ class Row:
         return found
 
     def losses(self) -> dict[str, list[float]]:
-        """The last losses of each network that has one, one for each seed that finished."""
+        """Return the last losses by name, one for each seed that finished."""
         last = [outcome.log[-1] for outcome in self.outcomes if outcome.found and outcome.log]
         return {name: [row[name] for row in last] for name in (last[0] if last else {}) if name.startswith('loss')}
 
     def rates(self) -> list[float]:
-        """The median of the images that each seed's training took a second."""
+        """Return the median of the training images per second of each seed that finished."""
         rates = [[row['images_per_sec'] for row in outcome.log] for outcome in self.outcomes if outcome.found]
         return [float(np.median(of_a_run)) for of_a_run in rates if of_a_run]
 
     def parameters(self) -> dict[str, int]:
-        """Of each network; empty where no seed has finished."""
+        """Return the number of parameters of each network; empty if no seed has finished."""
         return next((outcome.found['parameters'] for outcome in self.outcomes if outcome.found), {})
 
     def note(self) -> str:
-        """How many of the runs have not finished, and why; empty where all have."""
+        """Return how many of the runs have not finished, and why; empty if all have."""
         states = [outcome.state for outcome in self.outcomes]
         counts = {state: states.count(state) for state in dict.fromkeys(states) if state != 'finished'}
-        whys = dict.fromkeys(outcome.why for outcome in self.outcomes if outcome.why)
+        reasons = dict.fromkeys(outcome.reason for outcome in self.outcomes if outcome.reason)
         known = '; '.join(f'{count} of {len(states)} {state}' for state, count in counts.items())
-        return ': '.join(filter(None, [known, '; '.join(whys)]))
+        return ': '.join(filter(None, [known, '; '.join(reasons)]))
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """Of a sweep; ``rows`` are in the order of its settings."""
+    """The results of a sweep; ``settings`` are in the order of the plan."""
 
     plan: Plan
-    rows: list[Row]
+    settings: list[SettingResult]
 
     @property
-    def figure(self) -> str:
-        return self.plan.config.sweeps.figure
+    def metric(self) -> str:
+        """The metric that decides which setting is best."""
+        return self.plan.config.sweep.metric
 
     @property
     def failed(self) -> list[Outcome]:
-        """Those that the next sweep tries again."""
-        return [outcome for row in self.rows for outcome in row.outcomes if outcome.state == 'failed']
+        """The outcomes that failed, which the next sweep tries again."""
+        return [outcome for setting in self.settings for outcome in setting.outcomes if outcome.state == 'failed']
 
 
 def collect(plan: Plan, folder: epath.Path, failures: Mapping[str, str]) -> Results:
-    """Reads what is in the workdirs of the runs.
+    """Return the results that the run directories hold.
 
     Args:
-      failures: why runs failed, by the names of their workdirs.
+      plan: the plan of the sweep.
+      folder: the folder of the sweep.
+      failures: why runs failed, by the names of their run directories.
     """
-    return Results(
-        plan,
-        [Row(row.name, row.setting, [_outcome(*pair, folder, failures) for pair in row.runs]) for row in plan.rows],
-    )
+    found = []
+    for planned in plan.settings:
+        outcomes = [_outcome(run, sampler, folder, failures) for run, sampler in planned.runs]
+        found.append(SettingResult(planned.name, planned.setting, outcomes))
+    return Results(plan, found)
 
 
-def _outcome(run: Run, drawing: Drawing, folder: epath.Path, failures: Mapping[str, str]) -> Outcome:
+def _outcome(run: Run, sampler: SamplerConfig, folder: epath.Path, failures: Mapping[str, str]) -> Outcome:
     workdir = folder / run.folder
-    log, samples = read_metrics(workdir / METRICS), workdir / SAMPLES / f'sweep-{drawing.stem}.png'
-    why = divergence(run, folder)
-    found = None if why else result(run, drawing, folder)
-    state = 'diverged' if why else 'finished' if found else 'failed' if run.folder in failures else 'left'
-    return Outcome(run, drawing, state, why or failures.get(run.folder, ''), found, log, samples)
+    log, samples = read_metrics(workdir / METRICS), workdir / SAMPLES / f'sweep-{sampler.stem}.png'
+    diverged = divergence(run, folder)
+    if diverged is not None:
+        return Outcome(run, sampler, 'diverged', diverged, None, log, samples)
+    found = result(run, sampler, folder)
+    reason = failures.get(run.folder, '')
+    if found is not None:
+        return Outcome(run, sampler, 'finished', reason, found, log, samples)
+    state = 'failed' if run.folder in failures else 'left'
+    return Outcome(run, sampler, state, reason, None, log, samples)
 
 
-def ranked(results: Results) -> list[Row]:
-    """The settings of which every seed has the deciding figure, the best first."""
-    whole = [row for row in results.rows if len(row.values(results.figure)) == len(row.outcomes)]
-    sign = 1 if results.figure in LOWER_IS_BETTER else -1
-    return sorted(whole, key=lambda row: sign * np.mean(row.values(results.figure)))
+def ranked(results: Results) -> list[SettingResult]:
+    """Return the settings that have the deciding metric for every seed, the best first."""
+    complete = [setting for setting in results.settings if len(setting.values(results.metric)) == len(setting.outcomes)]
+    sign = 1 if results.metric in LOWER_IS_BETTER else -1
+    return sorted(complete, key=lambda setting: sign * np.mean(setting.values(results.metric)))
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """The mean, and the standard deviation of the population that the values are drawn from: None without enough of them."""
-    return (
-        float(np.mean(values)) if values else None,
-        float(np.std(values, ddof=1)) if len(values) > 1 else None,
-    )
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of one or more values, and their sample standard deviation, which a single value does not have."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def verdict(results: Results) -> str:
-    """What won, by how much over the second, and how much seeds differ: a sentence or two."""
-    order, figure = ranked(results), results.figure
+    """Return a sentence or two on what won, by how much over the second, and how much seeds differ."""
+    order, metric = ranked(results), results.metric
     if not order:
-        return f'Nothing won: no setting has {figure} with every seed.'
-    best = order[0].values(figure)
+        return f'Nothing won: no setting has {metric} with every seed.'
+    best = order[0].values(metric)
     mean, deviation = mean_and_deviation(best)
-    own = f'{figure} {mean:.4g}' + ('' if deviation is None else f' ± {deviation:.2g}')
+    own = f'{metric} {_with_deviation(mean, deviation)}'
     if len(order) == 1:
         return f'{order[0].name}: {own}. No other setting has it with every seed.'
-    second = order[1].values(figure)
+    second = order[1].values(metric)
     other, other_deviation = mean_and_deviation(second)
     margin = abs(other - mean)
     share = f' ({margin / abs(other):.1%})' if other else ''
-    theirs = f'{other:.4g}' + ('' if other_deviation is None else f' ± {other_deviation:.2g}')
-    text = f'{order[0].name} won: {own}. The second, {order[1].name}, has {theirs}: a margin of {margin:.2g}{share}'
-    if deviation is None:
+    text = (
+        f'{order[0].name} won: {own}. The second, {order[1].name}, has {_with_deviation(other, other_deviation)}: '
+        f'a margin of {margin:.2g}{share}'
+    )
+    if deviation is None or other_deviation is None:
         return f'{text}. One seed: the margin may be noise.'
-    sign = 1 if figure in LOWER_IS_BETTER else -1
+    sign = 1 if metric in LOWER_IS_BETTER else -1
     wins = sum(sign * (b - a) > 0 for a, b in zip(best, second, strict=True))
     ahead = f'it is ahead with {wins} of {len(best)} seeds'
     pooled = math.sqrt((deviation**2 + other_deviation**2) / 2)
@@ -161,42 +176,47 @@ def verdict(results: Results) -> str:
     return f'{text}, or {margin / pooled:.1f} standard deviations over the {len(best)} seeds; {ahead}.{noise}'
 
 
+def _with_deviation(mean: float, deviation: float | None) -> str:
+    return f'{mean:.4g}' + ('' if deviation is None else f' ± {deviation:.2g}')
+
+
 def as_json(results: Results) -> dict[str, Any]:
-    """What ``results.json`` holds."""
-    config = results.plan.config
+    """Return what ``results.json`` holds."""
+    sweep = results.plan.config.sweep
     return {
-        'sweep': config.sweep,
-        'figure': results.figure,
-        'images': config.sweeps.images,
+        'sweep': sweep.settings,
+        'figure': results.metric,
+        'images': sweep.images,
         'verdict': verdict(results),
-        'settings': [_row_json(row, results.figure) for row in results.rows],
+        'settings': [_setting_json(setting, results.metric) for setting in results.settings],
     }
 
 
-def _row_json(row: Row, figure: str) -> dict[str, Any]:
-    mean, deviation = mean_and_deviation(row.values(figure))
+def _setting_json(setting: SettingResult, metric: str) -> dict[str, Any]:
+    values = setting.values(metric)
+    mean, deviation = mean_and_deviation(values) if values else (None, None)
     return {
-        'name': row.name,
-        'setting': row.setting,
+        'name': setting.name,
+        'setting': setting.setting,
         'mean': mean,
         'deviation': deviation,
-        'parameters': row.parameters(),
+        'parameters': setting.parameters(),
         'runs': [
             {
                 'workdir': outcome.run.folder,
                 'seed': outcome.run.seed,
                 'state': outcome.state,
-                'why': outcome.why,
-                'steps': outcome.drawing.config.train.steps,
-                'figures': _figures(outcome.found or {}),
+                'why': outcome.reason,
+                'steps': outcome.sampler.config.train.steps,
+                'figures': _metrics(outcome.found or {}),
                 'log': outcome.log[-1] if outcome.log else {},
             }
-            for outcome in row.outcomes
+            for outcome in setting.outcomes
         ],
     }
 
 
-def _figures(found: Mapping[str, Any]) -> dict[str, Any]:
-    """All numbers that were found; the rest of it, with the protocol, is in the run's workdir."""
-    judged = {f'judge.{name}': value for name, value in found.get('judge', {}).items()}
-    return {name: value for name, value in {**found, **judged}.items() if isinstance(value, int | float)}
+def _metrics(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all numbers of a result; its other values, and its protocol, are in the run directory of the run."""
+    of_classifier = {f'judge.{name}': value for name, value in found.get('judge', {}).items()}
+    return {name: value for name, value in {**found, **of_classifier}.items() if isinstance(value, int | float)}

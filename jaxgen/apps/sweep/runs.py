@@ -1,4 +1,4 @@
-"""``--mode=sweep``: trains and judges what is planned, one run after another, and goes on where it was stopped."""
+"""``--mode=sweep``: train and evaluate what is planned, one run after another; a stopped sweep resumes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 import jaxgen
+from jaxgen.apps.config import Config
 from jaxgen.apps.sweep import results
 from jaxgen.apps.sweep.plan import FOLDER, Plan, Run, is_done, plan, require_own
 from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
 from jaxgen.training.preemption import StopSignals, exclusive
 
-PATIENCE = 0.05  # seconds between two looks at a signal
+POLL_SECONDS = 0.05  # seconds between two looks at a signal
 
 
-def sweep(config: ConfigDict, workdir: epath.Path) -> results.Results:
-    """Does what is left of the sweep that ``config.sweep`` and ``config.sweeps`` describe.
+def sweep(config: Config, workdir: epath.Path) -> results.Results:
+    """Do what is left of the sweep that ``config.sweep`` describes.
 
-    ``workdir/sweep`` has a workdir for each run, and ``results.json``, which is written after each of them. A run that
-    ends otherwise than in its budget or a loss that is not finite is noted, and tried again by the next sweep.
+    ``workdir/sweep`` has a run directory for each run, and ``results.json``, which is written after each of them. A run
+    that fails is noted, and the next sweep tries it again; a run whose loss is not finite counts as done.
+
+    Args:
+      config: the config of the sweep.
+      workdir: the run directory of the sweep.
 
     Raises:
-      UserError: if anything of it cannot work, before the first run starts; if a run cannot go on for a reason that is
-        not its own, such as a full disk.
+      UserError: if a run cannot work, before the first run starts; if a run cannot go on for a reason that all runs share,
+        such as a full disk.
       SystemExit: with 128 + the signal's number after SIGTERM or SIGINT, when the current run is saved.
     """
     planned = plan(config)
@@ -43,20 +47,11 @@ def sweep(config: ConfigDict, workdir: epath.Path) -> results.Results:
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
         left = [run for run in planned.runs if not is_done(run, folder)]
-        steps = sorted({run.config.train.steps for run in planned.runs})
-        print(
-            f'settings: {len(planned.rows)}, seeds: {config.sweeps.seeds}, runs: {len(planned.runs)}, of which done: '
-            f'{len(planned.runs) - len(left)}, steps of a run: {" or ".join(f"{n:,}" for n in steps)}',
-            flush=True,
-        )
+        _announce(planned, left)
         if left:
-            configs = [
-                (row.name, _json(drawing.config)) for row in planned.rows for run, drawing in row.runs if run in left
-            ]
-            for reason in in_a_process({'task': 'check', 'configs': configs}).values():
-                raise UserError(reason)
+            _check(planned, left)
         failures: dict[str, str] = {}
-        found = _noted(planned, folder, failures)
+        found = _write_results(planned, folder, failures)
         for number, run in enumerate(left, 1):
             print(f'\nrun {number} of {len(left)}: {run.folder}', flush=True)
             ended = in_a_process(_spec(run, folder))
@@ -64,40 +59,57 @@ def sweep(config: ConfigDict, workdir: epath.Path) -> results.Results:
                 raise UserError(f'{folder / run.folder}: {ended["refused"]}')
             if 'failed' in ended:
                 failures[run.folder] = ended['failed']
-            found = _noted(planned, folder, failures)
+            found = _write_results(planned, folder, failures)
     return found
 
 
-def _noted(planned: Plan, folder: epath.Path, failures: Mapping[str, str]) -> results.Results:
+def _announce(planned: Plan, left: list[Run]) -> None:
+    steps = sorted({run.config.train.steps for run in planned.runs})
+    print(
+        f'settings: {len(planned.settings)}, seeds: {planned.config.sweep.seeds}, runs: {len(planned.runs)}, of which done: '
+        f'{len(planned.runs) - len(left)}, steps of a run: {" or ".join(f"{n:,}" for n in steps)}',
+        flush=True,
+    )
+
+
+def _check(planned: Plan, left: list[Run]) -> None:
+    """Refuse what only the devices and the data can tell; see ``worker.check_devices``."""
+    configs = [
+        (setting.name, sampler.config.to_tree())
+        for setting in planned.settings
+        for run, sampler in setting.runs
+        if run in left
+    ]
+    for reason in in_a_process({'task': 'check', 'configs': configs}).values():
+        raise UserError(reason)
+
+
+def _write_results(planned: Plan, folder: epath.Path, failures: Mapping[str, str]) -> results.Results:
     found = results.collect(planned, folder, failures)
     write_json(folder / 'results.json', results.as_json(found))
     return found
 
 
-def _json(config: ConfigDict) -> dict[str, Any]:
-    return json.loads(config.to_json())
-
-
 def _spec(run: Run, folder: epath.Path) -> dict[str, Any]:
-    drawings = [(drawing.name, _json(drawing.config)) for drawing in run.drawings]
-    return {'task': 'run', 'name': run.name, 'seed': run.seed, 'drawings': drawings, 'folder': os.fspath(folder)}
+    samplers = [(sampler.name, sampler.config.to_tree()) for sampler in run.samplers]
+    return {'task': 'run', 'name': run.name, 'seed': run.seed, 'samplers': samplers, 'folder': os.fspath(folder)}
 
 
 def in_a_process(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What ``worker.work`` makes of a spec; a process that is killed, or ends without a word, has ``failed``.
+    """Return what ``worker.work`` returns for a spec; the process that is killed or returns nothing has ``failed``.
 
-    Ctrl-C does not reach it by itself, but once, through this process: a second one would interrupt it
-    before it has saved. Its standard input is a pipe that closes when this process ends, however it ends.
+    Ctrl-C does not reach the process by itself, but once, through this process: a second one would interrupt it before it
+    has saved. Its standard input is a pipe that closes when this process ends, however it ends.
 
     Raises:
-      SystemExit: after SIGTERM or SIGINT, when it has ended.
+      SystemExit: after SIGTERM or SIGINT, when the process has ended.
     """
     root = str(pathlib.Path(jaxgen.__path__[0]).parent)
     env = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
     with tempfile.TemporaryDirectory(prefix='jaxgen-sweep-') as folder:
-        paths = [pathlib.Path(folder, name) for name in ('spec.json', 'result.json')]
-        paths[0].write_text(json.dumps(spec))
-        command = [sys.executable, '-m', 'jaxgen.apps.sweep.worker', *map(str, paths)]
+        spec_path, result_path = (pathlib.Path(folder, name) for name in ('spec.json', 'result.json'))
+        spec_path.write_text(json.dumps(spec))
+        command = [sys.executable, '-m', 'jaxgen.apps.sweep.worker', str(spec_path), str(result_path)]
         with StopSignals() as signals:
             process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, start_new_session=True)
             try:
@@ -105,24 +117,25 @@ def in_a_process(spec: Mapping[str, Any]) -> dict[str, str]:
             finally:
                 process.kill()
                 process.wait()
-                process.stdin.close()
-        if signals.received:
+                if process.stdin is not None:
+                    process.stdin.close()
+        if signals.received is not None:
             raise SystemExit(128 + signals.received)
-        if paths[1].exists():
-            return json.loads(paths[1].read_text())
+        if result_path.exists():
+            return json.loads(result_path.read_text())
     if process.returncode < 0:
         return {'failed': f'its process was killed by {signal.Signals(-process.returncode).name}'}
     return {'failed': f'its process ended with {process.returncode}'}
 
 
 def _wait(process: subprocess.Popen, signals: StopSignals) -> None:
-    """Until it has ended; the first signal that comes is passed on."""
+    """Wait until a process has ended, and pass the first signal that arrives on to it."""
     passed_on = False
     while True:
         try:
-            process.wait(PATIENCE)
+            process.wait(POLL_SECONDS)
             return
         except subprocess.TimeoutExpired:
-            if signals.received and not passed_on:
+            if signals.received is not None and not passed_on:
                 process.send_signal(signals.received)
                 passed_on = True

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from jaxgen.apps.benchmark.twins import TWINS, Way
 
 from jaxgen.apps.benchmark import torch_side
 from jaxgen.apps.benchmark.benchmark import require_twin
@@ -17,7 +18,6 @@ from jaxgen.apps.benchmark.describe import (
     training_flops,
     without_dropout,
 )
-from jaxgen.apps.benchmark.twins import TWINS, Way
 from jaxgen.apps.interop import dcgan, unet
 from jaxgen.apps.untrained import build
 from jaxgen.runtime.random import root_key, stream

@@ -1,6 +1,6 @@
-"""``--mode=compile``: the train step and the sampler compiled for a TPU slice that is not there, and what that tells.
+"""``--mode=compile``: compile the training step and the sampler for a TPU slice without having one, and report estimates.
 
-All of it is an estimate: of the compiler, for memory and work, and of the data sheets, for time.
+Memory and work are estimates of the compiler; times follow from them and the data sheets of the chips.
 """
 
 from __future__ import annotations
@@ -8,49 +8,35 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxgen.apps import from_config
-from jaxgen.apps.benchmark import hlo
+from jaxgen.apps.compile import hlo
+from jaxgen.apps.compile.chips import CHIPS, Chip
+from jaxgen.apps.config import Config
 from jaxgen.apps.rules import validate_devices
 from jaxgen.apps.untrained import build
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.state import initializer, state_template
 from jaxgen.training.step import make_dispatch
 
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """What a device can do at most: products of bfloat16 in FLOP/s, bytes of HBM, bytes a second of HBM and to other chips.
-
-    From cloud.google.com/tpu/docs/v5e, /v5p and /v6e, where the interconnect is given in bits, one way.
-    """
-
-    flops: float
-    memory: float
-    bandwidth: float
-    interconnect: float
-
-
-CHIPS = {
-    'v5e': Chip(197e12, 16e9, 819e9, 1600e9 / 8),
-    'v5p': Chip(459e12, 95e9, 2765e9, 4800e9 / 8),
-    'v6e': Chip(918e12, 32e9, 1600e9, 3200e9 / 8),
-}
+# Variables without which libtpu looks for a TPU of this machine, and waits for the network.
 QUIET = {'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost', 'TPU_SKIP_MDS_QUERY': '1'}
 
 
-def compile_for(config: ConfigDict) -> dict[str, Any]:
-    """The report on ``config.compile.topology``: ``describe`` of the train step and of the sampler, and the largest batch.
+def compile_for(config: Config) -> dict[str, Any]:
+    """Compile for the chips of ``config.compile.topology``.
+
+    Returns:
+      The report: the estimates of the training step and of the sampler under ``programs``, and the ``largest_batch`` if
+      ``config.compile.largest_batch`` asks for it.
 
     Raises:
       UserError: if libtpu is missing or in use, there is no such topology, or the batches do not divide over it.
@@ -73,12 +59,7 @@ def compile_for(config: ConfigDict) -> dict[str, Any]:
 
 
 def _devices(topology: str) -> list[Any]:
-    generation, _, shape = topology.partition(':')
-    known = ', '.join(CHIPS)
-    check(
-        generation in CHIPS and re.fullmatch(r'\d+x\d+(x\d+)?', shape),
-        f'config.compile.topology={topology!r} is not a slice of {known}: write it as in v5e:2x4 or v5p:2x2x1',
-    )
+    """Return descriptions of the devices of a TPU slice, for which the TPU compiler can compile."""
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     from jax.experimental import topologies
 
@@ -95,8 +76,8 @@ def _devices(topology: str) -> list[Any]:
         raise UserError(f'the TPU compiler is missing: pip install libtpu ({said[:200]})') from e
 
 
-def lower_train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
-    """One step a dispatch."""
+def lower_train(config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    """Return the program of the training step, with one step in a dispatch."""
     method, _ = build(config)
     key, size = root_key(config.seed, config.train.prng), config.data.batch_size
     template = state_template(initializer(method, key), mesh)
@@ -109,18 +90,18 @@ def lower_train(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
     return dispatch.lower(template, batches)
 
 
-def _sample(config: ConfigDict, mesh: Mesh) -> jax.stages.Lowered:
-    """One batch."""
+def _lower_sample(config: Config, mesh: Mesh) -> jax.stages.Lowered:
+    """Return the program that samples one batch."""
     method, labelled = build(config)
     template = state_template(initializer(method, root_key(config.seed, config.train.prng)), mesh)
     return from_config.sample_pipeline(config, method, mesh, template.model, labelled).lower(template.model)
 
 
-PROGRAMS: dict[str, Callable[[ConfigDict, Mesh], jax.stages.Lowered]] = {'train': lower_train, 'sample': _sample}
+PROGRAMS: dict[str, Callable[[Config, Mesh], jax.stages.Lowered]] = {'train': lower_train, 'sample': _lower_sample}
 
 
 def _compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled | None, str]:
-    """The program; or None, and the compiler's words, if it does not fit."""
+    """Return the compiled program; or None, and the compiler's message, if it does not fit into memory."""
     try:
         return lowered.compile(), ''
     except jax.errors.JaxRuntimeError as e:
@@ -130,7 +111,7 @@ def _compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled | None, 
 
 
 def _described(lowered: jax.stages.Lowered, chip: Chip, devices: int) -> dict[str, Any]:
-    """Figures of each device; of a program that does not fit, the ``reason``."""
+    """Return the estimates for each device; for a program that does not fit, the ``reason``."""
     program, reason = _compiled(lowered)
     if program is None:
         return {'fits': False, 'reason': reason}
@@ -156,9 +137,16 @@ def _described(lowered: jax.stages.Lowered, chip: Chip, devices: int) -> dict[st
 def bounds(
     flops: float, accessed: float, collectives: Mapping[str, tuple[int, int]], chip: Chip, devices: int
 ) -> dict[str, float]:
-    """Seconds that a step takes at least, by what could hold it up: the roofline of each resource by itself.
+    """Return lower bounds on the seconds of a step, one for each resource by itself (the roofline model).
 
     A collective of n devices in a ring sends (n - 1) / n of its bytes, an all-reduce twice that.
+
+    Args:
+      flops: floating-point operations on each device.
+      accessed: bytes of memory traffic on each device.
+      collectives: the number of collectives of each kind, and their bytes.
+      chip: the peak rates of a device.
+      devices: the number of devices.
     """
     ring = (devices - 1) / devices
     sent = sum(volume * ring * (2 if kind == 'all-reduce' else 1) for kind, (_, volume) in collectives.items())
@@ -169,51 +157,70 @@ def bounds(
     }
 
 
-def _largest_batch(config: ConfigDict, mesh: Mesh, chip: Chip, train: Mapping[str, Any]) -> int | None:
-    """That the train step fits with, of those a power of two larger or smaller than the config's; None if it is none."""
-    config, size = config.copy_and_resolve_references(), config.data.batch_size
+def _largest_batch(config: Config, mesh: Mesh, chip: Chip, train: Mapping[str, Any]) -> int | None:
+    """Return the largest batch with which the training step fits, among powers of two times that of the config.
+
+    Args:
+      config: the config of the run.
+      mesh: the devices.
+      chip: the peak rates of a device.
+      train: the estimates of the training step with the batch of the config.
+
+    Returns:
+      The number of images; None if no batch fits.
+    """
+    size = config.data.batch_size
     fits = {size: train['fits']}
     size = size * 2 ** max(1, doublings(train['memory'], chip.memory)) if train['fits'] else size // 2
     while size >= mesh.size and size % mesh.size == 0 and size not in fits:
-        config.data.batch_size = size
         print(f'compiling train with batches of {size} ...', flush=True)
-        fits[size] = _compiled(lower_train(config, mesh))[0] is not None
+        program, _ = _compiled(lower_train(config.replace({'data.batch_size': size}), mesh))
+        fits[size] = program is not None
         size = size * 2 if fits[size] else size // 2
     return max((size for size, does in fits.items() if does), default=None)
 
 
 def doublings(held: Mapping[str, float], memory: float) -> int:
-    """How often a batch can be doubled, as far as can be told: what grows with it are a program's temporaries."""
+    """Return how often a batch can probably be doubled, assuming that only the temporaries of a program grow with it.
+
+    Args:
+      held: the memory of the program by kind, in bytes.
+      memory: the memory of a device, in bytes.
+    """
     free = memory - sum(size for kind, size in held.items() if kind != 'temporaries')
     return max(0, math.floor(math.log2(max(free, 1) / max(held['temporaries'], 1))))
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """For people."""
+    """Return a report as text."""
     lines = [
         f'An estimate for {report["devices"]} chips of {report["topology"]}, from the TPU compiler and data sheets.',
         "A loop counts as one turn, so that the sampler's work is that of one network call.",
     ]
-    for name, p in report['programs'].items():
-        if not p['fits']:
-            lines += ['', f'{name}: does not fit: {p["reason"]}']
-            continue
-        total = sum(p['memory'].values())
-        parts = ', '.join(f'{kind} {_size(size)}' for kind, size in p['memory'].items())
-        slowest = max(p['seconds'], key=p['seconds'].get)
-        times = ', '.join(f'{kind} {1e3 * s:.3g}' for kind, s in p['seconds'].items())
-        lines += [
-            '',
-            f'{name}: fits, {_size(total)} of {_size(p["memory_of_chip"])} on each chip ({parts})',
-            f'  work: {p["flops"] / 1e9:.4g} GFLOP, {_size(p["bytes"])} of memory traffic',
-            f'  at least, in ms: {times}; {slowest} holds it',
-            *(f'  {kind}: {count}, {_size(volume)}' for kind, (count, volume) in p['collectives'].items()),
-            f'  copies: {_size(p["copies"])}; padding: {_size(p["padding"])} beside {_size(p["arrays"])} of arrays',
-            f'  float32 products: {len(p["float32_products"])}',
-        ]
+    for name, program in report['programs'].items():
+        lines += ['', *_lines(name, program)]
     if 'largest_batch' in report:
         lines += ['', f'largest batch in powers of two that fits: {report["largest_batch"] or "none"}']
     return '\n'.join(lines) + '\n'
+
+
+def _lines(name: str, program: Mapping[str, Any]) -> list[str]:
+    """Return the lines of one program."""
+    if not program['fits']:
+        return [f'{name}: does not fit: {program["reason"]}']
+    memory, seconds = program['memory'], program['seconds']
+    parts = ', '.join(f'{kind} {_size(size)}' for kind, size in memory.items())
+    times = ', '.join(f'{kind} {1e3 * s:.3g}' for kind, s in seconds.items())
+    total, chip = _size(sum(memory.values())), _size(program['memory_of_chip'])
+    arrays = f'{_size(program["arrays"])} of arrays'
+    return [
+        f'{name}: fits, {total} of {chip} on each chip ({parts})',
+        f'  work: {program["flops"] / 1e9:.4g} GFLOP, {_size(program["bytes"])} of memory traffic',
+        f'  at least, in ms: {times}; the slowest is {max(seconds, key=lambda kind: seconds[kind])}',
+        *(f'  {kind}: {count}, {_size(volume)}' for kind, (count, volume) in program['collectives'].items()),
+        f'  copies: {_size(program["copies"])}; padding: {_size(program["padding"])} in addition to {arrays}',
+        f'  float32 products: {len(program["float32_products"])}',
+    ]
 
 
 def _size(count: float) -> str:

@@ -2,10 +2,10 @@
 
 import jax
 import pytest
+from jaxgen.apps.benchmark.compile import Chip, bounds, lower_train
 
 from jaxgen.apps.benchmark import compile as compiling
 from jaxgen.apps.benchmark import hlo
-from jaxgen.apps.benchmark.compile import Chip, bounds, lower_train
 from jaxgen.apps.untrained import build
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from jaxgen.apps.config import Config
 from jaxgen.apps.sweep import plan, report, results, runs, worker
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
@@ -21,16 +22,16 @@ from jaxgen.io import images
 from tests.helpers.html_page import Page
 from tests.tiny import WITHOUT_TENSORFLOW, tiny_config
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 # The first two compile to the same programs.
 FIELDS = {
-    'sweep': 'max_examples=500 | max_examples=1000 | max_examples=500,learning_rate=1e30',
-    'sweeps.images': 2560,
+    'sweep.settings': 'max_examples=500 | max_examples=1000 | max_examples=500,learning_rate=1e30',
+    'sweep.images': 2560,
     'train.log_every': 2,
     'checkpoint.every': 40,
     'sample.every': 1000,
     'evaluation.num': 60,
-    'evaluation.metrics': 'fid,kid',
+    'evaluation.metrics': ('fid', 'kid'),
     'evaluation.extractor': 'judge',
     'mesh.cpu_devices': 8,
 }
@@ -79,7 +80,7 @@ def whole(tmp_path_factory):
 def start(workdir):
     config = workdir.parent / 'tiny_sweep.py'
     config.write_text(
-        f'from tests.tiny import tiny_config\ndef get_config(): return tiny_config("dcgan", **{FIELDS!r})\n'
+        f'from tests.tiny import tiny_draft\ndef get_config(): return tiny_draft("dcgan", **{FIELDS!r})\n'
     )
     command = [sys.executable, 'main.py', f'--config={config}', f'--workdir={workdir}', '--mode=sweep']
     # The features in the cache of a user may come from a program that rounded otherwise.
@@ -124,7 +125,7 @@ def test_killed_and_stopped_and_started_again(whole, tmp_path):
     out, err = killed.communicate()
     assert 'runs: 3, of which done: 1, steps of a run: 160' in out, err
     wait_for_its_end(second)
-    assert not (second / plan.JUDGED).exists() and not (sweep / 'report.html').exists()
+    assert not (second / plan.RESULTS).exists() and not (sweep / 'report.html').exists()
 
     stopped = start(sweep.parent)
     wait_for_rows(stopped, second, rows(second) + 4)
@@ -149,7 +150,11 @@ def test_what_a_sweep_leaves(whole):
         p.name for p in folder.iterdir()
     }
     stored = json.loads((folder / 'config.json').read_text())
-    assert stored['train']['steps'] == 160 and stored['data']['max_examples'] == 1000 and stored['sweep'] == ''
+    assert (
+        stored['train']['steps'] == 160
+        and stored['data']['max_examples'] == 1000
+        and stored['sweep']['settings'] is None
+    )
     found = json.loads((whole / 'results.json').read_text())
     assert [[run['state'] for run in row['runs']] for row in found['settings']] == [
         ['finished'], ['finished'], ['diverged'],
@@ -166,41 +171,47 @@ def test_what_a_sweep_leaves(whole):
 def test_settings_that_only_draw_in_other_ways_share_a_model(tmp_path, monkeypatch):
     trained = []
 
-    def counted(mode, config, workdir):
+    def counted(config, workdir):
         trained.append(workdir.name)
-        return whole_run(mode, config, workdir)
+        real(config, workdir)
 
-    whole_run = modes.run
+    real = worker.training.train
     monkeypatch.setattr(runs, 'in_a_process', here)
-    monkeypatch.setattr(worker.modes, 'run', counted)
-    fields = {'sweeps.images': 0, 'train.steps': 4, 'checkpoint.every': 4}
-    found = runs.sweep(sweep_config('dcgan', **fields, sweep='ema:True,False'), epath.Path(tmp_path))
+    monkeypatch.setattr(worker.training, 'train', counted)
+    fields = {'sweep.images': None, 'train.steps': 4, 'checkpoint.every': 4}
+    found = runs.sweep(sweep_config('dcgan', **fields, **{'sweep.settings': 'ema:True,False'}), epath.Path(tmp_path))
     assert trained == ['seed0']
-    judged = tmp_path / 'sweep' / 'seed0' / plan.JUDGED
+    judged = tmp_path / 'sweep' / 'seed0' / plan.RESULTS
     assert sorted(p.name for p in judged.iterdir()) == ['4-ema=False.json', '4-ema=True.json']
-    assert [row.outcomes[0].found['protocol']['generated']['ema'] for row in found.rows] == [True, False]
+    assert [row.outcomes[0].found['protocol']['generated']['ema'] for row in found.settings] == [True, False]
     assert 'Chart' in Page(report.page(found)).text
 
-    again = runs.sweep(sweep_config('dcgan', **fields, sweep='ema:False,True'), epath.Path(tmp_path))
+    again = runs.sweep(sweep_config('dcgan', **fields, **{'sweep.settings': 'ema:False,True'}), epath.Path(tmp_path))
     assert trained == ['seed0'] and results.as_json(again)['settings'] == results.as_json(found)['settings'][::-1]
 
 
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'sweep': ''}, 'config.sweep is empty'),
-        ({'sweep': 'timestep:5'}, "the field 'timestep' does not exist; did you mean timesteps"),
-        ({'sweep': 'timesteps:20,2'}, 'the setting timesteps=2: config.sample.num_steps=4 is more than'),
-        ({'sweep': 'width:8,16,7'}, 'the setting base_channels=7: config.model.base_channels=7 must be even'),
-        ({'sweep': 'data.batch_size:0'}, 'the setting data.batch_size=0: config.data.batch_size=0 must be at least 1'),
-        ({'sweep': 'steps:4,8'}, 'config.train.steps cannot be swept beside config.sweeps.images'),
-        ({'sweeps.figure': 'fdi'}, "config.sweeps.figure 'fdi' does not exist; did you mean fid"),
-        ({'sweeps.figure': 'recall'}, 'config.sweeps.figure=recall is made by precision_recall: add it to'),
-        ({'sweeps.figure': 'judge.accuracy', 'model.conditional': False}, 'set config.model.conditional=True'),
-        ({'sweeps.seeds': 0}, 'config.sweeps.seeds=0 must be at least 1'),
-        ({'evaluation.generated': 'digits:test'}, 'config.evaluation.generated must be empty'),
-        ({'mesh.distributed': True}, 'config.mesh.distributed must be False'),
-        ({'seed': 2**32 - 1, 'sweeps.seeds': 2}, 'config.seed=4294967296 must lie between'),
+        ({'sweep.settings': None}, 'config.sweep.settings names no field'),
+        ({'sweep.settings': 'timestep:5'}, "the field 'timestep' does not exist; did you mean timesteps"),
+        ({'sweep.settings': 'timesteps:20,2'}, 'the setting timesteps=2: config.sample.num_steps=4 must be at most'),
+        ({'sweep.settings': 'width:8,16,7'}, 'the setting base_channels=7: config.model.base_channels=7 must be even'),
+        (
+            {'sweep.settings': 'data.batch_size:0'},
+            "'0' is not a value of config.data.batch_size: batch_size=0 must be at least 1",
+        ),
+        ({'sweep.settings': 'steps:4,8'}, 'config.train.steps cannot be swept together with config.sweep.images'),
+        (
+            {'sweep.metric': 'recall'},
+            'config.sweep.metric=recall is computed by precision_recall: add precision_recall to',
+        ),
+        ({'sweep.metric': 'fdi'}, "config.sweep.metric 'fdi' does not exist; did you mean fid"),
+        ({'sweep.metric': 'judge.accuracy', 'model.conditional': False}, 'set model.conditional=True'),
+        ({'sweep.seeds': 0}, 'config.sweep.seeds=0 must be at least 1'),
+        ({'evaluation.generated': 'digits:test'}, 'config.evaluation.generated=digits:test must be unset'),
+        ({'mesh.distributed': True}, 'config.mesh.distributed=True must be False'),
+        ({'seed': 2**32 - 1, 'sweep.seeds': 2}, 'config.seed=4294967296 is too large: it must be at most 4294967295'),
     ],
 )
 def test_refused_before_the_first_run(fields, words, tmp_path):
@@ -213,13 +224,13 @@ def test_a_setting_may_make_work_what_does_not_by_itself(tmp_path, monkeypatch):
     def planned(config, workdir):
         raise UserError(f'{len(plan.plan(config).runs)} runs are planned')
 
-    monkeypatch.setattr(modes.sweeping, 'sweep', planned)
-    config = sweep_config(**{'diffusion.schedule': 'edm', 'sweep': 'schedule:linear,cosine'})
-    with pytest.raises(UserError, match='under schedule=edm'):
+    monkeypatch.setattr('jaxgen.apps.sweep.run.sweep', planned)
+    config = sweep_config(**{'diffusion.schedule': 'edm', 'sweep.settings': 'schedule:linear,cosine'})
+    with pytest.raises(UserError, match='with diffusion.schedule=edm'):
         modes.run('data', config, epath.Path(tmp_path))
     with pytest.raises(UserError, match='2 runs are planned'):
         modes.run('sweep', config, epath.Path(tmp_path))
-    config.sweep = 'schedule:linear,edm'
+    config = config.replace({'sweep.settings': 'schedule:linear,edm'})
     with pytest.raises(UserError, match='the setting schedule=edm: config.diffusion'):
         modes.run('sweep', config, epath.Path(tmp_path))
 
@@ -227,8 +238,11 @@ def test_a_setting_may_make_work_what_does_not_by_itself(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'sweep': 'data.batch_size:16,12'}, 'the setting data.batch_size=12: .* does not divide over 8 devices'),
-        ({'data.name': 'cifar10', 'sweeps.figure': 'judge.accuracy'}, 'is not a file'),
+        (
+            {'sweep.settings': 'data.batch_size:16,12'},
+            'the setting data.batch_size=12: .* does not divide over 8 devices',
+        ),
+        ({'data.name': 'cifar10', 'sweep.metric': 'judge.accuracy'}, 'is not a file'),
     ],
 )
 def test_refused_by_devices_and_data(fields, words, tmp_path, monkeypatch):
@@ -240,7 +254,7 @@ def test_refused_by_devices_and_data(fields, words, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runs, 'in_a_process', noted)
     with pytest.raises(UserError, match=words):
-        modes.run('sweep', sweep_config(**{'evaluation.judge': 'none', **fields}), epath.Path(tmp_path))
+        modes.run('sweep', sweep_config(**{'evaluation.judge': 'nowhere', **fields}), epath.Path(tmp_path))
     assert specs == ['check']
 
 
@@ -248,7 +262,7 @@ def test_refused_by_devices_and_data(fields, words, tmp_path, monkeypatch):
     ('fields', 'words'),
     [
         ({'model.latent_size': 9}, 'config.model.latent_size is 9, but the checkpoint in .*seed0 was made with 6'),
-        ({'sweeps.images': 640}, 'seed0 is at step 160, beyond the 40 steps of this sweep: raise config.sweeps.images'),
+        ({'sweep.images': 640}, 'seed0 is at step 160, beyond the 40 steps of this sweep: raise config.sweep.images'),
     ],
 )
 def test_a_folder_of_another_run_is_refused(whole, fields, words):
@@ -262,22 +276,22 @@ def pretend(spec, kid, log=()):
     """Leaves what a run leaves whose images have this KID, by setting and seed."""
     if spec['task'] == 'check':
         return {}
-    config = spec['drawings'][0][1]
+    config = spec['samplers'][0][1]
     at = config['model']['base_channels'], config['diffusion']['timesteps'], spec['seed']
-    drawing = plan.Drawing('', worker.stored_config.from_json(config))
-    workdir = epath.Path(spec['folder']) / plan.Run(spec['name'], spec['seed'], [drawing]).folder
+    sampler = plan.SamplerConfig('', Config.from_tree(config, plan.SECTIONS))
+    workdir = epath.Path(spec['folder']) / plan.Run(spec['name'], spec['seed'], [sampler]).folder
     value = kid(*at)
     if isinstance(value, str):
         return {'failed': value}
     (workdir / 'samples').mkdir(parents=True)
     picture = images.png(np.zeros((4, 4, 1), np.uint8))
-    (workdir / 'samples' / f'sweep-{drawing.stem}.png').write_bytes(picture)
+    (workdir / 'samples' / f'sweep-{sampler.stem}.png').write_bytes(picture)
     rows = [{'step': s, 'loss': 1 / s, 'images_per_sec': 100.0} for s in (1, 2)]
     (workdir / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     protocol = {'generated': {'count': 60}, 'extractor': {'name': 'judge-digits'}}
     found = {'kid': value, 'config': config, 'parameters': {'unet': at[0]}, 'protocol': protocol, 'warnings': []}
-    (workdir / plan.JUDGED).mkdir(parents=True)
-    (workdir / plan.JUDGED / f'{drawing.stem}.json').write_text(json.dumps(found))
+    (workdir / plan.RESULTS).mkdir(parents=True)
+    (workdir / plan.RESULTS / f'{sampler.stem}.json').write_text(json.dumps(found))
     return {}
 
 
@@ -286,7 +300,7 @@ def test_what_won_by_how_much(tmp_path, monkeypatch):
     monkeypatch.setattr(
         runs, 'in_a_process', lambda spec: pretend(spec, lambda w, t, seed: 0.1 + 10 / w + t / 1000 + 0.2 * seed)
     )
-    config = sweep_config(sweep='width:8,16;timesteps:50,20', **{'sweeps.seeds': 2})
+    config = sweep_config(**{'sweep.settings': 'width:8,16;timesteps:50,20', 'sweep.seeds': 2})
     found = runs.sweep(config, epath.Path(tmp_path))
     assert [row.name for row in results.ranked(found)] == [
         f'base_channels={w}, timesteps={t}' for w, t in ((16, 20), (16, 50), (8, 20), (8, 50))
@@ -305,7 +319,7 @@ def test_what_won_by_how_much(tmp_path, monkeypatch):
 
 
 def _values(found):
-    return [(field, *dict.fromkeys(row.setting[field] for row in found.rows)) for field in found.plan.labels]
+    return [(field, *dict.fromkeys(row.setting[field] for row in found.settings)) for field in found.plan.labels]
 
 
 def test_higher_may_be_better_and_a_seed_that_fails_ends_nothing(tmp_path, monkeypatch):
@@ -313,9 +327,9 @@ def test_higher_may_be_better_and_a_seed_that_fails_ends_nothing(tmp_path, monke
     monkeypatch.setattr(
         runs, 'in_a_process', lambda spec: pretend(spec, lambda w, *rest: broken[0] if w == 16 and broken else w)
     )
-    config = sweep_config(sweep='width=8 | width=16,timesteps=50 | width=24')
+    config = sweep_config(**{'sweep.settings': 'width=8 | width=16,timesteps=50 | width=24'})
     with pytest.raises(
-        UserError, match='of the runs failed timesteps=50-base_channels=16-seed0: the same command tries'
+        UserError, match='these runs failed: timesteps=50-base_channels=16-seed0; the same command tries'
     ):
         modes.run('sweep', config, epath.Path(tmp_path))
     found = json.loads((tmp_path / 'sweep/results.json').read_text())
@@ -342,7 +356,7 @@ def test_a_process_that_ends_without_a_word(tmp_path, monkeypatch):
 
 
 def test_a_reason_that_all_runs_share_ends_the_sweep(tmp_path, monkeypatch):
-    ended = iter([{}, {'refused': 'a file: No space left on device; mend that and run the same command again'}])
+    ended = iter([{}, {'refused': 'a file: No space left on device; fix that and run the same command again'}])
     monkeypatch.setattr(runs, 'in_a_process', lambda spec: next(ended))
-    with pytest.raises(UserError, match='learning_rate=0.0002-seed0: a file: No space left on device; mend that'):
+    with pytest.raises(UserError, match='learning_rate=0.0002-seed0: a file: No space left on device; fix that'):
         modes.run('sweep', sweep_config(), epath.Path(tmp_path))

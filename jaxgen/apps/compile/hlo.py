@@ -1,4 +1,4 @@
-"""What a compiled program says of itself: the text of XLA's optimised HLO, read for what costs time and memory."""
+"""Read the text of XLA's optimised HLO for what costs time and memory: collectives, copies, padding, float32 products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # the others end in their number of bits
+BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # of types whose name does not end in their number of bits
 COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
 COPIES = ('copy', 'transpose')
 
@@ -20,7 +20,14 @@ TILES = re.compile(r'T\((\d+)(?:,(\d+))?\)')
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """An array: its type, its sizes, and in memory its order (minor first) and the sizes of its tiles."""
+    """An array.
+
+    Attributes:
+      dtype: its type, as XLA writes it.
+      sizes: its dimensions.
+      order: the order of the dimensions in memory, the minor one first.
+      tile: the sizes of the tiles in memory.
+    """
 
     dtype: str
     sizes: tuple[int, ...]
@@ -29,23 +36,37 @@ class Shape:
 
     @property
     def bytes(self) -> int:
+        """The size of its elements."""
         return math.prod(self.sizes) * self._bits() // 8
 
     @property
     def padded_bytes(self) -> int:
-        """With the minor sizes filled up to whole tiles."""
+        """The size with the minor dimensions filled up to whole tiles."""
         sizes = [self.sizes[i] for i in self.order] if self.order else list(self.sizes[::-1])
         for i, tile in enumerate(self.tile[::-1][: len(sizes)]):
             sizes[i] = math.ceil(sizes[i] / tile) * tile
         return math.prod(sizes) * self._bits() // 8
 
     def _bits(self) -> int:
-        return BITS.get(self.dtype) or int(re.search(r'\d+', self.dtype)[0])
+        if self.dtype in BITS:
+            return BITS[self.dtype]
+        digits = re.search(r'\d+', self.dtype)
+        if digits is None:
+            raise ValueError(f'the size of the type {self.dtype} is not known')
+        return int(digits[0])
 
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line: what it is called, what it does, what comes out, and the names of what goes in."""
+    """One line of a program.
+
+    Attributes:
+      name: its name.
+      kind: its operation.
+      shapes: what it returns.
+      operands: the names of its inputs.
+      where: the function of the source that it comes from; empty if not known.
+    """
 
     name: str
     kind: str
@@ -55,7 +76,7 @@ class Instruction:
 
 
 def shapes(text: str) -> tuple[Shape, ...]:
-    """Those in the type of an instruction, which may be a tuple."""
+    """Return the shapes in the type of an instruction, which may be a tuple."""
     found = []
     for dtype, sizes, layout in SHAPE.findall(text):
         order, _, rest = layout.partition(':')
@@ -72,10 +93,10 @@ def shapes(text: str) -> tuple[Shape, ...]:
 
 
 def instructions(text: str) -> Iterator[tuple[bool, Instruction]]:
-    """Every instruction, and whether it stands in a computation of its own right and not within a fusion.
+    """Yield every instruction, and whether its result is an array in memory.
 
-    Computations that are fused, or that a reduction applies, are called from such an instruction: what they hold makes no
-    array in memory.
+    The instructions of a computation that is fused, or that a reduction applies, make no arrays in memory: the instruction
+    that calls the computation does.
     """
     inner = set(re.findall(r'(?:calls|to_apply)=%([\w.\-]+)', text))
     inside = ''
@@ -91,15 +112,16 @@ def instructions(text: str) -> Iterator[tuple[bool, Instruction]]:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Sums over a program's instructions, in bytes on each device.
+    """Sums over the instructions of a program, in bytes on each device.
 
     Attributes:
-      collectives: number and bytes of each kind.
-      copies: bytes that copies and transposes make in memory, and the largest of them by where they come from; what only
-        brings an array, as it is, into the chip's own memory ahead of its use is none of them.
-      padding: bytes of tiles that hold nothing, of all arrays that are made in memory.
-      arrays: bytes of all arrays that are made in memory, without padding.
-      float32_products: names of convolutions and products of float32.
+      collectives: number and bytes of the collectives of each kind.
+      copies: bytes that copies and transposes write; a copy that only brings an array, as it is, into the chip's own memory
+        ahead of its use does not count.
+      largest_copies: the functions of the source with the most bytes of copies, and these bytes.
+      padding: bytes of the unused parts of tiles, of all arrays in memory.
+      arrays: bytes of all arrays in memory, without padding.
+      float32_products: the functions of the source with convolutions and matrix products of float32.
     """
 
     collectives: dict[str, tuple[int, int]]
@@ -111,7 +133,7 @@ class Program:
 
 
 def read(text: str) -> Program:
-    """See ``Program``."""
+    """Return the sums over the instructions of a program, from the text of its optimised HLO."""
     counts: Counter[str] = Counter()
     volumes: Counter[str] = Counter()
     copies: Counter[str] = Counter()
@@ -129,7 +151,7 @@ def read(text: str) -> Program:
             products.append(op.where or op.name)
         if not in_memory or op.kind in ('parameter', 'tuple', 'get-tuple-element', 'bitcast', 'constant', 'while'):
             continue
-        begun = op.kind == 'copy-start'  # what it makes, and from what
+        begun = op.kind == 'copy-start'  # its shapes are the result, the operand and a context
         made = op.shapes[:1] if begun else op.shapes
         size = sum(s.bytes for s in made)
         arrays += size
