@@ -28,17 +28,12 @@ class NoisyDDIM(DDIM):
     eta: float = 1.0
 """
 FIELDS = [
-    '--config.diffusion.timesteps=20',
-    '--config.train.steps=2',
-    '--config.model.name=cnn',
-    '--config.model.base_channels=8',
-    '--config.model.norm_groups=4',
-    '--config.model.num_blocks=1',
-    '--config.sample.every=2',
-    '--config.sample.num=4',
-    '--config.sample.num_steps=2',
-    '--config.sample.batch_size=8',
-    '--config.data.batch_size=8',
+    f'--config.{field}'
+    for field in (
+        *('diffusion.timesteps=20', 'train.steps=2', 'data.batch_size=8'),
+        *('model.name=cnn', 'model.base_channels=8', 'model.norm_groups=4', 'model.num_blocks=1'),
+        *('sample.every=2', 'sample.num=4', 'sample.num_steps=2', 'sample.batch_size=8'),
+    )
 ]
 
 

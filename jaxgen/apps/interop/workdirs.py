@@ -25,6 +25,7 @@ from jaxgen.io.files import write_json
 from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import exclusive
 from jaxgen.training.state import initializer, start_state, state_template
