@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TypeVar
 
-from jaxgen.optim.schedules import DECAYS
 from jaxgen.schema import Options, option, require
 
 O = TypeVar('O', bound='OptimizerOptions')  # noqa: E741
+
+DECAYS = ('none', 'cosine', 'linear', 'triangular')  # ``schedules`` has a function for each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class OptimizerOptions(Options):
     learning_rate: float = option(2e-4, 'learning rate at its peak', above=0)
     beta1: float = option(0.9, 'momentum: how much of the mean gradient a step keeps', at_least=0, below=1)
     warmup_steps: int = option(0, 'steps over which the learning rate rises from 0 to its peak', at_least=0)
-    decay: str = option('none', 'how the learning rate falls after its peak', choices=lambda: DECAYS)
+    decay: str = option('none', 'how the learning rate falls after its peak', choices=DECAYS)
     decay_steps: int | None = option(
         None, 'step at which the decay ends; the last step of the run if not set', at_least=1
     )

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import optax
 
+from jaxgen.optim.options import OptimizerOptions
 from jaxgen.runtime.types import Array
-
-if TYPE_CHECKING:
-    from jaxgen.optim.options import OptimizerOptions
 
 
 def learning_rate(options: OptimizerOptions) -> optax.Schedule:
     """Return the learning rate as a function of the number of updates made so far.
 
     It rises linearly from 0 to ``options.learning_rate`` over ``options.warmup_steps``, then follows ``options.decay``, one
-    of ``DECAYS``. Only ``triangular`` has a warm-up of its own.
+    of ``SCHEDULES``. Only ``triangular`` has a warm-up of its own.
 
     Args:
       options: resolved, so that ``decay_steps`` and ``cooldown_steps`` are set (see ``OptimizerOptions.resolved``).
     """
-    decay = DECAYS[options.decay](options)
+    decay = SCHEDULES[options.decay](options)
     if options.decay == 'triangular' or not options.warmup_steps:
         return decay
 
@@ -58,7 +55,7 @@ def _triangular(options: OptimizerOptions) -> optax.Schedule:
     return optax.join_schedules([rise, fall], [top])
 
 
-DECAYS: dict[str, Callable[[OptimizerOptions], optax.Schedule]] = {
+SCHEDULES: dict[str, Callable[[OptimizerOptions], optax.Schedule]] = {
     'none': _constant,
     'cosine': _cosine,
     'linear': _linear,
