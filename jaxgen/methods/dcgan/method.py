@@ -12,6 +12,7 @@ import optax
 
 from jaxgen.gan import augment, losses, noise, penalties
 from jaxgen.methods.base import Capabilities, Method
+from jaxgen.methods.dcgan.metrics import METRICS, discriminator_metrics
 from jaxgen.methods.dcgan.state import GANState, add_signs, apply_gradients, finish_step, init_network, init_noise
 from jaxgen.methods.dcgan.statistics import averaged_variables
 from jaxgen.methods.dcgan_options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions, require_together
@@ -24,11 +25,6 @@ from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.types import Array
 from jaxgen.schema import Options
-
-METRICS = (
-    *('loss_discriminator', 'd_real', 'd_fake', 'accuracy_real', 'accuracy_fake', 'grad_norm_discriminator'),
-    *('loss_generator', 'd_fake_after', 'grad_norm_generator', 'learning_rate'),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,14 +210,7 @@ class DCGAN(Method):
             return value, (stats, real_logits, fake_logits)
 
         (value, (stats, real_logits, fake_logits)), grads = jax.value_and_grad(total_loss, has_aux=True)(own.params)
-        metrics = {
-            'loss_discriminator': value,
-            'd_real': jnp.mean(jax.nn.sigmoid(real_logits)),
-            'd_fake': jnp.mean(jax.nn.sigmoid(fake_logits)),
-            'accuracy_real': jnp.mean(real_logits > 0, dtype=value.dtype),
-            'accuracy_fake': jnp.mean(fake_logits < 0, dtype=value.dtype),
-            'grad_norm_discriminator': optax.tree.norm(grads),
-        }
+        metrics = discriminator_metrics(value, real_logits, fake_logits, grads)
         adaptation = add_signs(state.noise, real_logits, self.gan)
         own = apply_gradients(self._optimizers()[1], own, grads).replace(stats=stats)
         return state.replace(discriminator=own, noise=adaptation), metrics
