@@ -87,6 +87,7 @@ class Classifier(nn.Module):
     def __call__(
         self, x: Float[Array, 'n h w c'], train: bool = False
     ) -> tuple[Float[Array, 'n features'], Float[Array, 'n classes']]:
+        """Return the features and the logits of images in [-1, 1]."""
         exact = at_least_float32(self.dtype)
 
         def norm(x: Array, name: str, use_bias: bool = True) -> Array:

@@ -17,8 +17,8 @@ Array = jax.Array
 class CNN(nn.Module):
     """Noise-conditional network: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
 
-    All convolutions are 3x3 with stride 1, so that it takes images of any side that ``patch_size`` divides; beyond
-    4 * num_blocks + 5 pixels (of the folded image) it sees of an image only what the group norms' statistics tell.
+    All convolutions are 3x3 with stride 1, so that it takes images of any side that ``patch_size`` divides. Beyond a window of
+    4 * num_blocks + 5 pixels (of the folded image) it knows only the statistics of the group normalisations.
 
     Attributes:
       out_channels: channels of the image, C.
@@ -28,10 +28,9 @@ class CNN(nn.Module):
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
       norm_groups: groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
-      freq_shift: of the time embedding, see ``timestep_embedding``.
-      flip_sin_to_cos: likewise.
+      freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
       patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
-      dtype: of the computation (bfloat16 keeps norms and parameters in float32).
+      dtype: dtype of the computation (bfloat16 keeps norms and parameters in float32).
     """
 
     out_channels: int = 3
@@ -49,6 +48,7 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+        """Return the output of the network for noisy images, their times and their class labels."""
         common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
         emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)

@@ -44,6 +44,7 @@ class UpConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 features']:
+        """Return the feature map of twice the side."""
         kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
         return transposed_conv(x, kernel.astype(self.dtype))
 
@@ -73,6 +74,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, 'n z'], label: Int[Array, ' n'], train: bool = False) -> Float[Array, 'n h w c']:
+        """Return images of latents and class labels; an unconditional network ignores the labels."""
         dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
 
         def norm_relu(x: Array, level: int) -> Array:
@@ -117,6 +119,7 @@ class DownConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c'], train: bool) -> Float[Array, 'n h2 w2 features']:
+        """Return the feature map of half the side."""
         kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
         if self.spectral_norm:
             kernel = _spectrally_normalised(self, kernel, train)
@@ -174,6 +177,7 @@ class Discriminator(nn.Module):
         t: Int[Array, ' n'] | None = None,
         train: bool = False,
     ) -> Float[Array, ' n']:
+        """Return the logits of images; class labels and timesteps are ignored where the network takes none."""
         dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         x = x.astype(self.dtype)
         conv = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}

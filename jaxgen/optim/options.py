@@ -37,6 +37,7 @@ class OptimizerOptions(Options):
     )
 
     def check(self) -> None:
+        """Refuse values that do not go together."""
         if self.decay == 'none' or self.decay_steps is None:
             return
         end = f'decay_steps={self.decay_steps}, the step at which the decay ends'
