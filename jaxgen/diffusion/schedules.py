@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,11 @@ from jaxtyping import Float, Int
 
 from jaxgen.runtime.types import Array
 
+A = TypeVar('A')
 
-class Level(NamedTuple):
-    """One noise level, or several: arrays of one shape.
+
+class Level(NamedTuple, Generic[A]):
+    """One noise level, or several: arrays of one shape, of NumPy or of JAX.
 
     Attributes:
       alpha: factor of the image in x = alpha x_0 + sigma noise.
@@ -26,11 +28,11 @@ class Level(NamedTuple):
       t: the time that the network is given.
     """
 
-    alpha: Array | np.ndarray
-    sigma: Array | np.ndarray
-    t: Array | np.ndarray
+    alpha: A
+    sigma: A
+    t: A
 
-    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level:
+    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level[Array]:
         """Return the level with ``alpha`` and ``sigma`` in the dtype of ``x``, shaped to broadcast against it.
 
         ``t`` keeps its shape, in float32 or a wider dtype.
@@ -216,7 +218,7 @@ class EDMSchedule:
     def levels(self, num_steps: int) -> Level:
         """Return the levels of equation 5, then the data."""
         ends = np.array([self.sigma_max, self.sigma_min]) ** (1 / self.rho)
-        level = self.at(np.linspace(*ends, num_steps) ** self.rho)
+        level = self.at(np.linspace(ends[0], ends[1], num_steps) ** self.rho)
         return _with_data_at_the_end(level, np)
 
     def at(self, ratio: np.ndarray) -> Level:

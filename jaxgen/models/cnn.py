@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxgen.models.layers import GroupNorm, at_least_float32, conditioning, uniform_fan_avg
 from jaxgen.models.unet import ResBlock, fold, unfold
-
-Array = jax.Array
+from jaxgen.runtime.types import Array, Dtype
 
 
 class CNN(nn.Module):
@@ -43,13 +42,13 @@ class CNN(nn.Module):
     freq_shift: int = 1
     flip_sin_to_cos: bool = False
     patch_size: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         """Return the output of the network for noisy images, their times and their class labels."""
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
         emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
         h = fold(x.astype(self.dtype), self.patch_size)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxgen.models.layers import at_least_float32, attention, conditioning, timestep_embedding, uniform_fan_avg
 from jaxgen.models.unet import fold, unfold
+from jaxgen.runtime.types import Array, Dtype
 
-Array = jax.Array
 SINUSOIDS = 256  # width of the time embedding in front of its layers
 
 
@@ -24,13 +24,13 @@ class Block(nn.Module):
     num_heads: int
     mlp_ratio: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, emb: Array, train: bool) -> Array:
         """Return the tokens after the block."""
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
         c = x.shape[-1]
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, emb, c, **common)
@@ -71,13 +71,13 @@ class DiT(nn.Module):
     freq_shift: int = 0
     flip_sin_to_cos: bool = True
     patch_size: int = 2
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         """Return the output of the network for noisy images, their times and their class labels."""
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         c = self.base_channels
         emb = conditioning(self, t, labels, SINUSOIDS, c)
         h = fold(x.astype(self.dtype), self.patch_size)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Array = jax.Array
+from jaxgen.runtime.types import Array, Dtype
 
 
 def uniform_fan_avg(scale: float = 1.0):
@@ -53,7 +55,7 @@ def conditioning(network: nn.Module, t: Array, labels: Array | None, sinusoids: 
       sinusoids: width of the time embedding.
       features: width of the result.
     """
-    common = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
+    common: dict[str, Any] = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
     dtype = at_least_float32(network.dtype)
     emb = 0
     for times, name in zip(t.reshape(len(t), -1).T, ('time', 'gap'), strict=False):
@@ -69,7 +71,7 @@ class GroupNorm(nn.Module):
     """Group normalisation (Wu & He 2018), computed in float32 or better; returns the input's dtype."""
 
     groups: int
-    param_dtype: jnp.dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     epsilon: float = 1e-6
 
     @nn.compact
@@ -82,7 +84,7 @@ class _GroupNorm(nn.Module):
     """The parameters and the computation of ``GroupNorm``, under the names of ``nn.GroupNorm``."""
 
     groups: int
-    param_dtype: jnp.dtype
+    param_dtype: Dtype
     epsilon: float
 
     @nn.compact
@@ -133,8 +135,8 @@ class SelfAttention(nn.Module):
 
     groups: int
     num_heads: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     epsilon: float = 1e-6
 
     @nn.compact
@@ -163,7 +165,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     use_scale: bool = True
     use_bias: bool = True
-    param_dtype: jnp.dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:

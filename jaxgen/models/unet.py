@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxgen.models.convolutions import upsample_conv
 from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
-
-Array = jax.Array
+from jaxgen.runtime.types import Array, Dtype
 
 
 class ResBlock(nn.Module):
@@ -21,14 +20,14 @@ class ResBlock(nn.Module):
     features: int
     groups: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, emb: Array, train: bool) -> Array:
         """Return the feature map after the block."""
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         h = nn.swish(GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm1')(x))
         h = nn.Conv(self.features, (3, 3), kernel_init=uniform_fan_avg(), name='conv1', **common)(h)
         h += nn.Dense(self.features, kernel_init=uniform_fan_avg(), name='emb', **common)(nn.swish(emb))[:, None, None]
@@ -44,8 +43,8 @@ class Upsample(nn.Module):
     """A 3x3 convolution of the image enlarged to twice its side: ``[N, H, W, C] -> [N, 2H, 2W, features]``."""
 
     features: int
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -94,13 +93,13 @@ class UNet(nn.Module):
     flip_sin_to_cos: bool = False
     downsample_padding: int = 0
     patch_size: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         """Return the output of the network for noisy images, their times and their class labels."""
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
         res_block = functools.partial(
             ResBlock, groups=self.norm_groups, dropout=self.dropout, epsilon=self.norm_eps, **common
