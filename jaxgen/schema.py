@@ -215,8 +215,12 @@ def option(
     """Declare a field of a class of ``Options``.
 
     Args:
+      default: the value if none is given; None for "not set" if the type allows it.
       help: one sentence: what the option does, its unit, and what its special values mean.
-      at_least, above, at_most, below: limits of a number, or of each number of a tuple.
+      at_least: the smallest value of a number, or of each number of a tuple.
+      above: a limit that each number must exceed.
+      at_most: the largest value.
+      below: a limit that no number may reach.
       choices: names that exist, or a function that returns them.
       empty: whether a tuple may be empty.
     """

@@ -31,11 +31,18 @@ REGISTRIES: dict[str, dict[str, Any]] = {
 def register(kind: str, name: str) -> Callable[[T], T]:
     """Return a decorator that adds a piece to a registry, so that configs can name it.
 
-    The command line imports the module with ``--config.plugins=my_module``; in Python it is enough to import it::
+    The command line imports the module with ``--config.plugins=my_module``; in Python it is enough to import it.
 
-        @jaxgen.register('schedule', 'sqrt')
-        def sqrt(timesteps: int) -> jaxgen.diffusion.DiscreteSchedule:
-            ...
+    Example:
+      A schedule of constant noise:
+
+      >>> import jaxgen
+      >>> @jaxgen.register('schedule', 'constant')
+      ... def constant(timesteps: int) -> jaxgen.diffusion.DiscreteSchedule:
+      ...     return jaxgen.diffusion.linear_betas(timesteps, 0.01, 0.01)
+      >>> jaxgen.diffusion.schedules.SCHEDULES['constant'](10).timesteps
+      10
+      >>> del jaxgen.diffusion.schedules.SCHEDULES['constant']  # so that the name is free again
 
     Args:
       kind: ``schedule`` (a function from the number of timesteps to a schedule), ``sampler`` (a subclass of

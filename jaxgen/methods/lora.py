@@ -60,23 +60,30 @@ class FineTunedDiffusion(Diffusion):
         return cls(**{f.name: getattr(method, f.name) for f in dataclasses.fields(Diffusion)}, **fields)
 
     def init(self, key: Array) -> DiffusionState:
+        """Return the trainable state before the first step, with random parameters."""
         return self.initial_state(lora.init(key, self.base, self.paths, self.rank))
 
     def trainable(self, state: FineTunedState) -> DiffusionState:
+        """Return the state of the factors."""
         return state.learner
 
     def with_frozen(self, trainable: DiffusionState) -> FineTunedState:
+        """Return the state of the factors joined with the base."""
         return FineTunedState(self.base, trainable)
 
     def networks(self, state: FineTunedState) -> dict[str, Any]:
+        """Return the parameters of each network by its name."""
         return {'adapter': state.learner.params, type(self.network).__name__.lower(): state.base}
 
     def moving_averages(self, state: FineTunedState) -> dict[float, Any]:
+        """Return the power-function averages of the parameters by their relative length."""
         return super().moving_averages(state.learner)
 
     def step(
         self, state: FineTunedState, batch: dict[str, Array], key: Array
     ) -> tuple[FineTunedState, dict[str, Array]]:
+        """Make one update of the parameters, see ``Method.step``."""
+
         def merged(factors: Any) -> Any:
             return lora.merge(state.base, factors, self.strength)
 
@@ -84,6 +91,7 @@ class FineTunedDiffusion(Diffusion):
         return state.replace(learner=learner), metrics
 
     def sampling_variables(self, state: FineTunedState, key: Array, ema: bool) -> Any:
+        """Return the variables of the network after training, see ``Method.sampling_variables``."""
         factors = state.learner.ema if ema else state.learner.params
         return {'params': lora.merge(state.base, factors, self.strength, self.scale)}
 
@@ -96,6 +104,7 @@ class FineTunedDiffusion(Diffusion):
         raise UserError('merged weights are no fine-tuned model: fine-tune them as a base instead')
 
     def sampling_protocol(self) -> dict[str, Any]:
+        """Return how ``sample`` generates an image, as JSON values."""
         return super().sampling_protocol() | {'base': self.base_hash, 'adapter_scale': self.scale}
 
 
@@ -108,6 +117,8 @@ def with_new_labels(params: Mapping[str, Any], known: int, new: int) -> Mapping[
 
     Args:
       params: parameters of the network; without a label table they are returned as they are.
+      known: number of classes that the network knows.
+      new: number of classes to add.
     """
     if not new or 'label' not in params:
         return params

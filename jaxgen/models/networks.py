@@ -20,7 +20,10 @@ def make_network(options: Options, **fields) -> nn.Module:
 
     Args:
       options: with ``name`` and ``dtype``, as ``methods.diffusion.options.NetworkOptions`` has them.
-      fields: fields of the network that are not among the options.
+      **fields: fields of the network that are not among the options.
+
+    Returns:
+      The module, without parameters.
     """
     network = NETWORKS[options.name]
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}

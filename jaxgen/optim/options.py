@@ -38,6 +38,7 @@ class OptimizerOptions(Options):
     )
 
     def check(self) -> None:
+        """Refuse values that do not go together."""
         if self.decay_steps is not None:
             self._require_time(self.decay_steps, f'decay_steps={self.decay_steps}, the step at which the decay ends')
 

@@ -25,6 +25,7 @@ class Snapshots:
         """Write the averages of a step.
 
         Args:
+          step: the step of the averages.
           averages: nested dicts of arrays by the length of the average.
         """
         tensors = {

@@ -39,6 +39,7 @@ def start_state(method: Method, model: Any) -> TrainState:
     """Return the state at step 0 of a run that starts from a model.
 
     Args:
+      method: the method, whose metrics are summed.
       model: the part of the model that a checkpoint holds.
     """
     return TrainState(
@@ -57,6 +58,7 @@ def initializer(method: Method, key: Array) -> Callable[[], TrainState]:
     (:func:`initial_state`).
 
     Args:
+      method: the method to train.
       key: the root key of the run.
     """
     return lambda: start_state(method, method.init(stream(key, 'init')))

@@ -91,5 +91,20 @@ def ancestral(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by ancestral sampling; see ``Sampler.sample`` and ``Ancestral``."""
+    """Sample images by ancestral sampling, see ``Ancestral``.
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      variance: ``fixedlarge``, ``fixedsmall`` or ``learned``.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+    """
     return Ancestral(variance).sample(denoiser, levels, x, key=key, noise=noise)

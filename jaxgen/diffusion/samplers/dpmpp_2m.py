@@ -89,7 +89,16 @@ class DPMpp2M(Sampler):
 
 
 def dpmpp_2m(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by DPM-Solver++(2M); see ``Sampler.sample``."""
+    """Sample images by DPM-Solver++(2M).
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+
+    Returns:
+      The images, in the shape of ``x``.
+    """
     return DPMpp2M().sample(denoiser, levels, x)
 
 
@@ -101,5 +110,19 @@ def dpmpp_2m_sde(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by SDE-DPM-Solver++(2M); see ``Sampler.sample``."""
+    """Sample images by SDE-DPM-Solver++(2M).
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+    """
     return DPMpp2M(sde=True).sample(denoiser, levels, x, key=key, noise=noise)

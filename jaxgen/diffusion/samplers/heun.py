@@ -86,5 +86,14 @@ def is_corrected(levels: Level) -> Any:
 
 
 def heun(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by Heun's method; see ``Sampler.sample``."""
+    """Sample images by Heun's method.
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+
+    Returns:
+      The images, in the shape of ``x``.
+    """
     return Heun().sample(denoiser, levels, x)

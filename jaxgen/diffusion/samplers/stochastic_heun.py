@@ -87,9 +87,22 @@ def stochastic_heun(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by algorithm 2; see ``Sampler.sample`` and ``StochasticHeun``.
+    """Sample images by Heun's method with noise (algorithm 2).
 
-    The levels are those of ``schedule``.
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      schedule: the schedule of the levels.
+      churn: S_churn of the paper, the noise that is added over all steps; 0 is algorithm 1.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
     """
     return StochasticHeun(churn).sample(denoiser, levels, x, key=key, noise=noise, schedule=schedule)
 

@@ -57,7 +57,10 @@ def init_network(
     """Return the state of a network before the first step.
 
     Args:
-      inputs: example inputs of the network.
+      network: the generator or the discriminator.
+      optimizer: its optimizer.
+      key: random key of the parameters.
+      *inputs: example inputs of the network.
     """
     stats = dict(network.init(key, *inputs, train=True))
     params = stats.pop('params')
@@ -87,7 +90,9 @@ def finish_step(state: GANState, num_images: int, options: GANOptions) -> GANSta
     """Count the step, and adapt the strength of the noise if ``noise.ADAPTATION_INTERVAL`` steps have passed.
 
     Args:
+      state: the state after the updates of both networks.
       num_images: number of real images in a step.
+      options: the options of the GAN.
     """
     updates, adaptation = state.updates + 1, state.noise
     if options.diffusion_noise:
