@@ -20,6 +20,7 @@ from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.io.hub import WEIGHTS
+from jaxgen.runtime.random import root_key, stream
 
 PIPELINES = ('DDPMPipeline', 'DDIMPipeline')
 
@@ -46,7 +47,8 @@ def load(config: Config, folder: pathlib.Path) -> Imported:
         raise UserError(f'{network_folder} holds neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin: download it again')
     stored = tensors.float32(tensors.read(weights), weights)
     params = unet.from_diffusers(stored, method.network, image_shape[0], weights)
-    return Imported(config, method, jax.jit(method.start)(params), (note,))
+    key = stream(root_key(config.seed, config.train.prng), 'init')
+    return Imported(config, method, jax.jit(method.from_weights)({'params': params}, key), (note,))
 
 
 def _require_pipeline(folder: pathlib.Path) -> None:

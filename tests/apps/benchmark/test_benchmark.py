@@ -1,12 +1,16 @@
 """The benchmark's processes, rows, ratios and refusals. What is timed here is not looked at."""
 
 import json
+import time
 
 import pytest
 
 from jaxgen.apps.benchmark import benchmark as benchmarking
 from jaxgen.apps.benchmark import jax_side, table
-from jaxgen.apps.benchmark.benchmark import benchmark, read, require_twin, summarised
+from jaxgen.apps.benchmark import report as reporting
+from jaxgen.apps.benchmark.benchmark import benchmark, require_twin
+from jaxgen.apps.benchmark.processes import Bench
+from jaxgen.apps.benchmark.report import read_baseline, summarise
 from jaxgen.apps.benchmark.variants import CASES, Variant, variants
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config
@@ -33,14 +37,14 @@ def report(**rows):
         del product['images_per_sec']
     return {
         'machine': machine,
-        'config': json.loads(config_of().to_json()),
+        'config': json.loads(json.dumps(config_of().to_tree())),
         'rows': {'matmul': matmul, **{case: [row(*r) for r in of_case] for case, of_case in rows.items()}},
         'notes': [],
     }
 
 
 def test_both_sides_run_in_processes_of_their_own(tmp_path):
-    result = benchmark(config_of('dcgan', **{'benchmark.cases': 'data'}), tmp_path)
+    result = benchmark(config_of('dcgan', **{'benchmark.cases': ('data',)}), tmp_path)
     assert json.loads((tmp_path / 'benchmark.json').read_text()) == json.loads(json.dumps(result))
     rows = result['rows']['data']
     assert [(r['side'], r['name']) for r in rows] == [('jaxgen', 'in memory'), ('pytorch', 'DataLoader')]
@@ -56,7 +60,7 @@ def test_both_sides_run_in_processes_of_their_own(tmp_path):
 def test_jaxgens_cases_do_their_units(family):
     config = tiny_config(family, **{'train.steps_per_dispatch': 2})
     for case in ('train', 'data') if family == 'judge' else ('train', 'sample', 'data'):
-        subject = jax_side.CASES[case](config, {})
+        subject = jax_side.CASES[case](config, {'start': time.perf_counter()})
         subject.run(2)
         assert subject.facts['images'] == (32 if case == 'train' else 16)
 
@@ -75,19 +79,19 @@ def test_without_pytorch_jaxgen_is_measured_alone(tmp_path, monkeypatch):
     (tmp_path / 'torch.py').write_text("raise ModuleNotFoundError('there is no torch', name='torch')\n")
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     config = config_of()
-    bench = benchmarking.Bench(config, tmp_path)
+    bench = Bench(config, tmp_path)
     bench._facts = {'platform': 'cpu', 'image_shape': (8, 8, 1), 'num_classes': 10}
     found = bench.run('data', Variant('pytorch', 'DataLoader'))
     assert found == {'missing': 'torch'}
-    assert summarised(Variant('pytorch', 'DataLoader'), [found], None)['reason'] == 'torch is not installed'
+    assert summarise(Variant('pytorch', 'DataLoader'), [found], None)['reason'] == 'torch is not installed'
 
 
 def test_what_fails_says_its_last_line(tmp_path):
-    bench = benchmarking.Bench(config_of(**{'benchmark.python': '/bin/false'}), tmp_path)
+    bench = Bench(config_of(**{'benchmark.python': '/bin/false'}), tmp_path)
     bench._facts = {'platform': 'cpu', 'image_shape': (8, 8, 1), 'num_classes': 10}
     found = bench.run('data', Variant('pytorch', 'DataLoader'))
     assert found == {'failed': 'exit status 1'}
-    bench = benchmarking.Bench(config_of(**{'benchmark.python': '/no/python'}), tmp_path)
+    bench = Bench(config_of(**{'benchmark.python': '/no/python'}), tmp_path)
     bench._facts = {'platform': 'cpu', 'image_shape': (8, 8, 1), 'num_classes': 10}
     with pytest.raises(UserError, match='config.benchmark.python=/no/python cannot be started'):
         bench.run('data', Variant('pytorch', 'DataLoader'))
@@ -98,7 +102,7 @@ def test_rows_are_medians_of_all_bursts():
         {'seconds_per_unit': [1.0, 2.0, 4.0], 'images': 8, 'steps': 2, 'seconds_to_first': 9.0, 'peak_memory': 5},
         {'seconds_per_unit': [2.0, 2.0, 2.0], 'images': 8, 'steps': 2, 'seconds_to_first': 3.0, 'peak_memory': 7},
     ]
-    row = summarised(Variant('jaxgen', 'float32'), results, flops=10.0)
+    row = summarise(Variant('jaxgen', 'float32'), results, flops=10.0)
     assert row['images_per_sec'] == [4.0, 2.0, 8.0]
     assert row['steps_per_sec'] == [1.0, 0.5, 2.0]
     assert row['flops_per_sec'] == [40.0, 20.0, 80.0]
@@ -134,17 +138,17 @@ def test_variants_of_every_case_have_names_of_their_own():
 def test_where_pytorch_has_no_backend_another_machine_stands_beside(tmp_path):
     path = tmp_path / 'benchmark.json'
     path.write_text(json.dumps(report(train=[('pytorch', 'eager', 'float32', 6.0)])))
-    config = config_of(**{'benchmark.cases': 'train', 'benchmark.baseline': str(path)})
-    baseline = read(str(path), config)
+    config = config_of(**{'benchmark.cases': ('train',), 'benchmark.baseline': str(path)})
+    baseline = read_baseline(str(path), config)
     plan = benchmarking.plan(config, FACTS | {'platform': 'tpu'})
     assert {v.side for vs in plan.values() for v in vs} == {'jaxgen'}
     timed = {'seconds_per_unit': [1.0], 'images': 9, 'seconds_to_first': 1.0, 'peak_memory': 1}
     found = {'train': [(Variant('jaxgen', 'float32'), [timed])]}
     facts = FACTS | {'platform': 'tpu', 'device': 'TPU v5e', 'devices': 4, 'versions': {}, 'parameters': {}}
-    made = benchmarking.report(config, facts, found, baseline)
+    made = reporting.report(config, facts, found, baseline)
     assert made['notes'] == ['PyTorch was measured on abacus, jaxgen on TPU v5e']
     assert table.ratios(made)['train'] == {'float32': 1.5}
-    made = benchmarking.report(config, facts, found, None)
+    made = reporting.report(config, facts, found, None)
     assert 'PyTorch has no backend for tpu' in made['notes'][0] and not table.ratios(made)
 
 
@@ -157,7 +161,7 @@ def test_where_pytorch_has_no_backend_another_machine_stands_beside(tmp_path):
         (
             report(train=[('jaxgen', 'float32', 'float32', 1.0)]) | {'rows': {'train': []}},
             {},
-            'has no figures of PyTorch',
+            'has no measurement of PyTorch',
         ),
         (
             report(train=[('pytorch', 'eager', 'float32', 6.0)]),
@@ -171,20 +175,20 @@ def test_another_baseline_is_refused(content, fields, words, tmp_path):
     if content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(UserError, match=words):
-        read(str(path), config_of(**fields))
+        read_baseline(str(path), config_of(**fields))
 
 
 def test_variants_are_chosen_by_their_names():
     both = ['float32', 'bfloat16'] * 2
     facts = {'platform': 'cpu', 'flops': {'train': 1.0}}
-    config = tiny_config(**{'benchmark.cases': 'train', 'benchmark.variants': 'float32,eager'})
+    config = tiny_config(**{'benchmark.cases': ('train',), 'benchmark.variants': ('float32', 'eager')})
     planned = benchmarking.plan(config, facts)
     assert [v.label for v in planned['train']] == ['jaxgen float32', 'pytorch eager']
     assert [v.label for v in planned['matmul']] == ['jaxgen float32', 'pytorch float32']
-    config.benchmark.variants = 'float32,bfloat16'
+    config = config.replace({'benchmark.variants': ('float32', 'bfloat16')})
     assert [v.precision for v in benchmarking.plan(config, facts)['matmul']] == both
-    config.benchmark.cases, config.benchmark.variants = 'matmul', 'float32'
+    config = config.replace({'benchmark.cases': ('matmul',), 'benchmark.variants': ('float32',)})
     assert [v.precision for v in benchmarking.plan(config, facts)['matmul']] == both
-    config.benchmark.cases, config.benchmark.variants = 'train', 'eagre'
+    config = config.replace({'benchmark.cases': ('train',), 'benchmark.variants': ('eagre',)})
     with pytest.raises(UserError, match="'eagre' does not exist; did you mean eager"):
         benchmarking.plan(config, facts)

@@ -9,10 +9,11 @@ import pytest
 
 from jaxgen.apps.benchmark import benchmark as benchmarking
 from jaxgen.apps.benchmark import page, table
+from jaxgen.apps.benchmark.processes import OUT_OF_TIME, Bench
 from jaxgen.apps.benchmark.variants import COMMAND_BUFFERS, variants
 from tests.tiny import tiny_config
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 TINY = (
     '--config.benchmark.minutes=0 --config.data.name=digits --config.data.batch_size=4 --config.sample.batch_size=4 '
     '--config.model.base_channels=32'
@@ -27,23 +28,25 @@ def planned(platform, **fields):
 def test_each_platform_has_the_variants_that_it_can_run():
     on_gpu = {v.name for v in planned('gpu')['train']}
     assert {'CUDA graph', 'CUDA graph bfloat16', 'bfloat16 in dispatches of 8'} <= on_gpu
-    on_cpu = [v.name for of_case in planned('cpu', **{'benchmark.cases': 'train,attention'}).values() for v in of_case]
+    on_cpu = [
+        v.name for of_case in planned('cpu', **{'benchmark.cases': ('train', 'attention')}).values() for v in of_case
+    ]
     assert not any('CUDA' in name or 'command buffers' in name or 'tokens' in name for name in on_cpu)
     flags = [v.xla_flags for v in planned('gpu')['train'] if v.xla_flags]
     assert flags == [COMMAND_BUFFERS]
 
 
 def test_variants_are_measured_in_the_order_in_which_they_are_named():
-    asked = 'CUDA graph,bfloat16,float32'
-    fields = {'benchmark.cases': 'train', 'benchmark.variants': asked, 'benchmark.minutes': 3.0}
+    asked = ('CUDA graph', 'bfloat16', 'float32')
+    fields = {'benchmark.cases': ('train',), 'benchmark.variants': asked, 'benchmark.minutes': 3.0}
     plan = planned('gpu', **fields)
-    assert [v.name for v in plan['train']] == asked.split(',')
+    assert [v.name for v in plan['train']] == [*asked]
     assert list(plan) == ['train', 'matmul']  # which matters least when the time is limited
 
 
 def test_a_variant_that_fails_takes_no_other_along(tmp_path):
-    names = '256 tokens,256 tokens by cuDNN'
-    fields = {'benchmark.cases': 'attention', 'benchmark.variants': names, 'data.batch_size': 1}
+    names = ('256 tokens', '256 tokens by cuDNN')
+    fields = {'benchmark.cases': ('attention',), 'benchmark.variants': names, 'data.batch_size': 1}
     config = tiny_config(**{'benchmark.rounds': 1, 'benchmark.seconds': 0, 'model.conditional': False, **fields})
     result = benchmarking.benchmark(config, tmp_path)
     rows = {(r['side'], r['name']): r for r in result['rows']['attention']}
@@ -57,7 +60,7 @@ def test_what_was_measured_is_written_after_each_variant(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(benchmarking, 'write_json', lambda path, made: written.append(json.dumps(made)))
     timed = {'seconds_per_unit': [1.0], 'images': 9, 'seconds_to_first': 1.0, 'peak_memory': 1}
-    monkeypatch.setattr(benchmarking.Bench, 'run', lambda self, case, variant: dict(timed))
+    monkeypatch.setattr(Bench, 'run', lambda self, case, variant: dict(timed))
     facts = {
         'platform': 'cpu',
         'device': 'cpu',
@@ -66,8 +69,8 @@ def test_what_was_measured_is_written_after_each_variant(tmp_path, monkeypatch):
         'parameters': {},
         'flops': {'train': 1.0},
     }
-    monkeypatch.setattr(benchmarking.Bench, 'describe', lambda self: facts)
-    fields = {'benchmark.cases': 'train', 'benchmark.variants': 'float32,eager', 'benchmark.rounds': 2}
+    monkeypatch.setattr(Bench, 'describe', lambda self: facts)
+    fields = {'benchmark.cases': ('train',), 'benchmark.variants': ('float32', 'eager'), 'benchmark.rounds': 2}
     benchmarking.benchmark(tiny_config(**fields), tmp_path)
     sizes = [sum(map(len, json.loads(text)['rows'].values())) for text in written]
     assert sizes == [1, 2, 3, 4, 4, 4, 4, 4]  # two products and two steps, twice
@@ -76,7 +79,7 @@ def test_what_was_measured_is_written_after_each_variant(tmp_path, monkeypatch):
 def test_a_later_round_that_fails_keeps_the_earlier_ones(tmp_path, monkeypatch):
     timed = {'seconds_per_unit': [1.0], 'images': 9, 'seconds_to_first': 1.0, 'peak_memory': 1}
     answers = iter([timed, {'failed': 'out of memory'}])
-    monkeypatch.setattr(benchmarking.Bench, 'run', lambda self, case, variant: next(answers))
+    monkeypatch.setattr(Bench, 'run', lambda self, case, variant: next(answers))
     facts = {
         'platform': 'tpu',
         'device': 'TPU',
@@ -85,7 +88,7 @@ def test_a_later_round_that_fails_keeps_the_earlier_ones(tmp_path, monkeypatch):
         'parameters': {},
         'flops': {'train': 1.0},
     }
-    monkeypatch.setattr(benchmarking.Bench, 'describe', lambda self: facts)
+    monkeypatch.setattr(Bench, 'describe', lambda self: facts)
     monkeypatch.setattr(
         benchmarking,
         'plan',
@@ -111,7 +114,7 @@ def test_the_target_of_the_makefile_writes_its_page(rehearsed):
     for name in ('train', 'sample', 'dcgan', 'features'):
         made = json.loads((rehearsed / f'benchmark_gpu_{name}.json').read_text())
         reasons = {row['reason'] for of_case in made['rows'].values() for row in of_case}
-        assert reasons == {benchmarking.OUT_OF_TIME}
+        assert reasons == {OUT_OF_TIME}
 
 
 def test_the_readme_gets_the_table_between_its_marks(rehearsed):

@@ -6,12 +6,11 @@ import jax
 import numpy as np
 import pytest
 import torch
-from jaxgen.apps.benchmark.twins import TWINS, Way
 
 from jaxgen.apps.benchmark import torch_side
 from jaxgen.apps.benchmark.benchmark import require_twin
 from jaxgen.apps.benchmark.describe import (
-    RANDOMNESS,
+    COUNTERPARTS,
     describe,
     randomised,
     sampling_flops,
@@ -19,6 +18,7 @@ from jaxgen.apps.benchmark.describe import (
     without_dropout,
 )
 from jaxgen.apps.interop import dcgan, unet
+from jaxgen.apps.twins import TWINS, Execution
 from jaxgen.apps.untrained import build
 from jaxgen.runtime.random import root_key, stream
 from tests.tiny import UNET, tiny_config
@@ -68,9 +68,9 @@ def described(request, tmp_path_factory):
     return config, folder, describe(config, folder)
 
 
-def twin_of(described, way=None):
+def twin_of(described, execution=None):
     config, folder, _ = described
-    twin = TWINS[config.family](folder, json.loads(config.to_json()), way or Way())
+    twin = TWINS[config.method](folder, json.loads(json.dumps(config.to_tree())), execution or Execution())
     with np.load(folder / 'example.npz') as example:
         return twin, {name: example[name] for name in example}
 
@@ -86,14 +86,14 @@ def test_several_steps_are_jaxgens(described):
     step = jax.jit(method.step)
     for i in range(STEPS):
         key_of_step = jax.random.fold_in(key, i) if i else key
-        drawn = jax.device_get(RANDOMNESS[config.family](method, key_of_step))
+        drawn = jax.device_get(COUNTERPARTS[config.method].random_inputs(method, key_of_step))
         model, metrics = step(model, batch, key_of_step)
-        losses = twin.step(**torch_side.from_example({**batch, **drawn}, Way()))
+        losses = twin.step(**torch_side.from_example({**batch, **drawn}, Execution()))
         for name, loss in losses.items():
             np.testing.assert_allclose(loss, metrics[name], rtol=1e-4)
             assert i or facts['losses'][name] == pytest.approx(float(loss), rel=1e-5)
 
-    ours = exported(method, config.family, model)
+    ours = exported(method, config.method, model)
     average = ours.pop('average')
     for network, state in ours.items():
         theirs = twin.networks[network].state_dict()
@@ -109,11 +109,11 @@ def test_several_steps_are_jaxgens(described):
 
 def test_the_cases_of_the_twin_do_their_units(described):
     config, folder, facts = described
-    stored = json.loads(config.to_json())
+    stored = json.loads(json.dumps(config.to_tree()))
     spec = {'folder': str(folder), 'image_shape': (8, 8, 1), 'num_classes': 10, 'precision': 'float32'}
-    require_twin(torch_side.check(stored, spec, Way()), facts, 'highest')
+    require_twin(torch_side.check(stored, spec, Execution()), facts, 'highest')
     for case in ('train', 'sample'):
-        subject = torch_side.CASES[case](stored, spec, Way())
+        subject = torch_side.CASES[case](stored, spec, Execution())
         subject.run(2)
         assert subject.facts['images'] == 16
 
@@ -124,24 +124,24 @@ def test_no_weight_is_as_it_was_initialised(described):
         assert all(p.numel() == 1 or (p != p.flatten()[0]).any() for p in network.parameters())
 
 
-@pytest.mark.parametrize('way', [Way(channels_last=True), Way(bfloat16=True)])
-def test_other_ways_do_the_same(described, way):
-    twin, example = twin_of(described, way)
+@pytest.mark.parametrize('execution', [Execution(channels_last=True), Execution(bfloat16=True)])
+def test_other_ways_do_the_same(described, execution):
+    twin, example = twin_of(described, execution)
     twin.without_dropout()
-    losses = twin.step(**torch_side.from_example(example, way))
+    losses = twin.step(**torch_side.from_example(example, execution))
     for name, loss in losses.items():
-        assert float(loss) == pytest.approx(described[2]['losses'][name], rel=0.05 if way.bfloat16 else 1e-4)
+        assert float(loss) == pytest.approx(described[2]['losses'][name], rel=0.05 if execution.bfloat16 else 1e-4)
     images = twin.sample(3, torch.zeros(3, dtype=torch.long))
     assert images.shape == (3, 1, 8, 8) and torch.isfinite(images).all()
 
 
 def test_dropout_is_on_in_training(described):
-    if described[0].family != 'ddpm':
+    if described[0].method != 'ddpm':
         pytest.skip('DCGAN has none')
     losses = set()
     for _ in range(2):
         twin, example = twin_of(described)
-        losses.add(float(twin.step(**torch_side.from_example(example, Way()))['loss']))
+        losses.add(float(twin.step(**torch_side.from_example(example, Execution()))['loss']))
     assert len(losses | {described[2]['losses']['loss']}) == 3
 
 
@@ -155,8 +155,7 @@ def test_flops_are_those_of_a_step_and_of_a_sample():
     config = tiny_config()
     method, _ = build(config)
     once = training_flops(config, method), sampling_flops(config)
-    config.sample.num_steps *= 2
-    config.data.batch_size *= 2
+    config = config.replace({'sample.num_steps': 8, 'data.batch_size': 32})
     assert sampling_flops(config) == pytest.approx(2 * once[1], rel=1e-6)
     assert training_flops(config, method) == pytest.approx(once[0], rel=0.05)
     sizes = jax.eval_shape(method.init, root_key(config.seed, config.train.prng)).params

@@ -2,10 +2,9 @@
 
 import jax
 import pytest
-from jaxgen.apps.benchmark.compile import Chip, bounds, lower_train
 
-from jaxgen.apps.benchmark import compile as compiling
-from jaxgen.apps.benchmark import hlo
+from jaxgen.apps.compile import hlo
+from jaxgen.apps.compile.compile import lower_train
 from jaxgen.apps.untrained import build
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key
@@ -64,7 +63,7 @@ def test_what_a_step_sends_does_not_grow_with_the_batch(family):
     config = tiny_config(family, **{'model.conditional': False})
     sent = {}
     for devices in (1, 2, 4, 8):
-        config.data.batch_size = 4 * devices
+        config = config.replace({'data.batch_size': 4 * devices})
         found = hlo.read(lower_train(config, make_mesh(1, jax.devices()[:devices])).compile().as_text())
         sent[devices] = sum(volume for _, volume in found.collectives.values())
         assert set(found.collectives) <= {'all-reduce'}
@@ -75,35 +74,3 @@ def test_what_a_step_sends_does_not_grow_with_the_batch(family):
     assert sent[2] == sent[4] == sent[8]
     most = sum(sizes.values()) + sizes.get('discriminator', 0)  # which learns from two batches
     assert sum(sizes.values()) <= sent[2] <= 1.1 * most  # and a little for the statistics of batches and the log
-
-
-def test_bounds_are_those_of_the_data_sheet():
-    chip = Chip(flops=100.0, memory=1.0, bandwidth=10.0, interconnect=5.0)
-    found = bounds(1000.0, 50.0, {'all-reduce': (1, 100), 'all-gather': (2, 100)}, chip, 4)
-    assert found == {'arithmetic': 10.0, 'memory': 5.0, 'interconnect': pytest.approx(0.75 * 300 / 5)}
-
-
-@pytest.mark.parametrize(
-    'limit, temporaries, tried, best',
-    [
-        (130, 120, [128, 256], 128),  # the guess: 16 images take 120 of 960 free bytes, so that 8 times as many fit
-        (130, 60, [256, 128], 128),
-        (130, 960, [32, 64, 128, 256], 128),
-        (20, 120, [128, 64, 32], 16),
-        (5, None, [8, 4], 4),
-        (1, None, [8, 4], None),
-    ],
-)
-def test_the_largest_batch_is_found_from_any_guess(monkeypatch, limit, temporaries, tried, best):
-    compiled = []
-
-    def lower(config, mesh):
-        compiled.append(config.data.batch_size)
-        return config.data.batch_size
-
-    monkeypatch.setattr(compiling, 'lower_train', lower)
-    monkeypatch.setattr(compiling, '_compiled', lambda size: (size if size <= limit else None, ''))
-    chip = Chip(flops=1.0, memory=1000, bandwidth=1.0, interconnect=1.0)
-    train = {'fits': temporaries is not None, 'memory': {'arguments': 40, 'temporaries': temporaries}}
-    found = compiling._largest_batch(tiny_config(), make_mesh(1, jax.devices()[:4]), chip, train)
-    assert (compiled, found) == (tried, best)

@@ -1,6 +1,6 @@
 """Programs compiled for TPU slices that are not there: minutes each, and libtpu is optional, so by hand.
 
-JAXGEN_LONG_TESTS=1 python -m pytest -q tests/benchmark/test_tpu.py      # after pip install libtpu
+JAXGEN_LONG_TESTS=1 python -m pytest -q tests/apps/compile/test_tpu.py      # after pip install libtpu
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(
     not os.environ.get('JAXGEN_LONG_TESTS') or not importlib.util.find_spec('libtpu'),
     reason='minutes: pip install libtpu and set JAXGEN_LONG_TESTS=1',

@@ -18,16 +18,17 @@ from etils import epath
 from safetensors.numpy import load_file, save_file
 
 from configs.ddpm_cifar import get_config as cifar
+from jaxgen.apps.config import Config
 from jaxgen.apps.interop import diffusers_folder, scheduler, unet_config
 from jaxgen.apps.restore import restore
-from jaxgen.apps.stored_config import get_config
+from jaxgen.apps.stored_config import read
 from jaxgen.cli import modes
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError
 from jaxgen.io import hub
-from tests.interop.networks import command, edit, pipeline, unet2d
+from tests.helpers.diffusers_folders import command, edit, pipeline, unet2d
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 THEIR_DEFAULTS = {
     'norm_eps': 1e-5,
     'freq_shift': 0,
@@ -41,6 +42,11 @@ def import_(folder, workdir, **fields):
     modes.run('import', command(**{'interop.path': str(folder), **fields}), epath.Path(workdir))
 
 
+def stored(workdir, **fields):
+    """The config of a workdir, with some fields changed."""
+    return read(workdir / 'config.json', ['interop', 'evaluation']).replace(fields)
+
+
 @pytest.fixture(scope='module')
 def there(tmp_path_factory):
     """A pipeline with diffusers' own default network, the workdir of its import, what that said, and its export."""
@@ -49,9 +55,7 @@ def there(tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()) as said:
         import_(path / 'theirs', path / 'run')
     (path / 'said').write_text(said.getvalue())
-    c = get_config(str(path / 'run' / 'config.json'))
-    c.interop.path = str(path / 'export')
-    modes.run('export', c, epath.Path(path / 'run'))
+    modes.run('export', stored(path / 'run', **{'interop.path': str(path / 'export')}), epath.Path(path / 'run'))
     return path
 
 
@@ -73,7 +77,7 @@ def test_the_weights_come_back_bit_for_bit(there):
 
 
 def test_parameters_and_average_are_the_weights_and_the_optimiser_is_fresh(there):
-    trained = restore(get_config(str(there / 'run' / 'config.json')), epath.Path(there / 'run'))
+    trained = restore(stored(there / 'run'), epath.Path(there / 'run'))
     assert trained.step == 0 and trained.model.updates == 0
     assert jax.tree.all(jax.tree.map(np.array_equal, trained.model.params, trained.model.ema))
     assert not any(np.any(x) for x in jax.tree.leaves(trained.model.opt_state))
@@ -86,8 +90,7 @@ def noises(steps):
 @pytest.mark.parametrize(('sampler', 'steps'), [('ddpm', 20), ('ddpm_fixedsmall', 5), ('ddim', 5)])
 def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypatch, sampler, steps):
     """With all timesteps and with some; diffusers' DDIM takes the noise from the clipped image when told to, as ours."""
-    c = get_config(str(there / 'run' / 'config.json'))
-    c.sample.sampler, c.interop.path = sampler, str(tmp_path / 'export')
+    c = stored(there / 'run', **{'sample.sampler': sampler, 'interop.path': str(tmp_path / 'export')})
     modes.run('export', c, epath.Path(there / 'run'))
     assert type(DDPMPipeline.from_pretrained(tmp_path / 'export').unet) is UNet2DModel
 
@@ -119,14 +122,12 @@ def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypa
 def test_what_is_exported_is_the_average(there, tmp_path):
     """After training on, with the command of ``train`` and that of ``export`` alone; without averaging, the parameters."""
     shutil.copytree(there / 'run', tmp_path / 'run')
-    c, workdir = get_config(str(tmp_path / 'run' / 'config.json')), epath.Path(tmp_path / 'run')
-    c.sample.every = 9
+    c, workdir = stored(tmp_path / 'run', **{'sample.every': 9}), epath.Path(tmp_path / 'run')
     modes.run('train', c, workdir)
     trained = restore(c, workdir)
     assert trained.step == 2
     for ema, expected in ((True, trained.model.ema), (False, trained.model.params)):
-        c.sample.ema, c.interop.path = ema, str(tmp_path / str(ema))
-        modes.run('export', c, workdir)
+        modes.run('export', c.replace({'sample.ema': ema, 'interop.path': str(tmp_path / str(ema))}), workdir)
         tensors = load_file(tmp_path / str(ema) / 'unet' / 'diffusion_pytorch_model.safetensors')
         np.testing.assert_array_equal(tensors['conv_in.weight'], expected['conv_in']['kernel'].transpose(3, 2, 0, 1))
     assert abs(trained.model.ema['conv_in']['kernel'] - trained.model.params['conv_in']['kernel']).max() > 0
@@ -134,8 +135,7 @@ def test_what_is_exported_is_the_average(there, tmp_path):
 
 def test_samples_and_figures_at_once(there, tmp_path, capsys):
     shutil.copytree(there / 'run', tmp_path / 'run')
-    c = get_config(str(tmp_path / 'run' / 'config.json'))
-    c.evaluation.extractor, c.evaluation.metrics = 'judge', 'fid'
+    c = stored(tmp_path / 'run', **{'evaluation.extractor': 'judge', 'evaluation.metrics': ('fid',)})
     for mode in ('sample', 'evaluate'):
         modes.run(mode, c, epath.Path(tmp_path / 'run'))
     with np.load(tmp_path / 'run' / 'samples' / 'samples.npz') as drawn:
@@ -151,7 +151,7 @@ def test_a_config_json_that_is_none(tmp_path, content, words):
     if content:
         (tmp_path / 'config.json').write_text(content)
     with pytest.raises(UserError, match=f'^--config={tmp_path}/config.json {words}'):
-        get_config(f'{tmp_path}/config.json')
+        read(f'{tmp_path}/config.json')
 
 
 def test_how_to_go_on_is_said(there):
@@ -164,7 +164,7 @@ def test_how_to_go_on_is_said(there):
 
 def test_a_matching_config_stays_as_it_is(tmp_path):
     pipeline(tmp_path / 'theirs')
-    assert loaded(tmp_path / 'theirs').config.to_dict() == command().to_dict()
+    assert loaded(tmp_path / 'theirs').config == command()
 
 
 def test_the_cifar_config_is_that_of_the_published_model(tmp_path):
@@ -182,10 +182,9 @@ def test_the_cifar_config_is_that_of_the_published_model(tmp_path):
         '_class_name': 'DDPMScheduler', '_diffusers_version': '0.1.1', 'beta_end': 0.02, 'beta_schedule': 'linear',
         'beta_start': 0.0001, 'clip_sample': True, 'num_train_timesteps': 1000, 'variance_type': 'fixed_large',
     }  # fmt: skip
-    c = cifar()
-    c.model.update(unet_config.to_model(theirs, c.model, 32, ''))
-    c.diffusion.update(scheduler.to_diffusion(schedule, '')[0])
-    assert c.to_dict() == cifar().to_dict()
+    c = Config.from_tree(cifar().to_dict())
+    assert dataclasses.replace(c.model, **unet_config.to_model(theirs, c.model, 32, '')) == c.model
+    assert dataclasses.replace(c.diffusion, **scheduler.to_diffusion(schedule, '')[0]) == c.diffusion
     assert scheduler.to_diffusion(schedule, '')[1] == 'ddpm'
 
 
@@ -215,7 +214,7 @@ def test_images_of_another_size(tmp_path):
 
 def refused(folder, workdir, words, mode='import', **fields):
     with pytest.raises(UserError, match=words):
-        modes.run(mode, command(**{'interop.path': str(folder), **fields}), epath.Path(workdir))
+        modes.run(mode, command(**{'interop.path': folder and str(folder), **fields}), epath.Path(workdir))
 
 
 @pytest.mark.parametrize(
@@ -263,25 +262,23 @@ def test_damaged_files_are_named(there, tmp_path):
     weights.unlink()
     refused(folder, tmp_path / 'run', 'unet holds neither diffusion_pytorch_model.safetensors nor')
     (folder / 'unet' / 'config.json').write_text('{"_class_name": ')
-    refused(folder, tmp_path / 'run', 'unet/config.json is not a whole JSON file')
-    refused(tmp_path, tmp_path / 'run', 'holds no config.json, and is no folder of diffusers')
+    refused(folder, tmp_path / 'run', 'unet/config.json is not a complete JSON file')
+    refused(tmp_path, tmp_path / 'run', 'holds no config.json, so it is not a folder of diffusers')
     assert not (tmp_path / 'run').exists()
 
 
 def test_what_is_there_is_not_overwritten(there, tmp_path):
     refused(there / 'theirs', there / 'run', 'checkpoints holds checkpoints already: import into another --workdir')
-    c = get_config(str(there / 'run' / 'config.json'))
-    c.interop.path = str(there / 'theirs')
-    with pytest.raises(UserError, match='is there already, and not an empty folder'):
+    c = stored(there / 'run', **{'interop.path': str(there / 'theirs')})
+    with pytest.raises(UserError, match='exists already, and is not an empty folder'):
         modes.run('export', c, epath.Path(there / 'run'))
-    refused('', tmp_path / 'run', 'config.interop.path is empty')
+    refused(None, tmp_path / 'run', 'config.interop.path is not set')
     refused(tmp_path / 'new', tmp_path / 'run', 'holds no trained model', 'export')
     assert not list(tmp_path.iterdir())
 
 
 def test_an_export_that_is_refused_leaves_nothing(there, tmp_path, monkeypatch):
-    c = get_config(str(there / 'run' / 'config.json'))
-    c.interop.path = str(tmp_path / 'export')
+    c = stored(there / 'run', **{'interop.path': str(tmp_path / 'export')})
     with monkeypatch.context() as m, pytest.raises(UserError, match='schedule=linear_betas cannot be exported'):
         m.setattr(scheduler, 'SCHEDULES', {})
         modes.run('export', c, epath.Path(there / 'run'))
@@ -293,8 +290,8 @@ def test_an_export_that_is_refused_leaves_nothing(there, tmp_path, monkeypatch):
 @pytest.mark.parametrize('parameterisation', ['eps', 'x0', 'v', 'edm'])
 def test_schedules_are_diffusers_own_or_refused(timesteps, schedule, parameterisation):
     """What diffusers makes of our description has our alphas_cumprod, and comes back as we described it."""
-    c = command(**{'diffusion.timesteps': timesteps, 'diffusion.schedule': schedule})
-    c.diffusion.parameterisation = parameterisation
+    fields = {'timesteps': timesteps, 'schedule': schedule, 'parameterisation': parameterisation}
+    c = command(**{f'diffusion.{name}': value for name, value in fields.items()})
     if parameterisation == 'edm' or (timesteps == 20 and schedule in ('linear', 'linear_zero_snr')):
         with pytest.raises(UserError, match='cannot be exported'):
             scheduler.from_diffusion(c.diffusion, 'ddpm')

@@ -1,5 +1,7 @@
 """Our UNet against diffusers' with the same random weights, and the two descriptions of a network against each other."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from diffusers import UNet2DModel
 from jaxgen.apps.interop import unet, unet_config
 from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError
-from tests.interop.networks import LIKE_CIFAR, command, torch_images, unet2d
+from tests.helpers.diffusers_folders import LIKE_CIFAR, command, torch_images, unet2d
 
 ATTENTION, PLAIN = ('AttnDownBlock2D', 'AttnUpBlock2D'), ('DownBlock2D', 'UpBlock2D')
 
@@ -41,7 +43,8 @@ NETWORKS = {
 def ours(theirs, channels=1):
     """The config of our network, and the network."""
     c = command()
-    c.model.update(unet_config.to_model(theirs.config, c.model, 8, 'config.json'))
+    fields = unet_config.to_model(theirs.config, c.model, 8, 'config.json')
+    c = c.replace({'model': dataclasses.replace(c.model, **fields)})
     return c, build_method(c, (8, 8, channels), 10).network
 
 
@@ -85,9 +88,8 @@ def test_there_and_back(fields):
 
 def test_every_parameter_has_a_name_of_its_own():
     """Of the network of google/ddpm-cifar10-32, without computing it."""
-    c = command()
-    c.model.update({'base_channels': 128, 'channel_multipliers': (1, 2, 2, 2), 'num_res_blocks': 2, 'norm_groups': 32})
-    c.model.attention_resolutions = (16,)
+    sizes = {'base_channels': 128, 'channel_multipliers': (1, 2, 2, 2), 'num_res_blocks': 2, 'norm_groups': 32}
+    c = command(**{f'model.{name}': value for name, value in sizes.items()}, **{'model.attention_resolutions': (16,)})
     network = build_method(c, (32, 32, 3), 10).network
     shapes = jax.tree.map(lambda s: np.empty(s.shape, np.bool_), unet.parameter_shapes(network, 32))
     with torch.device('meta'):
@@ -124,14 +126,13 @@ def test_what_describes_the_same_network_stays_as_it_was_asked_for():
         'model.dropout': 0.3,
         'model.dtype': 'bfloat16',
     }
-    c = command(**asked)
+    model = command(**asked).model
     description = {**LIKE_CIFAR, 'attention_head_dim': 8}  # attention has 16 channels wherever it is
-    c.model.update(unet_config.to_model(description, c.model, 8, ''))
-    assert c.model.to_dict() == command(**asked).model.to_dict()
-    other = unet_config.to_model({**description, 'attention_head_dim': 4}, c.model, 8, '')
+    assert dataclasses.replace(model, **unet_config.to_model(description, model, 8, '')) == model
+    other = unet_config.to_model({**description, 'attention_head_dim': 4}, model, 8, '')
     assert other['attention_head_dim'] == 4 and other['attention_resolutions'] == (4, 7)
-    wider = unet_config.to_model({**LIKE_CIFAR, **blocks(True, True)}, c.model, 8, '')
-    assert wider['attention_resolutions'] == (8, 4) and (wider['num_heads'], wider['attention_head_dim']) == (1, 0)
+    wider = unet_config.to_model({**LIKE_CIFAR, **blocks(True, True)}, model, 8, '')
+    assert wider['attention_resolutions'] == (8, 4) and (wider['num_heads'], wider['attention_head_dim']) == (1, None)
 
 
 @pytest.mark.parametrize(

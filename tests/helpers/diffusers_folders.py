@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from jaxgen.apps import config
+from jaxgen.apps.config import SHARED, Config, base
 
 # As google/ddpm-cifar10-32 describes itself, and small.
 LIKE_CIFAR = {
@@ -27,8 +27,8 @@ LIKE_CIFAR = {
 
 
 def command(**fields):
-    """The config of a command: that of ``LIKE_CIFAR`` on the digits, and what differs, by dotted name."""
-    c = config.base()
+    """Return the config of a command for ``LIKE_CIFAR`` on the digits; ``fields`` change it, by dotted name."""
+    c = base()
     c.data.name = 'digits'
     c.data.batch_size = c.sample.batch_size = c.sample.num = 16
     c.model.base_channels = 8
@@ -41,18 +41,18 @@ def command(**fields):
     c.sample.num_steps = 4
     c.train.steps = c.train.log_every = c.sample.every = c.checkpoint.every = 2
     c.evaluation.num = 16
-    c.update_from_flattened_dict(fields)
-    return c
+    return Config.from_tree(c.to_dict(), SHARED).replace(fields)
 
 
 def unet2d(seed=0, **fields):
-    """A ``UNet2DModel`` with every tensor random, of a size that keeps activations of order 1."""
+    """Return a ``UNet2DModel`` with every tensor random, of a size that keeps activations of order 1."""
     network = UNet2DModel(**{**LIKE_CIFAR, **fields}).eval()
     randomise(network, seed)
     return network
 
 
 def randomise(network, seed):
+    """Give every tensor of a network random numbers, of a size that keeps activations of order 1."""
     rng = np.random.default_rng(seed)
     for name, tensor in network.state_dict().items():
         of_norm = tensor.ndim == 1 and name.endswith('weight')
@@ -61,17 +61,18 @@ def randomise(network, seed):
 
 
 def pipeline(path, network=None, **scheduler):
-    """Saves a pipeline, its network random if none is given."""
+    """Save a pipeline; its network is random if none is given."""
     scheduler = DDPMScheduler(**{'num_train_timesteps': 20, 'variance_type': 'fixed_large', **scheduler})
     DDPMPipeline(network or unet2d(), scheduler).save_pretrained(path)
     return path
 
 
 def edit(path, **fields):
-    """Changes a JSON file; None removes a field."""
+    """Change fields of a JSON file; the value 'removed' removes a field."""
     content = {**json.loads(path.read_text()), **fields}
     path.write_text(json.dumps({k: v for k, v in content.items() if v != 'removed'}))
 
 
 def torch_images(x):
+    """Return images ``[N, H, W, C]`` as a tensor ``[N, C, H, W]``."""
     return torch.from_numpy(np.asarray(x).transpose(0, 3, 1, 2).copy())
