@@ -20,7 +20,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from jaxgen.errors import UserError, pick
@@ -141,7 +141,8 @@ class Spec:
     def _element(self, element: Any, value: Any) -> Any:
         if self.type is float and type(element) is int:
             element = _as_float(element)
-        if type(element) is not self.type:
+        kind: Any = type(element)
+        if kind is not self.type:
             raise self._error(value)
         if self.type is str:
             return self._name(element)
@@ -273,9 +274,13 @@ def require_one_of(names: Iterable[str], known: Iterable[str], field: str) -> No
             raise OptionError(field, str(e).removeprefix(field)) from e
 
 
-@functools.cache
 def specs(options: type[Options]) -> Mapping[str, Spec]:
     """Return the declarations of all fields of a class of options, by name."""
+    return _specs(typing.cast(Hashable, options))  # mypy does not see that the class of a dataclass is hashable
+
+
+@functools.cache
+def _specs(options: Any) -> Mapping[str, Spec]:
     hints = typing.get_type_hints(options)
     found = {}
     for field in dataclasses.fields(options):
