@@ -10,14 +10,16 @@ import pytest
 from etils import epath
 
 from configs import ddpm_cifar
-from jaxgen.apps import flagship
+from jaxgen.apps.config import Config
+from jaxgen.apps.flagship import __main__ as command_line
+from jaxgen.apps.flagship import flagship, packed, results
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
-from jaxgen.apps.stored_config import get_config
+from jaxgen.apps.stored_config import read
 from jaxgen.apps.untrained import build_method
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.metrics.image_sets import open_set
+from jaxgen.metrics.image_sets import open_npz_files, open_set
 from tests.tiny import tiny_config
 
 LIMIT = 15e6  # bytes of a file that can be committed
@@ -54,7 +56,7 @@ def trained(tmp_path_factory, digits):
     workdir = epath.Path(tmp_path_factory.mktemp('flagship'))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flagship, 'measure_rate', lambda config, dataset, seconds: (1.0, 4.5 / 99))
-        patch.setattr(flagship, 'IMAGES_PER_FILE', 8)
+        patch.setattr(results, 'IMAGES_PER_FILE', 8)
         patch.setattr(flagship.Budget, 'seconds_left', 100.0)
         flagship.flagship(config_of(), workdir, digits, budget(100))
     return workdir
@@ -72,8 +74,8 @@ def test_the_samples_are_those_of_the_weights(trained):
     generated = trained / 'flagship' / 'generated'
     files = sorted(generated.glob('*.npz'))
     assert [len(np.load(f)['images']) for f in files] == [8, 8, 4]
-    images, labels = flagship.open_npz_files(generated, 'field', tuple('0123456789'))
-    model = restore(get_config(trained / 'config.json'), trained)
+    images, labels = open_npz_files(generated, 'field', tuple('0123456789'))
+    model = restore(read(trained / 'config.json', ['evaluation']), trained)
     expected, expected_labels = model.sampler(0, 'evaluation')(model.model, 20)
     np.testing.assert_array_equal(images, expected)
     np.testing.assert_array_equal(labels, expected_labels)
@@ -83,10 +85,10 @@ def test_the_files_are_small_and_can_be_judged(trained):
     folder = trained / 'flagship'
     assert max(f.stat().st_size for f in pathlib.Path(folder).rglob('*')) < LIMIT
     assert (folder / 'loss.png').read_bytes().startswith(b'\x89PNG')
-    judged = open_set(str(folder / 'generated'), 'field', 0, tuple('0123456789'))
+    judged = open_set(str(folder / 'generated'), 'field', class_names=tuple('0123456789'))
     assert judged.count == 20 and judged.labels is not None
     weights = folder / 'weights'
-    assert restore(get_config(weights / 'config.json'), weights).step == 4
+    assert restore(read(weights / 'config.json'), weights).step == 4
 
 
 def test_a_second_call_keeps_the_steps_that_were_set(trained, digits, monkeypatch):
@@ -107,18 +109,18 @@ def test_a_budget_that_is_over_is_refused(digits, monkeypatch):
 
 
 def test_a_packed_data_set_is_the_same(tmp_path, digits, monkeypatch):
-    monkeypatch.setattr(flagship, 'PACKED_PER_FILE', 1000)
-    flagship.pack(digits, tmp_path)
+    monkeypatch.setattr(packed, 'IMAGES_PER_FILE', 1000)
+    packed.pack(digits, tmp_path)
     assert len(list(tmp_path.glob('*.npz'))) == 2
-    again = flagship.unpack(tmp_path, digits.class_names)
+    again = packed.unpack(tmp_path, digits.class_names)
     np.testing.assert_array_equal(again.images, digits.images)
     np.testing.assert_array_equal(again.labels, digits.labels)
     with pytest.raises(UserError, match='holds no .npz files'):
-        flagship.unpack(tmp_path / 'nothing', digits.class_names)
+        packed.unpack(tmp_path / 'nothing', digits.class_names)
 
 
 def test_the_config_fits_its_limits():
-    c = ddpm_cifar.get_config('flagship')
+    c = Config.from_tree(ddpm_cifar.get_config('flagship').to_dict(), command_line.SECTIONS)
     validate(c)
     method = build_method(c, (32, 32, 3), 10)
     shapes = jax.eval_shape(lambda: method.init(jax.random.key(0)).params)
@@ -129,10 +131,28 @@ def test_the_config_fits_its_limits():
 
 def test_the_command_line_refuses_in_one_sentence(capsys):
     config = '--config=configs/ddpm_digits.py'
-    sizes = ['--config.mesh.cpu_devices=0', '--config.sample.batch_size=8']
-    assert flagship.main(['flagship', config, '--config.data.batch_size=0']) == 2
+    sizes = ['--config.mesh.cpu_devices=None', '--config.sample.batch_size=8']
+    assert command_line.main(['flagship', config, '--config.data.batch_size=0']) == 2
     assert 'config.data.batch_size=0 must be at least 1' in capsys.readouterr().err
-    assert flagship.main(['flagship', config, '--minutes=-1']) == 2
-    assert 'minutes' in capsys.readouterr().err
-    assert flagship.main(['flagship', config, *sizes, '--data=/no/folder']) == 2
+    assert command_line.main(['flagship', config, '--minutes=-1']) == 2
+    assert capsys.readouterr().err == 'jaxgen: --minutes=-1.0 must be at least 0\n'
+    assert command_line.main(['flagship', config, *sizes, '--data=/no/folder']) == 2
     assert '--data=/no/folder holds no .npz files' in capsys.readouterr().err
+
+
+def test_the_command_line_has_its_own_flags_and_those_of_all_commands():
+    arguments, options = command_line.parse([])
+    assert (arguments.config, arguments.workdir, arguments.fields) == (command_line.CONFIG, command_line.WORKDIR, ())
+    assert (options.minutes, options.samples, options.data, options.pack) == (8.0, 20_000, None, None)
+    given = ['--minutes=2.5', '--config.data.batch_size', '8', '--samples', '10', '--workdir=there', '--data=packed']
+    arguments, options = command_line.parse(given)
+    assert (arguments.workdir, arguments.fields) == ('there', (('data.batch_size', '8'),))
+    assert (options.minutes, options.samples, options.data) == (2.5, 10, 'packed')
+    with pytest.raises(UserError, match="the flag 'minute' does not exist"):
+        command_line.parse(['--minute=3'])
+
+
+def test_the_data_set_is_packed_and_read_from_the_command_line(tmp_path):
+    small = ['--config=configs/ddpm_digits.py', '--config.mesh.cpu_devices=None', f'--workdir={tmp_path}/run']
+    assert command_line.main(['flagship', *small, f'--pack={tmp_path}/packed']) == 0
+    assert [p.name for p in (tmp_path / 'packed').iterdir()] == ['00.npz'] and not (tmp_path / 'run').exists()
