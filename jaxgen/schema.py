@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -27,7 +26,9 @@ from jaxgen.errors import UserError, pick
 
 Choices = Iterable[str] | Callable[[], Iterable[str]]
 O = TypeVar('O', bound='Options')  # noqa: E741
+Scalar = type[Any]  # bool, int, float or str
 LARGEST_INT = 2**31 - 1
+_SPECS: dict[type, Mapping[str, Spec]] = {}  # what ``specs`` returned before
 _TRUTH = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 _LIMITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
     ('at_least', 'at least', lambda value, limit: value >= limit),
@@ -73,7 +74,7 @@ class Spec:
     """
 
     name: str
-    type: type
+    type: Scalar
     optional: bool
     many: bool
     default: Any
@@ -265,9 +266,14 @@ def require_one_of(names: Iterable[str], known: Iterable[str], field: str) -> No
             raise OptionError(field, str(e).removeprefix(field)) from e
 
 
-@functools.cache
 def specs(options: type[Options]) -> Mapping[str, Spec]:
     """Return the declarations of all fields of a class of options, by name."""
+    if options not in _SPECS:
+        _SPECS[options] = _read_specs(options)
+    return _SPECS[options]
+
+
+def _read_specs(options: type[Options]) -> Mapping[str, Spec]:
     hints = typing.get_type_hints(options)
     found = {}
     for field in dataclasses.fields(options):

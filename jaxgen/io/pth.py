@@ -58,7 +58,8 @@ class _Storage:
     """The numbers that tensors are views of; in a stream they follow after the tensors."""
 
     def __init__(self, dtype: str):
-        self.dtype, self.data = np.dtype(dtype), None
+        self.dtype = np.dtype(dtype)
+        self.data = np.empty(0, self.dtype)
 
 
 class _Tensor:
@@ -82,7 +83,10 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(self, file, storage):
         super().__init__(file, encoding='utf-8')
-        self.persistent_load = storage
+        self._storage = storage
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._storage(pid)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('collections', 'OrderedDict'):
