@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from jaxgen.errors import UserError, pick
 
 Choices = Iterable[str] | Callable[[], Iterable[str]]
 O = TypeVar('O', bound='Options')  # noqa: E741
+Scalar = type[Any]  # bool, int, float or str
 LARGEST_INT = 2**31 - 1
+_SPECS: dict[type, Mapping[str, Spec]] = {}  # what ``specs`` returned before
 _TRUTH = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 _LIMITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
     ('at_least', 'at least', lambda value, limit: value >= limit),
@@ -80,7 +81,7 @@ class Spec:
     """
 
     name: str
-    type: type
+    type: Scalar
     optional: bool
     many: bool
     default: Any
@@ -276,11 +277,12 @@ def require_one_of(names: Iterable[str], known: Iterable[str], field: str) -> No
 
 def specs(options: type[Options]) -> Mapping[str, Spec]:
     """Return the declarations of all fields of a class of options, by name."""
-    return _specs(typing.cast(Hashable, options))  # mypy does not see that the class of a dataclass is hashable
+    if options not in _SPECS:
+        _SPECS[options] = _read_specs(options)
+    return _SPECS[options]
 
 
-@functools.cache
-def _specs(options: Any) -> Mapping[str, Spec]:
+def _read_specs(options: type[Options]) -> Mapping[str, Spec]:
     hints = typing.get_type_hints(options)
     found = {}
     for field in dataclasses.fields(options):

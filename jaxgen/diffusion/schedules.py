@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from jaxgen.runtime.types import Array
 
-A = TypeVar('A')
+A = TypeVar('A', bound=Array | np.ndarray)
 
 
 class Level(NamedTuple, Generic[A]):
@@ -307,7 +307,7 @@ class LearnedSchedule:
         level = self.level(self.gamma(jnp.linspace(1.0, 0.0, num_steps + 1)[:-1]))
         return _with_data_at_the_end(level, jnp)
 
-    def at(self, ratio: Array) -> Level:
+    def at(self, ratio: Array | np.ndarray) -> Level:
         """Return the levels at which sigma / alpha is ``ratio``."""
         return self.level(2 * jnp.log(ratio))
 

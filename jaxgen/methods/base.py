@@ -9,10 +9,10 @@ from typing import Any, ClassVar, NoReturn
 
 from jaxgen.errors import UserError
 from jaxgen.methods.options import SampleOptions
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree
 from jaxgen.schema import Options
 
-State = Any  # a pytree of everything that training changes: parameters, moving averages, optimizer state, counters
+State = PyTree  # a pytree of everything that training changes: parameters, moving averages, optimizer state, counters
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,20 +10,21 @@ import flax.struct
 import numpy as np
 
 from jaxgen.errors import UserError
+from jaxgen.methods.base import State
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.state import DiffusionState
 from jaxgen.models import lora
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 
 
 @flax.struct.dataclass
-class FineTunedState:
+class FineTunedState(Struct):
     """The frozen parameters of the base, and the state of a diffusion model whose parameters are the factors.
 
     The names of the fields stand in checkpoints.
     """
 
-    base: Any
+    base: PyTree
     learner: DiffusionState
 
 
@@ -71,17 +72,15 @@ class FineTunedDiffusion(Diffusion):
         """Return the state of the factors joined with the base."""
         return FineTunedState(self.base, trainable)
 
-    def networks(self, state: FineTunedState) -> dict[str, Any]:
+    def networks(self, state: State) -> dict[str, Any]:
         """Return the parameters of each network by its name."""
         return {'adapter': state.learner.params, type(self.network).__name__.lower(): state.base}
 
-    def moving_averages(self, state: FineTunedState) -> dict[float, Any]:
+    def moving_averages(self, state: State) -> dict[float, Any]:
         """Return the power-function averages of the parameters by their relative length."""
         return super().moving_averages(state.learner)
 
-    def step(
-        self, state: FineTunedState, batch: dict[str, Array], key: Array
-    ) -> tuple[FineTunedState, dict[str, Array]]:
+    def step(self, state: State, batch: dict[str, Array], key: Array) -> tuple[State, dict[str, Array]]:
         """Make one update of the parameters, see ``Method.step``."""
 
         def merged(factors: Any) -> Any:
@@ -90,7 +89,7 @@ class FineTunedDiffusion(Diffusion):
         learner, metrics = self.update(state.learner, batch, key, merged)
         return state.replace(learner=learner), metrics
 
-    def sampling_variables(self, state: FineTunedState, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, state: State, key: Array, ema: bool) -> Any:
         """Return the variables of the network after training, see ``Method.sampling_variables``."""
         factors = state.learner.ema if ema else state.learner.params
         return {'params': lora.merge(state.base, factors, self.strength, self.scale)}

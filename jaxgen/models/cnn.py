@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.models.layers import GroupNorm, at_least_float32, conditioning, uniform_fan_avg
+from jaxgen.models.layers import GroupNorm, MakeLayer, at_least_float32, conditioning, uniform_fan_avg
 from jaxgen.models.unet import ResBlock, fold, unfold
 from jaxgen.runtime.types import Array, Dtype
 
@@ -49,7 +49,7 @@ class CNN(nn.Module):
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         """Return the output of the network for noisy images, their times and their class labels."""
         common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        conv = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
+        conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
         emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
         h = fold(x.astype(self.dtype), self.patch_size)
         h = conv(self.base_channels, kernel_init=uniform_fan_avg(), name='conv_in')(h)

@@ -196,6 +196,8 @@ class Discriminator(nn.Module):
         if self.num_classes:
             embeddings.append(nn.Embed(self.num_classes, width, embedding_init=normal, **dtypes, name='label')(label))
         if self.noise_levels:
+            if t is None:
+                raise ValueError('t is not given: this discriminator takes the timestep of the noise')
             y = timestep_embedding(t, self.base_channels, at_least_float32(self.dtype)).astype(self.dtype)
             y = nn.silu(nn.Dense(width, **dtypes, name='time_1')(y))
             embeddings.append(nn.Dense(width, kernel_init=normal, **dtypes, name='time_2')(y))

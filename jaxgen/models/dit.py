@@ -8,7 +8,14 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgen.models.layers import at_least_float32, attention, conditioning, timestep_embedding, uniform_fan_avg
+from jaxgen.models.layers import (
+    MakeLayer,
+    at_least_float32,
+    attention,
+    conditioning,
+    timestep_embedding,
+    uniform_fan_avg,
+)
 from jaxgen.models.unet import fold, unfold
 from jaxgen.runtime.types import Array, Dtype
 
@@ -31,11 +38,12 @@ class Block(nn.Module):
     def __call__(self, x: Array, emb: Array, train: bool) -> Array:
         """Return the tokens after the block."""
         common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
+        dense: MakeLayer = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
         c = x.shape[-1]
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, emb, c, **common)
         h = dense(3 * c, name='qkv')(modulated_norm(x, shift1, scale1))
-        h = attention(*jnp.split(h, 3, axis=-1), self.num_heads)
+        query, key, value = jnp.split(h, 3, axis=-1)
+        h = attention(query, key, value, self.num_heads)
         x += gate1 * dense(c, name='out')(h)
         h = nn.gelu(dense(self.mlp_ratio * c, name='mlp1')(modulated_norm(x, shift2, scale2)), approximate=True)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)

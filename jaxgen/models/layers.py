@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgen.runtime.types import Array, Dtype
+
+MakeLayer = Callable[..., Callable[..., Array]]  # makes a layer with some of its fields set already
 
 
 def uniform_fan_avg(scale: float = 1.0):
@@ -57,7 +60,7 @@ def conditioning(network: nn.Module, t: Array, labels: Array | None, sinusoids: 
     """
     common: dict[str, Any] = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
     dtype = at_least_float32(network.dtype)
-    emb = 0
+    emb: Any = 0
     for times, name in zip(t.reshape(len(t), -1).T, ('time', 'gap'), strict=False):
         h = timestep_embedding(times, sinusoids, dtype, network.freq_shift, network.flip_sin_to_cos)
         h = nn.Dense(features, kernel_init=uniform_fan_avg(), name=f'{name}1', **common)(h)
@@ -115,7 +118,8 @@ def group_moments(x: Array, groups: int) -> tuple[Array, Array]:
     mean = means.mean(-1, keepdims=True)
     within, between = variances.mean(-1, keepdims=True), jnp.square(means - mean).mean(-1, keepdims=True)
     variance = jnp.maximum(within, 0) + between
-    return tuple(jnp.broadcast_to(moment, grouped).reshape(n, 1, 1, c) for moment in (mean, variance))
+    mean, variance = (jnp.broadcast_to(moment, grouped).reshape(n, 1, 1, c) for moment in (mean, variance))
+    return mean, variance
 
 
 def attention(query: Array, key: Array, value: Array, num_heads: int) -> Array:
@@ -150,7 +154,8 @@ class SelfAttention(nn.Module):
             )(inputs)
 
         y = GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm')(x).reshape(n, h * w, c)
-        y = attention(*(project(name, y) for name in ('query', 'key', 'value')), self.num_heads)
+        query, key, value = (project(name, y) for name in ('query', 'key', 'value'))
+        y = attention(query, key, value, self.num_heads)
         return x + project('out', y.reshape(n, h, w, c), scale=0.0)
 
 

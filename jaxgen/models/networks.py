@@ -25,7 +25,7 @@ def make_network(options: Options, **fields) -> nn.Module:
     Returns:
       The module, without parameters.
     """
-    network = NETWORKS[options.name]
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    network = NETWORKS[values['name']]
     known = {name: value for name, value in values.items() if name in network.__dataclass_fields__}
-    return network(**{**known, 'dtype': jnp.dtype(options.dtype), 'name': None, **fields})
+    return network(**{**known, 'dtype': jnp.dtype(values['dtype']), 'name': None, **fields})

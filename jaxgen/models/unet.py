@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgen.models.convolutions import upsample_conv
-from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
+from jaxgen.models.layers import GroupNorm, MakeLayer, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
 from jaxgen.runtime.types import Array, Dtype
 
 
@@ -100,8 +100,8 @@ class UNet(nn.Module):
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
         """Return the output of the network for noisy images, their times and their class labels."""
         common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        conv = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
-        res_block = functools.partial(
+        conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
+        res_block: MakeLayer = functools.partial(
             ResBlock, groups=self.norm_groups, dropout=self.dropout, epsilon=self.norm_eps, **common
         )
         down_padding = ((self.downsample_padding, 1),) * 2

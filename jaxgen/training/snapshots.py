@@ -49,7 +49,7 @@ class Snapshots:
         """
         steps = self.steps(until)
         check(
-            steps,
+            len(steps) > 0,
             f'{self._folder} holds no snapshot up to step {until}: an average of a length chosen afterwards needs training with '
             f'two lengths or more, as in ema_lengths=0.05,0.1',
         )

@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import state_shardings
 from jaxgen.runtime.random import stream
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 
 
 @flax.struct.dataclass
-class TrainState:
+class TrainState(Struct):
     """All that a run is between two steps: restored from a checkpoint, it goes on as if it had never stopped.
 
     Attributes:
@@ -29,7 +29,7 @@ class TrainState:
     """
 
     step: Array
-    model: Any
+    model: PyTree
     sums: dict[str, Array]
     count: Array
     nonfinite_step: Array

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -70,7 +69,7 @@ def train_step(method: Method, key: Array, random_flip: bool, state: TrainState,
 
 def make_dispatch(
     method: Method, key: Array, mesh: Mesh, state: Any, *, random_flip: bool = False, resident: bool = False
-) -> Callable:
+) -> jax.stages.Wrapped:
     """Return the jitted function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
 
     The buffers of the state are donated. ``done`` is a scalar of its own, to wait for.

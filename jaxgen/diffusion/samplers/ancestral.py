@@ -69,7 +69,7 @@ class Ancestral(Sampler):
             posterior.coef_x0, posterior.coef_xt, posterior_variance, posterior.forward_variance, ~last
         )
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Sample x_{t-1} (lines 3 and 4)."""
         c, x = step.coefficients, carry.x
         if self.variance == 'learned':
@@ -79,7 +79,7 @@ class Ancestral(Sampler):
             x0 = denoiser(x, step.level)
             std = jnp.sqrt({'fixedlarge': c.forward_variance, 'fixedsmall': c.posterior_variance}[self.variance])
         # Line 4: the mean of the posterior, and noise, which line 3 sets to 0 in the last step.
-        return Carry(c.coef_x0 * x0 + c.coef_xt * x + c.adds_noise * std * noise(step.index))
+        return Carry(c.coef_x0 * x0 + c.coef_xt * x + c.adds_noise * std * noise(step.number))
 
 
 def ancestral(

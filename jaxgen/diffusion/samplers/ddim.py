@@ -58,13 +58,13 @@ class DDIM(Sampler):
         coef_x0 = next_level.alpha - coef_xt * level.alpha
         return DDIMCoefficients(coef_x0, coef_xt, std)
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step of equation 12."""
         c = step.coefficients
         # "predicted x_0" and "direction pointing to x_t" of equation 12
         x = c.coef_x0 * denoiser(carry.x, step.level) + c.coef_xt * carry.x
         # "random noise" of equation 12
-        return Carry(x + c.std * noise(step.index) if self.stochastic else x)
+        return Carry(x + c.std * noise(step.number) if self.stochastic else x)
 
 
 def ddim(

@@ -77,7 +77,7 @@ class DPMpp2M(Sampler):
         std = next_level.sigma * xp.sqrt(1 - exp_minus_h**2)
         return DPMCoefficients(coef_d, coef_xt * exp_minus_h, std, half_ratio)
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step (lines 7 to 9)."""
         c = step.coefficients
         x0 = denoiser(carry.x, step.level)
@@ -85,7 +85,7 @@ class DPMpp2M(Sampler):
         d = x0 + c.half_ratio * (x0 - carry.previous_x0)
         # Line 9
         x = c.coef_d * d + c.coef_xt * carry.x
-        return Carry(x + c.std * noise(step.index) if self.sde else x, x0)
+        return Carry(x + c.std * noise(step.number) if self.sde else x, x0)
 
 
 def dpmpp_2m(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:

@@ -49,7 +49,7 @@ class Heun(Sampler):
         """Return the coefficients of steps from the levels themselves."""
         return heun_coefficients(levels, step_ends(levels)[0])
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step (lines 4 to 8)."""
         return Carry(heun_step(denoiser, carry.x, step.coefficients))
 

@@ -32,7 +32,7 @@ class MeanFlow(Sampler):
         """Return the levels at which the steps end."""
         return step_ends(levels)[1]
 
-    def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step (equation 12)."""
         return Carry(denoiser(carry.x, step.level, step.coefficients))
 

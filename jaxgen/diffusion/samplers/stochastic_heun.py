@@ -67,13 +67,13 @@ class StochasticHeun(Heun):
             heun=heun_coefficients(levels, hat),
         )
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Add noise, then take one step of Heun's method (lines 4 to 11)."""
         if not self.stochastic:
             return super().step(denoiser, carry, step, noise)
         c = step.coefficients
         # Lines 4 to 6: add noise up to t_hat.
-        x_hat = c.hat_x * carry.x + c.hat_noise * noise(step.index)
+        x_hat = c.hat_x * carry.x + c.hat_noise * noise(step.number)
         return Carry(heun_step(denoiser, x_hat, c.heun))
 
 

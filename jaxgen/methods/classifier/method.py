@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import flax.struct
 import jax
@@ -25,12 +25,12 @@ from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.ema import lookahead
 from jaxgen.optim.optimizer import make_nesterov
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 from jaxgen.schema import Options
 
 
 @flax.struct.dataclass
-class ClassifierState:
+class ClassifierState(Struct):
     """The network, its slow weights, the state of the optimizer, and the number of updates.
 
     The names of the fields stand in checkpoints.
@@ -42,7 +42,7 @@ class ClassifierState:
 
     variables: dict[str, Any]
     slow: dict[str, Any]
-    opt_state: Any
+    opt_state: PyTree
     updates: Array
 
 
@@ -113,7 +113,7 @@ class ClassifierMethod(Method):
         """Return the trainable state before the first step, with random parameters."""
         return self._start(self.network.init(key, jnp.zeros((1, *self.image_shape))))
 
-    def _start(self, variables: dict[str, Any]) -> ClassifierState:
+    def _start(self, variables: PyTree) -> ClassifierState:
         slow = jax.tree.map(jnp.copy, variables)
         return ClassifierState(variables, slow, self._optimizer().init(variables['params']), jnp.zeros((), jnp.int32))
 
@@ -145,7 +145,7 @@ class ClassifierMethod(Method):
         variables = {'params': optax.apply_updates(params, updates), 'batch_stats': stats}
         o = self.optimizer
         slow, variables = lookahead(
-            state.slow, variables, state.updates + 1, decay=o.ema_decay, decay_steps=o.decay_steps
+            state.slow, variables, state.updates + 1, decay=o.ema_decay, decay_steps=cast(int, o.decay_steps)
         )
         metrics = {
             'loss': value,

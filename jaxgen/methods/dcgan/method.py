@@ -72,7 +72,7 @@ class DCGAN(Method):
           image_shape: height, width and channels of an image; the side is 4 times a power of two.
           num_classes: number of classes of the data.
         """
-        common = {
+        common: dict[str, Any] = {
             'image_size': image_shape[0],
             'base_channels': network.base_channels,
             'num_classes': num_classes if network.conditional else 0,
@@ -275,7 +275,8 @@ class DCGAN(Method):
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         """Generate images, see ``Method.sample``."""
         z = jax.vmap(lambda key: jax.random.normal(key, (self.generator.latent_size,)))(keys)
-        return self.generator.apply(variables, z, labels)
+        images: Any = self.generator.apply(variables, z, labels)
+        return images
 
     def sampling_protocol(self) -> dict[str, Any]:
         """Return how ``sample`` generates an image, as JSON values."""

@@ -11,13 +11,13 @@ import optax
 
 from jaxgen.gan import noise
 from jaxgen.methods.dcgan_options import GANOptions
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 
 # The names of the fields stand in checkpoints.
 
 
 @flax.struct.dataclass
-class NetworkState:
+class NetworkState(Struct):
     """The state of one of the two networks.
 
     Attributes:
@@ -26,9 +26,9 @@ class NetworkState:
       opt_state: the state of its optimizer.
     """
 
-    params: Any
-    stats: Any
-    opt_state: Any
+    params: PyTree
+    stats: PyTree
+    opt_state: PyTree
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class NetworkState:
 
 
 @flax.struct.dataclass
-class GANState:
+class GANState(Struct):
     """Both networks, the moving average of the generator's parameters, and the number of updates.
 
     Attributes:
@@ -46,7 +46,7 @@ class GANState:
 
     generator: NetworkState
     discriminator: NetworkState
-    ema: Any
+    ema: PyTree
     updates: Array
     noise: dict[str, Array]
 
@@ -67,7 +67,7 @@ def init_network(
     return NetworkState(params, stats, optimizer.init(params))
 
 
-def apply_gradients(optimizer: optax.GradientTransformation, state: NetworkState, grads: Any) -> NetworkState:
+def apply_gradients(optimizer: optax.GradientTransformation, state: NetworkState, grads: PyTree) -> NetworkState:
     """Return the state of a network after one update of its parameters."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     return state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)

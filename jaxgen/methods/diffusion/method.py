@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax
@@ -269,7 +269,8 @@ class Diffusion(Method):
 
     def with_sample_options(self, options: SampleOptions) -> Diffusion:
         """Return the same method that samples with other options."""
-        return dataclasses.replace(self, sampling=SamplingSettings.from_options(options, self.learned_variance))
+        own = cast(DiffusionSampleOptions, options)
+        return dataclasses.replace(self, sampling=SamplingSettings.from_options(own, self.learned_variance))
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
         """Generate images, see ``Method.sample``."""
