@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 from flax import traverse_util
-from ml_collections import ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from jaxgen.apps.config import Config
 from jaxgen.errors import UserError
 from jaxgen.io.files import write_atomically
 
@@ -47,9 +47,9 @@ class Adapter:
         return self.finetune['alpha'] / self.finetune['rank']
 
 
-def of_config(config: ConfigDict, factors: Any, base: str, class_names: tuple[str, ...]) -> Adapter:
+def of_config(config: Config, factors: Any, base: str, class_names: tuple[str, ...]) -> Adapter:
     """The adapter that a fine-tuning makes."""
-    fields = json.loads(config.to_json())
+    fields = config.to_tree()
     how = {name: fields['finetune'][name] for name in ('method', 'rank', 'alpha', 'targets')}
     return Adapter(factors, base, class_names, how, fields['model'], fields['diffusion'])
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-from ml_collections import ConfigDict
 
 from jaxgen.apps import adapters
+from jaxgen.apps.config import Config
 from jaxgen.apps.untrained import build_method
-from jaxgen.errors import UserError, check, names
+from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.models import lora
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def from_base(
-    config: ConfigDict, base: Trained, classes: tuple[str, ...]
+    config: Config, base: Trained, classes: tuple[str, ...]
 ) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
     """What ``config.finetune`` makes of a base, and what its labels mean.
 
@@ -41,7 +41,7 @@ def from_base(
         rank, paths = 0, tuple(lora.flat(params))
     else:
         new = config.model.conditional and len(labelled) > len(base.class_names)
-        targets = names(how.targets) + (('label',) if new else ())
+        targets = how.targets + (('label',) if new else ())
         rank, paths = how.rank, lora.matching(params, targets, 'config.finetune.targets')
     method = build_method(config, base.method.image_shape, len(labelled))
     fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': how.alpha / how.rank}

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxgen.apps import finetuning, stored_config, untrained, weights
+from jaxgen.apps.config import Config
 from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.data import SOURCES, class_names
-from jaxgen.errors import UserError, check, names, pick
+from jaxgen.errors import UserError, check, pick
 from jaxgen.io.files import absolute
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh, on_mesh
@@ -29,7 +29,7 @@ from jaxgen.training.step import initial, state_template
 class Trained:
     """A method with a model, and what its labels mean."""
 
-    config: ConfigDict
+    config: Config
     method: Method
     mesh: Mesh
     step: int
@@ -44,12 +44,12 @@ class Trained:
         """
         check(
             self.method.capabilities.samples,
-            f'config.family={self.config.family} generates no images: pass the --config of a diffusion model or a GAN',
+            f'config.family={self.config.method} generates no images: pass the --config of a diffusion model or a GAN',
         )
         return Sampler(self.config, self.method, self.mesh, self.model, self.class_names, seed, use)
 
 
-def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
+def restore(config: Config, workdir: epath.Path) -> Trained:
     """The model of the newest whole checkpoint of a workdir, or of its best (``config.checkpoint.restore``), or of its
     ``weights``, changed by the adapter ``config.sample.adapter`` if there is one.
 
@@ -75,18 +75,19 @@ def restore(config: ConfigDict, workdir: epath.Path) -> Trained:
             how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
             raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
         step, learnt = restored[0], restored[1].model
-    if config.sample.get('ema_length'):
-        average = Snapshots(workdir).average(config.sample.ema_length, step)
+    ema_length = getattr(config.sample, 'ema_length', None)
+    if ema_length is not None:
+        average = Snapshots(workdir).average(ema_length, step)
         learnt = learnt.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, learnt.ema)))
     trained = Trained(config, method, mesh, step, on_mesh(mesh, method.with_frozen(learnt)), labelled)
-    if config.sample.adapter:
+    if config.sample.adapter is not None:
         method, model, labelled = finetuning.with_adapter(trained)
         trained = dataclasses.replace(trained, method=method, model=on_mesh(mesh, model), class_names=labelled)
         _check_classes(config, labelled)
     return trained
 
 
-def build(config: ConfigDict, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]:
+def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]:
     """The method of a workdir's model, and what its labels mean; if it is fine-tuned, with its base.
 
     Raises:
@@ -94,21 +95,21 @@ def build(config: ConfigDict, workdir: epath.Path) -> tuple[Method, tuple[str, .
     """
     base, stored = config.finetune.base, _stored(workdir)
     check(
-        not base or absolute(base) != absolute(workdir),
+        base is None or absolute(base) != absolute(workdir),
         f'config.finetune.base={base} is the --workdir itself: pass another --workdir',
     )
-    then = {'base': base} if stored is None else stored.get('finetune', {'base': ''})
+    then = {'base': base} if stored is None else stored.get('finetune', {})
     check(
-        bool(base) or not then['base'],
-        f'config.finetune.base is empty, but the model in {workdir} was fine-tuned from {then["base"]}: pass '
+        base is not None or then.get('base') is None,
+        f'config.finetune.base is not set, but the model in {workdir} was fine-tuned from {then.get("base")}: pass '
         f'--config={workdir}/config.json, or another --workdir',
     )
     check(
-        not base or bool(then['base']),
+        base is None or then.get('base') is not None,
         f'config.finetune.base is {base}, but the model in {workdir} was not fine-tuned: pass another --workdir',
     )
-    if base:
-        classes = class_names(config.data.name, names(config.data.classes))
+    if base is not None:
+        classes = class_names(config.data.name, config.data.classes or ())
         method, labelled = finetuning.from_base(config, _base(config), classes)
         expected = then.get('base_hash') or method.base_hash
         check(
@@ -121,19 +122,19 @@ def build(config: ConfigDict, workdir: epath.Path) -> tuple[Method, tuple[str, .
     return untrained.build(config)
 
 
-def _check_classes(config: ConfigDict, labelled: tuple[str, ...]) -> None:
-    for name in names(config.sample.classes):
+def _check_classes(config: Config, labelled: tuple[str, ...]) -> None:
+    for name in config.sample.classes or ():
         pick(name, labelled, 'config.sample.classes:')
 
 
-def _base(config: ConfigDict) -> Trained:
+def _base(config: Config) -> Trained:
     """The model that is fine-tuned, on the mesh of ``config``."""
     where = absolute(config.finetune.base)
     field = f'config.finetune.base={config.finetune.base}'
     stored = _stored(where)
     if stored is None:
         raise UserError(f'{field} holds no trained model (no config.json): name the workdir of one')
-    own = stored_config.from_json(stored)
+    own = stored_config.read(where / 'config.json').replace({'mesh': config.mesh})
     side, channels = (
         [c.data.image_size or SOURCES[c.data.name].image_size, SOURCES[c.data.name].channels] for c in (config, own)
     )
@@ -143,10 +144,9 @@ def _base(config: ConfigDict) -> Trained:
         f'{side[1]}: choose others',
     )
     require_same(config, stored, BASE_FIELDS, config.finetune.base, 'another config.finetune.base')
-    own.mesh = config.mesh
     return restore(own, where)
 
 
 def _stored(workdir: epath.Path) -> dict[str, Any] | None:
     path = workdir / 'config.json'
-    return json.loads(path.read_text()) if path.exists() else None
+    return stored_config.modernised(json.loads(path.read_text())) if path.exists() else None

@@ -138,21 +138,19 @@ def sample(config: Config, workdir: epath.Path) -> None:
 
 
 def bits_per_dim(config: Config, workdir: epath.Path) -> None:
-    """Writes ``likelihood/<step>.json``: see ``likelihood.bound``."""
+    """Write ``likelihood/<step>.json``; see ``likelihood.bound``."""
     d = config.data
     trained = restore(config, workdir)
     dataset = load(d.name, config.likelihood.split, d.classes or (), None, d.image_size, d.crop)
-    result = likelihood.bound(config, trained, dataset.relabelled(trained.class_names))
+    result = likelihood.bound(trained, dataset.relabelled(trained.class_names))
     path = workdir / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)
     print(f'at most {result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f} bits a dimension; its terms: {path}')
 
 
 def edit(config: Config, workdir: epath.Path) -> None:
-    """Writes ``edits/<kind>/``: see ``editing.write``."""
-    editing.require_fields(config)
-    editor = editing.Editor(config, restore(config, workdir))
-    edited = editing.KINDS[config.edit.kind](editor)
+    """Edit images and write them to ``edits/<kind>/``; see ``editing.write``."""
+    edited = editing.edit(restore(config, workdir))
     folder = editing.write(edited, config.edit.kind, workdir)
     for note in edited.notes:
         print(note)
@@ -160,11 +158,11 @@ def edit(config: Config, workdir: epath.Path) -> None:
 
 
 def interpret(config: Config, workdir: epath.Path) -> None:
-    """Writes ``interpretation/``: ``report.html``, and the data behind it as ``.npz``."""
+    """Interpret a model and write ``interpretation/``: ``report.html``, and the data behind it as ``.npz``."""
     from jaxgen.apps.interpret import report
 
-    interpreting.require_fields(config)
-    found = interpreting.interpret(config, restore(config, workdir), workdir)
+    interpreting.require_interpretable(config)
+    found = interpreting.interpret(restore(config, workdir), workdir)
     path = workdir / 'interpretation' / 'report.html'
     write_atomically(path, report.page(found).encode())
     print(f'one page, with nothing from elsewhere: {path}; the data behind it: .npz beside it')

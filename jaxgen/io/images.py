@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +16,11 @@ SMALLEST_TILE = 64
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """[-1, 1] to 0 .. 255, rounded."""
     return np.clip(np.round((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def from_uint8(images: Any) -> Any:
+    """Convert uint8 images, arrays of NumPy or JAX, from 0 ... 255 to float32 in [-1, 1]."""
+    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def grid(images: np.ndarray, columns: int = 0, captions: Sequence[str] = ()) -> np.ndarray:

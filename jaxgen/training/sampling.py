@@ -11,13 +11,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from jaxgen.errors import names
+from jaxgen.errors import pick
 from jaxgen.methods.base import Method
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import root_key, stream
+
+
+def cycled_labels(classes: Sequence[int], start: int, num: int) -> np.ndarray:
+    """Return the labels of images ``start`` to ``start + num - 1``, int32 ``[num]``: image i has class ``i % len(classes)``."""
+    return np.asarray(classes, np.int32)[np.arange(start, start + num) % len(classes)]
+
+
+def chosen_classes(class_names: Sequence[str], *choices: Sequence[str] | None) -> tuple[int, ...]:
+    """Return the labels of the first of ``choices`` that names any classes, or else of all classes.
+
+    Args:
+      class_names: the classes of the model, in the order of their labels.
+
+    Raises:
+      UserError: if a class does not exist.
+    """
+    chosen = next((names for names in choices if names), class_names)
+    return tuple(class_names.index(pick(name, class_names, 'the class')) for name in chosen)
 
 
 class Sampler:
@@ -35,7 +52,7 @@ class Sampler:
 
     def __init__(
         self,
-        config: ConfigDict,
+        config: Any,
         method: Method,
         mesh: Mesh,
         model: Any,
@@ -43,10 +60,8 @@ class Sampler:
         seed: int | None = None,
         use: str = 'sample',
     ):
-        asked = names(config.sample.classes) or names(config.data.classes) or class_names
-        classes = [class_names.index(name) for name in asked]
         self._config, self.use = config, use
-        self._classes = np.asarray(classes, np.int32)
+        self._classes = chosen_classes(class_names, config.sample.classes, config.data.classes)
         self._batch_size = config.sample.batch_size
         self._sharding = batch_sharding(mesh)
         self._set_seed(config.seed if seed is None else seed)
@@ -87,7 +102,7 @@ class Sampler:
 
     def labels(self, num: int, start: int = 0) -> np.ndarray:
         """int32 ``[num]`` of the images from ``start`` on."""
-        return self._classes[np.arange(start, start + num) % len(self._classes)]
+        return cycled_labels(self._classes, start, num)
 
     def batches(self, model, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Images 0 .. num-1 as pieces ``(uint8 [n, H, W, C], labels int32 [n])``."""

@@ -161,13 +161,13 @@ def _listed(class_names: Sequence[str]) -> str:
 
 def data_options(config: ConfigDict) -> dict[str, Any]:
     """How ``open_set`` reads images for this config: a data set as training does, labels as training counts them."""
-    return {'class_names': class_names(config.data.name, names(config.data.classes)), **loaded(config)}
+    return {'class_names': class_names(config.data.name, config.data.classes or ()), **loaded(config)}
 
 
 def loaded(config: ConfigDict) -> dict[str, Any]:
     """How ``jaxgen.data.load`` reads what ``config.data`` names, but for a limit of examples."""
     d = config.data
-    return {'classes': names(d.classes), 'image_size': d.image_size, 'crop': d.crop}
+    return {'classes': d.classes or (), 'image_size': d.image_size or 0, 'crop': d.crop or ''}
 
 
 def batch_size(options: ConfigDict) -> int:
