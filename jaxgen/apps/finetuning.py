@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from jaxgen.apps.restore import Trained
 
 
-def from_base(
-    config: Config, base: Trained, classes: tuple[str, ...]
-) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
+def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
     """What ``config.finetune`` makes of a base, and what its labels mean.
 
     Those are the base's, so that it goes on to know its classes, and after them any of the ``classes`` of the images that

@@ -207,6 +207,7 @@ class _ContinuousBound(_BoundTerms):
     """The terms of a continuous schedule: random levels, one in each stratum of gamma = -log SNR, and the reconstruction last."""
 
     name = 'continuous'
+    ends: np.ndarray
 
     def __init__(self, method: Diffusion, variables: Any, num_terms: int | None):
         super().__init__(method, variables)
@@ -221,7 +222,8 @@ class _ContinuousBound(_BoundTerms):
 
     def estimates(self, variables: Any, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
         low, high = self.ends
-        schedule, num_terms = self.method.schedule_of(variables), len(self.levels) - 1
+        schedule: Any = self.method.schedule_of(variables)
+        num_terms = len(self.levels) - 1
         predict = self.method.predictor(variables, labels)
 
         def level_at(gamma: Array) -> Level:

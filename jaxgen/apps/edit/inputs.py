@@ -36,7 +36,7 @@ def open_image(name: str | None, field: str, shape: tuple[int, int, int], crop: 
         raise UserError(f'{field} is not set: name an image file, or an image of a data set, as in cifar10:test:17')
     numbered = IMAGE_OF_DATA_SET.fullmatch(name)
     if numbered:
-        return _image_of_data_set(name, field, shape, crop, *numbered.groups())
+        return _image_of_data_set(numbered, field, shape, crop)
     side, _, channels = shape
     return middle_square(decode(_read(name, field), f'{field}={name}', 'RGB' if channels == 3 else 'L'), side)
 
@@ -61,6 +61,8 @@ def decode(data: bytes, where: str, mode: str) -> Image.Image:
             alpha = 'A' in image.getbands() or 'transparency' in image.info
             check(not alpha, f'{where} has an alpha channel: save it without one, on a background of your choice')
             return image.convert(mode)
+    except UserError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise UserError(f'{where} is not an image that can be read ({e}): save it as PNG, JPEG or WebP') from e
 
@@ -72,7 +74,7 @@ def middle_square(image: Image.Image, side: int) -> np.ndarray:
     return resize(image, side, (left, top, left + short, top + short))
 
 
-def open_mask(name: str, field: str, side: int) -> np.ndarray:
+def open_mask(name: str | None, field: str, side: int) -> np.ndarray:
     """Read a mask, an image of exactly the network's size that is brighter than half where the model paints.
 
     Args:
@@ -84,8 +86,10 @@ def open_mask(name: str, field: str, side: int) -> np.ndarray:
       float32 ``[side, side, 1]``, 1 where the model paints and 0 elsewhere.
 
     Raises:
-      UserError: if the mask has another size, is black everywhere, or cannot be read.
+      UserError: if there is no mask, or it has another size, is black everywhere, or cannot be read.
     """
+    if name is None:
+        raise UserError(f'{field} is not set: name an image of the size of the model, white where the model paints')
     image = decode(_read(name, field), f'{field}={name}', 'L')
     check(
         image.size == (side, side),
@@ -100,9 +104,10 @@ def open_mask(name: str, field: str, side: int) -> np.ndarray:
 
 
 def _image_of_data_set(
-    name: str, field: str, shape: tuple[int, int, int], crop: str | None, dataset: str, split: str, number: str
+    numbered: re.Match[str], field: str, shape: tuple[int, int, int], crop: str | None
 ) -> np.ndarray:
-    side, _, channels = shape
+    (dataset, split, number), (side, _, channels) = numbered.groups(), shape
+    name = numbered.string
     pick(dataset, SOURCES, f'{field}: the data set')
     images = load(dataset, split, image_size=side, crop=crop or '').images
     check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import numpy as np
@@ -129,7 +129,7 @@ class ClassPredictor:
           images: uint8 ``[N, H, W, C]``.
         """
         (found,) = self._extraction([images])
-        return self._label_of[found.logits.argmax(1)]
+        return self._label_of[np.asarray(found.logits).argmax(1)]
 
 
 class _Runs:
@@ -151,7 +151,7 @@ class _Runs:
         self._model, self._blocks, self._predict, self._progress = trained.model, blocks, predict, progress
         self._sampler = Sampler(
             trained.config.replace(all_classes),
-            ScaledMethod(trained.method),
+            cast(Method, ScaledMethod(trained.method)),  # all that a sampler needs of one
             trained.mesh,
             (trained.model, factors_of(blocks, (), 1.0)),
             trained.class_names,

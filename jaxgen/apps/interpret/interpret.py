@@ -173,7 +173,7 @@ def _class_predictor(trained: Trained) -> ClassPredictor:
     config, classes = trained.config, trained.class_names
     parts = f'config.interpret.parts={",".join(config.interpret.parts)}'
     remedy = 'name one in config.evaluation.judge=FILE.safetensors, or set config.interpret.parts to nothing'
-    classifier = class_accuracy.for_images(config.evaluation.judge, config.data.name)
+    classifier = class_accuracy.for_images(config.evaluation.judge or '', config.data.name)
     if classifier is None:
         raise UserError(f'{parts} needs a classifier, and jaxgen has none for {config.data.name}: {remedy}')
     check(
@@ -271,10 +271,10 @@ def _synthesise(
         key=jax.random.fold_in(key, 0),
     )
     shown = predict(images.to_uint8(made.images))
-    denoised, outcomes = None, np.empty((0, len(targets) + 1, 0), int)
-    if trained.method.capabilities.denoises:
-        denoised = denoise(trained, probe.variables, made.images, options, jax.random.fold_in(key, 1))
-        outcomes = predict(denoised.images.reshape(-1, *shape)).reshape(denoised.images.shape[:3])
+    if not trained.method.capabilities.denoises:
+        return Synthesis(probe.network, tuple(targets), made, shown, None, np.empty((0, len(targets) + 1, 0), int))
+    denoised = denoise(trained, probe.variables, made.images, options, jax.random.fold_in(key, 1))
+    outcomes = predict(denoised.images.reshape(-1, *shape)).reshape(denoised.images.shape[:3])
     return Synthesis(probe.network, tuple(targets), made, shown, denoised, outcomes)
 
 

@@ -81,7 +81,8 @@ def _denoiser(method: Diffusion, levels: Level, labels_for: Callable[[Array, Arr
         at = Level(*(numbers[level] for numbers in table))
         noise = step_noise(keys, level, images.shape[1:])
         predict = method.predictor(variables, labels_for(labels, keys), clip=False)
-        return predict(at.alpha * images + at.sigma * noise, at)
+        x: Any = at.alpha * images + at.sigma * noise
+        return predict(x, at)
 
     return forward
 
@@ -94,7 +95,7 @@ def _generator(method: DCGAN) -> Forward:
 
 
 def _discriminator(method: DCGAN) -> Forward:
-    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Array:
+    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
         return method.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
 
     return forward

@@ -119,8 +119,9 @@ def _best_channels(atlas: Atlas, tested: Selectivity) -> list[_Best]:
     scored = []
     for block in atlas.means:
         values = tested.index.value[block]
-        scored += [(-float(values[:, c].max()), block, c, int(values[:, c].argmax())) for c in range(values.shape[1])]
-    return [_Best(*place) for _, *place in sorted(scored)[:MAX_ROWS]]
+        best_levels = values.argmax(0)
+        scored += [(-float(values[level, c]), _Best(block, c, int(level))) for c, level in enumerate(best_levels)]
+    return [channel for _, channel in sorted(scored)[:MAX_ROWS]]
 
 
 def _ranking(found: Interpretation, atlas: Atlas, tested: Selectivity) -> str:

@@ -71,7 +71,7 @@ def class_indices(members: Members, scaled: Float[Array, 'n m']) -> tuple[Array,
 def quantile_bins(activations: np.ndarray, bins: int) -> np.ndarray:
     """Return the bin of each activation, int32 ``[N, M]`` below ``bins``: bins of equal size as far as ties allow."""
     edges = np.quantile(activations, np.arange(1, bins) / bins, axis=0, method='inverted_cdf')
-    return np.sum(activations[None] > edges[:, None], axis=0, dtype=np.int32)
+    return np.asarray(np.sum(activations[None] > edges[:, None], axis=0, dtype=np.int32))
 
 
 def information(members: Members, binned: Float[Array, 'n b m']) -> Float[Array, ' m']:
