@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.interop.workdirs import FORMATS
 from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build
+from jaxgen.diffusion.schedules import DiscreteSchedule
 from jaxgen.errors import UserError, check
 from jaxgen.io.images import from_uint8
 from jaxgen.methods import DCGAN, METHODS, Diffusion
@@ -47,7 +48,7 @@ class Counterpart:
 
 def _diffusion_inputs(method: Diffusion, key: Array) -> dict[str, Array]:
     time_key, noise_key, _ = jax.random.split(key, 3)
-    t = jax.random.randint(time_key, (CHECKED,), 0, method.schedule.timesteps)
+    t = jax.random.randint(time_key, (CHECKED,), 0, cast(DiscreteSchedule, method.schedule).timesteps)
     return {'noise': jax.random.normal(noise_key, (CHECKED, *method.image_shape)), 't': t}
 
 
@@ -105,7 +106,8 @@ def describe(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     images, labels = examples(method.image_shape, len(class_names))
     batch = {'image': from_uint8(images[:CHECKED]), 'label': labels[:CHECKED]}
     _, metrics = jax.jit(without_dropout(config).step)(model, batch, key)
-    np.savez(folder / 'example.npz', **batch, **COUNTERPARTS[config.method].random_inputs(method, key))
+    example: dict[str, Any] = {**batch, **COUNTERPARTS[config.method].random_inputs(method, key)}
+    np.savez(folder / 'example.npz', **example)
     return facts | {'losses': {name: float(m) for name, m in metrics.items() if name.startswith('loss')}}
 
 
@@ -183,4 +185,4 @@ def flops(function: Callable[..., Any], *inputs: Any) -> float:
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), inputs)
     with jax.default_device(jax.local_devices(backend='cpu')[0]):  # other backends do not count
-        return jax.jit(function).lower(*shapes).cost_analysis()['flops']
+        return (jax.jit(function).lower(*shapes).cost_analysis() or {})['flops']

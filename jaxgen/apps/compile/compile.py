@@ -115,8 +115,9 @@ def _described(lowered: jax.stages.Lowered, chip: Chip, devices: int) -> dict[st
     program, reason = _compiled(lowered)
     if program is None:
         return {'fits': False, 'reason': reason}
-    memory, cost = program.memory_analysis(), program.cost_analysis()
-    found = hlo.read(program.as_text())
+    memory: Any = program.memory_analysis()
+    cost: Any = program.cost_analysis()
+    found = hlo.read(program.as_text() or '')
     held = {
         'arguments': memory.argument_size_in_bytes,
         'outputs': memory.output_size_in_bytes - memory.alias_size_in_bytes,

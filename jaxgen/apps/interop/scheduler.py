@@ -38,7 +38,7 @@ PREDICTIONS = {'epsilon': 'eps', 'sample': 'x0', 'v_prediction': 'v'}
 SAMPLERS = {'fixed_large': 'ddpm', 'fixed_small': 'ddpm_fixedsmall', 'fixed_small_log': 'ddpm_fixedsmall'}
 # diffusers' scheduler for each of our samplers. With fewer steps than timesteps, the first visits other timesteps than
 # ours: on our timesteps, trailing, diffusers would add noise even in its last step.
-EXPORTED = {
+EXPORTED: dict[str, dict[str, Any]] = {
     'ddpm': {'_class_name': 'DDPMScheduler', 'variance_type': 'fixed_large', 'timestep_spacing': 'leading'},
     'ddpm_fixedsmall': {'_class_name': 'DDPMScheduler', 'variance_type': 'fixed_small', 'timestep_spacing': 'trailing'},
     'ddim': {'_class_name': 'DDIMScheduler', 'set_alpha_to_one': True, 'timestep_spacing': 'trailing'},
@@ -103,8 +103,8 @@ def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> dict[str, Any]:
             )
     beta_schedule, rescaled = theirs[diffusion.schedule]
     of_sampler = EXPORTED.get(sampler, EXPORTED['ddim'])
-    shared = {field: value for field, value in ONLY.items() if field != 'set_alpha_to_one'}
-    own = {
+    shared: dict[str, Any] = {field: value for field, value in ONLY.items() if field != 'set_alpha_to_one'}
+    own: dict[str, Any] = {
         'beta_schedule': beta_schedule,
         'rescale_betas_zero_snr': rescaled,
         'prediction_type': predictions[diffusion.parameterisation],

@@ -38,7 +38,8 @@ class Execution:
 
     def ready(self, network: nn.Module) -> Callable[..., Any]:
         """Move the parameters of a network to the device, and return the function that runs it."""
-        network.to(self.device, memory_format=self.layout)
+        network.to(device=self.device)
+        network.to(memory_format=self.layout)  # type: ignore[call-overload]  # the stubs of torch lack it
         function = torch.compile(network) if self.compile else network
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -68,7 +69,7 @@ class Average:
     def update(self) -> None:
         """Follow the parameters after a step."""
         d = min(self._decay, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(self.params, self._params, 1 - d)
+        torch._foreach_lerp_(list(self.params), list[torch.Tensor](self._params), 1 - d)
         self._updates += 1
 
 

@@ -92,7 +92,7 @@ def generator(image_size: int, nc: int, nz: int, ngf: int, **other: int) -> nn.M
       **other: sizes of the discriminator.
     """
     width = ngf * image_size // 8
-    layers = [nn.ConvTranspose2d(nz, width, 4, 1, 0, bias=False)]
+    layers: list[nn.Module] = [nn.ConvTranspose2d(nz, width, 4, 1, 0, bias=False)]
     while width > ngf:
         layers += [nn.BatchNorm2d(width), nn.ReLU(True), nn.ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False)]
         width //= 2
