@@ -92,7 +92,7 @@ def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):
 
 def test_the_page_shows_it(there):
     found = Workdirs(tiny_config(**{'demo.workdirs': (str(there / 'out' / 'small'),)}), there / 'run')
-    (name,) = found.that_draw()
+    (name,) = found.able_to_sample()
     assert found.model(name) is found.model(name)
     assert (found.log(name), found.evaluations(name)) == ([], {})
 

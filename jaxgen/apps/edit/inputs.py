@@ -109,7 +109,7 @@ def _image_of_data_set(
     (dataset, split, number), (side, _, channels) = numbered.groups(), shape
     name = numbered.string
     pick(dataset, SOURCES, f'{field}: the data set')
-    images = load(dataset, split, image_size=side, crop=crop or '').images
+    images = load(dataset, split, image_size=side, crop=crop).images
     check(
         int(number) < len(images),
         f'{field}={name} does not exist: {dataset}:{split} has {len(images):,} images, numbered from 0',
