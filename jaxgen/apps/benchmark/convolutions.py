@@ -67,7 +67,7 @@ def rates(convolution: Convolution) -> dict[str, dict[str, float]]:
 
 def _median_seconds(run: Callable[[], object]) -> float:
     run()
-    taken = []
+    taken: list[float] = []
     while sum(taken) < SECONDS:
         start = time.perf_counter()
         run()

@@ -105,7 +105,8 @@ def describe(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     images, labels = examples(method.image_shape, len(class_names))
     batch = {'image': from_uint8(images[:CHECKED]), 'label': labels[:CHECKED]}
     _, metrics = jax.jit(without_dropout(config).step)(model, batch, key)
-    np.savez(folder / 'example.npz', **batch, **COUNTERPARTS[config.method].random_inputs(method, key))
+    example: dict[str, Any] = {**batch, **COUNTERPARTS[config.method].random_inputs(method, key)}
+    np.savez(folder / 'example.npz', **example)
     return facts | {'losses': {name: float(m) for name, m in metrics.items() if name.startswith('loss')}}
 
 
@@ -183,4 +184,7 @@ def flops(function: Callable[..., Any], *inputs: Any) -> float:
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), inputs)
     with jax.default_device(jax.local_devices(backend='cpu')[0]):  # other backends do not count
-        return jax.jit(function).lower(*shapes).cost_analysis()['flops']
+        analysis = jax.jit(function).lower(*shapes).cost_analysis()
+    if analysis is None:
+        raise RuntimeError('this version of XLA counts no operations')
+    return analysis['flops']

@@ -177,8 +177,8 @@ def attention(config: Config, spec: Mapping[str, Any]) -> Subject:
     *inputs, weights = (jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 4))
 
     def own(query: Array, key: Array, value: Array) -> Array:
-        flat = (x.reshape(n, t, heads * d) for x in (query, key, value))
-        return layers.attention(*flat, heads).reshape(shape)
+        query, key, value = (x.reshape(n, t, heads * d) for x in (query, key, value))
+        return layers.attention(query, key, value, heads).reshape(shape)
 
     def by_cudnn(query: Array, key: Array, value: Array) -> Array:
         return jax.nn.dot_product_attention(query, key, value, implementation='cudnn')

@@ -29,6 +29,6 @@ def describe(cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str:
     name = fields.get('model name', platform.machine())
     if 'cpu family' in fields and 'model' in fields:
         name += f' (family {fields["cpu family"]}, model {fields["model"]})'
-    flags = fields.get('flags', fields.get('Features', '')).split()
+    flags = (fields.get('flags') or fields.get('Features') or '').split()
     widest = next((words for flag, words in INSTRUCTION_SETS.items() if flag in flags), None)
     return f'{name}, {widest}' if widest else name

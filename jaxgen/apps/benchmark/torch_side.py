@@ -56,7 +56,7 @@ def _synchronize(execution: Execution) -> None:
         torch.cuda.synchronize()
 
 
-def _subject(execution: Execution, do: Callable[[], None], facts: dict[str, Any]) -> Subject:
+def _subject(execution: Execution, do: Callable[[], object], facts: dict[str, Any]) -> Subject:
     """Return the subject of a function that does one unit of work."""
 
     def run(units: int) -> None:
@@ -114,7 +114,7 @@ def attention(config: ConfigTree, spec: Spec, device: str) -> Subject:
     inputs = [x.requires_grad_() for x in (query, key, value)]
 
     def step() -> None:
-        torch.autograd.grad(functional.scaled_dot_product_attention(*inputs), inputs, weights)
+        torch.autograd.grad(functional.scaled_dot_product_attention(query, key, value), inputs, weights)
 
     return _subject(Execution(device), step, {'images': n, 'versions': {'torch': torch.__version__}})
 

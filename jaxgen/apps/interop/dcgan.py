@@ -34,7 +34,7 @@ def names(kind: str, levels: int) -> dict[str, Path]:
       kind: 'up' or 'down'.
       levels: number of levels, as ``models.dcgan.num_levels`` counts them.
     """
-    paths = {}
+    paths: dict[str, Path] = {}
     first_norm = {'up': 0, 'down': 1}[kind]
     for level in range(levels + 1):
         conv = 3 * level if kind == 'up' else max(3 * level - 1, 0)

@@ -103,8 +103,8 @@ def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> dict[str, Any]:
             )
     beta_schedule, rescaled = theirs[diffusion.schedule]
     of_sampler = EXPORTED.get(sampler, EXPORTED['ddim'])
-    shared = {field: value for field, value in ONLY.items() if field != 'set_alpha_to_one'}
-    own = {
+    shared: dict[str, Any] = {field: value for field, value in ONLY.items() if field != 'set_alpha_to_one'}
+    own: dict[str, Any] = {
         'beta_schedule': beta_schedule,
         'rescale_betas_zero_snr': rescaled,
         'prediction_type': predictions[diffusion.parameterisation],

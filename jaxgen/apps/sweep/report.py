@@ -185,7 +185,9 @@ def _curves(results: Results) -> str:
     curves: dict[str, list[tuple[float, float]]] = {}
     for setting in _in_order(results):
         outcome = _first(setting)
-        for metric in setting.losses() if outcome else ():
+        if outcome is None:
+            continue
+        for metric in setting.losses():
             name = ' '.join(filter(None, [outcome.run.name, metric.removeprefix('loss').strip('_')]))
             batch_size = outcome.run.config.data.batch_size
             points = [(line['step'] * batch_size, line[metric]) for line in outcome.log]

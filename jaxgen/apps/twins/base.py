@@ -38,7 +38,7 @@ class Execution:
 
     def ready(self, network: nn.Module) -> Callable[..., Any]:
         """Move the parameters of a network to the device, and return the function that runs it."""
-        network.to(self.device, memory_format=self.layout)
+        network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]  # not in the stubs of PyTorch
         function = torch.compile(network) if self.compile else network
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -60,7 +60,7 @@ class Average:
     """
 
     def __init__(self, network: nn.Module, decay: float | None):
-        self._params = list(network.parameters())
+        self._params: list[Tensor] = list(network.parameters())
         self.params = [p.detach().clone() for p in self._params]
         self._decay, self._updates = decay or 0.0, 0
 

@@ -92,7 +92,7 @@ def generator(image_size: int, nc: int, nz: int, ngf: int, **other: int) -> nn.M
       **other: sizes of the discriminator.
     """
     width = ngf * image_size // 8
-    layers = [nn.ConvTranspose2d(nz, width, 4, 1, 0, bias=False)]
+    layers: list[nn.Module] = [nn.ConvTranspose2d(nz, width, 4, 1, 0, bias=False)]
     while width > ngf:
         layers += [nn.BatchNorm2d(width), nn.ReLU(True), nn.ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False)]
         width //= 2
@@ -109,7 +109,7 @@ def discriminator(image_size: int, nc: int, ndf: int, **other: int) -> nn.Module
       ndf: channels of the largest feature maps.
       **other: sizes of the generator.
     """
-    layers = [nn.Conv2d(nc, ndf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+    layers: list[nn.Module] = [nn.Conv2d(nc, ndf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
     width, last = ndf, ndf * image_size // 8
     while width < last:
         layers += [
