@@ -15,13 +15,18 @@ xla_flags.set_defaults()  # before anything else: XLA reads its flags when it co
 if TYPE_CHECKING:
     from jaxgen import data, diffusion, gan, methods, metrics, models
     from jaxgen.apps.load import load
+    from jaxgen.apps.register import register
     from jaxgen.training import Trainer
 
 __version__ = '0.1.0'
-__all__ = ['Trainer', '__version__', 'data', 'diffusion', 'gan', 'load', 'methods', 'metrics', 'models']
+__all__ = ['Trainer', '__version__', 'data', 'diffusion', 'gan', 'load', 'methods', 'metrics', 'models', 'register']
 
 _MODULES = ('data', 'diffusion', 'gan', 'methods', 'metrics', 'models')
-_OBJECTS = {'Trainer': 'jaxgen.training', 'load': 'jaxgen.apps.load'}  # by the module that defines them
+_OBJECTS = {
+    'Trainer': 'jaxgen.training',
+    'load': 'jaxgen.apps.load',
+    'register': 'jaxgen.apps.register',
+}  # by the module that defines them
 
 
 def __getattr__(name: str) -> Any:

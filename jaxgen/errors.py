@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Iterator
 
 MANY = 12  # names that fit into a sentence
 
@@ -17,15 +15,6 @@ def check(holds: bool, sentence: str) -> None:
     """Raise UserError with this sentence unless a condition holds."""
     if not holds:
         raise UserError(sentence)
-
-
-@contextlib.contextmanager
-def located(place: str) -> Iterator[None]:
-    """Put ``place``, such as ``config.interop.path``, before the message of any UserError that the block raises."""
-    try:
-        yield
-    except UserError as e:
-        raise UserError(f'{place}: {e}') from e
 
 
 def pick(name: str, known, what: str) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -27,7 +26,9 @@ from jaxgen.errors import UserError, pick
 
 Choices = Iterable[str] | Callable[[], Iterable[str]]
 O = TypeVar('O', bound='Options')  # noqa: E741
+Scalar = type[Any]  # bool, int, float or str
 LARGEST_INT = 2**31 - 1
+_SPECS: dict[type, Mapping[str, Spec]] = {}  # what ``specs`` returned before
 _TRUTH = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 _LIMITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
     ('at_least', 'at least', lambda value, limit: value >= limit),
@@ -51,12 +52,19 @@ class OptionError(UserError):
 
 
 @contextlib.contextmanager
-def located(prefix: str) -> Iterator[None]:
-    """Put the place of a field before its name in the errors that are raised within, as in ``config.optimizer.``."""
+def located(place: str) -> Iterator[None]:
+    """Put the place of an argument before the message of each UserError that is raised within.
+
+    Args:
+      place: a section, as in ``config.optimizer.``, directly before the name of an option; or the field from which an argument
+        of a library function comes, as in ``config.interop.path``, before any other message, which follows after a colon.
+    """
     try:
         yield
     except OptionError as e:
-        raise OptionError(f'{prefix}{e.field}', e.reason) from e
+        raise OptionError(f'{place}{e.field}', e.reason) from e
+    except UserError as e:
+        raise UserError(f'{place}: {e}') from e
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Spec:
     """
 
     name: str
-    type: type
+    type: Scalar
     optional: bool
     many: bool
     default: Any
@@ -134,7 +142,8 @@ class Spec:
     def _element(self, element: Any, value: Any) -> Any:
         if self.type is float and type(element) is int:
             element = _as_float(element)
-        if type(element) is not self.type:
+        kind: Any = type(element)
+        if kind is not self.type:
             raise self._error(value)
         if self.type is str:
             return self._name(element)
@@ -208,8 +217,12 @@ def option(
     """Declare a field of a class of ``Options``.
 
     Args:
+      default: the value if none is given; None for "not set" if the type allows it.
       help: one sentence: what the option does, its unit, and what its special values mean.
-      at_least, above, at_most, below: limits of a number, or of each number of a tuple.
+      at_least: the smallest value of a number, or of each number of a tuple.
+      above: a limit that each number must exceed.
+      at_most: the largest value.
+      below: a limit that no number may reach.
       choices: names that exist, or a function that returns them.
       empty: whether a tuple may be empty.
     """
@@ -262,9 +275,14 @@ def require_one_of(names: Iterable[str], known: Iterable[str], field: str) -> No
             raise OptionError(field, str(e).removeprefix(field)) from e
 
 
-@functools.cache
 def specs(options: type[Options]) -> Mapping[str, Spec]:
     """Return the declarations of all fields of a class of options, by name."""
+    if options not in _SPECS:
+        _SPECS[options] = _read_specs(options)
+    return _SPECS[options]
+
+
+def _read_specs(options: type[Options]) -> Mapping[str, Spec]:
     hints = typing.get_type_hints(options)
     found = {}
     for field in dataclasses.fields(options):

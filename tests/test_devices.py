@@ -35,5 +35,7 @@ def test_memory_is_kept_where_the_config_says_so(monkeypatch, asked):
 
 def test_an_untried_jaxlib_is_refused_for_deterministic_runs(monkeypatch):
     monkeypatch.setattr(xla_flags, '_jaxlib_version', lambda: '9.0.0')
-    with pytest.raises(UserError, match='config.train.deterministic=True needs flags of XLA that were not tried'):
+    with pytest.raises(
+        UserError, match='config.train.deterministic: reproducible runs need flags of XLA that were not tried'
+    ):
         devices.set_up(tiny_config(**{'train.deterministic': True}))

@@ -8,12 +8,17 @@ import re
 import types
 
 import pytest
+import torch
 
 import jaxgen
+from jaxgen.models import inception_weights
+from tests.helpers import random_inception
 
 PACKAGE = pathlib.Path(jaxgen.__file__).parent
 MODULES = [name for name in jaxgen.__all__ if (PACKAGE / name / '__init__.py').exists()]
-WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob('*.py') if '>>> ' in path.read_text())
+# tests/metrics/test_api.py runs the examples of metrics, which need weights.
+ELSEWHERE = PACKAGE / 'metrics/api.py'
+WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob('*.py') if '>>> ' in path.read_text() and path != ELSEWHERE)
 
 
 def dotted(path):
@@ -82,8 +87,16 @@ def test_public_functions_say_what_they_take_and_give(name):
         assert '\nReturns:\n' in text or '\nYields:\n' in text, f'{name} does not say what it returns'
 
 
+@pytest.fixture
+def random_weights(tmp_path, monkeypatch):
+    """Put a random Inception where the published one is kept, so that no example downloads it."""
+    torch.save(random_inception.state(), tmp_path / inception_weights.URL.rpartition('/')[2])
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
+
+
 @pytest.mark.parametrize('path', WITH_EXAMPLES, ids=dotted)
-def test_examples_in_docstrings_run(path):
+def test_examples_in_docstrings_run(path, random_weights):
     module = importlib.import_module(dotted(path))
-    failures, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    failures, tried = doctest.testmod(module, optionflags=flags, extraglobs={'jaxgen': jaxgen})
     assert tried and not failures

@@ -194,3 +194,8 @@ def test_an_error_can_be_told_its_place():
         located('example.'),
     ):
         Example(rate=0)
+
+
+def test_the_field_of_an_argument_stands_before_a_sentence():
+    with pytest.raises(UserError, match='^config.example.path: it is not a file$'), located('config.example.path'):
+        raise UserError('it is not a file')

@@ -167,7 +167,9 @@ class Config(_Sections):
         Raises:
           OptionError: naming the field whose value is refused.
         """
-        run, sections, fields = {}, dict(self.sections), {}
+        run: dict[str, Any] = {}
+        fields: dict[str, dict[str, Any]] = {}
+        sections = dict(self.sections)
         for name, value in changes.items():
             section, dot, field = name.partition('.')
             if dot:

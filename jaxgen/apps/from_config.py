@@ -65,6 +65,9 @@ def sample_pipeline(
     """Return the pipeline that samples as ``config.sample`` says.
 
     Args:
+      config: the config of the model.
+      method: how to sample a batch.
+      mesh: the devices that hold the model.
       model: the full model, or the shapes of its arrays.
       class_names: the classes of the model, in the order of their labels.
       seed: seed of the images; that of the config if not set.

@@ -16,14 +16,18 @@ from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.schedules import Level
-from jaxgen.errors import UserError, check
+from jaxgen.errors import check, pick
 from jaxgen.io import hub
 from jaxgen.io.files import absolute, is_remote
 from jaxgen.io.run_directory import ADAPTER, CONFIG, WEIGHTS
 from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.runtime.types import Array
+from jaxgen.schema import specs
 from jaxgen.training.sampling import SamplePipeline, chosen_classes
+
+# Fields of ``config.sample`` that are arguments of ``load`` or of ``Model.sample``, or that only the command line uses.
+NO_OPTIONS = ('adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
 
 
 class Model:
@@ -79,7 +83,12 @@ class Model:
         Raises:
           UserError: (a ValueError) if a class or an option does not exist, or the method generates no images.
         """
+        check(
+            self.method.capabilities.samples,
+            f'{type(self.method).__name__} generates no images: load a diffusion model or a GAN',
+        )
         check(num >= 1, f'num={num} must be at least 1')
+        check(batch_size is None or batch_size >= 1, f'batch_size={batch_size} must be at least 1, or None')
         check(classes is None or self.method.capabilities.knows_classes, 'this model was trained without class labels')
         devices = self._trained.mesh.size
         size = batch_size or min(num, 64)
@@ -137,11 +146,9 @@ class Model:
     def _pipeline(self, batch_size: int, options: tuple[tuple[str, Any], ...]) -> SamplePipeline:
         """Return the compiled sampler of these options."""
         if (batch_size, options) not in self._pipelines:
-            changes = {f'sample.{name}': value for name, value in options}
-            try:
-                config = self._trained.config.replace({**changes, 'sample.batch_size': batch_size})
-            except TypeError as e:
-                raise UserError(f'{str(e).split()[-1]} is no option of sampling with this model') from e
+            known = [name for name in specs(type(self._trained.config.sample)) if name not in NO_OPTIONS]
+            changes = {f'sample.{pick(name, known, "the option")}': value for name, value in options}
+            config = self._trained.config.replace({**changes, 'sample.batch_size': batch_size})
             validate(config)
             method: Method = self.method.with_sample_options(config.sample)
             trained = dataclasses.replace(self._trained, config=config, method=method)

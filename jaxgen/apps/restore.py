@@ -47,7 +47,8 @@ def restore(config: Config, workdir: epath.Path) -> Trained:
     step, trainable = _trainable(config, workdir, method)
     length = getattr(config.sample, 'ema_length', None)
     if length is not None:
-        average = Snapshots(workdir).average(length, step)
+        with located('config.sample.ema_length'):
+            average = Snapshots(workdir).average(length, step)
         trainable = trainable.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, trainable.ema)))
     trained = Trained(config, method, mesh, step, on_mesh(mesh, method.with_frozen(trainable)), labels)
     if config.sample.adapter is None:

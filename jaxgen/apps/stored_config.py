@@ -50,7 +50,7 @@ def modernised(tree: Mapping[str, Any]) -> dict[str, Any]:
     family = tree.get('family')
     if family not in METHODS:
         raise ValueError(f'family={family}')
-    known = {name: {'': spec} for name, spec in specs(RunOptions).items()}
+    known: dict[str, Mapping[str, Spec]] = {name: {'': spec} for name, spec in specs(RunOptions).items()}
     known |= {section: specs(options) for section, options in section_classes(family).items()}
     found: dict[str, Any] = {}
     for old, value in flatten(tree).items():

@@ -58,12 +58,13 @@ def _train(config: Config, workdir: epath.Path) -> None:
     weights.require_none(workdir)
     method, dataset = method_and_data(config, workdir)
     mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
-    if method.base_hash is not None:
-        config = config.replace({'finetune.base_hash': method.base_hash})
+    base_hash = method.base_hash
+    if base_hash is not None:
+        config = config.replace({'finetune.base_hash': base_hash})
 
         def on_save(model: Any) -> None:
             factors = on_host(mesh, model.learner.ema)
-            adapter = adapters.of_config(config, factors, method.base_hash, dataset.class_names)
+            adapter = adapters.of_config(config, factors, base_hash, dataset.class_names)
             adapters.write(workdir / adapters.FILE, adapter)
 
     if config.evaluation.every is not None:

@@ -1,9 +1,10 @@
 """Data sets: a source is read into one uint8 array in memory, from which ``pipeline.batch(seed, step)`` takes batches.
 
-Example::
-
-    train = jaxgen.data.load('cifar10:train', classes=['dog', 'horse'])
-    train.images  # uint8 [10000, 32, 32, 3]
+Example:
+  >>> import jaxgen
+  >>> train = jaxgen.data.load('digits:train', classes=['7', '1'])
+  >>> train.images.shape, train.images.dtype
+  ((287, 8, 8, 1), dtype('uint8'))
 """
 
 from jaxgen.data.dataset import SOURCES, Dataset, Source, class_names, load

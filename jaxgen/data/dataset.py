@@ -91,7 +91,19 @@ SOURCES: dict[str, Source] = {
 
 
 def class_names(name: str, classes: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the names that the labels of ``load(name, classes=classes)`` index."""
+    """Return the names that the labels of ``load(name, classes=classes)`` index.
+
+    Args:
+      name: a key of ``SOURCES``.
+      classes: names of the classes to keep. All classes if not set.
+
+    Returns:
+      The name of each class.
+
+    Example:
+      >>> class_names('digits', ['7', '1'])
+      ('7', '1')
+    """
     return tuple(classes or SOURCES[name].class_names)
 
 
@@ -114,12 +126,16 @@ def load(
       image_size: side in pixels to which images are resized (bicubic with antialiasing). The source's own size if not set.
       crop: one of the source's ways to crop a square from an image. The source's first way if not set.
 
+    Returns:
+      The images and their labels.
+
     Raises:
       UserError: if the data set, the split, a class or a crop does not exist, or the data cannot be read or downloaded.
 
-    Example::
-
-        train = load('cifar10:train', classes=['dog', 'horse'], max_examples=1000)
+    Example:
+      >>> train = load('digits:train', classes=['7', '1'], max_examples=100)
+      >>> train.images.shape, train.class_names
+      ((100, 8, 8, 1), ('7', '1'))
     """
     name, split = _with_split(name, split)
     source = SOURCES[name]

@@ -27,6 +27,7 @@ class DataOptions(Options):
     random_flip: bool = option(False, 'mirror half of the training images, chosen at random in each step')
 
     def check(self) -> None:
+        """Refuse values that do not go together."""
         source = SOURCES[self.name]
         classes = self.classes or ()
         require_one_of(classes, source.class_names, 'classes')

@@ -12,7 +12,7 @@ are ``timestep_term``, of which L_0 is the decoder.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,11 +73,11 @@ class ReverseStep(NamedTuple):
       small, large: the model's variance with 'fixedsmall' (beta~_t, and that of t = 1 for the decoder) and 'fixedlarge'.
     """
 
-    coef_x0: Array | np.ndarray
-    coef_xt: Array | np.ndarray
-    true_variance: Array | np.ndarray
-    small: Array | np.ndarray
-    large: Array | np.ndarray
+    coef_x0: Any
+    coef_xt: Any
+    true_variance: Any
+    small: Any
+    large: Any
 
 
 def timestep_term(
@@ -118,9 +118,10 @@ def reverse_steps(schedule: DiscreteSchedule) -> ReverseStep:
     """Return the numbers of all steps t -> t-1 of the reverse process, float64 ``[T]``."""
     alphas_cumprod = schedule.alphas_cumprod
     alphas_cumprod_prev = np.append(1.0, alphas_cumprod[:-1])
+    t = np.arange(schedule.timesteps)
     posterior = posterior_coefficients(
-        Level(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod), None),
-        Level(np.sqrt(alphas_cumprod_prev), np.sqrt(1 - alphas_cumprod_prev), None),
+        Level(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod), t),
+        Level(np.sqrt(alphas_cumprod_prev), np.sqrt(1 - alphas_cumprod_prev), t - 1),
     )
     variance = posterior.posterior_variance
     return ReverseStep(
@@ -132,7 +133,7 @@ def reverse_steps(schedule: DiscreteSchedule) -> ReverseStep:
     )
 
 
-def gaussian_kl(mean: Array, variance: Array, other_mean: Array, other_variance: Array) -> Array:
+def gaussian_kl(mean: Array, variance: Array, other_mean: Array | float, other_variance: Array) -> Array:
     """Return KL(N(mean, variance) || N(other_mean, other_variance)), element by element."""
     ratio = variance / other_variance
     return 0.5 * (ratio - 1 - jnp.log(ratio) + jnp.square(mean - other_mean) / other_variance)

@@ -24,18 +24,18 @@ def add_noise(x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...'], level: Le
     return here.alpha * x0 + here.sigma * noise
 
 
-def simple(alpha: Array, sigma: Array, c_out: Array) -> Array:
+def simple(alpha: Array, sigma: Array, c_out: Array | float) -> Array:
     """Return 1: for eps equation 14 of Ho et al. 2020, for edm the lambda(sigma) of Karras et al. 2022."""
     return jnp.ones_like(sigma)
 
 
-def min_snr(alpha: Array, sigma: Array, c_out: Array, gamma: float = 5.0) -> Array:
+def min_snr(alpha: Array, sigma: Array, c_out: Array | float, gamma: float = 5.0) -> Array:
     """Return min(SNR, gamma) on the squared error of x_0, which is that of F times ``c_out`` squared (Hang et al. 2023)."""
     return jnp.minimum((alpha / sigma) ** 2, gamma) * c_out**2
 
 
 # Weights on the squared error of F from (alpha, sigma, c_out). The third weighting, elbo, is the bound in likelihood.py.
-WEIGHTINGS: dict[str, Callable[[Array, Array, Array], Array]] = {'simple': simple, 'min_snr': min_snr}
+WEIGHTINGS: dict[str, Callable[[Array, Array, Array | float], Array]] = {'simple': simple, 'min_snr': min_snr}
 
 
 def prediction_loss(

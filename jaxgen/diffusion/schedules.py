@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,11 @@ from jaxtyping import Float, Int
 
 from jaxgen.runtime.types import Array
 
+A = TypeVar('A', bound=Array | np.ndarray)
 
-class Level(NamedTuple):
-    """One noise level, or several: arrays of one shape.
+
+class Level(NamedTuple, Generic[A]):
+    """One noise level, or several: arrays of one shape, of NumPy or of JAX.
 
     Attributes:
       alpha: factor of the image in x = alpha x_0 + sigma noise.
@@ -26,11 +28,11 @@ class Level(NamedTuple):
       t: the time that the network is given.
     """
 
-    alpha: Array | np.ndarray
-    sigma: Array | np.ndarray
-    t: Array | np.ndarray
+    alpha: A
+    sigma: A
+    t: A
 
-    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level:
+    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level[Array]:
         """Return the level with ``alpha`` and ``sigma`` in the dtype of ``x``, shaped to broadcast against it.
 
         ``t`` keeps its shape, in float32 or a wider dtype.
@@ -123,6 +125,17 @@ def linear(timesteps: int) -> DiscreteSchedule:
 
     For 1,000 timesteps the betas rise evenly from 1e-4 to 0.02. For another number the noise is the same at the same
     fraction of the way: the logarithm of alphas_cumprod is interpolated.
+
+    Args:
+      timesteps: number of timesteps, T.
+
+    Returns:
+      The schedule.
+
+    Example:
+      >>> schedule = linear(1000)
+      >>> float(schedule.betas[0]), float(schedule.betas[-1])
+      (0.0001..., 0.02...)
     """
     logs_of_1000 = np.concatenate([[0.0], np.cumsum(np.log1p(-np.linspace(1e-4, 0.02, 1000)))])
     logs = np.interp(np.arange(timesteps + 1) * (1000 / timesteps), np.arange(1001), logs_of_1000)
@@ -133,6 +146,14 @@ def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.0
     """Make the schedule whose betas rise evenly between the same two ends for any T, as in diffusers.
 
     With fewer than about 500 timesteps much of the image is left at the noisiest level.
+
+    Args:
+      timesteps: number of timesteps, T.
+      beta_start: the first beta.
+      beta_end: the last beta.
+
+    Returns:
+      The schedule.
     """
     return DiscreteSchedule(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64))
 
@@ -141,6 +162,12 @@ def cosine(timesteps: int) -> DiscreteSchedule:
     """Make the cosine schedule of Nichol & Dhariwal 2021 (equation 17).
 
     alphas_cumprod is proportional to cos^2((t/T + s) / (1 + s) pi/2) with s = 0.008, and betas are at most 0.999.
+
+    Args:
+      timesteps: number of timesteps, T.
+
+    Returns:
+      The schedule.
     """
     f = np.cos((np.arange(timesteps + 1) / timesteps + 0.008) / 1.008 * np.pi / 2) ** 2
     return DiscreteSchedule(np.minimum(1 - f[1:] / f[:-1], 0.999))
@@ -150,6 +177,16 @@ def zero_terminal_snr(schedule: DiscreteSchedule) -> DiscreteSchedule:
     """Shift and scale a schedule so that its last timestep is pure noise (Lin et al. 2023, algorithm 1).
 
     alpha = sqrt(alphas_cumprod) becomes (alpha - alpha_T) alpha_1 / (alpha_1 - alpha_T).
+
+    Args:
+      schedule: the schedule to change.
+
+    Returns:
+      A schedule of as many timesteps, whose last beta is 1.
+
+    Example:
+      >>> float(zero_terminal_snr(cosine(1000)).alphas_cumprod[-1])
+      0.0
     """
     alpha = np.sqrt(schedule.alphas_cumprod)
     alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
@@ -181,7 +218,7 @@ class EDMSchedule:
     def levels(self, num_steps: int) -> Level:
         """Return the levels of equation 5, then the data."""
         ends = np.array([self.sigma_max, self.sigma_min]) ** (1 / self.rho)
-        level = self.at(np.linspace(*ends, num_steps) ** self.rho)
+        level = self.at(np.linspace(ends[0], ends[1], num_steps) ** self.rho)
         return _with_data_at_the_end(level, np)
 
     def at(self, ratio: np.ndarray) -> Level:
@@ -270,7 +307,7 @@ class LearnedSchedule:
         level = self.level(self.gamma(jnp.linspace(1.0, 0.0, num_steps + 1)[:-1]))
         return _with_data_at_the_end(level, jnp)
 
-    def at(self, ratio: Array) -> Level:
+    def at(self, ratio: Array | np.ndarray) -> Level:
         """Return the levels at which sigma / alpha is ``ratio``."""
         return self.level(2 * jnp.log(ratio))
 

@@ -13,28 +13,62 @@ from jaxtyping import Float, Int
 
 from jaxgen.runtime.types import Array
 
+__all__ = ['AUGMENTATIONS', 'augment', 'brightness', 'contrast', 'cutout', 'saturation', 'translation']
+
 Images = Float[Array, 'n h w c']
 
 
 def brightness(images: Images, shift: Float[Array, ' n']) -> Images:
-    """Return ``x + shift``, with shift in [-1/2, 1/2]."""
+    """Add a number to every value of each image.
+
+    Args:
+      images: in [-1, 1].
+      shift: what is added to each image, in [-1/2, 1/2].
+
+    Returns:
+      ``images + shift``.
+    """
     return images + shift[:, None, None, None]
 
 
 def saturation(images: Images, factor: Float[Array, ' n']) -> Images:
-    """Multiply the distance of every channel from the mean of its pixel by factor, in [0, 2]."""
+    """Multiply the distance of every channel from the mean of its pixel.
+
+    Args:
+      images: in [-1, 1].
+      factor: the factor of each image, in [0, 2].
+
+    Returns:
+      The images with other colours and the same brightness.
+    """
     grey = jnp.mean(images, axis=3, keepdims=True)
     return (images - grey) * factor[:, None, None, None] + grey
 
 
 def contrast(images: Images, factor: Float[Array, ' n']) -> Images:
-    """Multiply the distance of every value from the mean of its image by factor, in [1/2, 3/2]."""
+    """Multiply the distance of every value from the mean of its image.
+
+    Args:
+      images: in [-1, 1].
+      factor: the factor of each image, in [1/2, 3/2].
+
+    Returns:
+      The images with another contrast and the same mean.
+    """
     mean = jnp.mean(images, axis=(1, 2, 3), keepdims=True)
     return (images - mean) * factor[:, None, None, None] + mean
 
 
 def translation(images: Images, shift: Int[Array, 'n 2']) -> Images:
-    """Move images down and to the right by whole pixels, and fill the borders with zeros."""
+    """Move images down and to the right by whole pixels, and fill the borders with zeros.
+
+    Args:
+      images: in [-1, 1].
+      shift: rows and columns by which each image moves.
+
+    Returns:
+      The moved images, of the same size.
+    """
     n, h, w, _ = images.shape
 
     def sources(size: int, shift: Array) -> tuple[Array, Array]:
@@ -47,7 +81,15 @@ def translation(images: Images, shift: Int[Array, 'n 2']) -> Images:
 
 
 def cutout(images: Images, centre: Int[Array, 'n 2']) -> Images:
-    """Set a square of half the image's side to zero, around a centre (row, column); it is cut off at the borders."""
+    """Set a square of half the image's side to zero; it is cut off at the borders.
+
+    Args:
+      images: in [-1, 1].
+      centre: row and column of the centre of each image's square.
+
+    Returns:
+      The images with the squares.
+    """
     _, h, w, _ = images.shape
 
     def inside(size: int, centre: Array) -> Array:
@@ -80,7 +122,16 @@ AUGMENTATIONS = {'color': _random_color, 'translation': _random_translation, 'cu
 
 
 def augment(key: Array, images: Images, policy: Sequence[str]) -> Images:
-    """Apply the augmentations named in ``policy``, in this order, with independent random numbers for every image."""
+    """Augment images with independent random numbers for every image.
+
+    Args:
+      key: random key.
+      images: in [-1, 1].
+      policy: names in ``AUGMENTATIONS``, applied in this order.
+
+    Returns:
+      The augmented images.
+    """
     for i, name in enumerate(policy):
         images = AUGMENTATIONS[name](jax.random.fold_in(key, i), images)
     return images

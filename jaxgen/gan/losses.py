@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from jaxgen.runtime.types import Array
 
+__all__ = ['HINGE', 'LOSSES', 'NON_SATURATING', 'Loss']
+
 Logits = Float[Array, ' n']
 Scalar = Float[Array, '']
 

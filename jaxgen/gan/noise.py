@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 
 from jaxgen.runtime.types import Array
 
+__all__ = ['adapt', 'add_noise', 'alphas_cumprod', 'num_timesteps', 'sample_times']
+
 # The values of the authors' code.
 T_MIN, T_MAX = 10, 1000
 BETA_MIN, BETA_MAX = 1e-4, 0.02
@@ -19,12 +21,26 @@ ADAPTATION_INTERVAL = 4  # training steps between two adaptations
 
 
 def num_timesteps(strength: Float[Array, '']) -> Int[Array, '']:
-    """Return the number of timesteps T, from 10 at strength 0 to 1,000 at strength 1."""
+    """Return the number of timesteps T.
+
+    Args:
+      strength: from 0 to 1.
+
+    Returns:
+      From 10 at strength 0 to 1,000 at strength 1.
+    """
     return (T_MIN + jnp.round(strength * (T_MAX - T_MIN))).astype(jnp.int32)
 
 
 def alphas_cumprod(timesteps: Int[Array, '']) -> Float[Array, ' t']:
-    """Return the product of ``1 - beta`` over timesteps 1 to t, for t = 0 ... T_MAX; entries above T have no meaning."""
+    """Return the product of ``1 - beta`` over timesteps 1 to t, for each t.
+
+    Args:
+      timesteps: number of timesteps T.
+
+    Returns:
+      The products for t = 0 ... T_MAX; entries above T have no meaning.
+    """
     i = jnp.arange(T_MAX)
     betas = BETA_MIN + (BETA_MAX - BETA_MIN) * jnp.minimum(i / (timesteps - 1), 1)
     return jnp.concatenate([jnp.ones(1), jnp.exp(jnp.cumsum(jnp.log1p(-betas)))])
@@ -35,6 +51,14 @@ def sample_times(key: Array, num: int, timesteps: Int[Array, '']) -> Int[Array, 
 
     The authors sample 32 timesteps of the second kind every few steps, add 32 zeros, and choose among these 64. Here the
     timestep of every image is an independent sample of the same distribution.
+
+    Args:
+      key: random key.
+      num: number of images.
+      timesteps: number of timesteps T.
+
+    Returns:
+      The timestep of each image, from 0 to T.
     """
     half, quantile = jax.random.uniform(key, (2, num))
     # j = t - 1 has probability j / (T (T - 1) / 2), so the sum up to j reaches p where j (j + 1) = p T (T - 1).
@@ -54,10 +78,14 @@ def add_noise(
     """Return ``sqrt(alphas_cumprod_t) x + sqrt(1 - alphas_cumprod_t) std noise``.
 
     Args:
+      images: in [-1, 1].
       noise: standard normal.
       t: timestep of each image.
       timesteps: number of timesteps T.
       std: standard deviation of the noise.
+
+    Returns:
+      The noisy images.
     """
     a = alphas_cumprod(timesteps)[t][:, None, None, None].astype(images.dtype)
     return jnp.sqrt(a) * images + jnp.sqrt(1 - a) * std * noise
@@ -71,7 +99,11 @@ def adapt(
     Args:
       strength: from 0 to 1.
       signs: mean of sign(D(x)) over real images since the last adaptation, from -1 to 1.
+      target: the mean of the signs that the adaptation aims at.
       num_images: number of images since the last adaptation.
       images_to_full: number of images over which the strength can rise from 0 to 1.
+
+    Returns:
+      The next strength, from 0 to 1.
     """
     return jnp.clip(strength + jnp.sign(signs - target) * num_images / images_to_full, 0.0, 1.0)

@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from jaxgen.runtime.types import Array
 
+__all__ = ['r1']
+
 
 def r1(
     discriminator: Callable[[Float[Array, 'n h w c']], Float[Array, ' n']],
@@ -23,6 +25,9 @@ def r1(
         is that of their sum.
       images: real images.
       gamma: weight of the penalty.
+
+    Returns:
+      The penalty, a mean over the images.
     """
     gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(images)
     return gamma / 2 * jnp.mean(jnp.sum(jnp.square(gradient), axis=tuple(range(1, images.ndim))))

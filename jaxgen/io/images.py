@@ -98,5 +98,6 @@ def _picture(image: np.ndarray) -> Image.Image:
 def npz(**arrays: np.ndarray) -> bytes:
     """Encode arrays as a compressed ``.npz`` file."""
     out = io.BytesIO()
-    np.savez_compressed(out, **arrays)
+    contents: dict[str, Any] = arrays
+    np.savez_compressed(out, **contents)
     return out.getvalue()

@@ -12,7 +12,8 @@ import pathlib
 import pickle
 import struct
 import zipfile
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any
 
 import numpy as np
 
@@ -58,7 +59,8 @@ class _Storage:
     """The numbers that tensors are views of; in a stream they follow after the tensors."""
 
     def __init__(self, dtype: str):
-        self.dtype, self.data = np.dtype(dtype), None
+        self.dtype = np.dtype(dtype)
+        self.data: np.ndarray = np.empty(0, self.dtype)
 
 
 class _Tensor:
@@ -80,9 +82,12 @@ class _Tensor:
 class _Unpickler(pickle.Unpickler):
     """An unpickler that builds dictionaries and tensors and refuses every other name."""
 
-    def __init__(self, file, storage):
+    def __init__(self, file: IO[bytes], storage: Callable[[tuple], Any]):
         super().__init__(file, encoding='utf-8')
-        self.persistent_load = storage
+        self._storage = storage
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._storage(pid)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('collections', 'OrderedDict'):

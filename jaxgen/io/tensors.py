@@ -80,7 +80,7 @@ def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
 
 def flatten(tree: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
     """Return the leaves of nested dictionaries by their joined names, as in ``params.head.kernel``."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             flat |= {f'{name}{separator}{rest}': leaf for rest, leaf in flatten(value, separator).items()}

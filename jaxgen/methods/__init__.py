@@ -23,5 +23,8 @@ def build(name: str, sections: Mapping[str, Any], image_shape: tuple[int, int, i
       sections: see ``Method.from_sections``.
       image_shape: height, width and channels of the images.
       num_classes: number of classes; labels lie below it.
+
+    Returns:
+      The method, without parameters: ``method.init(key)`` makes its first state.
     """
     return METHODS[name].from_sections(sections, image_shape=image_shape, num_classes=num_classes)

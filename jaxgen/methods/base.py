@@ -9,10 +9,10 @@ from typing import Any, ClassVar, NoReturn
 
 from jaxgen.errors import UserError
 from jaxgen.methods.options import SampleOptions
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree
 from jaxgen.schema import Options
 
-State = Any  # a pytree of everything that training changes: parameters, moving averages, optimizer state, counters
+State = PyTree  # a pytree of everything that training changes: parameters, moving averages, optimizer state, counters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Method(abc.ABC):
     def from_sections(
         cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
     ) -> Method:
-        """Return the method that options describe. The default refuses: a method without it has no config.
+        """Return the method that options describe. The default refuses: such a method is constructed in Python.
 
         Args:
           sections: the options by the name of their section: those of ``sections``, ``optimizer``, ``train`` and ``sample``.
@@ -72,7 +72,7 @@ class Method(abc.ABC):
           UserError: if the method cannot be made from options.
         """
         raise UserError(
-            f'{cls.__name__} is not made from a config: construct it in Python, and pass it to jaxgen.Trainer'
+            f'{cls.__name__} is not made from options: construct it in Python, and pass it to jaxgen.Trainer'
         )
 
     @staticmethod

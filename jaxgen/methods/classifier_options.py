@@ -25,6 +25,7 @@ class ClassifierNetworkOptions(Options):
     dtype: str = option('float32', 'precision of the convolutions; parameters are float32', choices=DTYPES)
 
     def check(self) -> None:
+        """Refuse values that do not go together."""
         require(not self.conditional, 'conditional', ' must be False: a classifier is not given the class label')
 
 
@@ -54,6 +55,7 @@ def require_together(model: ClassifierNetworkOptions, image_size: int) -> None:
     """Refuse a network that the images are too small for.
 
     Args:
+      model: options of the network.
       image_size: side of the images in pixels.
 
     Raises:

@@ -69,6 +69,8 @@ def require_together(model: DCGANNetworkOptions, gan: GANOptions, batch_size: in
     """Refuse options of different sections that do not go together.
 
     Args:
+      model: options of the networks.
+      gan: losses and regularisers.
       batch_size: images in a training step.
       image_size: side of the images in pixels.
 

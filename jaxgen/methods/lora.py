@@ -10,20 +10,21 @@ import flax.struct
 import numpy as np
 
 from jaxgen.errors import UserError
+from jaxgen.methods.base import State
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.state import DiffusionState
 from jaxgen.models import lora
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 
 
 @flax.struct.dataclass
-class FineTunedState:
+class FineTunedState(Struct):
     """The frozen parameters of the base, and the state of a diffusion model whose parameters are the factors.
 
     The names of the fields stand in checkpoints.
     """
 
-    base: Any
+    base: PyTree
     learner: DiffusionState
 
 
@@ -60,30 +61,36 @@ class FineTunedDiffusion(Diffusion):
         return cls(**{f.name: getattr(method, f.name) for f in dataclasses.fields(Diffusion)}, **fields)
 
     def init(self, key: Array) -> DiffusionState:
+        """Return the trainable state before the first step, with random parameters."""
         return self.initial_state(lora.init(key, self.base, self.paths, self.rank))
 
     def trainable(self, state: FineTunedState) -> DiffusionState:
+        """Return the state of the factors."""
         return state.learner
 
     def with_frozen(self, trainable: DiffusionState) -> FineTunedState:
+        """Return the state of the factors joined with the base."""
         return FineTunedState(self.base, trainable)
 
-    def networks(self, state: FineTunedState) -> dict[str, Any]:
+    def networks(self, state: State) -> dict[str, Any]:
+        """Return the parameters of each network by its name."""
         return {'adapter': state.learner.params, type(self.network).__name__.lower(): state.base}
 
-    def moving_averages(self, state: FineTunedState) -> dict[float, Any]:
+    def moving_averages(self, state: State) -> dict[float, Any]:
+        """Return the power-function averages of the parameters by their relative length."""
         return super().moving_averages(state.learner)
 
-    def step(
-        self, state: FineTunedState, batch: dict[str, Array], key: Array
-    ) -> tuple[FineTunedState, dict[str, Array]]:
+    def step(self, state: State, batch: dict[str, Array], key: Array) -> tuple[State, dict[str, Array]]:
+        """Make one update of the parameters, see ``Method.step``."""
+
         def merged(factors: Any) -> Any:
             return lora.merge(state.base, factors, self.strength)
 
         learner, metrics = self.update(state.learner, batch, key, merged)
         return state.replace(learner=learner), metrics
 
-    def sampling_variables(self, state: FineTunedState, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, state: State, key: Array, ema: bool) -> Any:
+        """Return the variables of the network after training, see ``Method.sampling_variables``."""
         factors = state.learner.ema if ema else state.learner.params
         return {'params': lora.merge(state.base, factors, self.strength, self.scale)}
 
@@ -96,6 +103,7 @@ class FineTunedDiffusion(Diffusion):
         raise UserError('merged weights are no fine-tuned model: fine-tune them as a base instead')
 
     def sampling_protocol(self) -> dict[str, Any]:
+        """Return how ``sample`` generates an image, as JSON values."""
         return super().sampling_protocol() | {'base': self.base_hash, 'adapter_scale': self.scale}
 
 
@@ -108,6 +116,8 @@ def with_new_labels(params: Mapping[str, Any], known: int, new: int) -> Mapping[
 
     Args:
       params: parameters of the network; without a label table they are returned as they are.
+      known: number of classes that the network knows.
+      new: number of classes to add.
     """
     if not new or 'label' not in params:
         return params

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -94,8 +94,9 @@ class Evaluator:
         for name in self._metrics:
             result |= METRICS[name](pair)
         if is_classified:
-            labels = self._classifier.own_labels(images.labels, images.class_names)
-            result['judge'] = class_metrics(found[-1].logits, labels, self._classifier.class_names)
+            classifier, logits = cast(TrainedClassifier, self._classifier), cast(np.ndarray, found[-1].logits)
+            labels = classifier.own_labels(images.labels, images.class_names)
+            result['judge'] = class_metrics(logits, labels, classifier.class_names)
         return result | {
             'metrics': list(self._metrics),
             'images_per_sec': meter.rate,
@@ -119,18 +120,19 @@ class Evaluator:
         if not self._can_classify(images.shape[1:]):
             return np.arange(len(images))
         (found,) = self._extraction([images], which=[self._classifier_index])
-        probabilities = np.asarray(jax.nn.softmax(found.logits))
-        own = self._classifier.own_labels(labels, class_names)
+        probabilities = np.asarray(jax.nn.softmax(cast(np.ndarray, found.logits)))
+        own = cast(TrainedClassifier, self._classifier).own_labels(labels, class_names)
         confidence = probabilities.max(1) if own is None else probabilities[np.arange(len(images)), own]
         return np.argsort(-confidence, kind='stable')
 
     def protocol(self, images: ImageSet) -> dict[str, Any]:
         """Return everything that the metrics of a set depend on, as JSON values."""
+        judge = self._classifier if self._can_classify(images.image_shape) else None
         return {
             'generated': images.description,
             'reference': self.reference.description,
             'extractor': self._extractor.description,
-            'judge': self._classifier.description if self._can_classify(images.image_shape) else None,
+            'judge': None if judge is None else judge.description,
             'parameters': PARAMETERS,
             **features.environment(),
         }

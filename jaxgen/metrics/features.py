@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ class Features:
     logits: Float32[np.ndarray, 'n k'] | None
 
 
-def inception_extractor(weights_path: str | None = None, resize: str = 'tf1') -> Extractor:
+def inception_extractor(weights_path: str | os.PathLike | None = None, resize: str = 'tf1') -> Extractor:
     """Return the Inception network of FID; it takes grey images as colour images of equal channels.
 
     Args:
@@ -119,7 +120,8 @@ class Extraction:
             return item[0], jax.device_put(item[1], self._sharding)
 
         batches = Prefetcher(_batches(pieces, self._batch_size), put)
-        results, done = [], 0
+        results: list[list[Any]] = []
+        done = 0
         try:
             for kept, images in batches:
                 with contextlib.nullcontext() if results else memory.compiling():
@@ -129,7 +131,10 @@ class Extraction:
                 progress(done)
         finally:
             batches.close()
-        joined = [Features(*map(_joined, zip(*pairs, strict=True))) for pairs in zip(*results, strict=True)]
+        joined = []
+        for pairs in zip(*results, strict=True):
+            features, logits = zip(*pairs, strict=True)
+            joined.append(Features(np.concatenate(features), None if logits[0] is None else np.concatenate(logits)))
         check(all(np.isfinite(f.features).all() for f in joined), 'the features of the images are not finite')
         return joined
 
@@ -139,10 +144,6 @@ def default_batch_size(mesh: Mesh | None = None) -> int:
     platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
     devices = 1 if mesh is None else mesh.size
     return devices * (CPU_BATCH_SIZE if platform == 'cpu' else ACCELERATOR_BATCH_SIZE)
-
-
-def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    return None if parts[0] is None else np.concatenate(parts)
 
 
 def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:

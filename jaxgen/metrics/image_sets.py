@@ -125,7 +125,7 @@ def _from_arrays(
     chosen = subset(len(images), num)
     description = {**description, 'count': len(chosen), 'of': len(images)}
     images = np.ascontiguousarray(images[chosen])
-    description['sha256'] = hashlib.sha256(memoryview(images).cast('B')).hexdigest()
+    description['sha256'] = hashlib.sha256(images.data.cast('B')).hexdigest()
 
     def pieces() -> Iterator[np.ndarray]:
         for start in range(0, len(images), PIECE):
@@ -175,10 +175,13 @@ def _read_npz(
     except ValueError as e:
         raise UserError(f'{where} is not a complete .npz file of arrays ({e}): write it again') from e
     name = next((n for n in ('images', 'arr_0') if n in arrays), None)
-    check(name is not None, f'{where} holds neither images nor arr_0, but {", ".join(arrays) or "nothing"}')
+    if name is None:
+        raise UserError(f'{where} holds neither images nor arr_0, but {", ".join(arrays) or "nothing"}')
     images = _require_uint8(arrays[name], where)
-    labels = None if class_names is None else arrays.get('labels')
-    if labels is not None:
+    labels = arrays.get('labels')
+    if class_names is None:
+        labels = None
+    elif labels is not None:
         check(
             labels.shape == images.shape[:1] and np.issubdtype(labels.dtype, np.integer),
             f'{where} has {len(images)} images, but labels {labels.dtype} of shape {labels.shape}',

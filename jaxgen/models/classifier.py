@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgen.models.layers import BatchNorm, at_least_float32
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, Dtype
 
 LOGIT_SCALE = 1 / 9
 NORM_MOMENTUM = 0.4  # share of the running statistics that a batch replaces, as in PyTorch
@@ -80,21 +80,27 @@ class Classifier(nn.Module):
 
     num_classes: int
     widths: tuple[int, ...] = (64, 256, 256)
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
         self, x: Float[Array, 'n h w c'], train: bool = False
     ) -> tuple[Float[Array, 'n features'], Float[Array, 'n classes']]:
+        """Return the features and the logits of images in [-1, 1]."""
         exact = at_least_float32(self.dtype)
 
         def norm(x: Array, name: str, use_bias: bool = True) -> Array:
-            settings = {'epsilon': 1e-12, 'use_scale': False, 'use_bias': use_bias, 'param_dtype': self.param_dtype}
+            settings: dict[str, Any] = {
+                'epsilon': 1e-12,
+                'use_scale': False,
+                'use_bias': use_bias,
+                'param_dtype': self.param_dtype,
+            }
             return BatchNorm(NORM_MOMENTUM, **settings, name=name)(x, train)
 
         def conv(x: Array, width: int, name: str) -> Array:
-            settings = {'use_bias': False, 'kernel_init': identity, 'dtype': self.dtype}
+            settings: dict[str, Any] = {'use_bias': False, 'kernel_init': identity, 'dtype': self.dtype}
             return nn.Conv(width, (3, 3), **settings, param_dtype=self.param_dtype, name=name)(x)
 
         def gelu(x: Array) -> Array:

@@ -5,6 +5,8 @@ They take images of 8, 16, 32, 64 ... pixels, and optionally class labels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxgen.models.convolutions import DIMENSIONS, strided_conv, transposed_conv
 from jaxgen.models.layers import BatchNorm, at_least_float32, spectral_norm, timestep_embedding
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, Dtype
 
 SMALLEST = 4  # side of the generator's first feature map and of the discriminator's last one
 normal = nn.initializers.normal(0.02)
@@ -39,11 +41,12 @@ class UpConv(nn.Module):
     """
 
     features: int
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 features']:
+        """Return the feature map of twice the side."""
         kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
         return transposed_conv(x, kernel.astype(self.dtype))
 
@@ -67,13 +70,14 @@ class Generator(nn.Module):
     base_channels: int = 64
     latent_size: int = 100
     num_classes: int = 0
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     momentum: float = 0.1
 
     @nn.compact
     def __call__(self, z: Float[Array, 'n z'], label: Int[Array, ' n'], train: bool = False) -> Float[Array, 'n h w c']:
-        dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        """Return images of latents and class labels; an unconditional network ignores the labels."""
+        dtypes: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
 
         def norm_relu(x: Array, level: int) -> Array:
             norm = BatchNorm(self.momentum, param_dtype=self.param_dtype, name=f'norm_{level}')
@@ -112,11 +116,12 @@ class DownConv(nn.Module):
     use_bias: bool
     to_one_pixel: bool = False
     spectral_norm: bool = False
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c'], train: bool) -> Float[Array, 'n h2 w2 features']:
+        """Return the feature map of half the side."""
         kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
         if self.spectral_norm:
             kernel = _spectrally_normalised(self, kernel, train)
@@ -163,8 +168,8 @@ class Discriminator(nn.Module):
     spectral_norm: bool = False
     num_classes: int = 0
     noise_levels: int = 0
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -174,9 +179,10 @@ class Discriminator(nn.Module):
         t: Int[Array, ' n'] | None = None,
         train: bool = False,
     ) -> Float[Array, ' n']:
-        dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        """Return the logits of images; class labels and timesteps are ignored where the network takes none."""
+        dtypes: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         x = x.astype(self.dtype)
-        conv = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}
+        conv: dict[str, Any] = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}
         levels = num_levels(self.image_size)
         for level in range(levels):
             width = self.base_channels * 2**level
@@ -190,6 +196,8 @@ class Discriminator(nn.Module):
         if self.num_classes:
             embeddings.append(nn.Embed(self.num_classes, width, embedding_init=normal, **dtypes, name='label')(label))
         if self.noise_levels:
+            if t is None:
+                raise ValueError('t is not given: this discriminator takes the timestep of the noise')
             y = timestep_embedding(t, self.base_channels, at_least_float32(self.dtype)).astype(self.dtype)
             y = nn.silu(nn.Dense(width, **dtypes, name='time_1')(y))
             embeddings.append(nn.Dense(width, kernel_init=normal, **dtypes, name='time_2')(y))

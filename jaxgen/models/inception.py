@@ -39,6 +39,7 @@ class Inception(nn.Module):
         """Return the features and logits of images in [-1, 1]."""
 
         def conv(name: str, x: Array, features: int, size=(1, 1), stride: int = 1, same: bool = True) -> Array:
+            layer: Callable[..., Array]
             if size == (1, 1):  # XLA's code for a matrix product is faster on a CPU
                 layer = nn.Dense(features, precision=HIGHEST, name=name)
             else:
@@ -206,6 +207,7 @@ def feature_function(
     preprocess = RESIZES[pick(resize, RESIZES, 'resize')]
 
     def apply(variables: Any, images: Array) -> tuple[Array, Array | None]:
-        return network.apply(variables, preprocess(jnp.broadcast_to(images, (*images.shape[:3], 3))))
+        found: Any = network.apply(variables, preprocess(jnp.broadcast_to(images, (*images.shape[:3], 3))))
+        return found
 
     return apply

@@ -29,6 +29,9 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
       weights_path: a ``.pth`` file with the tensor names of the published file, with or without the classifier. If not set,
         the published file is downloaded once.
 
+    Returns:
+      The variables, and a hash in hexadecimal digits.
+
     Raises:
       UserError: if the file does not exist, cannot be downloaded, or holds another network.
     """

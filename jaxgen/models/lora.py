@@ -55,6 +55,7 @@ def matching(params: Mapping[str, Any], targets: Sequence[str], field: str) -> t
     """Return the paths of the parameters that ``targets`` select.
 
     Args:
+      params: parameters of the network.
       targets: kinds of layers that the network has, or names of its layers or modules.
       field: what the error message calls the targets.
 
@@ -72,6 +73,8 @@ def init(key: Array, params: Mapping[str, Any], paths: Iterable[str], rank: int)
     """Return initial factors, with which the adapted parameters are equal to ``params``.
 
     Args:
+      key: random key of the factors A.
+      params: parameters of the network.
       paths: the parameters to adapt.
       rank: rank of the factors; 0 for updates of full size.
     """
@@ -83,6 +86,8 @@ def merge(params: Mapping[str, Any], factors: Factors, strength: float, scale: f
     """Return the adapted parameters.
 
     Args:
+      params: parameters before the adaptation.
+      factors: the factors, by the path of the parameter that they adapt.
       strength: alpha / r, which multiplies the low-rank updates.
       scale: a factor of all updates.
     """

@@ -20,9 +20,12 @@ def make_network(options: Options, **fields) -> nn.Module:
 
     Args:
       options: with ``name`` and ``dtype``, as ``methods.diffusion.options.NetworkOptions`` has them.
-      fields: fields of the network that are not among the options.
+      **fields: fields of the network that are not among the options.
+
+    Returns:
+      The module, without parameters.
     """
-    network = NETWORKS[options.name]
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    network = NETWORKS[values['name']]
     known = {name: value for name, value in values.items() if name in network.__dataclass_fields__}
-    return network(**{**known, 'dtype': jnp.dtype(options.dtype), 'name': None, **fields})
+    return network(**{**known, 'dtype': jnp.dtype(values['dtype']), 'name': None, **fields})

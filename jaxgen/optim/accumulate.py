@@ -20,6 +20,7 @@ def value_and_grad(
 
     Args:
       loss: ``loss(params, examples, key)``, the mean over its examples.
+      params: the parameters to differentiate by.
       examples: arrays ``[B, ...]``, with all randomness but that of dropout, which is then the same for any number of
         micro-batches.
       key: random key of dropout.

@@ -18,6 +18,8 @@ def ema_update(ema: Any, params: Any, step: Array, decay: float | None) -> Any:
     ``d = min(decay, (1 + step) / (10 + step))`` is small at first, so that the initial parameters are soon forgotten.
 
     Args:
+      ema: the moving average before the update.
+      params: the parameters after the update.
       step: number of updates made before this one.
       decay: share of the average that a step keeps; None keeps nothing.
     """
@@ -32,6 +34,8 @@ def lookahead(slow: Any, fast: Any, step: Array, *, decay: float | None, decay_s
     there. ``d`` rises with the cube of the step from 0 to ``decay ** 5`` at ``decay_steps``.
 
     Args:
+      slow: the slow weights before the update.
+      fast: the fast weights after the update.
       step: number of updates made, this one included.
       decay: share of the slow weights that a step keeps at the end; None keeps nothing.
       decay_steps: number of updates after which ``d`` is constant.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import optax
 
+from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
-
-if TYPE_CHECKING:
-    from jaxgen.optim.options import OptimizerOptions
 
 
 def make_adam(options: OptimizerOptions) -> optax.GradientTransformation:

@@ -42,6 +42,7 @@ def update(averages: Sequence[Any], params: Any, updates: Array, lengths: Sequen
       averages: one for each of ``lengths``.
       params: the parameters after the update.
       updates: number of updates made before this one.
+      lengths: lengths of the averages.
     """
     t = updates + 1.0
 
@@ -56,8 +57,10 @@ def inner_product(t_a: Any, gamma_a: Any, t_b: Any, gamma_b: Any) -> Any:
     """Return the integral over time of ``p_a p_b``, the weights of two averages (equation 151).
 
     Args:
-      t_a, t_b: updates at which the averages were taken; arrays that broadcast.
-      gamma_a, gamma_b: exponents of the averages; arrays that broadcast.
+      t_a: updates at which the first average was taken, an array or a number.
+      gamma_a: exponent of the first average.
+      t_b: updates at which the second average was taken.
+      gamma_b: exponent of the second average.
     """
     latest = np.maximum(t_a, t_b)
     power = np.where(t_a < t_b, gamma_b, -gamma_a)
@@ -72,6 +75,8 @@ def coefficients(steps: np.ndarray, lengths: np.ndarray, step: float, length: fl
     Args:
       steps: steps of the snapshots, ``[K]``.
       lengths: lengths of the snapshots, ``[K]``.
+      step: the step whose average is wanted.
+      length: the length of that average.
     """
     gammas, gamma = np.array([exponent(value) for value in lengths]), exponent(length)
     among = inner_product(steps[:, None], gammas[:, None], steps, gammas)

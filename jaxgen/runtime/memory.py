@@ -1,4 +1,4 @@
-"""Memory that a process keeps between two runs of a compiled program on a CPU: ``config.mesh.keep_memory``.
+"""Memory that a process keeps between two runs of a compiled program on a CPU.
 
 XLA allocates the temporary buffers of a program anew for each run. By default glibc takes blocks of that size from the kernel
 and gives them back, so that every step touches hundreds of megabytes of fresh pages for the first time. Kept memory makes the

@@ -24,7 +24,7 @@ def join() -> None:
     said = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     if said and len(said) < len(ENVIRONMENT):
         missing = next(name for name in ENVIRONMENT if name not in said)
-        raise UserError(f'config.mesh.distributed: the environment has {", ".join(said)}, but no {missing}')
+        raise UserError(f'the environment has {", ".join(said)}, but no {missing}')
     try:
         if said:
             address, num, number = (said[name] for name in ENVIRONMENT)
@@ -33,8 +33,8 @@ def join() -> None:
             jax.distributed.initialize()
     except (ValueError, RuntimeError) as e:
         raise UserError(
-            f'config.mesh.distributed: the other processes were not found ({str(e).splitlines()[0][:200]}); where JAX does '
-            f'not know the cluster, set {", ".join(ENVIRONMENT)}'
+            f'the other processes were not found ({str(e).splitlines()[0][:200]}); where JAX does not know the cluster, set '
+            f'{", ".join(ENVIRONMENT)}'
         ) from e
     if not is_first():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -36,8 +36,8 @@ def make_gpus_deterministic() -> None:
     """
     check(
         is_known(_jaxlib_version()),
-        f'config.train.deterministic=True needs flags of XLA that were not tried with jaxlib {_jaxlib_version()}: install '
-        f'the versions of requirements.lock, or set {" ".join(DETERMINISTIC)} in XLA_FLAGS and leave the field out',
+        f'reproducible runs need flags of XLA that were not tried with jaxlib {_jaxlib_version()}: install the versions of '
+        f'requirements.lock, or leave it out and set {" ".join(DETERMINISTIC)} in XLA_FLAGS',
     )
     for flag in DETERMINISTIC:
         _add(flag)

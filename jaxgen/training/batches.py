@@ -32,6 +32,10 @@ def stacked_batches(
     """Return the batches of K steps: ``{'image': uint8 [K, B, H, W, C], 'label': int32 [K, B]}``.
 
     Args:
+      dataset: the training images.
+      seed: seed of the run.
+      steps: the steps.
+      batch_size: images in a batch over all devices and processes.
       part: the rows of each batch that this process needs.
     """
     batches = [pipeline.batch(dataset, seed, step, batch_size, part) for step in steps]

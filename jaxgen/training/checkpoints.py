@@ -100,6 +100,7 @@ class Checkpoints:
         """Return the state of a step.
 
         Args:
+          step: the step of a checkpoint that exists.
           template: shapes, dtypes and shardings of the state.
 
         Raises:

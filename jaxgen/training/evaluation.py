@@ -29,6 +29,9 @@ class Evaluation(Protocol):
         """Return the metrics, and whether this step is the best so far.
 
         Args:
+          pipeline: samples the images.
+          model: the full model of the method.
+          step: the step of the model.
           tick: to be called often; it raises an exception when a signal ends the run.
         """
 

@@ -18,7 +18,11 @@ def write_grid(pipeline: SamplePipeline, model: Any, step: int, *, num: int, wor
     """Sample images, always the same ones of the seed, and write ``samples/step_<step>.png``.
 
     Args:
+      pipeline: samples the images.
+      model: the full model of the method.
+      step: the step of the model.
       num: number of images; at most ``LARGEST_GRID`` of them are sampled.
+      workdir: the run directory.
       log: also gets the grid, for TensorBoard.
     """
     samples, _ = pipeline(model, min(num, LARGEST_GRID))

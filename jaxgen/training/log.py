@@ -73,11 +73,11 @@ class TensorBoard:
         self._writer: concurrent.futures.Future | None = None
 
     def _submit(self, method: str, *args) -> None:
-        if self._writer is None:
-            self._writer = self._thread.submit(_summary_writer, self._logdir)
+        future = self._writer or self._thread.submit(_summary_writer, self._logdir)
+        self._writer = future
 
         def write():
-            if writer := self._writer.result():
+            if writer := future.result():
                 writer.flush()
                 getattr(writer, method)(*args)
 
@@ -194,7 +194,7 @@ class RunLog:
     def row(self, row: dict[str, float]) -> None:
         """Write a row of the log everywhere; ``row['step']`` is its step."""
         self._file.write(row)
-        self._tensorboard.write_scalars(row['step'], {name: x for name, x in row.items() if name != 'step'})
+        self._tensorboard.write_scalars(int(row['step']), {name: x for name, x in row.items() if name != 'step'})
         self._progress.row(row)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

@@ -158,7 +158,7 @@ class Loop:
         self._require_finite()
         lap = clock.lap(self.step)
         steps_per_sec = lap.steps / lap.seconds
-        row = {'step': self.step}
+        row: dict[str, float] = {'step': self.step}
         row |= {name: float(total / state.count) for name, total in state.sums.items()}
         row['epoch'] = self.step * batch_size / len(self.plan.dataset.images)
         row['steps_per_sec'] = steps_per_sec
@@ -173,6 +173,8 @@ class Loop:
 
     def _evaluate(self, signals: StopSignals) -> None:
         """Evaluate this step; if a signal interrupts that, the resumed run begins with it."""
+        if self.plan.evaluation is None:
+            return
         result = evaluate(self.plan.evaluation, self._samples, self.state.model, self.step, signals)
         if result is None:
             return

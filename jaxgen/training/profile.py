@@ -26,7 +26,7 @@ class Profile:
 
     def before(self, step: int) -> None:
         """Begin the trace if it is due at the dispatch that starts at ``step``."""
-        if self._remaining and not self._running and step >= self._step:
+        if self._step is not None and step >= self._step and self._remaining and not self._running:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 

@@ -19,6 +19,7 @@ def run_record(plan: Plan, networks: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run consists of as JSON values; the method itself is described by the size of its networks.
 
     Args:
+      plan: the run.
       networks: the parameters of each network, or their shapes.
     """
     return {
@@ -42,6 +43,7 @@ def require_same_run(record: Mapping[str, Any], stored: Mapping[str, Any], workd
     Args:
       record: the run to train, see ``run_record``.
       stored: what ``config.json`` holds; a field that is missing there is not compared.
+      workdir: the run directory, for the message.
 
     Raises:
       UserError: naming the first field that differs.

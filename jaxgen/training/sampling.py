@@ -28,6 +28,7 @@ def chosen_classes(class_names: Sequence[str], *choices: Sequence[str] | None) -
 
     Args:
       class_names: the classes of the model, in the order of their labels.
+      *choices: names of classes, or None for no choice.
 
     Raises:
       UserError: if a class does not exist.

@@ -25,6 +25,7 @@ class Snapshots:
         """Write the averages of a step.
 
         Args:
+          step: the step of the averages.
           averages: nested dicts of arrays by the length of the average.
         """
         tensors = {
@@ -48,9 +49,9 @@ class Snapshots:
         """
         steps = self.steps(until)
         check(
-            steps,
-            f'{self._folder} holds no snapshot: an average of a length chosen afterwards needs training with '
-            f'config.optimizer.ema_lengths=0.05,0.1',
+            len(steps) > 0,
+            f'{self._folder} holds no snapshot up to step {until}: an average of a length chosen afterwards needs training with '
+            f'two lengths or more, as in ema_lengths=0.05,0.1',
         )
         lengths = sorted({name.partition('/')[0] for name in self._read(steps[-1])})
         step_of, length_of = np.array(steps, float).repeat(len(lengths)), np.array(lengths * len(steps), float)

@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import state_shardings
 from jaxgen.runtime.random import stream
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 
 
 @flax.struct.dataclass
-class TrainState:
+class TrainState(Struct):
     """All that a run is between two steps: restored from a checkpoint, it goes on as if it had never stopped.
 
     Attributes:
@@ -29,7 +29,7 @@ class TrainState:
     """
 
     step: Array
-    model: Any
+    model: PyTree
     sums: dict[str, Array]
     count: Array
     nonfinite_step: Array
@@ -39,6 +39,7 @@ def start_state(method: Method, model: Any) -> TrainState:
     """Return the state at step 0 of a run that starts from a model.
 
     Args:
+      method: the method, whose metrics are summed.
       model: the part of the model that a checkpoint holds.
     """
     return TrainState(
@@ -57,6 +58,7 @@ def initializer(method: Method, key: Array) -> Callable[[], TrainState]:
     (:func:`initial_state`).
 
     Args:
+      method: the method to train.
       key: the root key of the run.
     """
     return lambda: start_state(method, method.init(stream(key, 'init')))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,6 +39,7 @@ def step_keys(key: Array, step: Array) -> Array:
 
     Args:
       key: the root key of the run.
+      step: number of updates made before this one.
     """
     return jax.random.split(jax.random.fold_in(stream(key, 'train'), step))
 
@@ -48,7 +48,10 @@ def train_step(method: Method, key: Array, random_flip: bool, state: TrainState,
     """Return the state after one step on a batch of stored images: a pure function of (key, state, batch).
 
     Args:
+      method: what is trained.
       key: the root key of the run.
+      random_flip: see ``prepare_batch``.
+      state: the state before the step.
       batch: as ``prepare_batch`` takes it.
     """
     flip_key, step_key = step_keys(key, state.step)
@@ -66,13 +69,15 @@ def train_step(method: Method, key: Array, random_flip: bool, state: TrainState,
 
 def make_dispatch(
     method: Method, key: Array, mesh: Mesh, state: Any, *, random_flip: bool = False, resident: bool = False
-) -> Callable:
+) -> jax.stages.Wrapped:
     """Return the jitted function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
 
     The buffers of the state are donated. ``done`` is a scalar of its own, to wait for.
 
     Args:
+      method: what is trained.
       key: the root key of the run.
+      mesh: the devices.
       state: the train state, or its shapes.
       random_flip: see ``prepare_batch``.
       resident: whether the data set lies on the devices. If not, ``batches`` is ``{'image': uint8 [K, B, H, W, C], 'label':

@@ -22,7 +22,6 @@ from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
 from jaxgen.diffusion.editing import last_levels
 from jaxgen.errors import UserError
-from jaxgen.metrics import class_accuracy as judge
 from jaxgen.training.sampling import SamplePipeline
 from tests.tiny import tiny_config, untrained
 

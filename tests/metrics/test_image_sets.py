@@ -178,7 +178,7 @@ def test_wrong_folders_are_named(tmp_path, folder):
     with pytest.raises(UserError, match='wide.png is not a readable image'):
         open_set(str(folder), 'field')
     Image.new('I;16', (4, 6)).save(folder / 'wide.png')
-    with pytest.raises(UserError, match='wide.png has pixels of mode I;16, and only 8 bits'):
+    with pytest.raises(UserError, match='wide.png has pixels of mode I;16, and only images of 8 bits'):
         open_set(str(folder), 'field')
     big = RNG.integers(0, 256, (6, 4, 3), np.uint8)
     Image.fromarray(big).save(folder / 'wide.png')

@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from jaxgen.apps import adapters, stored_config
-from jaxgen.apps import config as fields_of
 from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate
 from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
@@ -29,7 +29,7 @@ from tests.helpers.runs import final_state
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
-KNOWN = '0,1,2,4,5,6,7,8,9'  # a base that has never seen a 3
+KNOWN = tuple('012456789')  # a base that has never seen a 3
 COMMON = {
     'model.name': 'dit',
     'model.num_blocks': 1,
@@ -67,9 +67,9 @@ def random_base(workdir, seed=0, **fields):
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(method.init, KEY).params
     )
-    state = start_state(method, jax.jit(method.start)(params))
+    state = start_state(method, jax.jit(method.initial_state)(params))
     workdir.mkdir(parents=True)
-    (workdir / 'config.json').write_text(c.to_json())
+    (workdir / 'config.json').write_text(json.dumps(c.to_tree()))
     checkpoints = Checkpoints(workdir / 'checkpoints')
     checkpoints.save(4, jax.device_put(state, replicated(make_mesh())))
     checkpoints.wait()
@@ -95,10 +95,10 @@ def tuned(base, tmp_path_factory):
     return workdir
 
 
-def drawn(config, workdir, classes='', scale=1.0, adapter=''):
-    config = config.copy_and_resolve_references()
-    config.sample.classes, config.sample.adapter_scale, config.sample.adapter = classes, scale, str(adapter)
-    fields_of.validate(config)
+def drawn(config, workdir, classes=None, scale=1.0, adapter=None):
+    path = None if adapter is None else str(adapter)
+    config = config.replace({'sample.classes': classes, 'sample.adapter_scale': scale, 'sample.adapter': path})
+    validate(config)
     trained = restore(config, workdir)
     return trained.sampler()(trained.model, 4)[0]
 
@@ -106,8 +106,8 @@ def drawn(config, workdir, classes='', scale=1.0, adapter=''):
 def test_what_it_learns_and_what_it_leaves_alone(base, tuned):
     assert {'adapter.safetensors', 'checkpoints', 'config.json', 'metrics.jsonl'} <= {p.name for p in tuned.iterdir()}
     stored = json.loads((tuned / 'config.json').read_text())
-    trained = restore(stored_config.get_config(tuned / 'config.json'), tuned)
-    assert trained.class_names == (*KNOWN.split(','), '3') and stored['finetune']['base_hash']
+    trained = restore(stored_config.read(tuned / 'config.json'), tuned)
+    assert trained.class_names == (*KNOWN, '3') and stored['finetune']['base_hash']
 
     frozen = restore(base_config(), base).model.ema
     variables = trained.method.sampling_variables(trained.model, KEY, True)
@@ -148,8 +148,8 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
 
 def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
-    method = restore(stored_config.get_config(tuned / 'config.json'), tuned).method
-    config = stored_config.get_config(tuned / 'config.json')
+    method = restore(stored_config.read(tuned / 'config.json'), tuned).method
+    config = stored_config.read(tuned / 'config.json')
     state = final_state(config, tuned, method)  # strict: nothing more, nothing less
     factors = (8 * 2 + 2 * 24) + (8 * 2 + 2 * 8) + 10 * 8
     sizes = [x.size for x in jax.tree.leaves(state) if x.ndim]
@@ -157,14 +157,14 @@ def test_a_checkpoint_holds_the_adapter_alone(tuned):
 
 
 def test_scale_0_is_the_base_and_the_file_is_the_workdir(base, tuned):
-    config, adapter = stored_config.get_config(tuned / 'config.json'), tuned / adapters.FILE
-    plain = drawn(base_config(), base, '0,1,4')
-    np.testing.assert_array_equal(drawn(config, tuned, '0,1,4', scale=0.0), plain)
-    np.testing.assert_array_equal(drawn(base_config(), base, '0,1,4', scale=0.0, adapter=adapter), plain)
+    config, adapter = stored_config.read(tuned / 'config.json'), tuned / adapters.FILE
+    plain = drawn(base_config(), base, ('0', '1', '4'))
+    np.testing.assert_array_equal(drawn(config, tuned, ('0', '1', '4'), scale=0.0), plain)
+    np.testing.assert_array_equal(drawn(base_config(), base, ('0', '1', '4'), scale=0.0, adapter=adapter), plain)
     whole = drawn(config, tuned)
-    np.testing.assert_array_equal(drawn(base_config(), base, '3', adapter=adapter), whole)
-    np.testing.assert_array_equal(drawn(config, tuned, '3'), whole)  # what it was trained on is drawn unless told
-    assert (drawn(base_config(), base, '0,1,4', adapter=adapter) != plain).any()
+    np.testing.assert_array_equal(drawn(base_config(), base, ('3',), adapter=adapter), whole)
+    np.testing.assert_array_equal(drawn(config, tuned, ('3',)), whole)  # what it was trained on is drawn unless told
+    assert (drawn(base_config(), base, ('0', '1', '4'), adapter=adapter) != plain).any()
 
 
 def test_its_samples_say_what_their_labels_mean(base, tuned):
@@ -176,10 +176,9 @@ def test_its_samples_say_what_their_labels_mean(base, tuned):
 def test_resumed_it_is_the_run_that_was_not_stopped(base, tuned, tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     modes.run('finetune', tuned_config(base, **{'train.steps': 4}), workdir)
-    config = stored_config.get_config(workdir / 'config.json')
-    config.train.steps = 8
+    config = stored_config.read(workdir / 'config.json', ('evaluation',)).replace({'train.steps': 8})
     modes.run('finetune', config, workdir)
-    resumed, straight = (restore(stored_config.get_config(w / 'config.json'), w).model for w in (workdir, tuned))
+    resumed, straight = (restore(stored_config.read(w / 'config.json'), w).model for w in (workdir, tuned))
     jax.tree.map(np.testing.assert_array_equal, resumed, straight)
     assert (workdir / adapters.FILE).read_bytes() == (tuned / adapters.FILE).read_bytes()
 
@@ -187,12 +186,10 @@ def test_resumed_it_is_the_run_that_was_not_stopped(base, tuned, tmp_path):
 def test_a_changed_base_is_refused(base, tuned, tmp_path):
     moved = epath.Path(tmp_path) / 'moved'
     shutil.copytree(base, moved)
-    config = stored_config.get_config(tuned / 'config.json')
-    config.finetune.base = str(moved)
-    restore(config, tuned)
+    config = stored_config.read(tuned / 'config.json', ('evaluation',))
+    restore(config.replace({'finetune.base': str(moved)}), tuned)
     other = random_base(epath.Path(tmp_path) / 'other', 1)
-    config.finetune.base = str(other)
-    config.train.steps = 12
+    config = config.replace({'finetune.base': str(other), 'train.steps': 12})
     before = (tuned / 'config.json').read_text()
     for mode in ('finetune', 'sample'):
         with pytest.raises(
@@ -212,7 +209,7 @@ def test_full_finetuning_takes_the_steps_of_training_from_the_base():
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(ddpm.init, KEY).params
     )
-    model = jax.jit(ddpm.start)(params)
+    model = jax.jit(ddpm.initial_state)(params)
     method = FineTunedDiffusion.from_method(ddpm, base=params, paths=tuple(lora.flat(params)))
     adapted = method.with_frozen(jax.jit(method.init)(KEY))
     jax.tree.map(np.testing.assert_array_equal, method.sampling_variables(adapted, KEY, True)['params'], params)
@@ -239,21 +236,21 @@ def test_new_labels_leave_the_row_of_no_class_last():
 @pytest.mark.parametrize(
     ('fields', 'sentence'),
     [
-        ({'finetune.base': ''}, 'config.finetune.base is empty: name the workdir'),
+        ({'finetune.base': None}, 'config.finetune.base is not set: name the run directory'),
         ({'finetune.base': 'nowhere'}, 'config.finetune.base=nowhere holds no trained model'),
         ({'finetune.rank': 0}, 'config.finetune.rank=0 must be at least 1'),
-        ({'finetune.alpha': 0.0}, 'config.finetune.alpha=0.0 must be positive'),
+        ({'finetune.alpha': 0.0}, 'config.finetune.alpha=0.0 must be above 0'),
         ({'finetune.method': 'lore'}, "config.finetune.method 'lore' does not exist; did you mean lora"),
         (
             {'finetune.targets': ('atention',)},
             "config.finetune.targets: .* 'atention' does not exist; did you mean attention",
         ),
-        ({'finetune.targets': None}, 'config.finetune.targets is empty'),
-        ({'sample.adapter_scale': 1.5}, 'config.sample.adapter_scale=1.5 must lie between 0 and 1'),
-        ({'sample.adapter': 'a.safetensors'}, 'config.sample.adapter=a.safetensors is to draw with'),
+        ({'finetune.targets': ()}, 'config.finetune.targets is empty'),
+        ({'sample.adapter_scale': 1.5}, 'config.sample.adapter_scale=1.5 must be at most 1'),
+        ({'sample.adapter': 'a.safetensors'}, 'config.sample.adapter=a.safetensors is for sampling'),
         ({'model.base_channels': 16}, 'base_channels is 16, .* made with 8: .* or another config.finetune.base'),
-        ({'data.image_size': 16}, 'draws images of 8 pixels and 1 channels, where config.data has 16 and 1'),
-        ({'sample.classes': ('three',)}, "config.sample.classes: 'three' does not exist"),
+        ({'data.image_size': 16}, 'generates images of 8 pixels and 1 channels, but config.data has 16 and 1'),
+        ({'sample.classes': ('three',)}, "config.sample.classes 'three' does not exist"),
     ],
 )
 def test_what_finetuning_refuses(base, tmp_path, fields, sentence):
@@ -268,26 +265,26 @@ def test_what_belongs_to_another_mode_or_workdir(base, tuned, tmp_path):
     with pytest.raises(UserError, match='is the --workdir itself'):
         modes.run('finetune', tuned_config(base, **{'data.classes': KNOWN}), base)
     with pytest.raises(UserError, match='but the model in .* was fine-tuned from'):
-        modes.run('sample', tuned_config(base, **{'finetune.base': ''}), tuned)
+        modes.run('sample', tuned_config(base, **{'finetune.base': None}), tuned)
     with pytest.raises(UserError, match='config.finetune.base is .* was not fine-tuned: pass another --workdir'):
         modes.run('finetune', tuned_config(tuned, **{'data.classes': ('3',)}), base)
     with pytest.raises(UserError, match='config.finetune.rank is 4, but the checkpoint in .* was made with 2'):
         modes.run('finetune', tuned_config(base, **{'finetune.rank': 4, 'train.steps': 12}), tuned)
     c = tiny_config('dcgan', **{'finetune.base': str(base)})
-    with pytest.raises(UserError, match='needs config.family=ddpm, and not dcgan'):
+    with pytest.raises(UserError, match='config.finetune.base=.* needs a diffusion model, and family=dcgan is none'):
         modes.run('finetune', c, epath.Path(tmp_path) / 'run')
 
 
 def test_adapters_that_are_none(base, tuned, tmp_path):
     good, bad = tuned / adapters.FILE, tmp_path / 'bad.safetensors'
     read = adapters.read(good, '')
-    assert read.finetune == {'method': 'lora', 'rank': 2, 'alpha': 8.0, 'targets': 'attention'} and read.strength == 4
+    assert read.finetune == {'method': 'lora', 'rank': 2, 'alpha': 8.0, 'targets': ['attention']} and read.strength == 4
     metadata = {adapters.METADATA: json.dumps({name: getattr(read, name) for name in adapters.FIELDS})}
     tensors = load_file(good)
 
     def refused(sentence):
         with pytest.raises(UserError, match=sentence):
-            drawn(base_config(), base, '3', adapter=bad)
+            drawn(base_config(), base, ('3',), adapter=bad)
 
     refused(f'config.sample.adapter={bad} cannot be read')
     bad.write_bytes(good.read_bytes()[:-100])

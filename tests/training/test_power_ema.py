@@ -131,13 +131,20 @@ def test_a_damaged_snapshot_is_named(tmp_path):
     [
         ({'optimizer.ema_lengths': (0.05,)}, 'config.optimizer.ema_lengths=.* two or more'),
         ({'optimizer.ema_lengths': (0.05, 0.05)}, 'config.optimizer.ema_lengths=.* two or more'),
-        ({'optimizer.ema_lengths': (0.05, 0.3)}, 'config.optimizer.ema_lengths: 0.3 is no length'),
-        ({'optimizer.ema_lengths': (0.0, 0.1)}, 'config.optimizer.ema_lengths: 0.0 is no length'),
-        ({'optimizer.ema_lengths': ('a', 'b')}, "config.optimizer.ema_lengths: 'a' is no length"),
-        ({'optimizer.ema_lengths': ('',)}, r"config.optimizer.ema_lengths: '' is no length .*, or \(\) for none"),
-        ({'sample.ema_length': 0.3}, 'config.sample.ema_length: 0.3 is no length .*, or 0 for none'),
-        ({'sample.ema_length': 0.1, 'optimizer.ema_lengths': ()}, 'config.sample.ema_length needs the snapshots'),
-        ({'sample.ema_length': 0.1, 'sample.ema': False}, 'config.sample.ema_length needs config.sample.ema=True'),
+        (
+            {'optimizer.ema_lengths': (0.05, 0.3)},
+            'config.optimizer.ema_lengths=0.05,0.3: each value must be at most 0.28',
+        ),
+        ({'optimizer.ema_lengths': (0.0, 0.1)}, 'config.optimizer.ema_lengths=0.0,0.1: each value must be above 0'),
+        ({'optimizer.ema_lengths': ('a', 'b')}, 'config.optimizer.ema_lengths=a,b must be numbers'),
+        ({'optimizer.ema_lengths': ()}, 'config.optimizer.ema_lengths is empty.*: leave it out, or set it to None'),
+        ({'sample.ema_length': 0.3}, 'config.sample.ema_length=0.3 must be at most 0.28'),
+        (
+            {'sample.ema_length': 0.0},
+            'config.sample.ema_length=0.0 must be above 0; for none, leave it out or set it to None',
+        ),
+        ({'sample.ema_length': 0.1, 'optimizer.ema_lengths': None}, 'config.sample.ema_length needs the snapshots'),
+        ({'sample.ema_length': 0.1, 'sample.ema': False}, 'config.sample.ema_length=0.1 needs ema=True'),
         (
             {'evaluation.ema_lengths': (0.1, 0.2), 'evaluation.metrics': ('fid_per_class',)},
             'config.evaluation.metrics=.*fid',

@@ -10,9 +10,11 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
+from jaxgen.apps.config import SHARED
 from jaxgen.apps.demo.workdirs import Workdirs
+from jaxgen.apps.interop.options import InteropOptions
 from jaxgen.apps.restore import restore
-from jaxgen.apps.stored_config import get_config
+from jaxgen.apps.stored_config import read
 from jaxgen.apps.weights import FILE
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
@@ -34,9 +36,8 @@ def randomised(model):
 
 
 def exported(c, folder, workdir):
-    c = c.copy_and_resolve_references()
-    c.interop.path, c.interop.format = str(folder), 'jaxgen'
-    modes.run('export', c, epath.Path(workdir))
+    interop = InteropOptions(path=str(folder), format='jaxgen')
+    modes.run('export', c.replace({'interop': interop}), epath.Path(workdir))
 
 
 @pytest.fixture(scope='module', params=['ddpm', 'dcgan'])
@@ -51,7 +52,7 @@ def there(request, tmp_path_factory):
 
 
 def restored(workdir):
-    return restore(get_config(workdir / 'config.json'), workdir)
+    return restore(read(workdir / 'config.json'), workdir)
 
 
 def test_the_folder_is_that_model_in_bfloat16(there):
@@ -82,7 +83,7 @@ def unaveraged(trained):
 
 def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):
     folder = epath.Path(shutil.copytree(there / 'out' / 'small', tmp_path / 'small'))
-    c = get_config(folder / 'config.json')
+    c = read(folder / 'config.json')
     modes.run('sample', c, folder)
     assert len(np.load(folder / 'samples' / 'samples.npz')['images']) == c.sample.num
     exported(c, tmp_path / 'again', folder)
@@ -90,7 +91,7 @@ def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):
 
 
 def test_the_page_shows_it(there):
-    found = Workdirs(tiny_config(**{'demo.workdirs': str(there / 'out' / 'small')}), there / 'run')
+    found = Workdirs(tiny_config(**{'demo.workdirs': (str(there / 'out' / 'small'),)}), there / 'run')
     (name,) = found.that_draw()
     assert found.model(name) is found.model(name)
     assert (found.log(name), found.evaluations(name)) == ([], {})
@@ -98,9 +99,8 @@ def test_the_page_shows_it(there):
 
 def test_it_is_neither_trained_nor_overwritten(there, tmp_path):
     folder = there / 'out' / 'small'
-    c = get_config(folder / 'config.json')
+    c = read(folder / 'config.json', SHARED).replace({'interop.path': str(tmp_path)})
     for mode in ('train', 'import'):
-        c.interop.path = str(tmp_path)
         with pytest.raises(
             UserError, match=f'{FILE} is a trained model without the state of its training: pass another'
         ):
@@ -112,7 +112,7 @@ def test_it_is_neither_trained_nor_overwritten(there, tmp_path):
 
 def test_a_file_that_is_not_its_own_is_refused(there, tmp_path):
     folder = epath.Path(shutil.copytree(there / 'out' / 'small', tmp_path / 'small'))
-    c = get_config(folder / 'config.json')
+    c = read(folder / 'config.json')
     stored = load_file(folder / FILE)
     last = max(stored)
     save_file({name: x for name, x in stored.items() if name != last}, folder / FILE)
@@ -126,18 +126,17 @@ def test_a_file_that_is_not_its_own_is_refused(there, tmp_path):
 @pytest.mark.parametrize('name', sorted(folder.name for folder in PRETRAINED.iterdir()))
 def test_the_pretrained_models_are_whole_and_small(name):
     trained = restored(epath.Path(PRETRAINED) / name)
-    assert trained.step > 0 and name.startswith(trained.config.family)
+    assert trained.step > 0 and name.startswith(trained.config.method)
     assert (PRETRAINED / name / FILE).stat().st_size < 4e6
 
 
 def test_a_fine_tuned_model_has_its_own_file(there, tmp_path):
     base = there / 'out' / 'small'
-    if get_config(base / 'config.json').family != 'ddpm':
+    if read(base / 'config.json').method != 'ddpm':
         pytest.skip('of diffusion models alone')
-    c = get_config(base / 'config.json')
-    c.finetune.base, c.finetune.method = str(base), 'full'  # the way out that is named where training is refused
-    c.train.steps = c.checkpoint.every = 1
-    c.sample.every = 5
+    way_out = {'finetune.base': str(base), 'finetune.method': 'full'}  # that is named where training is refused
+    c = read(base / 'config.json', ('evaluation',))
+    c = c.replace({**way_out, 'train.steps': 1, 'checkpoint.every': 1, 'sample.every': 5})
     modes.run('finetune', c, tmp_path / 'tuned')
     with pytest.raises(UserError, match='is its base and its adapter.safetensors'):
         exported(c, tmp_path / 'out', tmp_path / 'tuned')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from etils import epath
 from jax.sharding import Mesh
@@ -30,7 +30,7 @@ class DuringTraining:
 
     def __init__(self, config: Config, method: Method, mesh: Mesh, class_names: tuple[str, ...], workdir: epath.Path):
         self._about, self._workdir = (config, method, mesh, class_names), workdir
-        self.every, self._num = config.evaluation.every, config.evaluation.num
+        self.every, self._num = cast(int, config.evaluation.every), config.evaluation.num
         self._evaluator = make_evaluator(config, mesh, METRICS)
 
     def has(self, step: int) -> bool:

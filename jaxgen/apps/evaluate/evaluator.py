@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxgen.apps.config import Config
 from jaxgen.data import class_names
-from jaxgen.errors import UserError, located
+from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
 from jaxgen.io.run_directory import EVALUATION
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
@@ -19,6 +19,7 @@ from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.features import Extractor, inception_extractor
 from jaxgen.metrics.image_sets import ImageSet, open_set
 from jaxgen.metrics.progress import print_line
+from jaxgen.schema import located
 
 
 def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None = None) -> Evaluator:

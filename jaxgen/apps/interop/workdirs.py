@@ -19,12 +19,13 @@ from jaxgen.apps.interop import diffusers_folder, tutorial_folder
 from jaxgen.apps.interop.imported import Imported
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
-from jaxgen.errors import UserError, check, located
+from jaxgen.errors import UserError, check
 from jaxgen.io import hub
 from jaxgen.io.files import write_json
 from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import exclusive
 from jaxgen.training.state import initializer, start_state, state_template

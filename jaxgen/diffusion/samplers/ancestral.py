@@ -69,7 +69,7 @@ class Ancestral(Sampler):
             posterior.coef_x0, posterior.coef_xt, posterior_variance, posterior.forward_variance, ~last
         )
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Sample x_{t-1} (lines 3 and 4)."""
         c, x = step.coefficients, carry.x
         if self.variance == 'learned':
@@ -79,7 +79,7 @@ class Ancestral(Sampler):
             x0 = denoiser(x, step.level)
             std = jnp.sqrt({'fixedlarge': c.forward_variance, 'fixedsmall': c.posterior_variance}[self.variance])
         # Line 4: the mean of the posterior, and noise, which line 3 sets to 0 in the last step.
-        return Carry(c.coef_x0 * x0 + c.coef_xt * x + c.adds_noise * std * noise(step.index))
+        return Carry(c.coef_x0 * x0 + c.coef_xt * x + c.adds_noise * std * noise(step.number))
 
 
 def ancestral(
@@ -91,5 +91,20 @@ def ancestral(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by ancestral sampling; see ``Sampler.sample`` and ``Ancestral``."""
+    """Sample images by ancestral sampling, see ``Ancestral``.
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      variance: ``fixedlarge``, ``fixedsmall`` or ``learned``.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+    """
     return Ancestral(variance).sample(denoiser, levels, x, key=key, noise=noise)

@@ -27,7 +27,7 @@ from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.runtime.types import Array
 
-Denoiser = Callable[[Array, Level], Any]  # denoiser(x, level): the estimate of x_0 from x [N, ...] at a scalar level
+Denoiser = Callable[..., Any]  # denoiser(x, level): the estimate of x_0 from x [N, ...] at a scalar level
 
 
 class Carry(NamedTuple):
@@ -46,12 +46,12 @@ class Step(NamedTuple):
     """One step of a sampler, or all of them with arrays ``[S]``.
 
     Attributes:
-      index: number of the step, from 0.
+      number: number of the step, from 0.
       level: noise level at which the step begins.
       coefficients: numbers of the step; each sampler has its own named tuple.
     """
 
-    index: Array
+    number: Array
     level: Level
     coefficients: Any
 
@@ -83,7 +83,7 @@ class Sampler(abc.ABC):
         """Return the coefficients of all steps, a named tuple of arrays ``[S]``."""
 
     @abc.abstractmethod
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step; ``noise(i)`` is the standard normal of step i, in the shape of x."""
 
     def with_options(self, **values: Any) -> Sampler:
@@ -114,11 +114,11 @@ class Sampler(abc.ABC):
         return self.first_carry(x), Step(jnp.arange(len(starts.t)), starts, coefficients)
 
     def run(
-        self, denoiser: Denoiser, carry: Carry, steps: Step, noise: Noise | None, keep_path: bool = False
+        self, denoiser: Denoiser, carry: Carry, steps: Step, noise: Noise, keep_path: bool = False
     ) -> Float[Array, ' ...']:
         """Take all steps in one loop on the device; return x at the end, or x after each step, ``[S, N, ...]``."""
 
-        def body(carry: Carry, step: Step) -> tuple[Carry, Array | None]:
+        def body(carry: Carry, step: Step) -> tuple[Carry, Any]:
             carry = self.step(denoiser, carry, step, noise)
             return carry, carry.x if keep_path else None
 
@@ -150,10 +150,10 @@ class Sampler(abc.ABC):
         Raises:
           ValueError: if the sampler adds noise and there is neither ``key`` nor ``noise``.
         """
-        if noise is None and key is not None:
-            noise = noise_of_key(key, x)
-        if noise is None and self.stochastic:
+        if noise is None and key is None and self.stochastic:
             raise ValueError(f'{type(self).__name__} adds noise in its steps: pass key=jax.random.key(0), for example')
+        if noise is None:
+            noise = noise_of_key(jax.random.key(0) if key is None else key, x)  # without a key, no step calls it
         carry, steps = self.init(levels, x, schedule)
         return self.run(denoiser, carry, steps, noise, keep_path)
 

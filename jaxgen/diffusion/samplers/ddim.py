@@ -58,13 +58,13 @@ class DDIM(Sampler):
         coef_x0 = next_level.alpha - coef_xt * level.alpha
         return DDIMCoefficients(coef_x0, coef_xt, std)
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step of equation 12."""
         c = step.coefficients
         # "predicted x_0" and "direction pointing to x_t" of equation 12
         x = c.coef_x0 * denoiser(carry.x, step.level) + c.coef_xt * carry.x
         # "random noise" of equation 12
-        return Carry(x + c.std * noise(step.index) if self.stochastic else x)
+        return Carry(x + c.std * noise(step.number) if self.stochastic else x)
 
 
 def ddim(
@@ -76,5 +76,29 @@ def ddim(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by DDIM; see ``Sampler.sample`` and ``DDIM``."""
+    """Sample images by DDIM.
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      eta: share of the posterior's standard deviation that each step adds as noise: 0 is deterministic.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+
+    Example:
+      A denoiser that knows the image finds it:
+
+      >>> import jax.numpy as jnp
+      >>> from jaxgen.diffusion import cosine
+      >>> levels = cosine(1000).levels(4)
+      >>> ddim(lambda x, level: jnp.full_like(x, 0.5), levels, jnp.ones((1, 2)))
+      Array([[0.5, 0.5]], dtype=float32)
+    """
     return DDIM(eta).sample(denoiser, levels, x, key=key, noise=noise)

@@ -44,6 +44,9 @@ def ddim_inversion(
       levels: those that DDIM visits, ``[S + 1]``, from noise to data.
       x: images.
       iterations: fixed-point iterations for each level.
+
+    Returns:
+      The start, in the shape of ``x``.
     """
     start, end = step_ends(levels)
     alpha, sigma, next_alpha, next_sigma = (

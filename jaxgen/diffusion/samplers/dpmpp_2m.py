@@ -77,7 +77,7 @@ class DPMpp2M(Sampler):
         std = next_level.sigma * xp.sqrt(1 - exp_minus_h**2)
         return DPMCoefficients(coef_d, coef_xt * exp_minus_h, std, half_ratio)
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step (lines 7 to 9)."""
         c = step.coefficients
         x0 = denoiser(carry.x, step.level)
@@ -85,11 +85,20 @@ class DPMpp2M(Sampler):
         d = x0 + c.half_ratio * (x0 - carry.previous_x0)
         # Line 9
         x = c.coef_d * d + c.coef_xt * carry.x
-        return Carry(x + c.std * noise(step.index) if self.sde else x, x0)
+        return Carry(x + c.std * noise(step.number) if self.sde else x, x0)
 
 
 def dpmpp_2m(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by DPM-Solver++(2M); see ``Sampler.sample``."""
+    """Sample images by DPM-Solver++(2M).
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+
+    Returns:
+      The images, in the shape of ``x``.
+    """
     return DPMpp2M().sample(denoiser, levels, x)
 
 
@@ -101,5 +110,19 @@ def dpmpp_2m_sde(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by SDE-DPM-Solver++(2M); see ``Sampler.sample``."""
+    """Sample images by SDE-DPM-Solver++(2M).
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+    """
     return DPMpp2M(sde=True).sample(denoiser, levels, x, key=key, noise=noise)

@@ -49,7 +49,7 @@ class Heun(Sampler):
         """Return the coefficients of steps from the levels themselves."""
         return heun_coefficients(levels, step_ends(levels)[0])
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step (lines 4 to 8)."""
         return Carry(heun_step(denoiser, carry.x, step.coefficients))
 
@@ -86,5 +86,14 @@ def is_corrected(levels: Level) -> Any:
 
 
 def heun(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by Heun's method; see ``Sampler.sample``."""
+    """Sample images by Heun's method.
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+
+    Returns:
+      The images, in the shape of ``x``.
+    """
     return Heun().sample(denoiser, levels, x)

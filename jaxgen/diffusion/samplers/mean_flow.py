@@ -32,11 +32,20 @@ class MeanFlow(Sampler):
         """Return the levels at which the steps end."""
         return step_ends(levels)[1]
 
-    def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Jump, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step (equation 12)."""
         return Carry(denoiser(carry.x, step.level, step.coefficients))
 
 
 def mean_flow(jump: Jump, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by MeanFlow; see ``Sampler.sample``."""
+    """Sample images by MeanFlow.
+
+    Args:
+      jump: ``jump(x, level, next_level)`` is x at the next level, for scalar levels.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+
+    Returns:
+      The images, in the shape of ``x``.
+    """
     return MeanFlow().sample(jump, levels, x)

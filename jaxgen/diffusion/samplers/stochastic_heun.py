@@ -67,13 +67,13 @@ class StochasticHeun(Heun):
             heun=heun_coefficients(levels, hat),
         )
 
-    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise | None) -> Carry:
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Add noise, then take one step of Heun's method (lines 4 to 11)."""
         if not self.stochastic:
             return super().step(denoiser, carry, step, noise)
         c = step.coefficients
         # Lines 4 to 6: add noise up to t_hat.
-        x_hat = c.hat_x * carry.x + c.hat_noise * noise(step.index)
+        x_hat = c.hat_x * carry.x + c.hat_noise * noise(step.number)
         return Carry(heun_step(denoiser, x_hat, c.heun))
 
 
@@ -87,9 +87,22 @@ def stochastic_heun(
     key: Array | None = None,
     noise: Noise | None = None,
 ) -> Float[Array, 'n ...']:
-    """Sample images from ``x`` at the first of the levels by algorithm 2; see ``Sampler.sample`` and ``StochasticHeun``.
+    """Sample images by Heun's method with noise (algorithm 2).
 
-    The levels are those of ``schedule``.
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      schedule: the schedule of the levels.
+      churn: S_churn of the paper, the noise that is added over all steps; 0 is algorithm 1.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
     """
     return StochasticHeun(churn).sample(denoiser, levels, x, key=key, noise=noise, schedule=schedule)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import flax.struct
 import jax
@@ -25,12 +25,12 @@ from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.ema import lookahead
 from jaxgen.optim.optimizer import make_nesterov
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 from jaxgen.schema import Options
 
 
 @flax.struct.dataclass
-class ClassifierState:
+class ClassifierState(Struct):
     """The network, its slow weights, the state of the optimizer, and the number of updates.
 
     The names of the fields stand in checkpoints.
@@ -42,7 +42,7 @@ class ClassifierState:
 
     variables: dict[str, Any]
     slow: dict[str, Any]
-    opt_state: Any
+    opt_state: PyTree
     updates: Array
 
 
@@ -83,6 +83,7 @@ class ClassifierMethod(Method):
         """Return the method with a network of the given options.
 
         Args:
+          network: options of the network.
           optimizer: resolved, see ``OptimizerOptions.resolved``.
           image_shape: height, width and channels of an image.
           num_classes: number of classes to tell apart.
@@ -94,11 +95,13 @@ class ClassifierMethod(Method):
     def from_sections(
         cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
     ) -> ClassifierMethod:
+        """Return the method that options describe, see ``Method.from_sections``."""
         optimizer = sections['optimizer'].resolved(sections['train'].steps)
         return cls.from_options(sections['model'], optimizer, image_shape=image_shape, num_classes=num_classes)
 
     @staticmethod
     def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        """Refuse options of different sections that do not go together, see ``Method.check_options``."""
         require_whole_batch(options['train'].grad_accumulation, 'the classifier')
         require_together(options['model'], image_size)
 
@@ -107,13 +110,15 @@ class ClassifierMethod(Method):
         return make_nesterov(o, weight_decay=o.weight_decay, bias_scale=o.bias_scale)
 
     def init(self, key: Array) -> ClassifierState:
+        """Return the trainable state before the first step, with random parameters."""
         return self._start(self.network.init(key, jnp.zeros((1, *self.image_shape))))
 
-    def _start(self, variables: dict[str, Any]) -> ClassifierState:
+    def _start(self, variables: PyTree) -> ClassifierState:
         slow = jax.tree.map(jnp.copy, variables)
         return ClassifierState(variables, slow, self._optimizer().init(variables['params']), jnp.zeros((), jnp.int32))
 
     def networks(self, state: ClassifierState) -> dict[str, Any]:
+        """Return the parameters of each network by its name."""
         return {'judge': state.variables['params']}
 
     def augment(self, images: Array, key: Array) -> Array:
@@ -124,6 +129,7 @@ class ClassifierMethod(Method):
     def step(
         self, state: ClassifierState, batch: dict[str, Array], key: Array
     ) -> tuple[ClassifierState, dict[str, Array]]:
+        """Make one update of the parameters, see ``Method.step``."""
         images = self.augment(batch['image'].astype(at_least_float32(self.network.dtype)), key)
         params, stats = state.variables['params'], state.variables['batch_stats']
         targets = jax.nn.one_hot(batch['label'], self.network.num_classes, dtype=images.dtype)
@@ -139,7 +145,7 @@ class ClassifierMethod(Method):
         variables = {'params': optax.apply_updates(params, updates), 'batch_stats': stats}
         o = self.optimizer
         slow, variables = lookahead(
-            state.slow, variables, state.updates + 1, decay=o.ema_decay, decay_steps=o.decay_steps
+            state.slow, variables, state.updates + 1, decay=o.ema_decay, decay_steps=cast(int, o.decay_steps)
         )
         metrics = {
             'loss': value,
@@ -154,6 +160,7 @@ class ClassifierMethod(Method):
         return state.slow if ema else state.variables
 
     def from_weights(self, weights: dict[str, Any], key: Array) -> ClassifierState:
+        """Return the trainable state before the first step, with given weights."""
         return self._start(weights)
 
 
@@ -161,6 +168,7 @@ def translation(images: Float[Array, 'n h w c'], shift: Int[Array, 'n 2']) -> Fl
     """Shift images by whole pixels, and fill the borders by reflection without repeating the outermost pixels.
 
     Args:
+      images: images of any range.
       shift: pixels down and to the right, of size at most h - 1 and w - 1.
     """
     n, h, w, _ = images.shape

@@ -12,6 +12,7 @@ import optax
 
 from jaxgen.gan import augment, losses, noise, penalties
 from jaxgen.methods.base import Capabilities, Method
+from jaxgen.methods.dcgan.metrics import METRICS, discriminator_metrics
 from jaxgen.methods.dcgan.state import GANState, add_signs, apply_gradients, finish_step, init_network, init_noise
 from jaxgen.methods.dcgan.statistics import averaged_variables
 from jaxgen.methods.dcgan_options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions, require_together
@@ -24,11 +25,6 @@ from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.types import Array
 from jaxgen.schema import Options
-
-METRICS = (
-    *('loss_discriminator', 'd_real', 'd_fake', 'accuracy_real', 'accuracy_fake', 'grad_norm_discriminator'),
-    *('loss_generator', 'd_fake_after', 'grad_norm_generator', 'learning_rate'),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +66,13 @@ class DCGAN(Method):
         """Return the method with networks of the given options.
 
         Args:
+          network: options of both networks.
+          gan: losses and regularisers.
           optimizer: resolved, see ``OptimizerOptions.resolved``.
           image_shape: height, width and channels of an image; the side is 4 times a power of two.
           num_classes: number of classes of the data.
         """
-        common = {
+        common: dict[str, Any] = {
             'image_size': image_shape[0],
             'base_channels': network.base_channels,
             'num_classes': num_classes if network.conditional else 0,
@@ -93,6 +91,7 @@ class DCGAN(Method):
     def from_sections(
         cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
     ) -> DCGAN:
+        """Return the method that options describe, see ``Method.from_sections``."""
         optimizer = sections['optimizer'].resolved(sections['train'].steps)
         return cls.from_options(
             sections['model'], sections['gan'], optimizer, image_shape=image_shape, num_classes=num_classes
@@ -100,15 +99,18 @@ class DCGAN(Method):
 
     @staticmethod
     def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        """Refuse options of different sections that do not go together, see ``Method.check_options``."""
         require_whole_batch(options['train'].grad_accumulation, 'DCGAN')
         require_together(options['model'], options['gan'], options['data'].batch_size, image_size)
 
     @property
     def capabilities(self) -> Capabilities:
+        """The capabilities of this instance."""
         return dataclasses.replace(self.supports, knows_classes=self.generator.num_classes > 0)
 
     @property
     def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics that ``step`` returns."""
         return (*METRICS, 'noise_timesteps') if self.gan.diffusion_noise else METRICS
 
     def optimizer_options(self) -> tuple[OptimizerOptions, OptimizerOptions]:
@@ -128,6 +130,7 @@ class DCGAN(Method):
         return make_adam(generator), make_adam(discriminator)
 
     def init(self, key: Array) -> GANState:
+        """Return the trainable state before the first step, with random parameters."""
         label = t = jnp.zeros(2, jnp.int32)
         latents, images = jnp.zeros((2, self.generator.latent_size)), jnp.zeros((2, *self.image_shape))
         keys, optimizers = jax.random.split(key), self._optimizers()
@@ -137,6 +140,7 @@ class DCGAN(Method):
         return GANState(generator, discriminator, ema, jnp.zeros((), jnp.int32), init_noise(self.gan))
 
     def networks(self, state: GANState) -> dict[str, Any]:
+        """Return the parameters of each network by its name."""
         return {'generator': state.generator.params, 'discriminator': state.discriminator.params}
 
     def augment(self, images: Array, key: Array) -> Array:
@@ -144,6 +148,7 @@ class DCGAN(Method):
         return augment.augment(jax.random.fold_in(key, 0), images, self.gan.augment or ())
 
     def step(self, state: GANState, batch: dict[str, Array], key: Array) -> tuple[GANState, dict[str, Array]]:
+        """Make one update of the parameters, see ``Method.step``."""
         real = self.augment(batch['image'].astype(at_least_float32(self.generator.dtype)), key)
         n = self.gan.discriminator_steps
         for i in range(n):
@@ -182,6 +187,9 @@ class DCGAN(Method):
 
         Args:
           variables: parameters and statistics of the discriminator.
+          images: real or generated images in [-1, 1].
+          label: their class labels.
+          key: random key of the noise.
           adaptation: the field ``noise`` of the state; with it the images get the noise of Diffusion-GAN first.
         """
         t = jnp.zeros(len(images), jnp.int32)
@@ -214,14 +222,7 @@ class DCGAN(Method):
             return value, (stats, real_logits, fake_logits)
 
         (value, (stats, real_logits, fake_logits)), grads = jax.value_and_grad(total_loss, has_aux=True)(own.params)
-        metrics = {
-            'loss_discriminator': value,
-            'd_real': jnp.mean(jax.nn.sigmoid(real_logits)),
-            'd_fake': jnp.mean(jax.nn.sigmoid(fake_logits)),
-            'accuracy_real': jnp.mean(real_logits > 0, dtype=value.dtype),
-            'accuracy_fake': jnp.mean(fake_logits < 0, dtype=value.dtype),
-            'grad_norm_discriminator': optax.tree.norm(grads),
-        }
+        metrics = discriminator_metrics(value, real_logits, fake_logits, grads)
         adaptation = add_signs(state.noise, real_logits, self.gan)
         own = apply_gradients(self._optimizers()[1], own, grads).replace(stats=stats)
         return state.replace(discriminator=own, noise=adaptation), metrics
@@ -258,10 +259,12 @@ class DCGAN(Method):
         return averaged_variables(self.generator, state, key) if ema else state.generator.variables
 
     def weights(self, state: GANState, key: Array, ema: bool) -> dict[str, Any]:
+        """Return the trained weights of both networks, see ``Method.weights``."""
         generator = self.sampling_variables(state, key, ema)
         return {'generator': generator, 'discriminator': state.discriminator.variables}
 
     def from_weights(self, weights: dict[str, Any], key: Array) -> GANState:
+        """Return the trainable state before the first step, with given weights."""
         state = self.init(key)
         given = {}
         for name, variables in weights.items():
@@ -270,8 +273,11 @@ class DCGAN(Method):
         return state.replace(**given, ema=jax.tree.map(jnp.copy, weights['generator']['params']))
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+        """Generate images, see ``Method.sample``."""
         z = jax.vmap(lambda key: jax.random.normal(key, (self.generator.latent_size,)))(keys)
-        return self.generator.apply(variables, z, labels)
+        images: Any = self.generator.apply(variables, z, labels)
+        return images
 
     def sampling_protocol(self) -> dict[str, Any]:
+        """Return how ``sample`` generates an image, as JSON values."""
         return {'sampler': 'generator', 'network_calls': 1}

@@ -11,13 +11,13 @@ import optax
 
 from jaxgen.gan import noise
 from jaxgen.methods.dcgan_options import GANOptions
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 
 # The names of the fields stand in checkpoints.
 
 
 @flax.struct.dataclass
-class NetworkState:
+class NetworkState(Struct):
     """The state of one of the two networks.
 
     Attributes:
@@ -26,9 +26,9 @@ class NetworkState:
       opt_state: the state of its optimizer.
     """
 
-    params: Any
-    stats: Any
-    opt_state: Any
+    params: PyTree
+    stats: PyTree
+    opt_state: PyTree
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class NetworkState:
 
 
 @flax.struct.dataclass
-class GANState:
+class GANState(Struct):
     """Both networks, the moving average of the generator's parameters, and the number of updates.
 
     Attributes:
@@ -46,7 +46,7 @@ class GANState:
 
     generator: NetworkState
     discriminator: NetworkState
-    ema: Any
+    ema: PyTree
     updates: Array
     noise: dict[str, Array]
 
@@ -57,14 +57,17 @@ def init_network(
     """Return the state of a network before the first step.
 
     Args:
-      inputs: example inputs of the network.
+      network: the generator or the discriminator.
+      optimizer: its optimizer.
+      key: random key of the parameters.
+      *inputs: example inputs of the network.
     """
     stats = dict(network.init(key, *inputs, train=True))
     params = stats.pop('params')
     return NetworkState(params, stats, optimizer.init(params))
 
 
-def apply_gradients(optimizer: optax.GradientTransformation, state: NetworkState, grads: Any) -> NetworkState:
+def apply_gradients(optimizer: optax.GradientTransformation, state: NetworkState, grads: PyTree) -> NetworkState:
     """Return the state of a network after one update of its parameters."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     return state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
@@ -87,7 +90,9 @@ def finish_step(state: GANState, num_images: int, options: GANOptions) -> GANSta
     """Count the step, and adapt the strength of the noise if ``noise.ADAPTATION_INTERVAL`` steps have passed.
 
     Args:
+      state: the state after the updates of both networks.
       num_images: number of real images in a step.
+      options: the options of the GAN.
     """
     updates, adaptation = state.updates + 1, state.noise
     if options.diffusion_noise:

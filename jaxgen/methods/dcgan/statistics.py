@@ -22,6 +22,8 @@ def averaged_variables(generator: Generator, state: GANState, key: Array) -> dic
     an imported generator samples with the statistics that came with it.
 
     Args:
+      generator: the network.
+      state: the state of the GAN, with the averaged parameters.
       key: random key of the latents and labels.
     """
     running = state.generator.stats

@@ -69,7 +69,8 @@ class PreconditionedNetwork:
         return jump
 
     def _output(self, x: Array, t: Array, labels: Array) -> Array:
-        return self.network.apply(self.variables, x, jnp.broadcast_to(t, (len(x), *t.shape)), labels)
+        output: Any = self.network.apply(self.variables, x, jnp.broadcast_to(t, (len(x), *t.shape)), labels)
+        return output
 
 
 def clipped(predict: Predict) -> Predict:

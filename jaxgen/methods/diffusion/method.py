@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax
@@ -122,6 +122,7 @@ class Diffusion(Method):
     def from_sections(
         cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
     ) -> Diffusion:
+        """Return the method that options describe, see ``Method.from_sections``."""
         train = sections['train']
         return cls.from_options(
             sections['model'],
@@ -135,6 +136,7 @@ class Diffusion(Method):
 
     @staticmethod
     def check_options(options: Mapping[str, Any], image_size: int) -> None:
+        """Refuse options of different sections that do not go together, see ``Method.check_options``."""
         require_together(options['model'], options['diffusion'], options['optimizer'], options['sample'], image_size)
 
     @property
@@ -159,6 +161,7 @@ class Diffusion(Method):
         return self._network(None).null_label
 
     def init(self, key: Array) -> DiffusionState:
+        """Return the trainable state before the first step, with random parameters."""
         times = jnp.zeros((1, 2) if self.prediction == MEAN_FLOW else 1)
         example = jnp.zeros((1, *self.image_shape)), times, jnp.zeros(1, jnp.int32)
         params = self.network.init(key, *example)['params']
@@ -171,15 +174,19 @@ class Diffusion(Method):
         return initial_state(params, self.optimizer)
 
     def from_weights(self, weights: dict[str, Any], key: Array) -> DiffusionState:
+        """Return the trainable state before the first step, with given weights."""
         return self.initial_state(weights['params'])
 
     def networks(self, state: DiffusionState) -> dict[str, Any]:
+        """Return the parameters of each network by its name."""
         return {type(self.network).__name__.lower(): state.params}
 
     def moving_averages(self, state: DiffusionState) -> dict[float, Any]:
+        """Return the power-function averages of the parameters by their relative length."""
         return averages_by_length(state, self.optimizer)
 
     def step(self, state: DiffusionState, batch: Arrays, key: Array) -> tuple[DiffusionState, Arrays]:
+        """Make one update of the parameters, see ``Method.step``."""
         return self.update(state, batch, key, lambda params: params)
 
     def update(
@@ -209,6 +216,7 @@ class Diffusion(Method):
         return next_state(state, params, opt_state, self.optimizer), metrics
 
     def sampling_variables(self, state: DiffusionState, key: Array, ema: bool) -> Any:
+        """Return the variables of the network after training, see ``Method.sampling_variables``."""
         return {'params': state.ema if ema else state.params}
 
     def schedule_of(self, variables: Any) -> Schedule:
@@ -260,12 +268,16 @@ class Diffusion(Method):
         return SamplingRun(sampler, denoiser, noise_of_steps(keys, self.image_shape), levels, carry, steps)
 
     def with_sample_options(self, options: SampleOptions) -> Diffusion:
-        return dataclasses.replace(self, sampling=SamplingSettings.from_options(options, self.learned_variance))
+        """Return the same method that samples with other options."""
+        own = cast(DiffusionSampleOptions, options)
+        return dataclasses.replace(self, sampling=SamplingSettings.from_options(own, self.learned_variance))
 
     def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+        """Generate images, see ``Method.sample``."""
         return self.prepare(variables, keys, labels).images()
 
     def sampling_protocol(self) -> dict[str, Any]:
+        """Return how ``sample`` generates an image, as JSON values."""
         return self.sampling.protocol(self.schedule)
 
     def _drop_labels(self, labels: Array, key: Array) -> Array:

@@ -12,7 +12,7 @@ each example, and the objective itself is called with the network::
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import flax.linen as nn
 import jax
@@ -45,9 +45,9 @@ def make_objective(schedule: Schedule, prediction: str, weighting: str, learned_
     if isinstance(schedule, LearnedSchedule):
         return LearnedScheduleObjective(schedule, prediction)
     if learned_variance:
-        return HybridObjective(schedule, prediction)
+        return HybridObjective(cast(DiscreteSchedule, schedule), prediction)
     if weighting == 'elbo':
-        return BoundObjective(schedule, prediction)
+        return BoundObjective(cast(DiscreteSchedule, schedule), prediction)
     return PredictionObjective(schedule, prediction, weighting)
 
 
@@ -76,7 +76,9 @@ def mean_loss(objective: Objective, network: nn.Module, params: Any, examples: E
     """Return the mean loss of a network in training."""
 
     def apply(x: Array, t: Array) -> Array:
-        return network.apply({'params': params}, x, t, examples.labels, train=True, rngs={'dropout': dropout_key})
+        rngs = {'dropout': dropout_key}
+        output: Any = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs)
+        return output
 
     return jnp.mean(objective(apply, params, examples.x0, examples.noise, examples.times))
 

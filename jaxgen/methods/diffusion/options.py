@@ -51,6 +51,7 @@ class NetworkOptions(Options):
     dtype: str = option('float32', 'precision of the computation; parameters are float32', choices=DTYPES)
 
     def check(self) -> None:
+        """Refuse values that do not go together."""
         require(self.base_channels % 2 == 0, 'base_channels', f'={self.base_channels} must be even')
 
 
@@ -93,6 +94,7 @@ class DiffusionOptimizerOptions(OptimizerOptions):
     ema_snapshot_every: int = option(1000, 'steps between two snapshots of those averages', at_least=1)
 
     def check(self) -> None:
+        """Refuse values that do not go together."""
         super().check()
         if self.ema_lengths is not None:
             require(
@@ -134,6 +136,7 @@ class DiffusionSampleOptions(SampleOptions):
     )
 
     def check(self) -> None:
+        """Refuse values that do not go together."""
         require(
             self.guidance_high is None or self.guidance_low < self.guidance_high,
             'guidance_low',

@@ -36,6 +36,10 @@ def require_together(
     """Refuse options of different sections that do not go together.
 
     Args:
+      model: options of the network.
+      diffusion: options of the process and the loss.
+      optimizer: options of the optimizer.
+      sample: options of sampling.
       image_size: side of the images in pixels.
 
     Raises:

@@ -58,7 +58,7 @@ class SamplingSettings:
     @property
     def is_guided(self) -> bool:
         """Whether the guidance changes anything."""
-        return self.guidance.scale != 1
+        return bool(self.guidance.scale != 1)
 
     def protocol(self, schedule: Schedule) -> dict[str, Any]:
         """Return how an image is generated, as JSON values; a ``guidance_high`` of 0 stands for no limit."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -13,11 +11,11 @@ from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
 from jaxgen.optim import power_ema
 from jaxgen.optim.ema import ema_update
 from jaxgen.optim.optimizer import make_adam
-from jaxgen.runtime.types import Array
+from jaxgen.runtime.types import Array, PyTree, Struct
 
 
 @flax.struct.dataclass
-class DiffusionState:
+class DiffusionState(Struct):
     """Everything that training changes.
 
     Attributes:
@@ -27,9 +25,9 @@ class DiffusionState:
       updates: number of updates made.
     """
 
-    params: Any
-    ema: Any
-    opt_state: Any
+    params: PyTree
+    ema: PyTree
+    opt_state: PyTree
     updates: Array
 
 
@@ -37,10 +35,10 @@ class DiffusionState:
 class DiffusionStateWithAverages(DiffusionState):
     """A state with power-function averages of the parameters, one for each of ``optimizer.ema_lengths``."""
 
-    averages: tuple[Any, ...]
+    averages: tuple[PyTree, ...]
 
 
-def initial_state(params: Any, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
+def initial_state(params: PyTree, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
     """Return the state before the first update, with these parameters."""
     ema = jax.tree.map(jnp.copy, params)
     state = params, ema, make_adam(optimizer).init(params), jnp.zeros((), jnp.int32)
@@ -49,21 +47,23 @@ def initial_state(params: Any, optimizer: DiffusionOptimizerOptions) -> Diffusio
     return DiffusionStateWithAverages(*state, power_ema.start(params, optimizer.ema_lengths))
 
 
-def averages_by_length(state: DiffusionState, optimizer: DiffusionOptimizerOptions) -> dict[float, Any]:
+def averages_by_length(state: DiffusionState, optimizer: DiffusionOptimizerOptions) -> dict[float, PyTree]:
     """Return the power-function averages by their length, none for a state without."""
     if not isinstance(state, DiffusionStateWithAverages):
         return {}
-    return dict(zip(optimizer.ema_lengths, state.averages, strict=True))
+    return dict(zip(optimizer.ema_lengths or (), state.averages, strict=True))
 
 
-def apply_gradients(state: DiffusionState, gradients: Any, optimizer: DiffusionOptimizerOptions) -> tuple[Any, Any]:
+def apply_gradients(
+    state: DiffusionState, gradients: PyTree, optimizer: DiffusionOptimizerOptions
+) -> tuple[PyTree, PyTree]:
     """Return the parameters and the state of the optimizer after one update."""
     updates, opt_state = make_adam(optimizer).update(gradients, state.opt_state, state.params)
     return optax.apply_updates(state.params, updates), opt_state
 
 
 def next_state(
-    state: DiffusionState, params: Any, opt_state: Any, optimizer: DiffusionOptimizerOptions
+    state: DiffusionState, params: PyTree, opt_state: PyTree, optimizer: DiffusionOptimizerOptions
 ) -> DiffusionState:
     """Return the state after an update that led to these parameters, which the averages follow."""
     decay = 0.0 if optimizer.ema_decay is None else optimizer.ema_decay
@@ -74,5 +74,5 @@ def next_state(
         'updates': state.updates + 1,
     }
     if isinstance(state, DiffusionStateWithAverages):
-        after['averages'] = power_ema.update(state.averages, params, state.updates, optimizer.ema_lengths)
+        after['averages'] = power_ema.update(state.averages, params, state.updates, optimizer.ema_lengths or ())
     return state.replace(**after)
