@@ -12,12 +12,12 @@ python main.py --config=configs/dcgan_dogs.py:small
     (docs/results/dcgan_dogs_small.md)
 """
 
-from jaxgen.apps import config
+from jaxgen import config
 from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """4,407,904 parameters against 2,827,008; ``small`` has 1,257,832 against 559,440."""
+    """Return a generator of 4,407,904 parameters and a discriminator of 2,827,008; ``small`` has 1,257,832 and 559,440."""
     c = config.base('dcgan')
     c.data.name = 'stanford_dogs'
     c.data.random_flip = True

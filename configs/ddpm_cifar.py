@@ -33,15 +33,17 @@ python main.py --config=configs/ddpm_cifar.py:one_class
     (docs/results/one_class.md)
 """
 
-from jaxgen.apps import config
+from jaxgen import config
 from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """The paper's recipe, or on 2x2 patches ``small``, 4,448,076 parameters, and ``edm``, 1,585,116 that know the classes;
-    ``cnn``, 722,412 without down- and upsampling, is there to compare with ``edm``: its step is as much work, within 4%;
-    ``flagship`` has 6,475,011 parameters, and the pixels themselves; ``jaxgen.apps.flagship`` sets its number of steps.
-    ``one_class`` is ``edm`` for a class alone, a dog or as ``data.classes`` says.
+    """Return the paper's recipe, or a variant of it.
+
+    ``small`` (4,448,076 parameters) and ``edm`` (1,585,116, class-conditional) work on 2x2 patches. ``cnn`` (722,412) has no
+    down- and upsampling and is there to compare with ``edm``: its step is as much work, within 4%. ``flagship`` (6,475,011)
+    works on single pixels; ``jaxgen.apps.flagship`` sets its number of steps. ``one_class`` is ``edm`` for one class, dogs or
+    those of ``data.classes``.
     """
     c = config.base()
     c.data.random_flip = True

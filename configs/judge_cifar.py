@@ -7,11 +7,11 @@ python main.py --config=configs/judge_cifar.py
     (python -m jaxgen.apps.publish_classifier runs/judge_cifar OUT.safetensors prints it)
 """
 
-from jaxgen.apps import config
+from jaxgen import config
 
 
 def get_config():
-    """Eight epochs, with half of airbench94's batches and its learning rate in proportion."""
+    """Return eight epochs with half of the batch size of airbench94, and its learning rate in proportion."""
     c = config.base('judge')
     c.data.batch_size = 512
     c.optimizer.learning_rate = 0.75

@@ -6,11 +6,11 @@ python main.py --config=configs/judge_digits.py
   Expect: at least 98% of the 360 test images recognised
 """
 
-from jaxgen.apps import config
+from jaxgen import config
 
 
 def get_config():
-    """Two blocks; digits are not mirrored."""
+    """Return a network of two blocks; digits are not mirrored."""
     c = config.base('judge')
     c.data.name = 'digits'
     c.data.batch_size = 128

@@ -14,28 +14,48 @@ xla_flags.set_defaults()  # before anything else: XLA reads its flags when it co
 
 if TYPE_CHECKING:
     from jaxgen import data, diffusion, gan, methods, metrics, models
+    from jaxgen.apps import config
     from jaxgen.apps.load import load
     from jaxgen.apps.register import register
     from jaxgen.training import Trainer
 
 __version__ = '0.1.0'
-__all__ = ['Trainer', '__version__', 'data', 'diffusion', 'gan', 'load', 'methods', 'metrics', 'models', 'register']
+__all__ = [
+    'Trainer',
+    '__version__',
+    'config',
+    'data',
+    'diffusion',
+    'gan',
+    'load',
+    'methods',
+    'metrics',
+    'models',
+    'register',
+]
 
-_MODULES = ('data', 'diffusion', 'gan', 'methods', 'metrics', 'models')
-_OBJECTS = {
-    'Trainer': 'jaxgen.training',
-    'load': 'jaxgen.apps.load',
-    'register': 'jaxgen.apps.register',
-}  # by the module that defines them
+# The module that defines each public name, and the name there; None for the module itself.
+_PUBLIC: dict[str, tuple[str, str | None]] = {
+    'Trainer': ('jaxgen.training', 'Trainer'),
+    'config': ('jaxgen.apps.config', None),
+    'data': ('jaxgen.data', None),
+    'diffusion': ('jaxgen.diffusion', None),
+    'gan': ('jaxgen.gan', None),
+    'load': ('jaxgen.apps.load', 'load'),
+    'methods': ('jaxgen.methods', None),
+    'metrics': ('jaxgen.metrics', None),
+    'models': ('jaxgen.models', None),
+    'register': ('jaxgen.apps.register', 'register'),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
-    if name in _MODULES:
-        return importlib.import_module(f'jaxgen.{name}')
-    if name not in _OBJECTS:
+    if name not in _PUBLIC:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = getattr(importlib.import_module(_OBJECTS[name]), name)
+    module_name, attribute = _PUBLIC[name]
+    module = importlib.import_module(module_name)
+    value = module if attribute is None else getattr(module, attribute)
     globals()[name] = value
     return value
 

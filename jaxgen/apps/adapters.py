@@ -69,6 +69,7 @@ def read(path: epath.PathLike, field: str) -> Adapter:
     """Return the adapter that a file holds.
 
     Args:
+      path: the file.
       field: the option that names the file, for messages.
 
     Raises:

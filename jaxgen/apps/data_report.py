@@ -1,4 +1,4 @@
-"""What a training run will see of its data, made with the functions and keys of its steps: the work of ``--mode=data``."""
+"""The mode ``data``: what training sees of its images, made with the functions and the random keys of its steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key
 from jaxgen.training.step import prepare_batch, step_keys
 
-SHOWN = 32  # images in the picture
-MEASURED = 2048  # images behind the statistics, at least; fewer where they are larger than 64 pixels a side
+SHOWN = 32  # images in images.png
+MEASURED = 2048  # minimum number of images behind the statistics; fewer if they are larger than 64 pixels a side
 
 
 def run(config: Config, workdir: epath.Path) -> None:
@@ -27,10 +27,16 @@ def run(config: Config, workdir: epath.Path) -> None:
 
 
 def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path) -> None:
-    """Writes ``images.png``, pairs of images as stored and as the network sees them in the first steps, and
-    ``statistics.json``, mean, standard deviation and extremes by channel of both and the number of images by class.
+    """Write what training sees of its data to a folder.
 
-    All values are those that networks compute with: 0 .. 255 stands for -1 .. 1.
+    ``images.png`` has pairs of images, as stored and as the network sees them in the first steps. ``statistics.json`` has mean,
+    standard deviation and extremes of both by channel, with 0 .. 255 as -1 .. 1, and the number of images of each class.
+
+    Args:
+      config: decides the order of the images and their augmentation.
+      method: augments the images.
+      dataset: the training images.
+      folder: where to write.
     """
     batch_size = config.data.batch_size
 

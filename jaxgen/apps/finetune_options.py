@@ -28,6 +28,8 @@ def require_finetunable(finetune: FinetuneOptions, sample: SampleOptions, method
     """Refuse a base model or an adapter for a method whose models cannot be fine-tuned.
 
     Args:
+      finetune: the options to check, and
+      sample: those of sampling, which may name an adapter.
       method: name of the method.
       supported: whether its models can be fine-tuned.
 

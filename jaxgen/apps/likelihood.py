@@ -1,15 +1,16 @@
-"""``--mode=likelihood``: a variational bound on a diffusion model's bits a dimension, on held-out images."""
+"""``--mode=likelihood``: a variational bound on the bits per dimension of held-out images under a diffusion model."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
+from jaxtyping import Float, Int, UInt8
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.evaluator import load_options
@@ -18,73 +19,72 @@ from jaxgen.apps.trained import Trained
 from jaxgen.data import Dataset, load
 from jaxgen.diffusion import likelihood
 from jaxgen.diffusion.losses import add_noise
-from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.noise import Noise, step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level
-from jaxgen.errors import check
+from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json
 from jaxgen.io.hashes import weights_hash
 from jaxgen.io.images import from_uint8
+from jaxgen.methods.base import Method
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.mesh import batch_sharding
 from jaxgen.runtime.random import image_keys, root_key, stream
+from jaxgen.runtime.types import Array
 
-Array = jax.Array
-RATIOS = (0.002, 80.0)  # sigma / alpha between which a continuous schedule without ends is judged
+# sigma / alpha at the two ends of a continuous schedule that has no ends of its own
+ENDS = (0.002, 80.0)
+CONTINUOUS_TERMS = 100  # default number of noise levels of a continuous schedule
 
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``likelihood/<step>.json``; see ``bound``."""
     trained = restore(config, workdir)
     dataset = load(config.data.name, config.likelihood.split, **load_options(config))
-    result = bound(config, trained, dataset.relabelled(trained.class_names))
+    result = bound(trained, dataset.relabelled(trained.class_names))
     path = workdir / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)
     bits = f'{result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f}'
     print(f'at most {bits} bits per dimension; all terms: {path}')
 
 
-def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, Any]:
-    """Bits a dimension of the first ``config.likelihood.num`` images, and what they are made of.
+def bound(trained: Trained, dataset: Dataset) -> dict[str, Any]:
+    """Estimate the bits per dimension of the first ``config.likelihood.num`` images, and the terms they are made of.
 
-    For a schedule of timesteps this is the bound of Ho et al. 2020 (equation 5), all of its terms or a choice of
-    them; for a continuous one that of infinitely many steps (Kingma et al. 2021). Estimates of x_0 are clipped or not as
-    in sampling; guidance is not part of a model, and is left out.
+    A schedule of timesteps has the bound of Ho et al. 2020 (equation 5), of which all terms are computed or a choice of them;
+    a continuous schedule has that of infinitely many steps (Kingma et al. 2021, equation 15). Estimates of x_0 are clipped
+    as in sampling. Guidance is not part of a model and is left out.
+
+    Args:
+      trained: a diffusion model; its config holds the options.
+      dataset: the images, whose labels index ``trained.class_names``.
 
     Returns:
-      ``bits_per_dim``, its standard error over images, ``prior``, ``terms`` (``level``: t, or log SNR; ``bits`` of each,
-      such that they sum to the rest), ``protocol``.
+      JSON values: ``bits_per_dim`` and its ``standard_error`` over images; ``prior``, and ``terms`` with the ``level``
+      (t, or log SNR) and the ``bits`` of each, which sum to the rest; and the ``protocol``.
 
     Raises:
-      UserError: if the method has no such bound.
+      UserError: if the model has no such bound.
     """
-    method, options = trained.method, config.likelihood
-    check(
-        method.supports.has_likelihood,
-        f'config.family={config.family} has no bound on its likelihood: a diffusion model that goes step by step has',
-    )
-    check(
-        method.capabilities.has_likelihood,
-        'config.diffusion.parameterisation=mean_flow has no bound on its likelihood, as it estimates no image at a level of '
-        'noise: take a model that was trained with flow, say',
-    )
+    config, options = trained.config, trained.config.likelihood
+    _require_likelihood(config, trained.method)
+    method = cast(Diffusion, trained.method)
     variables = method.sampling_variables(trained.model, root_key(config.seed, config.train.prng), config.sample.ema)
-    judge = (
-        _Discrete(method, variables, options.terms)
-        if isinstance(method.schedule, DiscreteSchedule)
-        else _Continuous(method, variables, options.terms or 100)
-    )
-    each = _of_images(config, trained, judge, dataset)
-    per_image = each.sum(0)
-    terms = each.mean(1)
-    known = {'bits_per_dim': per_image.mean(), 'standard_error': per_image.std(ddof=1) / np.sqrt(len(per_image))}
+    kind = _DiscreteBound if isinstance(method.schedule, DiscreteSchedule) else _ContinuousBound
+    terms = kind(method, variables, options.terms)
+    bits = _bits_of_images(trained, terms, dataset)
+    per_image, per_term = bits.sum(0), bits.mean(1)
     return {
-        **{name: float(value) for name, value in known.items()},
-        'prior': float(terms[0]),
-        'terms': [{'level': float(at), 'bits': float(bits)} for at, bits in zip(judge.where, terms[1:], strict=True)],
+        'bits_per_dim': float(per_image.mean()),
+        'standard_error': float(per_image.std(ddof=1) / np.sqrt(len(per_image))),
+        'prior': float(per_term[0]),
+        'terms': [
+            {'level': float(level), 'bits': float(value)}
+            for level, value in zip(terms.levels, per_term[1:], strict=True)
+        ],
         'protocol': {
-            'bound': judge.name,
+            'bound': terms.name,
             'data': f'{config.data.name}:{options.split}',
-            'images': each.shape[1],
+            'images': bits.shape[1],
             'step': trained.step,
             'ema': config.sample.ema,
             'clip': method.sampling.clip,
@@ -94,99 +94,165 @@ def bound(config: ConfigDict, trained: Trained, dataset: Dataset) -> dict[str, A
     }
 
 
-def _of_images(config: ConfigDict, trained: Trained, judge: Any, dataset: Dataset) -> np.ndarray:
-    """float64 ``[1 + terms, images]`` in bits."""
-    size = config.sample.batch_size
-    num = min(config.likelihood.num or len(dataset.images), len(dataset.images))
+def _require_likelihood(config: Config, method: Method) -> None:
+    check(
+        method.supports.has_likelihood,
+        f'config.family={config.method} has no bound on its likelihood, as a diffusion model has: pass the --config of one',
+    )
+    if not method.capabilities.has_likelihood:
+        raise UserError(
+            f'config.diffusion.parameterisation={config.diffusion.parameterisation} has no bound on its likelihood, because '
+            f'it estimates no image at a noise level: take a model that was trained with another one, such as flow'
+        )
+
+
+def _bits_of_images(trained: Trained, terms: _BoundTerms, dataset: Dataset) -> np.ndarray:
+    """Return float64 ``[1 + terms, images]``: the bits per dimension of the prior, and of each term."""
+    config, total = trained.config, len(dataset.images)
+    size, num = config.sample.batch_size, config.likelihood.num
+    num = total if num is None else min(num, total)
     key = stream(root_key(config.evaluation.seed, config.train.prng), 'evaluation')
-    work = jax.jit(judge)
-    pieces = []
+    estimate = jax.jit(terms)
+    batches = []
     for start in range(0, num, size):
-        rows = np.arange(start, start + size) % len(dataset.images)
-        batch = jax.device_put((dataset.images[rows], dataset.labels[rows], rows), batch_sharding(trained.mesh))
-        pieces.append(np.asarray(work(judge.variables, key, *batch), np.float64)[:, : min(size, num - start)])
+        indices = np.arange(start, start + size) % total
+        inputs = dataset.images[indices], dataset.labels[indices], indices
+        nats = estimate(terms.variables, key, *jax.device_put(inputs, batch_sharding(trained.mesh)))
+        batches.append(np.asarray(nats, np.float64)[:, : min(size, num - start)])
         print(f'{min(start + size, num)}/{num} images', flush=True)
-    return np.concatenate(pieces, axis=1) / np.log(2)
+    return np.concatenate(batches, axis=1) / np.log(2)
 
 
-class _Bound:
-    """``bound(variables, key, images, labels, numbers)`` is ``[1 + terms, N]`` in nats a dimension: the prior, then the rest."""
+class _Estimates(NamedTuple):
+    """How the terms of the bound of a batch are computed.
+
+    Attributes:
+      prior: ``[N]``.
+      term: ``term(i, row)`` is term i, ``[N]``.
+      rows: what ``term`` needs to know of each term, stacked.
+    """
+
+    prior: Array
+    term: Callable[[Array, Any], Array]
+    rows: Any
+
+
+class _BoundTerms(abc.ABC):
+    """The terms of the bound, in nats per dimension, as a function of images.
+
+    Attributes:
+      name: name of the bound in the protocol.
+      levels: the timestep or the log SNR of each term but the prior.
+      variables: the variables that the model samples with.
+    """
 
     name: str
-    where: np.ndarray
+    levels: np.ndarray
 
     def __init__(self, method: Diffusion, variables: Any):
         self.method, self.variables = method, variables
 
-    def __call__(self, variables: Any, key: Array, images: Array, labels: Array, numbers: Array) -> Array:
-        x0 = from_uint8(images)
-        keys = image_keys(key, numbers)
+    def __call__(
+        self,
+        variables: Any,
+        key: Array,
+        images: UInt8[Array, 'n h w c'],
+        labels: Int[Array, ' n'],
+        indices: Int[Array, ' n'],
+    ) -> Float[Array, 'terms n']:
+        """Return the prior and then the other terms of each image; its noise depends on its index alone."""
+        x0, keys = from_uint8(images), image_keys(key, indices)
 
         def noise(i: Array) -> Array:
             return step_noise(keys, i, self.method.image_shape)
 
-        prior, term, rows = self.terms(variables, x0, labels, noise, key)
-        rest = jax.lax.map(lambda row: term(*row), (jnp.arange(len(self.where)), rows))
+        prior, term, rows = self.estimates(variables, x0, labels, noise, key)
+        rest = jax.lax.map(lambda row: term(*row), (jnp.arange(len(self.levels)), rows))
         return jnp.concatenate([prior[None], rest])
 
+    @abc.abstractmethod
+    def estimates(self, variables: Any, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
+        """Return the prior of images x0, and how their other terms are computed.
 
-class _Discrete(_Bound):
+        Args:
+          variables: the variables that the model samples with.
+          x0: images in [-1, 1].
+          labels: their class labels.
+          noise: ``noise(i)`` is the standard normal noise number i of each image.
+          key: random key of the noise levels.
+        """
+
+
+class _DiscreteBound(_BoundTerms):
+    """The terms of a schedule of timesteps: all of them, or one for each stratum of neighbouring timesteps.
+
+    The terms fall with t, so the strata grow with it; each is represented by its geometric middle. The decoder's term, at
+    t = 0, differs from the others and is always computed.
+    """
+
     name = 'discrete'
 
-    def __init__(self, method: Diffusion, variables: Any, terms: int):
+    def __init__(self, method: Diffusion, variables: Any, num_terms: int | None):
         super().__init__(method, variables)
-        timesteps = method.schedule.timesteps
-        # Strata of timesteps that grow with t, as the terms fall with it; each is judged at its (geometric) middle. The
-        # decoder's term is unlike the others, so it is always there.
-        few = 0 < terms < timesteps
-        edges = np.unique(np.round(np.geomspace(1, timesteps, terms))) if few else np.arange(1, timesteps + 1)
-        self.where = np.append(0, np.sqrt(edges[:-1] * (edges[1:] - 1)).astype(int))
+        self.schedule = cast(DiscreteSchedule, method.schedule)
+        timesteps = self.schedule.timesteps
+        if num_terms is None or num_terms >= timesteps:
+            edges = np.arange(1, timesteps + 1)
+        else:
+            edges = np.unique(np.round(np.geomspace(1, timesteps, num_terms)))
+        self.levels = np.append(0, np.sqrt(edges[:-1] * (edges[1:] - 1)).astype(int))
         self.weights = np.append(1, np.diff(edges))
 
-    def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
-        method, schedule = self.method, self.method.schedule
-        predict = method.predictor(variables, labels)
+    def estimates(self, variables: Any, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
+        schedule, predict = self.schedule, self.method.predictor(variables, labels)
 
-        def term(i, row):
+        def term(i: Array, row: tuple[Array, Array]) -> Array:
             t, weight = row
-            at = jnp.full(len(x0), t)
-            n = noise(i)
-            x0_estimate, fraction = predict(add_noise(x0, n, schedule.level(at)), schedule.level(t))
+            timesteps, n = jnp.full(len(x0), t), noise(i)
+            x0_estimate, fraction = predict(add_noise(x0, n, schedule.level(timesteps)), schedule.level(t))
             variance = 'fixedsmall' if fraction is None else fraction
-            return weight * likelihood.timestep_term(schedule, x0, n, at, x0_estimate, variance=variance)
+            return weight * likelihood.timestep_term(schedule, x0, n, timesteps, x0_estimate, variance=variance)
 
         last = schedule.level(jnp.full(len(x0), schedule.timesteps - 1))
-        return likelihood.prior_term(x0, last), term, (jnp.asarray(self.where), jnp.asarray(self.weights, jnp.float32))
+        rows = jnp.asarray(self.levels), jnp.asarray(self.weights, jnp.float32)
+        return _Estimates(likelihood.prior_term(x0, last), term, rows)
 
 
-class _Continuous(_Bound):
-    """The last term is the reconstruction's; the levels of the others are stratified, anew in each."""
+class _ContinuousBound(_BoundTerms):
+    """The terms of a continuous schedule: random levels, one in each stratum of gamma = -log SNR, and the reconstruction last."""
 
     name = 'continuous'
+    ends: np.ndarray
 
-    def __init__(self, method: Diffusion, variables: Any, terms: int):
+    def __init__(self, method: Diffusion, variables: Any, num_terms: int | None):
         super().__init__(method, variables)
+        num_terms = CONTINUOUS_TERMS if num_terms is None else num_terms
         schedule = method.schedule_of(variables)
-        learned = isinstance(schedule, LearnedSchedule)
-        self.ends = np.asarray(schedule.params['ends'], np.float64) if learned else 2 * np.log(np.array(RATIOS))
+        if isinstance(schedule, LearnedSchedule):
+            self.ends = np.asarray(schedule.params['ends'], np.float64)
+        else:
+            self.ends = 2 * np.log(np.array(ENDS))
         low, high = self.ends
-        self.where = np.append(-(low + (high - low) * (np.arange(terms) + 0.5) / terms), -low)
+        self.levels = np.append(-(low + (high - low) * (np.arange(num_terms) + 0.5) / num_terms), -low)
 
-    def terms(self, variables: Any, x0: Array, labels: Array, noise: Callable[[Array], Array], key: Array):
-        method, (low, high) = self.method, self.ends
-        schedule, count = method.schedule_of(variables), len(self.where) - 1
-        predict = method.predictor(variables, labels)
+    def estimates(self, variables: Any, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
+        low, high = self.ends
+        schedule: Any = self.method.schedule_of(variables)
+        num_terms = len(self.levels) - 1
+        predict = self.method.predictor(variables, labels)
 
-        def at(gamma: Array) -> Level:
-            return Level(*(jnp.broadcast_to(z, x0.shape[:1]) for z in schedule.at(jnp.exp(gamma / 2))))
+        def level_at(gamma: Array) -> Level:
+            level = schedule.at(jnp.exp(gamma / 2))
+            return Level(*(jnp.broadcast_to(number, x0.shape[:1]) for number in level))
 
-        def term(i, row):
+        def term(i: Array, row: Array) -> Array:
             n = noise(2 * i)
             within = jax.random.uniform(jax.random.fold_in(key, i))
-            gamma = low + (high - low) * (i + within) / count
-            level = at(gamma)
-            x0_estimate, _ = predict(add_noise(x0, n, level), Level(*(z[0] for z in level)))
-            diffusion = likelihood.diffusion_term(x0, level, x0_estimate, jnp.asarray(high - low)) / count
-            return jnp.where(i < count, diffusion, likelihood.reconstruction_term(x0, n, at(jnp.asarray(low))))
+            level = level_at(low + (high - low) * (i + within) / num_terms)
+            x0_estimate, _ = predict(add_noise(x0, n, level), Level(*(number[0] for number in level)))
+            diffusion = likelihood.diffusion_term(x0, level, x0_estimate, jnp.asarray(high - low)) / num_terms
+            reconstruction = likelihood.reconstruction_term(x0, n, level_at(jnp.asarray(low)))
+            return jnp.where(i < num_terms, diffusion, reconstruction)
 
-        return likelihood.prior_term(x0, at(jnp.asarray(high))), term, jnp.zeros(len(self.where))
+        prior = likelihood.prior_term(x0, level_at(jnp.asarray(high)))
+        return _Estimates(prior, term, jnp.zeros(len(self.levels)))

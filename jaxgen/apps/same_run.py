@@ -53,6 +53,7 @@ def require_same(
     """Refuse a config that is not the one a checkpoint was made with.
 
     Args:
+      config: the config to check.
       stored: the config of the checkpoint, as ``stored_config.modernised`` returns it; a field that it lacks is not
         compared.
       fields: dotted names of the fields, or of sections of fields, that must agree.

@@ -29,7 +29,9 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     """Write ``config.json`` and the weights in bfloat16 to a folder.
 
     Args:
+      trained: the model that the weights come from.
       weights: see ``Method.weights``.
+      folder: an existing folder.
 
     Returns:
       What the folder is good for, for a message.

@@ -1,4 +1,4 @@
-"""Bits a dimension of a network that is known, against closed forms, and what is refused."""
+"""Bits per dimension of a known network, against closed forms, and what is refused."""
 
 import json
 
@@ -28,7 +28,7 @@ def bits(run, **fields):
 
 
 def error(alpha, sigma):
-    """E|x_0 - skip x|^2 over the noise, where the untrained network of edm adds nothing to skip x."""
+    """Return E|x_0 - skip x|^2 over the noise: the untrained network of edm adds nothing to skip x."""
     skip = alpha * 0.25 / (sigma**2 + alpha**2 * 0.25)
     return np.mean((1 - skip * alpha) ** 2 * X0**2 + skip**2 * sigma**2)
 
@@ -64,8 +64,8 @@ def test_continuous_terms_are_those_of_the_known_network(tmp_path):
 
 
 @pytest.mark.parametrize('field', ['likelihood.num', 'likelihood.terms'])
-def test_one_of_them_is_too_few(field, tmp_path):
-    with pytest.raises(UserError, match=f'config.{field}=1 is too few'):
+def test_one_image_or_term_is_too_few(field, tmp_path):
+    with pytest.raises(UserError, match=f'config.{field}=1 must be at least 2'):
         bits(epath.Path(tmp_path) / 'run', **{field: 1})
 
 

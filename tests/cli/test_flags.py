@@ -99,7 +99,7 @@ def test_refused_in_one_sentence(argv, words):
 )
 def test_a_config_file_with_a_mistake_is_refused(tmp_path, code, words):
     file = tmp_path / 'mine.py'
-    file.write_text(f'from jaxgen.apps import config\ndef get_config():\n  c = config.base()\n  {code}\n  return c\n')
+    file.write_text(f'from jaxgen import config\ndef get_config():\n  c = config.base()\n  {code}\n  return c\n')
     with pytest.raises(UserError, match=words):
         config_of(f'--config={file}')
     with pytest.raises(UserError, match='mine.py has no variants: leave out :small'):
@@ -109,7 +109,7 @@ def test_a_config_file_with_a_mistake_is_refused(tmp_path, code, words):
 def test_values_of_a_config_file_are_checked(tmp_path):
     file = tmp_path / 'mine.py'
     file.write_text(
-        'from jaxgen.apps import config\ndef get_config():\n  c = config.base()\n  c.seed = -1\n  return c\n'
+        'from jaxgen import config\ndef get_config():\n  c = config.base()\n  c.seed = -1\n  return c\n'
     )
     with pytest.raises(UserError, match='^config.seed=-1 must be at least 0$'):
         config_of(f'--config={file}')
@@ -188,7 +188,7 @@ def test_what_a_plugin_registers_can_be_chosen(plugin):
 
 def test_a_method_of_a_plugin_has_sections_and_defaults(plugin, tmp_path):
     file = tmp_path / 'own.py'
-    file.write_text('from jaxgen.apps import config\ndef get_config():\n  return config.base("own")\n')
+    file.write_text('from jaxgen import config\ndef get_config():\n  return config.base("own")\n')
     config = config_of(f'--config.plugins={plugin}', '--config.own.temperature=2', f'--config={file}')
     assert config.own.temperature == 2 and config.train.steps == 7 and config.method == 'own'
     (tmp_path / 'config.json').write_text(json.dumps(config.to_tree()))

@@ -1,1 +1,1 @@
-"""``--mode=demo``: a page in the browser over trained models."""
+"""``--mode=demo``: a page in the browser on which trained models sample, edit and are compared."""

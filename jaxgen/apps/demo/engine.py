@@ -1,176 +1,172 @@
-"""Drawing step by step: progress can be shown and a visitor who leaves stops it; what is compiled serves every slider.
+"""Sampling and editing step by step, so that progress can be shown and a visitor who leaves stops it.
 
-The images are those of ``--mode=sample`` and ``--mode=edit`` with the same fields. A step's place among the levels, the
-number of steps, guidance, eta, seed, classes, strength and mask are arguments of one compiled step.
+The images are those of ``--mode=sample`` and ``--mode=edit`` with the same fields, bit for bit: keys, labels, starts and steps
+come from the same functions. One compiled step serves all settings of the page: the number of the step among the levels, the
+number of steps, guidance, eta, seed, classes, strength and mask are its arguments.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from jaxgen import methods
-from jaxgen.apps import from_config
-from jaxgen.apps.edit.edit import require_fields
-from jaxgen.apps.rules import validate
-from jaxgen.apps.same_run import differences, flag, flatten
+from jaxgen.apps.demo.settings import with_fields
+from jaxgen.apps.edit.start import EditStart, require_editable, start_edit, to_images
+from jaxgen.apps.from_config import classes_to_sample
 from jaxgen.apps.trained import Trained
-from jaxgen.apps.untrained import build, build_method
+from jaxgen.apps.untrained import build_method
 from jaxgen.diffusion import editing
-from jaxgen.diffusion.compatibility import is_compatible
-from jaxgen.diffusion.noise import initial_noise, step_noise
-from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import Level
-from jaxgen.errors import UserError, check
+from jaxgen.errors import check
 from jaxgen.io import images
 from jaxgen.methods.diffusion.method import Diffusion
-from jaxgen.methods.diffusion.sampling import SamplingSettings
+from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import image_keys, root_key, stream
+from jaxgen.runtime.types import Array
 from jaxgen.training.sampling import cycled_labels
 
-BATCHES = (4, 16)  # of compiled shapes: the smallest into which all images fit, or several of the largest
-MOST = 64  # images at once
+# Sizes of compiled batches: the smallest that holds all images is used, or several of the largest.
+BATCH_SIZES = (4, 16)
+MAX_IMAGES = 64  # largest number of images that are sampled at once
 
 
-class Moment(NamedTuple):
-    """How far it is: ``images`` uint8 ``[N, H, W, C]`` are those drawn and, between two steps, those on their way."""
+class Progress(NamedTuple):
+    """How far the images are.
+
+    Attributes:
+      done: number of steps done.
+      total: number of all steps.
+      images: uint8 ``[N, H, W, C]``; before the last step, the images on their way.
+    """
 
     done: int
     total: int
     images: np.ndarray
 
     @property
-    def last(self) -> bool:
+    def is_last(self) -> bool:
+        """Whether the images are finished."""
         return self.done == self.total
 
 
+class _Batch(NamedTuple):
+    """What decides the images of a batch, spread over the devices: ``[N]`` each."""
+
+    keys: Array
+    labels: Array
+
+
 class Model:
-    """A trained model and the programs that were compiled for it."""
+    """A trained model with the programs that were compiled for it.
+
+    Attributes:
+      trained: the model.
+      config: its config.
+    """
 
     def __init__(self, trained: Trained):
-        self.trained = trained
-        self.config, self.class_names = trained.config, trained.class_names
+        self.trained, self.config = trained, trained.config
         self._sampler = trained.sampler()
-        self._batch, self._all = batch_sharding(trained.mesh), replicated(trained.mesh)
-        self._normal = jax.jit(self._normal_of, in_shardings=(self._batch, None), out_shardings=self._batch)
-        self._at_once = jax.jit(trained.method.sample, out_shardings=self._batch)
+        self._sharding, self._replicated = batch_sharding(trained.mesh), replicated(trained.mesh)
+        self._sample_at_once = jax.jit(trained.method.sample, out_shardings=self._sharding)
         self._programs: dict[SamplingSettings, Callable] = {}
 
     @property
-    def steps_through_noise(self) -> bool:
-        """Whether it is a diffusion model, which has samplers, steps and a way."""
-        return isinstance(self.trained.method, Diffusion)
+    def denoises(self) -> bool:
+        """Whether the model samples through noise levels, so that there are samplers and steps."""
+        return self.trained.method.capabilities.denoises
 
     @property
-    def programs(self) -> int:
-        """How many were compiled."""
-        return sum(f._cache_size() for f in (self._at_once, *self._programs.values()))
+    def num_programs(self) -> int:
+        """The number of compiled programs."""
+        programs: list[Any] = [self._sample_at_once, *self._programs.values()]
+        return sum(program._cache_size() for program in programs)
 
-    def generate(self, fields: Mapping[str, Any]) -> Iterator[Moment]:
-        """The images of ``--mode=sample`` with these fields.
-
-        Raises:
-          UserError: if a field does not fit the model.
-        """
-        config = ordered(self.config, fields)
-        num = config.sample.num
-        check(num <= MOST, f'config.sample.num={num}: the page draws at most {MOST} images at once')
-        size = self._size(num)
-        steps = self._method(config).sampling.num_steps if self.steps_through_noise else 1
-        starts = range(0, num, size)
-        drawn = np.full((len(starts) * size, *self.trained.method.image_shape), 128, np.uint8)
-        variables = self._sampler.reseeded(config.seed).variables(self.trained.model)
-        key = stream(root_key(config.seed, config.train.prng), 'sample')
-        done, total = 0, steps * len(starts)
-        yield Moment(0, total, drawn[:num])
-        for start in starts:
-            keys = image_keys(key, jnp.arange(start, start + size))
-            labels = self._labels(config, start, size)
-            for part in self._batches_way(config, variables, jax.device_put(keys, self._batch), labels):
-                drawn[start : start + size] = part
-                done += 1
-                yield Moment(done, total, drawn[:num].copy())
-
-    def edit(self, fields: Mapping[str, Any], given: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Moment]:
-        """The images of ``--mode=edit`` with these fields, of the kind inpaint where there is a mask, else image2image.
+    def generate(self, fields: Mapping[str, Any]) -> Iterator[Progress]:
+        """Yield the images of ``--mode=sample`` after each step.
 
         Args:
-          given: uint8 ``[H, W, C]``, as the network sees it.
+          fields: values of fields of the config, by dotted names.
+
+        Raises:
+          UserError: if the model cannot do what the fields ask for.
+        """
+        trained = self._with_fields(fields)
+        config, num = trained.config, trained.config.sample.num
+        check(
+            num <= MAX_IMAGES,
+            f'config.sample.num={num} must be at most {MAX_IMAGES} on this page: use --mode=sample for more',
+        )
+        size = self._batch_size(num)
+        starts = range(0, num, size)
+        made = np.full((len(starts) * size, *trained.method.image_shape), 128, np.uint8)
+        variables = self._sampler.reseeded(config.seed).variables(trained.model)
+        done, total = 0, len(starts) * (config.sample.num_steps if self.denoises else 1)
+        yield Progress(0, total, made[:num])
+        for start in starts:
+            for batch_images in self._generate_batch(trained, variables, self._batch(trained, start, size)):
+                made[start : start + size] = batch_images
+                done += 1
+                yield Progress(done, total, made[:num].copy())
+
+    def edit(self, fields: Mapping[str, Any], image: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Progress]:
+        """Yield the images of ``--mode=edit`` after each step, of kind=inpaint with a mask and else of kind=image2image.
+
+        Args:
+          fields: values of fields of the config, by dotted names.
+          image: uint8 ``[H, W, C]``, as the network sees it.
           mask: float32 ``[H, W, 1]``, 1 where the model paints.
 
         Raises:
-          UserError: if a field does not fit the model.
+          UserError: if the model cannot do what the fields ask for.
         """
+        require_editable(self.config, self.trained.method)
+        trained = self._with_fields(fields)
+        num = trained.config.edit.num
         check(
-            self.trained.method.capabilities.edits,
-            'this model makes its images at once: choose a diffusion model, which goes step by step',
+            num <= BATCH_SIZES[-1],
+            f'config.edit.num={num} must be at most {BATCH_SIZES[-1]} on this page: use --mode=edit for more',
         )
-        config = ordered(self.config, fields)
-        num, strength = config.edit.num, config.edit.strength
-        check(num <= BATCHES[-1], f'config.edit.num={num}: the page makes at most {BATCHES[-1]} images at once')
-        require_fields(config)
-        method, size = self._method(config), self._size(num)
-        variables = self._sampler.variables(self.trained.model)
-        levels = editing.last_levels(method.levels(variables), strength)
-        known = images.from_uint8(jnp.asarray(given))
-        key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
-        keys = jax.device_put(image_keys(key, jnp.arange(size)), self._batch)
-        x = editing.noisy_start(known, self._normal(keys, 0), levels, strength=strength, inpaints=mask is not None)
-        labels, total = self._labels(config, 0, size), len(levels.t) - 1
-        scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))
-        yield Moment(0, total, images.to_uint8(np.asarray(x)[:num] / scale[0]))
-        way = self._way(method, variables, levels, x, keys, labels, known, mask)
-        for done, x in enumerate(way, 1):
-            made = images.to_uint8(x[:num] / scale[done])
-            if done == total and mask is not None:
-                made = np.where(mask > 0, made, given)
-            yield Moment(done, total, made)
+        variables = self._sampler.variables(trained.model)
+        start = start_edit(trained, variables, image, mask=mask, num=self._batch_size(num))
+        batch = self._on_devices(start.keys, start.labels)
+        method, total = cast(Diffusion, trained.method), len(start.levels.t) - 1
+        run = method.prepare(variables, *batch, levels=start.levels, x=start.x)
+        yield Progress(0, total, to_images(start.x[:num], _level(start.levels, 0)))
+        for done, x in enumerate(self._steps(method, variables, batch, run, start), 1):
+            made = to_images(x[:num], _level(start.levels, done))
+            yield Progress(done, total, start.finish(made) if done == total else made)
 
-    def _batches_way(
-        self, config: ConfigDict, variables: Any, keys: jax.Array, labels: jax.Array
-    ) -> Iterator[np.ndarray]:
-        """uint8 images of one batch after each step."""
-        if not self.steps_through_noise:
-            yield images.to_uint8(np.asarray(self._at_once(variables, keys, labels)))
+    def _generate_batch(self, trained: Trained, variables: Any, batch: _Batch) -> Iterator[np.ndarray]:
+        """Yield the images of a batch after each step, uint8 ``[N, H, W, C]``."""
+        if not self.denoises:
+            yield images.to_uint8(np.asarray(self._sample_at_once(variables, *batch)))
             return
-        method = self._method(config)
-        levels = method.levels(variables)
-        x = initial_noise(levels, self._normal(keys, 0))
-        scale = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))[1:]
-        way = self._way(method, variables, levels, x, keys, labels, jnp.zeros(method.image_shape), None)
-        for x, s in zip(way, scale, strict=True):
-            yield images.to_uint8(x / s)
+        method = cast(Diffusion, trained.method)
+        run = method.prepare(variables, *batch)
+        for done, x in enumerate(self._steps(method, variables, batch, run), 1):
+            yield to_images(x, _level(run.levels, done))
 
-    def _way(
-        self,
-        method: Diffusion,
-        variables: Any,
-        levels: Level,
-        x: jax.Array,
-        keys: jax.Array,
-        labels: jax.Array,
-        known: jax.Array,
-        mask: np.ndarray | None,
+    def _steps(
+        self, method: Diffusion, variables: Any, batch: _Batch, run: SamplingRun, start: EditStart | None = None
     ) -> Iterator[np.ndarray]:
-        """x after each step."""
-        run = method.prepare(variables, keys, labels, levels=levels, x=x)
+        """Yield x after each step of a run, ``[N, H, W, C]``, with the compiled step of its settings."""
+        known, mask = jnp.zeros(method.image_shape), np.ones((*method.image_shape[:2], 1), np.float32)
+        if start is not None:
+            known, mask = start.known, mask if start.mask is None else start.mask
         steps = jax.tree.map(np.asarray, run.steps)
-        carry = jax.device_put(run.carry, self._batch)
-        everywhere = np.ones((*method.image_shape[:2], 1), np.float32)
-        fixed = known, everywhere if mask is None else mask, np.float32(method.sampling.guidance.scale)
+        carry = jax.device_put(run.carry, self._sharding)
+        scale = np.float32(method.sampling.guidance.scale)
         take_step = self._program(method)
-        for i in range(len(levels.t) - 1):
+        for i in range(len(run.levels.t) - 1):
             step = jax.tree.map(lambda table, i=i: table[i], steps)
-            carry = take_step(variables, keys, labels, *fixed, carry, step)
+            carry = take_step(variables, *batch, known, mask, scale, carry, step)
             yield np.asarray(carry.x)
 
     def _program(self, method: Diffusion) -> Callable:
@@ -183,75 +179,46 @@ class Model:
             guidance=dataclasses.replace(guidance, scale=2.0 if method.sampling.is_guided else 1.0),
         )
         if settings not in self._programs:
-            self._programs[settings] = self._compiled(dataclasses.replace(method, sampling=settings))
+            self._programs[settings] = self._compiled_step(dataclasses.replace(method, sampling=settings))
         return self._programs[settings]
 
-    def _compiled(self, method: Diffusion) -> Callable:
+    def _compiled_step(self, method: Diffusion) -> Callable:
         def take_step(variables, keys, labels, known, mask, guidance_scale, carry, step):
             edit = editing.keep_known(known, mask)
             run = method.prepare(variables, keys, labels, x=carry.x, edit=edit, guidance_scale=guidance_scale)
             return run.step(carry, step)
 
         shapes = jax.eval_shape(self._sampler.variables, self.trained.model)
-        there = state_shardings(self.trained.mesh, shapes)
-        fixed = (self._all,) * 3
+        of_variables = state_shardings(self.trained.mesh, shapes)
+        numbers = (self._replicated,) * 3
         return jax.jit(
             take_step,
-            in_shardings=(there, self._batch, self._batch, *fixed, self._batch, self._all),
-            out_shardings=self._batch,
+            in_shardings=(of_variables, self._sharding, self._sharding, *numbers, self._sharding, self._replicated),
+            out_shardings=self._sharding,
         )
 
-    def _normal_of(self, keys: jax.Array, i: Any) -> jax.Array:
-        return step_noise(keys, i, self.trained.method.image_shape)
+    def _with_fields(self, fields: Mapping[str, Any]) -> Trained:
+        """Return the model with other values of some fields, and with the sampler that they ask for."""
+        config = with_fields(self.config, fields)
+        method = build_method(config, self.trained.method.image_shape, len(self.trained.class_names))
+        return dataclasses.replace(self.trained, config=config, method=method)
 
-    def _method(self, config: ConfigDict) -> Diffusion:
-        """The model's with the sampler of ``config``."""
-        return build_method(config, self.trained.method.image_shape, len(self.class_names))
+    def _batch(self, trained: Trained, start: int, size: int) -> _Batch:
+        """Return the batch of images ``start`` to ``start + size - 1`` of ``--mode=sample``."""
+        config = trained.config
+        key = stream(root_key(config.seed, config.train.prng), 'sample')
+        classes = classes_to_sample(config, trained.class_names)
+        return self._on_devices(image_keys(key, jnp.arange(start, start + size)), cycled_labels(classes, start, size))
 
-    def _size(self, num: int) -> int:
-        """Of the batch, which divides over the devices."""
-        size = next((s for s in BATCHES if num <= s), BATCHES[-1])
+    def _on_devices(self, keys: Array, labels: np.ndarray) -> _Batch:
+        return _Batch(*jax.device_put((keys, labels), self._sharding))
+
+    def _batch_size(self, num: int) -> int:
+        """Return the number of images in a batch, which divides over the devices."""
+        size = next((size for size in BATCH_SIZES if num <= size), BATCH_SIZES[-1])
         devices = self.trained.mesh.size
         return -(-size // devices) * devices
 
-    def _labels(self, config: ConfigDict, start: int, num: int) -> jax.Array:
-        classes = from_config.classes_to_sample(config, self.class_names)
-        return jax.device_put(cycled_labels(classes, start, num), self._batch)
 
-
-def ordered(config: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
-    """``config`` with these fields by dotted name; those that its method does not have are left out.
-
-    Raises:
-      UserError: if they do not fit.
-    """
-    own = config.copy_and_resolve_references()
-    known = flatten(own.to_dict())
-    own.update_from_flattened_dict({name: value for name, value in fields.items() if name in known})
-    validate(own)
-    return own
-
-
-def samplers(config: ConfigDict) -> list[str]:
-    """Those that fit the model of a config; none for a method that draws at once."""
-    if not methods.METHODS[config.family].supports.denoises:
-        return []
-    d = config.diffusion
-    choices = (d.schedule, d.parameterisation, d.weighting, d.variance)
-    return [name for name in SAMPLERS if is_compatible(*choices, name)]
-
-
-def edits(config: ConfigDict) -> bool:
-    """Return whether the model of a config can edit images."""
-    try:
-        return build(config)[0].capabilities.edits
-    except UserError:
-        return False
-
-
-def command(workdir: str, mode: str, config: ConfigDict, fields: Mapping[str, Any]) -> str:
-    """The command line that does the same: of the fields those that are not as the workdir's config has them."""
-    now = json.loads(ordered(config, fields).to_json())
-    changed = differences(json.loads(config.to_json()), now, tuple(fields))
-    flags = [flag(name, wanted) for name, _, wanted in changed]
-    return ' '.join(['python main.py', f'--config={shlex.quote(workdir + "/config.json")}', f'--mode={mode}', *flags])
+def _level(levels: Level, i: int) -> Level:
+    return Level(*(table[i] for table in levels))

@@ -1,24 +1,28 @@
-"""The page: its tabs, what they share, and how it is served."""
+"""The page with its tabs, and the server of it."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import threading
+from typing import Any
 
 import gradio as gr
 from etils import epath
-from ml_collections import ConfigDict
 
+from jaxgen.apps.config import Config
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs import compare, edit, generate, inside, training
 from jaxgen.apps.demo.tabs.parts import QUIET
-from jaxgen.apps.demo.uploads import LARGEST_FILE
+from jaxgen.apps.demo.uploads import MAX_BYTES
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.errors import UserError
 
-FONTS = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'monospace']}  # none is fetched
+FONTS: dict[str, Any] = {
+    'font': ['system-ui', 'sans-serif'],
+    'font_mono': ['ui-monospace', 'monospace'],
+}  # fonts of the system: none is downloaded
 CONTRAST = {
     'block_info_text_color': '*neutral_600',
     'block_info_text_color_dark': '*neutral_300',
@@ -33,26 +37,28 @@ CONTRAST = {
 }
 THEME = gr.themes.Default(primary_hue='blue', **FONTS).set(**CONTRAST)
 STYLE = f'{views.STYLE} .gradio-container {{ max-width: 80rem !important; }} footer {{ display: none !important; }}'
-EMPTY = (
+NO_MODEL = (
     'No trained model is here yet. `make run` trains one on handwritten digits, in some minutes on two cores; or train '
     'another with `python main.py --config=configs/NAME.py`. This page finds it under `runs/` when it is loaded again.'
 )
 
 
 def build(workdirs: Workdirs) -> gr.Blocks:
-    """All tabs; the first picture is drawn as soon as the page is there."""
+    """Return the page with all tabs; the first samples are made as soon as it is opened."""
     sessions = Sessions()
     with gr.Blocks(title='jaxgen', analytics_enabled=False, delete_cache=(60, 60)) as page:
         gr.Markdown('# jaxgen')
-        missing = gr.Markdown(EMPTY, visible=not workdirs.that_draw())
+        missing = gr.Markdown(NO_MODEL, visible=not workdirs.able_to_sample())
         with gr.Tabs() as tabs:
-            parts = [tab(workdirs, sessions) for tab in (generate.tab, edit.tab, compare.tab, training.tab, inside.tab)]
-        drawing = parts[0]
-        page.load(lambda: gr.Markdown(visible=not workdirs.that_draw()), None, missing, **QUIET)
-        for part in parts[1:]:
+            samples = generate.tab(workdirs, sessions)
+            edits = edit.tab(workdirs, sessions)
+            comparison = compare.tab(workdirs, sessions)
+            progress = training.tab(workdirs, sessions)
+            internals = inside.tab(workdirs, sessions)
+        page.load(lambda: gr.Markdown(visible=not workdirs.able_to_sample()), None, missing, **QUIET)
+        for part in (edits, comparison, progress, internals, samples):
             part.on_load(page)
-        drawing.on_load(page)
-        training.only_while_shown(tabs, parts[3])
+        training.refresh_while_shown(tabs, progress)
 
         def forget(request: gr.Request) -> None:
             sessions.forget(request.session_hash)
@@ -62,11 +68,16 @@ def build(workdirs: Workdirs) -> gr.Blocks:
     return page
 
 
-def start(config: ConfigDict, workdir: epath.Path, files: str) -> gr.Blocks:
-    """Serves the page in the background; what is uploaded passes through the folder ``files``.
+def start(config: Config, workdir: epath.Path, files: str) -> gr.Blocks:
+    """Serve the page in the background.
+
+    Args:
+      config: the config, of which ``demo`` says where the page is served.
+      workdir: the run directory of ``--workdir``.
+      files: a folder that uploads pass through.
 
     Raises:
-      UserError: if a workdir is none, or the port is taken.
+      UserError: if a folder is no run directory, or the port cannot be opened.
     """
     os.environ['GRADIO_TEMP_DIR'] = files
     workdirs = Workdirs(config, workdir)
@@ -78,7 +89,7 @@ def start(config: ConfigDict, workdir: epath.Path, files: str) -> gr.Blocks:
             server_port=config.demo.port,
             theme=THEME,
             css=STYLE,
-            max_file_size=LARGEST_FILE,
+            max_file_size=MAX_BYTES,
             allowed_paths=[],
             share=False,
             quiet=True,
@@ -89,16 +100,16 @@ def start(config: ConfigDict, workdir: epath.Path, files: str) -> gr.Blocks:
         )
     except OSError as e:
         raise UserError(
-            f'config.demo.port={config.demo.port} of {config.demo.host} cannot be opened: choose another'
+            f'config.demo.port={config.demo.port} of {config.demo.host} cannot be opened: choose another port'
         ) from e
     return page
 
 
-def serve(config: ConfigDict, workdir: epath.Path) -> None:
-    """Until it is stopped.
+def serve(config: Config, workdir: epath.Path) -> None:
+    """Serve the page until the program is stopped.
 
     Raises:
-      UserError: as ``start``.
+      UserError: as ``start`` does.
     """
     with tempfile.TemporaryDirectory(prefix='jaxgen-demo-') as files:
         page = start(config, workdir, files)
@@ -110,12 +121,12 @@ def serve(config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def _compile_first(workdirs: Workdirs) -> None:
-    """So that the first visitor does not wait for the compiler."""
-    for name in workdirs.that_draw()[:1]:
+    """Take the first step of the first model, so that the first visitor does not wait for the compiler."""
+    for name in workdirs.able_to_sample()[:1]:
         print(f'{name}: compiling its sampler', flush=True)
         try:
-            moments = workdirs.model(name).generate(generate.FIRST)
-            next(moments)
-            next(moments)
+            steps = workdirs.model(name).generate(generate.FIRST)
+            next(steps)
+            next(steps)
         except UserError as e:
             print(f'{name}: {e}', flush=True)

@@ -1,4 +1,4 @@
-"""What the page remembers of a visitor, in memory, until the tab is closed."""
+"""What the page remembers of a visitor, in memory, until the browser tab is closed."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ import numpy as np
 
 from jaxgen.apps.demo.uploads import Picture
 
-MOST = 64  # visitors remembered at once
+MAX_SESSIONS = 64  # largest number of visitors that are remembered
 
 
 @dataclasses.dataclass
 class Session:
-    """Of one open tab.
+    """What belongs to one open browser tab.
 
     Attributes:
-      picture: that edits start from.
-      way: uint8 ``[S + 1, N, H, W, C]``, the images of the last edit after each step.
+      picture: the image that edits start from.
+      path: the images of the last edit after each step, uint8 ``[S + 1, N, H, W, C]``.
     """
 
     picture: Picture | None = None
-    way: np.ndarray | None = None
+    path: np.ndarray | None = None
 
 
 class Sessions:
-    """By the tab's name, which the server gives; the oldest go where there are too many."""
+    """Sessions by the identifier of the browser tab; the oldest are forgotten if there are too many."""
 
     def __init__(self):
-        self._of: collections.OrderedDict[str, Session] = collections.OrderedDict()
+        self._sessions: collections.OrderedDict[str | None, Session] = collections.OrderedDict()
 
-    def __getitem__(self, tab: str) -> Session:
-        session = self._of.setdefault(tab, Session())
-        self._of.move_to_end(tab)
-        while len(self._of) > MOST:
-            self._of.popitem(last=False)
+    def __getitem__(self, tab: str | None) -> Session:
+        session = self._sessions.setdefault(tab, Session())
+        self._sessions.move_to_end(tab)
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
         return session
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._sessions)
 
-    def forget(self, tab: str) -> None:
-        self._of.pop(tab, None)
+    def forget(self, tab: str | None) -> None:
+        """Forget a browser tab."""
+        self._sessions.pop(tab, None)

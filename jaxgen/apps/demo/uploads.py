@@ -1,4 +1,4 @@
-"""A visitor's picture: looked at once, never kept on a disk."""
+"""The image that a visitor uploads: read once, and never kept on a disk."""
 
 from __future__ import annotations
 
@@ -9,87 +9,89 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from jaxgen.apps.edit.inputs import decode, square
+from jaxgen.apps.edit.inputs import decode, middle_square
 from jaxgen.errors import UserError, check
 
-LARGEST_FILE = 10_000_000  # bytes
-LARGEST_SIDE = 8192  # pixels
-SHOWN = 384  # pixels of the side of what was uploaded, as it is shown
+MAX_BYTES = 10_000_000
+MAX_SIDE = 8192  # largest side in pixels that is read
+SHOWN_SIDE = 384  # largest side in pixels at which an upload is shown
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What was given, and what the network sees of it.
+    """An image that a visitor gave, and what the network sees of it.
 
     Attributes:
-      shown: uint8 ``[H', W', C]``, at most ``SHOWN`` pixels a side.
-      seen: uint8 ``[H, W, C]``.
-      says: what it is, in words.
+      shown: the image, uint8 ``[H', W', C]``, at most ``SHOWN_SIDE`` pixels a side.
+      seen: what the network sees, uint8 ``[H, W, C]``.
+      description: a sentence about it.
       source: its name for ``--config.edit.input``.
     """
 
     shown: np.ndarray
     seen: np.ndarray
-    says: str
+    description: str
     source: str
 
 
 def take(path: str) -> bytes:
-    """The bytes of an uploaded file, which is removed.
+    """Return the bytes of an uploaded file, and delete it.
 
     Raises:
       UserError: if it is too large.
     """
     file = pathlib.Path(path)
     try:
-        size = file.stat().st_size
-        check(
-            size <= LARGEST_FILE,
-            f'the file has {size:,} bytes, and at most {LARGEST_FILE:,} are taken: make the picture smaller',
-        )
+        _require_size(file.stat().st_size)
         return file.read_bytes()
     finally:
         file.unlink(missing_ok=True)
 
 
-def picture(data: bytes, shape: tuple[int, int, int]) -> Picture:
-    """Of a file's bytes, for a network of this shape; its size is read before its pixels.
+def read_picture(data: bytes, shape: tuple[int, int, int]) -> Picture:
+    """Read the bytes of an image file for a network; the size is checked before any pixel is decoded.
+
+    Args:
+      data: the bytes of the file.
+      shape: height, width and channels of the network's images.
 
     Raises:
-      UserError: if it is no picture, moves, has an alpha channel, or is too large.
+      UserError: if it is no image, animated, has an alpha channel, or is too large.
     """
+    _require_size(len(data))
+    width, height = _image_size(data)
     check(
-        len(data) <= LARGEST_FILE,
-        f'the file has {len(data):,} bytes, and at most {LARGEST_FILE:,} are taken: make the picture smaller',
-    )
-    width, height = _size(data)
-    check(
-        max(width, height) <= LARGEST_SIDE,
-        f'the picture has {width}x{height} pixels, and at most {LARGEST_SIDE} a side are read: make it smaller',
+        max(width, height) <= MAX_SIDE,
+        f'the image has {width}x{height} pixels, but at most {MAX_SIDE} a side are read: make it smaller',
     )
     side, _, channels = shape
-    mode = 'RGB' if channels == 3 else 'L'
-    image = decode(data, 'the picture', mode)
-    seen = square(image, side)
-    image.thumbnail((SHOWN, SHOWN))
+    image = decode(data, 'the image', 'RGB' if channels == 3 else 'L')
+    seen = middle_square(image, side)
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     shown = np.asarray(image).reshape(image.height, image.width, channels)
     colours = 'grey' if channels == 1 else 'colour'
-    says = f'{width}x{height} pixels, its middle square in {side}x{side} and {colours}'
-    return Picture(shown, seen, says, 'FILE')
+    description = f'{width}x{height} pixels, its middle square in {side}x{side} and {colours}'
+    return Picture(shown, seen, description, 'FILE')
 
 
-def of_data_set(name: str, split: str, number: int, image: np.ndarray) -> Picture:
-    """Image ``number`` of a split, uint8 ``[H, W, C]``."""
+def picture_of_data_set(name: str, split: str, number: int, image: np.ndarray) -> Picture:
+    """Return image ``number`` of a split, uint8 ``[H, W, C]``, as if a visitor had given it."""
     return Picture(image, image, f'image {number} of {name}:{split}, as it is', f'{name}:{split}:{number}')
 
 
-def _size(data: bytes) -> tuple[int, int]:
+def _require_size(size: int) -> None:
+    check(size <= MAX_BYTES, f'the file has {size:,} bytes, but at most {MAX_BYTES:,} are read: make the image smaller')
+
+
+def _image_size(data: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             check(
                 not getattr(image, 'is_animated', False),
-                'the picture moves, and a network sees a single one: save one of its frames',
+                'the image is animated, but a network takes a single frame: save one of its frames',
             )
             return image.size
+    except UserError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise UserError('the file is not a picture that can be read: upload a PNG, JPEG or WebP') from e
+        raise UserError('the file is not an image that can be read: upload a PNG, JPEG or WebP') from e

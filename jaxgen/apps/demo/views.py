@@ -1,4 +1,4 @@
-"""The parts of the page as HTML: pictures are in it, so that no file is made to be served."""
+"""The parts of the page as HTML, with the images inside, so that no file has to be served."""
 
 from __future__ import annotations
 
@@ -46,39 +46,54 @@ STYLE = """
 
 
 def part(*content: str) -> str:
+    """Join parts into one that has the style of the page."""
     return f'<div class="jg">{"".join(content)}</div>'
 
 
 def note(sentence: str) -> str:
-    """What went wrong, and the way out; read out at once."""
+    """Return an error with its remedy; a screen reader reads it at once."""
     return part(f'<p class="note" role="alert">{text(sentence)}</p>')
 
 
 def uri(data: bytes, kind: str) -> str:
+    """Return a data URI.
+
+    Args:
+      data: the bytes of a file.
+      kind: its media type.
+    """
     return f'data:{kind};base64,{base64.b64encode(data).decode()}'
 
 
 def picture(image: np.ndarray, alt: str, caption: str = '') -> str:
-    """One picture, or grid of pictures, uint8 ``[H, W, C]``, in a box whose size does not depend on it."""
+    """Return an image, or a grid of images, in a box whose size does not depend on it.
+
+    Args:
+      image: uint8 ``[H, W, C]``.
+      alt: the text for screen readers.
+      caption: the text below.
+    """
     below = f'<figcaption>{text(caption)}</figcaption>' if caption else ''
     return f'<figure><div class="box"><img alt="{text(alt)}" src="{uri(images.png(image), "image/png")}"></div>{below}</figure>'
 
 
 def side(pictures: Iterable[str]) -> str:
+    """Put pictures side by side, as many as fit."""
     return f'<div class="side">{"".join(pictures)}</div>'
 
 
 def pair(one: str, other: str) -> str:
+    """Put two pictures side by side."""
     return f'<div class="pair">{one}{other}</div>'
 
 
 def empty(sentence: str) -> str:
-    """The box before there is a picture."""
+    """Return the box of a picture that does not exist yet, with a sentence in it."""
     return f'<figure><div class="box"><p class="small">{text(sentence)}</p></div></figure>'
 
 
 def progress(done: int, total: int, what: str) -> str:
-    """A bar with its words."""
+    """Return a progress bar with the same in words below it."""
     state = f'{what}: step {done} of {total}' if done < total else f'{what}: done'
     return (
         f'<progress max="{total}" value="{done}" aria-label="{text(what)}"></progress>'
@@ -87,28 +102,44 @@ def progress(done: int, total: int, what: str) -> str:
 
 
 def download(name: str, data: bytes, kind: str, words: str) -> str:
+    """Return a link that downloads a file.
+
+    Args:
+      name: name of the file.
+      data: its bytes.
+      kind: its media type.
+      words: the text of the link.
+    """
     return f'<a class="get" download="{text(name)}" href="{uri(data, kind)}">{text(words)}</a>'
 
 
 def command(line: str, words: str = 'The same on the command line:') -> str:
-    """Broken between flags where it is too long."""
+    """Return a command line, which breaks between flags if it is too long."""
     flags = ' '.join(f'<span>{text(part)}</span>' for part in line.split(' '))
     return f'<p class="small">{text(words)}</p><pre tabindex="0" aria-label="command">{flags}</pre>'
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, caption: str) -> str:
-    """A chart that takes the page's text colour."""
+    """Return a chart of lines in the text colour of the page.
+
+    Args:
+      lines: the points ``(x, y)`` of each line.
+      x: name of the horizontal axis.
+      y: name of the vertical axis.
+      caption: the text below.
+    """
     chart = plots.curves(lines, x, y).replace('<svg', f'<svg role="img" aria-label="{text(caption)}"', 1)
     return f'<figure class="wide" tabindex="0">{chart}<figcaption>{text(caption)}</figcaption></figure>'
 
 
-def figures(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table of figures, a column each, with its protocol below: no figure without its protocol."""
+def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of metrics with a column for each result, and the protocol of each below."""
     flat = {name: flatten(dict(result)) for name, result in results.items()}
     rows = []
     for title, (path, form) in METRICS.items():
         cells = [format(one[path], form) if one.get(path) is not None else '' for one in flat.values()]
-        rows += [(title, *cells)] if any(cells) else []
+        if any(cells):
+            rows.append((title, *cells))
     protocols = ''.join(
         f'<details><summary>Protocol of {text(name)}</summary>{table(["", name], _protocol(one))}</details>'
         for name, one in flat.items()

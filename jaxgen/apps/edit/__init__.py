@@ -1,1 +1,1 @@
-"""``--mode=edit``: images from images by a trained diffusion model."""
+"""``--mode=edit``: change an image with a trained diffusion model."""

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxgen.schema import Options, option
+from jaxgen.schema import Options, option, require
 
 KINDS = ('image2image', 'inpaint', 'interpolate', 'transfer')
+# The option that a kind of edit cannot do without, and what to set it to
+NEEDED = {
+    'inpaint': ('mask', 'name an image of the size of the model, white where the model paints'),
+    'interpolate': ('other', 'name the image at which the interpolation ends'),
+    'transfer': ('source_class', 'name the class of the input image'),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,3 +37,10 @@ class EditOptions(Options):
     inversion_iterations: int = option(
         3, 'fixed-point iterations at each noise level on the way from an image to noise', at_least=1
     )
+
+    def check(self) -> None:
+        """Refuse a kind of edit whose own option is not set."""
+        if self.kind not in NEEDED:
+            return
+        field, remedy = NEEDED[self.kind]
+        require(getattr(self, field) is not None, field, f' is not set, but edit.kind={self.kind} needs it: {remedy}')

@@ -11,9 +11,7 @@ from jaxgen.apps.restore import restore
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``edits/<kind>/``; see ``edit.write``."""
-    edit.require_fields(config)
-    editor = edit.Editor(config, restore(config, workdir))
-    edited = edit.KINDS[config.edit.kind](editor)
+    edited = edit.edit(restore(config, workdir))
     folder = edit.write(edited, config.edit.kind, workdir)
     for note in edited.notes:
         print(note)

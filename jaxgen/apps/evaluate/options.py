@@ -61,6 +61,7 @@ class EvaluationOptions(Options):
     )
 
     def check(self) -> None:
+        """Refuse averages to compare without the metric that compares them."""
         require(
             self.ema_lengths is None or 'fid' in self.metrics,
             'metrics',
@@ -85,6 +86,7 @@ def require_averages(evaluation: EvaluationOptions, ema_lengths: Sequence[float]
     """Refuse to evaluate averages that training did not keep snapshots for.
 
     Args:
+      evaluation: the options to check.
       ema_lengths: the averages of which training keeps snapshots.
       ema: whether the moving average is what is sampled with.
 

@@ -1,1 +1,1 @@
-"""What a trained network's channels answer to, and what they cause."""
+"""``--mode=interpret``: find the channels that respond to a class, and show what they do."""

@@ -1,113 +1,107 @@
-"""``--mode=interpret``: from a trained model to ``interpretation/``: an atlas, tests, ablations, pictures, a report."""
+"""``--mode=interpret``: an atlas of activations, tests of channels, ablations and synthesised images of a trained model."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
-from jaxgen import methods
+from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.evaluator import classifier_of, load_options
-from jaxgen.apps.interpret import ablation, selectivity, synthesis
+from jaxgen.apps.interpret import ablation, files, synthesis
+from jaxgen.apps.interpret.ablation import Ablation, ClassPredictor
 from jaxgen.apps.interpret.activations import Atlas, Probe, make_atlas
+from jaxgen.apps.interpret.denoising import Denoised, denoise
+from jaxgen.apps.interpret.options import InterpretOptions
 from jaxgen.apps.interpret.probes import probes_of
-from jaxgen.apps.interpret.selectivity import Channel, Selectivity
+from jaxgen.apps.interpret.selectivity import Channel, Selectivity, channels_of_class, measure_selectivity
 from jaxgen.apps.trained import Trained
+from jaxgen.apps.untrained import build
 from jaxgen.data import Dataset, load
 from jaxgen.data.pipeline import example_indices
-from jaxgen.diffusion.compatibility import MEAN_FLOW, is_discrete
-from jaxgen.errors import check, names, pick
+from jaxgen.diffusion.compatibility import is_discrete
+from jaxgen.errors import UserError, check, pick
 from jaxgen.io import images
-from jaxgen.io.files import write_atomically
+from jaxgen.methods import METHODS
 from jaxgen.metrics.progress import Meter, print_line
 from jaxgen.runtime.random import root_key, stream
-
-PARTS = 'ablation', 'synthesis'
+from jaxgen.runtime.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """What drives chosen channels, and what it is seen as.
+class Synthesis:
+    """Images that drive chosen channels, and what class they show.
 
     Attributes:
-      seen: int ``[T]``, the class that the judge sees in each picture; -1 for none of the model's.
-      denoised: None for a GAN.
-      outcomes: int ``[S, T + 1, V]``, what it sees in what is drawn from them.
+      network: the network whose channels they drive.
+      targets: the channels.
+      synthesised: the images, ``[T]``.
+      shown: the class that the classifier sees in each image, int ``[T]``; -1 for none of the model's.
+      denoised: what the model makes of them; None for a GAN.
+      outcomes: the class that the classifier sees in each denoised image, int ``[S, T + 1, V]``.
     """
 
     network: str
     targets: tuple[synthesis.Target, ...]
-    driven: synthesis.Driven
-    seen: np.ndarray
-    denoised: synthesis.Denoised | None
+    synthesised: synthesis.Synthesised
+    shown: np.ndarray
+    denoised: Denoised | None
     outcomes: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Interpretation:
-    """All that is known at the end; ``ablation`` and ``pictures`` are None where they were not asked for."""
+    """All results of an interpretation.
 
-    config: ConfigDict
+    Attributes:
+      config: the config.
+      step: step of the model.
+      class_names: the classes of the model.
+      num_examples: number of training images in the atlas.
+      atlases: the atlas of each network.
+      selectivities: the tests of each network.
+      ablation: the effects of channels; None if they were not asked for.
+      synthesis: images that drive channels; None if they were not asked for.
+    """
+
+    config: Config
     step: int
     class_names: tuple[str, ...]
-    examples: int
+    num_examples: int
     atlases: tuple[Atlas, ...]
     selectivities: tuple[Selectivity, ...]
-    ablation: ablation.Ablation | None
-    pictures: Pictures | None
+    ablation: Ablation | None
+    synthesis: Synthesis | None
 
 
-def require_fields(config: ConfigDict) -> None:
-    """Refuses what cannot be interpreted so, before anything is loaded.
+def require_interpretable(config: Config) -> None:
+    """Refuse a config whose model cannot be interpreted as it asks, before the model is loaded.
 
     Raises:
       UserError: naming the field.
     """
-    options, model = config.interpret, config.model
+    supports, options = METHODS[config.method].supports, config.interpret
     check(
-        methods.METHODS[config.family].supports.samples,
-        f'config.family={config.family} generates no images: diffusion models and GANs are interpreted',
+        supports.samples,
+        f'config.family={config.method} generates no images: pass the --config of a diffusion model or a GAN',
     )
-    parts = [pick(part, PARTS, 'config.interpret.parts:') for part in names(options.parts)]
+    capabilities = build(config)[0].capabilities
     check(
-        model.conditional or 'ablation' not in parts,
-        'config.interpret.parts: the ablation asks for images of a class, and config.model.conditional=False knows none: '
-        'leave it out, as in --config.interpret.parts=synthesis, or train a model with config.model.conditional=True',
+        capabilities.knows_classes or 'ablation' not in options.parts,
+        'config.interpret.parts contains ablation, which samples images of a class, but config.model.conditional=False takes '
+        'none: leave it out, as in --config.interpret.parts=synthesis, or train a model with model.conditional=True',
     )
-    rate = options.false_discoveries
-    check(0 < rate < 1, f'config.interpret.false_discoveries={rate} must lie between 0 and 1')
+    if not supports.denoises:
+        return
+    d = config.diffusion
     check(
-        1 / (options.permutations + 1) <= rate,
-        f'config.interpret.permutations={options.permutations} are too few to find anything at '
-        f'config.interpret.false_discoveries={rate}: pass at least {math.ceil(1 / rate) - 1}',
-    )
-    check(options.bins > 1, f'config.interpret.bins={options.bins} must be at least 2')
-    check(
-        len(options.factors) > 0 and min(options.factors) >= 0,
-        f'config.interpret.factors={options.factors} must name numbers that are not negative',
-    )
-    strengths = options.strengths
-    check(
-        len(strengths) > 0 and min(strengths) > 0 and max(strengths) <= 1,
-        f'config.interpret.strengths={strengths} must name numbers between 0, the picture, and 1, nothing of it',
-    )
-    check(options.smoothness >= 0, f'config.interpret.smoothness={options.smoothness} must not be negative')
-    if methods.METHODS[config.family].supports.denoises:
-        _require_diffusion(config)
-
-
-def _require_diffusion(config: ConfigDict) -> None:
-    d, options = config.diffusion, config.interpret
-    check(
-        d.parameterisation != MEAN_FLOW,
-        f'config.diffusion.parameterisation={d.parameterisation} is not interpreted: its network does not estimate the image '
-        f'at a level of noise',
+        capabilities.edits,
+        f'config.diffusion.parameterisation={d.parameterisation} cannot be interpreted: its network estimates no image at a '
+        f'noise level; take a model that was trained with another one, such as flow',
     )
     check(
         not is_discrete(d.schedule) or 2 * options.levels <= d.timesteps,
@@ -115,180 +109,173 @@ def _require_diffusion(config: ConfigDict) -> None:
     )
 
 
-def interpret(config: ConfigDict, trained: Trained, workdir: epath.Path) -> Interpretation:
-    """Does what ``config.interpret`` asks for, and writes the data of each part to ``interpretation/<part>.npz``.
+def interpret(trained: Trained, workdir: epath.Path) -> Interpretation:
+    """Do what ``trained.config.interpret`` asks for, and write the data of each part to ``interpretation/<part>.npz``.
 
     Raises:
-      UserError: for a class, a layer or a channel that does not exist, or if there is no judge.
+      UserError: if a class, a layer or a channel does not exist, or a part needs a classifier and there is none.
     """
-    options, folder = config.interpret, workdir / 'interpretation'
-    check(
-        len(trained.class_names) > 1,
-        f'config.data.classes={config.data.classes}: channels that tell classes apart need two of them: pass the --workdir of '
-        f'a model that knows more',
-    )
-    for name in names(options.classes):
-        pick(name, trained.class_names, 'config.interpret.classes:')
-    sight = _sight(config, trained) if names(options.parts) else None
+    config, options, folder = trained.config, trained.config.interpret, workdir / 'interpretation'
+    _require_classes(trained)
+    if options.parts:
+        predict = _class_predictor(trained)  # the atlas takes long: what would fail after it fails before it
     variables = trained.sampler().variables(trained.model)
     probes = probes_of(trained, variables, options.levels)
-    blocks = [probe.blocks(trained.method.image_shape) for probe in probes]
-    layers, channels = _layers(options, blocks[0]), _channels(options, blocks[-1])
+    layers = _layers(options, probes[0].blocks(trained.method.image_shape))
+    channels = _channels(options, probes[-1].blocks(trained.method.image_shape))
 
-    dataset = _examples(config, trained.class_names)
+    dataset = _examples(trained)
     key = stream(root_key(options.seed, config.train.prng), 'interpretation')
-    atlases, found = [], []
+    studies = []
     for i, probe in enumerate(probes):
-        atlas_key, test_key = (jax.random.fold_in(key, 2 * i + j) for j in (0, 1))
-        meter = Meter(f'{probe.network}: atlas', len(dataset.images), print_line)
-        atlas = make_atlas(probe, dataset, trained.mesh, config.sample.batch_size, atlas_key, options.tested, meter)
-        tested = selectivity.measure(
-            atlas, len(dataset.class_names), options, test_key, _said(f'{probe.network}: layers tested', len(blocks[i]))
+        study = _study(trained, probe, dataset, [jax.random.fold_in(key, 2 * i + j) for j in (0, 1)])
+        files.write(folder / f'{probe.network}.npz', files.study_arrays(*study, dataset.class_names))
+        studies.append(study)
+
+    effects = synthesised = None
+    if 'ablation' in options.parts:
+        effects = _ablate(trained, predict, probes[0], layers, studies[0].selectivity)
+        files.write(folder / 'ablation.npz', files.ablation_arrays(effects))
+    if 'synthesis' in options.parts:
+        synthesised = _synthesise(
+            trained, predict, probes[-1], _targets(studies[-1], channels), jax.random.fold_in(key, 4)
         )
-        _write(folder / f'{probe.network}.npz', **_arrays(atlas, tested, dataset.class_names))
-        atlases.append(atlas)
-        found.append(tested)
-
-    effects = pictures = None
-    if 'ablation' in names(options.parts):
-        chosen = {
-            name: selectivity.for_class(found[0], trained.class_names.index(name), layers, options.top_k)
-            for name in names(options.classes) or trained.class_names
-        }
-        runs = 1 + len(chosen) * len(options.factors) * (1 + options.controls)
-        effects = ablation.ablate(trained, options, sight, blocks[0], chosen, _said('ablation: runs', runs))
-        _write(folder / 'ablation.npz', **_ablation_arrays(effects))
-    if 'synthesis' in names(options.parts):
-        chosen = channels or [synthesis.most_selective(found[-1], block) for block in blocks[-1]]
-        targets = [synthesis.target(found[-1], channel) for channel in chosen]
-        pictures = _pictures(config, trained, probes[-1], blocks[-1], targets, sight, jax.random.fold_in(key, 4))
-        _write(folder / 'synthesis.npz', **_picture_arrays(pictures))
+        files.write(folder / 'synthesis.npz', files.synthesis_arrays(synthesised))
     return Interpretation(
-        config,
-        trained.step,
-        trained.class_names,
-        len(dataset.images),
-        tuple(atlases),
-        tuple(found),
-        effects,
-        pictures,
+        config=config,
+        step=trained.step,
+        class_names=trained.class_names,
+        num_examples=len(dataset.images),
+        atlases=tuple(study.atlas for study in studies),
+        selectivities=tuple(study.selectivity for study in studies),
+        ablation=effects,
+        synthesis=synthesised,
     )
 
 
-def _sight(config: ConfigDict, trained: Trained) -> ablation.Sight:
-    options = config.interpret
-    found = classifier_of(config)
-    way_out = 'pass another as config.evaluation.judge=FILE.safetensors, or set config.interpret.parts to nothing'
-    check(
-        found is not None,
-        f'config.interpret.parts={options.parts} needs a classifier, and jaxgen has none for {config.data.name}: {way_out}',
-    )
-    shape = trained.method.image_shape
-    fits_it = found.image_shape == shape and set(trained.class_names) <= set(found.class_names)
-    check(
-        fits_it,
-        f'config.interpret.parts={options.parts}: the classifier of {found.data} does not know such images: {way_out}',
-    )
-    return ablation.Sight(trained, found)
+class _Study(NamedTuple):
+    atlas: Atlas
+    selectivity: Selectivity
 
 
-def _layers(options: ConfigDict, blocks: dict[str, int]) -> list[str]:
-    layers = [pick(options.layer, blocks, 'config.interpret.layer:')] if options.layer else list(blocks)
-    most = sum(blocks[layer] for layer in layers)
+def _require_classes(trained: Trained) -> None:
     check(
-        options.top_k < most,
-        f'config.interpret.top_k={options.top_k} must be below the {most} channels of {options.layer or "the network"}',
+        len(trained.class_names) > 1,
+        f'config.data.classes={",".join(trained.class_names)} is a single class, and channels cannot tell it from another: '
+        f'pass the --workdir of a model of several classes',
+    )
+    for name in trained.config.interpret.classes or ():
+        pick(name, trained.class_names, 'config.interpret.classes:')
+
+
+def _class_predictor(trained: Trained) -> ClassPredictor:
+    config, classes = trained.config, trained.class_names
+    parts = f'config.interpret.parts={",".join(config.interpret.parts)}'
+    remedy = 'name one in config.evaluation.judge=FILE.safetensors, or set config.interpret.parts to nothing'
+    classifier = classifier_of(config)
+    if classifier is None:
+        raise UserError(f'{parts} needs a classifier, and jaxgen has none for {config.data.name}: {remedy}')
+    check(
+        classifier.image_shape == trained.method.image_shape and set(classes) <= set(classifier.class_names),
+        f'{parts}: the classifier of {classifier.data} does not know such images: {remedy}',
+    )
+    return ClassPredictor(trained, classifier)
+
+
+def _layers(options: InterpretOptions, blocks: dict[str, int]) -> list[str]:
+    """Return the blocks whose channels are assigned to classes."""
+    layers = list(blocks) if options.layer is None else [pick(options.layer, blocks, 'config.interpret.layer:')]
+    available = sum(blocks[layer] for layer in layers)
+    check(
+        options.top_k < available,
+        f'config.interpret.top_k={options.top_k} must be below the {available} channels of '
+        f'{options.layer or "the network"}',
     )
     return layers
 
 
-def _channels(options: ConfigDict, blocks: dict[str, int]) -> list[Channel]:
+def _channels(options: InterpretOptions, blocks: dict[str, int]) -> list[Channel] | None:
+    """Return the channels that were named, or None."""
+    if options.channels is None:
+        return None
     chosen = []
-    for name in names(options.channels):
+    for name in options.channels:
         block = pick(name.partition(':')[0], blocks, 'config.interpret.channels: the layer')
         pick(name, [str(Channel(block, c)) for c in range(blocks[block])], 'config.interpret.channels:')
         chosen.append(Channel(block, int(name.partition(':')[2])))
     return chosen
 
 
-def _examples(config: ConfigDict, classes: tuple[str, ...]) -> Dataset:
-    """Of all classes that the model knows; ``config.data.max_examples`` of a fine-tuned one is of what it was tuned on."""
-    tuned = config.finetune.base or config.sample.adapter
-    most = None if tuned else config.data.max_examples or None
-    every = load(config.data.name, 'train', max_examples=most, **load_options(config) | {'classes': classes})
-    num = min(config.interpret.num or len(every.images), len(every.images))
-    rows = example_indices(config.interpret.seed, 0, num, len(every.images))
-    return Dataset(every.images[rows], every.labels[rows], every.class_names)
+def _examples(trained: Trained) -> Dataset:
+    """Return training images of all classes that the model knows.
+
+    The ``data.max_examples`` of a fine-tuned model limits the images that it was fine-tuned on, and not those of its base.
+    """
+    config = trained.config
+    is_fine_tuned = config.finetune.base is not None or config.sample.adapter is not None
+    max_examples = None if is_fine_tuned else config.data.max_examples
+    arguments = {**load_options(config), 'classes': trained.class_names, 'max_examples': max_examples}
+    dataset = load(config.data.name, 'train', **arguments)
+    total, num = len(dataset.images), config.interpret.num
+    rows = example_indices(config.interpret.seed, 0, total if num is None else min(num, total), total)
+    return Dataset(dataset.images[rows], dataset.labels[rows], dataset.class_names)
 
 
-def _pictures(
-    config: ConfigDict,
-    trained: Trained,
-    probe: Probe,
-    blocks: dict[str, int],
-    targets: list[synthesis.Target],
-    sight: ablation.Sight,
-    key: Any,
-) -> Pictures:
-    options, shape = config.interpret, trained.method.image_shape
-    driven = synthesis.drive(
-        probe, shape, blocks, targets, options.ascent_steps, options.smoothness, jax.random.fold_in(key, 0)
+def _study(trained: Trained, probe: Probe, dataset: Dataset, keys: Sequence[Array]) -> _Study:
+    """Return the atlas of a network and the tests of its channels."""
+    options = trained.config.interpret
+    atlas = make_atlas(
+        probe,
+        dataset,
+        trained.mesh,
+        batch_size=trained.config.sample.batch_size,
+        key=keys[0],
+        keep=options.tested,
+        progress=Meter(f'{probe.network}: atlas', len(dataset.images), print_line),
     )
-    seen = sight(images.to_uint8(driven.pictures))
+    report = _progress(f'{probe.network}: layers tested', len(atlas.kept))
+    return _Study(atlas, measure_selectivity(atlas, len(dataset.class_names), options, keys[1], report))
+
+
+def _ablate(
+    trained: Trained, predict: ClassPredictor, probe: Probe, layers: Sequence[str], found: Selectivity
+) -> Ablation:
+    options, names = trained.config.interpret, trained.class_names
+    chosen = {
+        name: channels_of_class(found, names.index(name), layers, options.top_k) for name in options.classes or names
+    }
+    runs = 1 + len(chosen) * len(options.factors) * (1 + options.controls)
+    blocks, report = probe.blocks(trained.method.image_shape), _progress('ablation: runs', runs)
+    return ablation.ablate(trained, options, predict, chosen, blocks, progress=report)
+
+
+def _targets(study: _Study, channels: Sequence[Channel] | None) -> list[synthesis.Target]:
+    """Return the channels as targets, or the most selective channel of each block if None."""
+    found = study.selectivity
+    if channels is None:
+        channels = [synthesis.most_selective(found, block) for block in study.atlas.means]
+    return [synthesis.make_target(found, channel) for channel in channels]
+
+
+def _synthesise(
+    trained: Trained, predict: ClassPredictor, probe: Probe, targets: Sequence[synthesis.Target], key: Array
+) -> Synthesis:
+    options, shape = trained.config.interpret, trained.method.image_shape
+    made = synthesis.synthesise(
+        probe,
+        shape,
+        targets,
+        steps=options.ascent_steps,
+        smoothness=options.smoothness,
+        key=jax.random.fold_in(key, 0),
+    )
+    shown = predict(images.to_uint8(made.images))
     if not trained.method.capabilities.denoises:
-        return Pictures(probe.network, tuple(targets), driven, seen, None, np.empty((0, len(targets) + 1, 0), int))
-    drawn = synthesis.denoise(trained, probe.variables, driven.pictures, options, jax.random.fold_in(key, 1))
-    outcomes = sight(drawn.images.reshape(-1, *shape)).reshape(drawn.images.shape[:3])
-    return Pictures(probe.network, tuple(targets), driven, seen, drawn, outcomes)
+        return Synthesis(probe.network, tuple(targets), made, shown, None, np.empty((0, len(targets) + 1, 0), int))
+    denoised = denoise(trained, probe.variables, made.images, options, jax.random.fold_in(key, 1))
+    outcomes = predict(denoised.images.reshape(-1, *shape)).reshape(denoised.images.shape[:3])
+    return Synthesis(probe.network, tuple(targets), made, shown, denoised, outcomes)
 
 
-def _said(what: str, total: int) -> Callable[[int], None]:
+def _progress(what: str, total: int) -> Callable[[int], None]:
     return lambda done: print(f'{what}: {done}/{total}', flush=True)
-
-
-def _write(path: epath.Path, **arrays: np.ndarray) -> None:
-    write_atomically(path, images.npz(**arrays))
-
-
-def _arrays(atlas: Atlas, found: Selectivity, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Of a network: ``mean/<block>`` ``[L, K, C]``, ``index/<block>`` ``[L, C]``, ``by_class/<block>`` ``[L, K, C]`` ..."""
-    arrays = {'levels': np.array(atlas.levels), 'classes': np.array(classes), 'counts': atlas.counts}
-    for block in atlas.means:
-        arrays |= {f'mean/{block}': atlas.means[block], f'by_class/{block}': found.by_class[block]}
-        arrays[f'low/{block}'] = found.low[block]
-        for name, test in (('index', found.index), ('information', found.information)):
-            arrays |= {f'{name}/{block}': test.value[block], f'{name}_excess/{block}': test.excess[block]}
-            arrays |= {f'{name}_p/{block}': test.p[block], f'{name}_q/{block}': test.q[block]}
-            arrays[f'{name}_strict/{block}'] = test.strict[block]
-    return arrays
-
-
-def _ablation_arrays(found: ablation.Ablation) -> dict[str, np.ndarray]:
-    """A row an effect; ``right`` bool ``[E, N]``, image by image."""
-    effects = found.effects
-    return {
-        'labels': found.labels,
-        'right_before': found.right,
-        'right': np.stack([e.right for e in effects]),
-        'class': np.array([e.name for e in effects]),
-        'factor': np.array([e.factor for e in effects]),
-        'draw': np.array([e.draw for e in effects]),
-        'channels': np.array([' '.join(map(str, e.channels)) for e in effects]),
-        'on_class': np.array([e.on_class for e in effects]),
-        'on_others': np.array([e.on_others for e in effects]),
-    }
-
-
-def _picture_arrays(found: Pictures) -> dict[str, np.ndarray]:
-    arrays = {
-        'channels': np.array([str(t.channel) for t in found.targets]),
-        'classes': np.array([t.label for t in found.targets]),
-        'pictures': found.driven.pictures,
-        'before': found.driven.before,
-        'after': found.driven.after,
-        'seen': found.seen,
-    }
-    if found.denoised is not None:
-        arrays |= {'strengths': np.array(found.denoised.strengths), 'images': found.denoised.images}
-        arrays |= {'told': found.denoised.told, 'outcomes': found.outcomes}
-    return arrays

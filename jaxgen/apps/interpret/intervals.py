@@ -1,4 +1,4 @@
-"""Intervals of proportions and of the difference of two counted on the same images; a test of one draw among others."""
+"""Confidence intervals of proportions and of paired differences, and a permutation test of one choice among others."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-Z = 1.959963984540054  # of 95% on both sides
-EXACT = 100_000  # exchanges that are all looked at
-EXCHANGES = 10_000  # drawn where there are more
-ROUNDING = 1e-9  # of a sum: exchanges that differ by less say the same
+Z = 1.959963984540054  # of a two-sided interval of 95%
+MAX_EXACT = 100_000  # largest number of permutations that are all computed
+RANDOM_PERMUTATIONS = 10_000  # number of random permutations if there are more
+ROUNDING = 1e-9  # sums that differ by less count as equal
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its 95% interval."""
+    """An estimate with the ends of its 95% interval."""
 
     value: float
     low: float
@@ -24,17 +24,26 @@ class Interval(NamedTuple):
 
 
 def proportion(hits: np.ndarray) -> Interval:
-    """The share of hits bool ``[N]``, by Wilson 1927."""
+    """Return the share of hits, with the interval of Wilson 1927.
+
+    Args:
+      hits: bool ``[N]``.
+    """
     n, p = len(hits), float(np.mean(hits))
     centre, half = p + Z**2 / (2 * n), Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return Interval(p, *(float((centre + side * half) / (1 + Z**2 / n)) for side in (-1, 1)))
+    low, high = (float((centre + sign * half) / (1 + Z**2 / n)) for sign in (-1, 1))
+    return Interval(p, low, high)
 
 
 def difference(after: np.ndarray, before: np.ndarray) -> Interval:
-    """Of the shares of hits bool ``[N]`` among the same images, ``after`` minus ``before``, by Bonett & Price 2012.
+    """Return the share of hits after minus the share before, with the interval of Bonett & Price 2012 for paired proportions.
 
-    Only images that changed count; two that did, one each way, are added, so that the interval has a width where none
-    changed. The estimate itself is without them.
+    Only images that changed count. Two images that changed, one each way, are added, so that the interval has a width even if
+    no image changed; the estimate itself is without them.
+
+    Args:
+      after: bool ``[N]``.
+      before: bool ``[N]``, of the same images.
     """
     n = len(after)
     won, lost = (float(np.sum(x) + 1) / (n + 2) for x in (after & ~before, before & ~after))
@@ -43,29 +52,34 @@ def difference(after: np.ndarray, before: np.ndarray) -> Interval:
     return Interval(value, max(won - lost - half, -1.0), min(won - lost + half, 1.0))
 
 
-class Exchange(NamedTuple):
-    """A mean difference, and the two-sided probability of one as large under exchange."""
+class PermutationTest(NamedTuple):
+    """A mean difference with its two-sided p-value."""
 
     value: float
     p: float
 
 
-def exchange(draws: np.ndarray, seed: int) -> Exchange:
-    """How far the first of N + 1 draws is from the mean of the others, in the mean over K classes; draws is ``[K, N + 1]``.
+def permutation_test(values: np.ndarray, seed: int) -> PermutationTest:
+    """Test whether the first of N + 1 values differs from the mean of the others, in the mean over K classes.
 
-    Held against all ``(N + 1)**K`` ways to name in each class one of the draws the first or, where these are above
-    ``EXACT``, against ``EXCHANGES`` of them at random beside the observed one. Where the draws of every class are
-    exchangeable, p is at most x with a probability of at most x.
+    The null distribution has each of the values of a class in the place of the first: all ``(N + 1)**K`` ways, or
+    ``RANDOM_PERMUTATIONS`` random ones next to the observed one if there are more than ``MAX_EXACT``. If the values of every
+    class are exchangeable, p is at most x with a probability of at most x.
+
+    Args:
+      values: ``[K, N + 1]``.
+      seed: seed of random permutations.
     """
-    k, n = draws.shape
-    gaps = (draws - draws.mean(1, keepdims=True)) * n / (n - 1)
-    if n**k <= EXACT:
+    num_classes, n = values.shape
+    gaps = (values - values.mean(1, keepdims=True)) * n / (n - 1)
+    if n**num_classes <= MAX_EXACT:
         sums = np.zeros(1)
-        for of_class in gaps:
-            sums = np.add.outer(sums, of_class).ravel()
+        for class_gaps in gaps:
+            sums = np.add.outer(sums, class_gaps).ravel()
     else:
-        named = np.random.default_rng(seed).integers(n, size=(EXCHANGES + 1, k))
-        named[0] = 0  # the observed one
-        sums = gaps[np.arange(k), named].sum(1)
+        first = np.random.default_rng(seed).integers(n, size=(RANDOM_PERMUTATIONS + 1, num_classes))
+        first[0] = 0  # the observed one
+        sums = gaps[np.arange(num_classes), first].sum(1)
     observed = gaps[:, 0].sum()
-    return Exchange(float(observed) / k, float(np.mean(np.abs(sums) >= abs(observed) - ROUNDING)))
+    p = float(np.mean(np.abs(sums) >= abs(observed) - ROUNDING))
+    return PermutationTest(float(observed) / num_classes, p)

@@ -48,6 +48,7 @@ class InterpretOptions(Options):
     variations: int = option(20, 'number of images denoised from each synthesised image and strength', at_least=1)
 
     def check(self) -> None:
+        """Refuse so few permutations that no channel could pass a test."""
         rate = self.false_discoveries
         require(
             1 / (self.permutations + 1) <= rate,

@@ -1,1 +1,1 @@
-"""One file for each tab of the page."""
+"""The tabs of the page, one file each."""

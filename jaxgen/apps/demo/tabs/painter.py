@@ -1,4 +1,4 @@
-"""A mask painted over a picture, pixel by pixel of the network: with a pointer, or with the arrow keys and the space bar."""
+"""A painter of masks, pixel by pixel of the network: with a pointer, or with the arrow keys and the space bar."""
 
 from __future__ import annotations
 
@@ -76,19 +76,31 @@ read();
 
 
 def painter() -> gr.HTML:
-    """Its value is that of ``value``, changed by the visitor."""
+    """Make the painter. Its value is what ``value`` returns, changed by the visitor."""
     blank = np.full((8, 8, 1), 128, np.uint8)
     return gr.HTML(value(blank, 'nothing'), html_template=HTML, css_template=STYLE, js_on_load=SCRIPT, label='Mask')
 
 
 def value(picture: np.ndarray, preset: str) -> str:
-    """JSON of the picture uint8 ``[H, H, C]`` and its mask's pixels, row by row, 1 where the model paints."""
+    """Return the value of the painter: JSON of an image and of the pixels of its mask, row by row, 1 where the model paints.
+
+    Args:
+      picture: uint8 ``[H, H, C]``.
+      preset: one of ``PRESETS``.
+    """
     cells = ''.join('1' if on else '0' for on in _preset(preset, len(picture)).ravel())
     return json.dumps({'side': len(picture), 'picture': views.uri(images.png(picture), 'image/png'), 'cells': cells})
 
 
 def mask(painted: str, side: int) -> np.ndarray | None:
-    """float32 ``[side, side, 1]``, 1 where the model paints; None where it is to paint nowhere, or on another picture."""
+    """Return the painted mask, float32 ``[side, side, 1]``, 1 where the model paints.
+
+    It is None if no pixel is painted, or if the mask is that of an image of another size.
+
+    Args:
+      painted: the value of the painter.
+      side: side of the image in pixels.
+    """
     cells = json.loads(painted).get('cells', '')
     if len(cells) != side * side or '1' not in cells:
         return None
@@ -96,6 +108,7 @@ def mask(painted: str, side: int) -> np.ndarray | None:
 
 
 def _preset(name: str, side: int) -> np.ndarray:
+    """Return a mask by its name, bool ``[side, side]``."""
     rows, columns = np.mgrid[:side, :side] * 2 + 1
     middle = (abs(rows - side) < side / 2) & (abs(columns - side) < side / 2)
     everywhere = np.ones((side, side), bool)

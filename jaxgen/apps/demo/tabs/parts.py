@@ -1,4 +1,4 @@
-"""What tabs have in common: who may use the device when, and errors as sentences."""
+"""What the tabs share: who may use the device when, the inputs of a model, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -7,77 +7,84 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
-from ml_collections import ConfigDict
 
+from jaxgen.apps.config import Config
 from jaxgen.apps.demo import views
-from jaxgen.apps.demo.engine import Moment, samplers
+from jaxgen.apps.demo.engine import Progress
+from jaxgen.apps.demo.settings import compatible_samplers
 from jaxgen.data import class_names
-from jaxgen.errors import UserError, names
+from jaxgen.errors import UserError
 from jaxgen.io import images
 from jaxgen.methods import METHODS
 
-# Visitors who draw wait for one another, and are told their place; all else is quick.
-DRAWS = {'concurrency_id': 'device', 'concurrency_limit': 1, 'api_visibility': 'private', 'show_progress': 'full'}
-QUIET = {'api_visibility': 'private', 'show_progress': 'hidden'}
-SHOWN = 40  # states at most between the first and the last that a visitor is shown of a drawing
+# Visitors who sample wait for one another and are told their place; everything else is quick.
+USES_DEVICE: dict[str, Any] = {
+    'concurrency_id': 'device',
+    'concurrency_limit': 1,
+    'api_visibility': 'private',
+    'show_progress': 'full',
+}
+QUIET: dict[str, Any] = {'api_visibility': 'private', 'show_progress': 'hidden'}
+MAX_SHOWN = 40  # largest number of steps that a visitor is shown between the first and the last
 LARGEST_SEED = 2**32 - 1
 
 
-def politely(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """A generator whose UserError is its last output, as the sentence that it is."""
+def with_error_notes(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """Return a generator function that shows a UserError as a note instead of raising it."""
 
     @functools.wraps(function)
-    def polite(*args):
+    def noted(*args):
         try:
             yield from function(*args)
         except UserError as e:
             yield views.note(str(e))
 
-    return polite
+    return noted
 
 
-def shown(moments: Iterator[Moment]) -> Iterator[Moment]:
-    """Some of them, evenly, the first and the last among them."""
-    for moment in moments:
-        if moment.last or moment.done % max(1, moment.total // SHOWN) == 0:
-            yield moment
+def shown_steps(steps: Iterator[Progress]) -> Iterator[Progress]:
+    """Yield some of the steps, evenly spread, with the first and the last among them."""
+    for step in steps:
+        if step.is_last or step.done % max(1, step.total // MAX_SHOWN) == 0:
+            yield step
 
 
-def state(moment: Moment, what: str) -> str:
-    """The bar, and the images as they are now."""
-    return views.progress(moment.done, moment.total, what) + views.picture(images.grid(moment.images), f'grid: {what}')
+def progress_view(step: Progress, what: str) -> str:
+    """Return the progress bar and the images as they are now, as HTML."""
+    return views.progress(step.done, step.total, what) + views.picture(images.grid(step.images), f'grid: {what}')
 
 
-def options(config: ConfigDict) -> dict[str, Any]:
-    """Of the inputs ``classes``, ``sampler``, ``steps``, ``guidance``, ``eta``: what a model makes of each."""
-    known = class_names(config.data.name, names(config.data.classes)) if config.model.conditional else ()
-    can_guide = bool(known) and METHODS[config.family].supports.denoises and config.diffusion.label_dropout > 0
-    fitting = samplers(config)
-    timesteps = config.diffusion.timesteps if fitting else 1
+def model_inputs(config: Config) -> dict[str, Any]:
+    """Return the updates of the inputs that depend on the model: classes, sampler, steps, guidance and eta."""
+    classes = class_names(config.data.name, config.data.classes or ()) if config.model.conditional else ()
+    denoises = METHODS[config.method].supports.denoises
+    can_guide = bool(classes) and denoises and config.diffusion.label_dropout > 0
+    timesteps = config.diffusion.timesteps if denoises else 1
     return {
-        'classes': gr.Dropdown(choices=list(known), value=[], interactive=bool(known)),
+        'classes': gr.Dropdown(choices=list(classes), value=[], interactive=bool(classes)),
         'sampler': gr.Dropdown(
-            choices=fitting or ['generator'],
-            value=config.sample.sampler if fitting else 'generator',
-            interactive=bool(fitting),
+            choices=compatible_samplers(config) if denoises else ['generator'],
+            value=config.sample.sampler if denoises else 'generator',
+            interactive=denoises,
         ),
-        # Its minimum is 1, and a maximum must be more.
-        'steps': gr.Slider(maximum=min(1000, max(2, timesteps)), value=min(20, timesteps), interactive=bool(fitting)),
+        # The smallest value is 1, and the largest must be above it.
+        'steps': gr.Slider(maximum=min(1000, max(2, timesteps)), value=min(20, timesteps), interactive=denoises),
         'guidance': gr.Slider(
             value=config.sample.guidance_scale if can_guide else 1,
             interactive=can_guide,
             info='' if can_guide else 'needs a model that was trained with label_dropout',
         ),
-        'eta': gr.Slider(value=0, interactive=bool(fitting)),
+        'eta': gr.Slider(value=0, interactive=denoises),
     }
 
 
 def seed_of(value: float | None) -> int:
-    """Of a number field, which may be empty."""
+    """Return the seed that a number field holds; 0 if it is empty."""
     return min(max(int(value or 0), 0), LARGEST_SEED)
 
 
 def seed_field() -> gr.Number:
+    """Make the field for the seed."""
     return gr.Number(
         0, precision=0, minimum=0, maximum=LARGEST_SEED, label='Seed', info='the same seed, the same picture'
     )

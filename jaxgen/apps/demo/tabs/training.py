@@ -1,4 +1,4 @@
-"""A run's losses and figures, as they grow while it trains, and its sample grids from the first step on."""
+"""The tab Training: the losses and metrics of a run as they grow while it trains, and its grids from the first step on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from jaxgen.apps.evaluate import during_training
 
 SECONDS = 3  # between two looks at a run
 NO_ROWS = 'This run has logged nothing yet: the first row comes after config.train.log_every steps.'
-NO_GRIDS = 'This run has drawn no grid yet: one comes every config.sample.every steps.'
+NO_GRIDS = 'This run has written no grid yet: one comes every config.sample.every steps.'
 
 
 @dataclasses.dataclass(frozen=True)
 class Tab:
+    """The choice of a run and a metric, and what is shown of them."""
+
     workdirs: Workdirs
     opened: gr.Tab
     run: gr.Dropdown
@@ -31,18 +33,19 @@ class Tab:
     outputs: list[gr.components.Component]
 
     def on_load(self, page: gr.Blocks) -> None:
-        page.load(self._first, None, self.run, **QUIET)
-        self.opened.select(self.look_anew, [self.run, self.metric], self.outputs, **QUIET)
+        """Choose the first run when the page is opened."""
+        page.load(self._choose_first, None, self.run, **QUIET)
+        self.opened.select(self.show, [self.run, self.metric], self.outputs, **QUIET)
 
-    def _first(self) -> Any:
-        names = list(self.workdirs.all())
-        return gr.Dropdown(choices=names, value=next(iter(names), None))
+    def show(self, name: str | None, metric: str | None) -> list[Any]:
+        """Return all that the tab shows of a run; see ``refresh``."""
+        return self.refresh(name, metric, None)
 
-    def look_anew(self, name: str | None, metric: str | None) -> list[Any]:
-        return self.look(name, metric, None)
+    def refresh(self, name: str | None, metric: str | None, seen: Any) -> list[Any]:
+        """Return the curves, the choice of metrics, the slider over the grids, and what a visitor has now seen of the run.
 
-    def look(self, name: str | None, metric: str | None, seen: Any) -> list[Any]:
-        """The curves, the metrics to choose from, the slider over the grids, and what was seen; nothing if that is all."""
+        Nothing is changed if that is what the visitor has ``seen`` already.
+        """
         if not name:
             return [views.part(views.empty('There is no run yet.')), gr.skip(), gr.skip(), None]
         history, rows = during_training.read(self.workdirs.path(name)), self.workdirs.log(name)
@@ -55,13 +58,14 @@ class Tab:
             last = max(len(grids) - 1, 0)
             slider = gr.Slider(maximum=max(last, 1), value=last, interactive=len(grids) > 1)
         known = [k for k in (rows[-1] if rows else ()) if k not in ('step', 'epoch')]
-        metric = metric if metric in known else next(iter([*_losses(known), *known]), None)
+        if metric not in known:
+            metric = next(iter([*_losses(known), *known]), None)
         return [views.part(_curves(rows, metric), _history(history)), gr.Dropdown(known, value=metric), slider, now]
 
     def grid(self, name: str | None, place: float) -> str:
-        """The grid at a place of the slider."""
+        """Return the grid at a place of the slider, as HTML."""
         grids = self.workdirs.grids(name) if name else {}
-        if not grids:
+        if name is None or not grids:
             return views.part(views.empty(NO_GRIDS))
         step = list(grids)[min(int(place), len(grids) - 1)]
         with Image.open(grids[step]) as image:
@@ -70,30 +74,38 @@ class Tab:
         caption = f'step {step:,}' + (f', epoch {step * epochs[0]:.1f}' if epochs else '')
         return views.part(views.picture(pixels, f'samples at {caption}', caption))
 
+    def _choose_first(self) -> Any:
+        names = list(self.workdirs.all())
+        return gr.Dropdown(choices=names, value=next(iter(names), None))
+
 
 def _losses(metrics: Sequence[str]) -> list[str]:
     return [name for name in metrics if name.startswith('loss')]
 
 
 def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
-    """The last row in words, all losses and, if it is none of them, a metric."""
+    """Return the last row in words, and charts of all losses and of a metric."""
     if not rows or metric is None:
         return f'<p role="status">{NO_ROWS}</p>'
     losses = _losses(list(rows[-1]))
     lines = {name: [(row['step'], row[name]) for row in rows if name in row] for name in {*losses, metric}}
     last = ', '.join(f'{name} {rows[-1][name]:,.4g}' for name in ('step', 'epoch', *losses) if name in rows[-1])
-    charts = [views.curves({name: lines[name] for name in losses}, 'step', 'loss', 'Loss')] if losses else []
-    charts += [] if metric in losses else [views.curves({metric: lines[metric]}, 'step', metric, metric)]
+    charts = []
+    if losses:
+        charts.append(views.curves({name: lines[name] for name in losses}, 'step', 'loss', 'Loss'))
+    if metric not in losses:
+        charts.append(views.curves({metric: lines[metric]}, 'step', metric, metric))
     return f'<p class="line" role="status">{views.text(last)}</p>{"".join(charts)}'
 
 
 def _history(history: Sequence[dict[str, Any]]) -> str:
-    figures = [(row['step'], row['fid']) for row in history if row.get('fid') is not None]
-    return views.curves({'FID': figures}, 'step', 'FID', 'FID in training') if figures else ''
+    """Return a chart of the FID in training, if it was evaluated."""
+    points = [(row['step'], row['fid']) for row in history if row.get('fid') is not None]
+    return views.curves({'FID': points}, 'step', 'FID', 'FID in training') if points else ''
 
 
-def only_while_shown(tabs: gr.Tabs, part: Tab) -> None:
-    """A run is looked at again and again while its tab is open, and not otherwise."""
+def refresh_while_shown(tabs: gr.Tabs, part: Tab) -> None:
+    """Refresh the tab at intervals while it is open, and not otherwise."""
 
     def chosen(event: gr.SelectData) -> gr.Timer:
         return gr.Timer(active=event.value == 'Training')
@@ -102,6 +114,7 @@ def only_while_shown(tabs: gr.Tabs, part: Tab) -> None:
 
 
 def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
+    """Make the tab."""
     with gr.Tab('Training') as opened:
         with gr.Row():
             run = gr.Dropdown(label='Run', choices=list(workdirs.all()), min_width=280)
@@ -113,14 +126,14 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
                     views.part(views.empty('The curves of a run appear here.')), min_height=480, label='Curves'
                 )
             with gr.Column(scale=2, min_width=280):
-                moment = gr.Slider(0, 1, 0, step=1, label='Sample grids, from the first to the last')
+                place = gr.Slider(0, 1, 0, step=1, label='Sample grids, from the first to the last')
                 grid = gr.HTML(
                     views.part(views.empty('Its grids appear here.')), min_height=500, label='Samples at this step'
                 )
-    made = Tab(workdirs, opened, run, metric, timer, [curves, metric, moment, seen])
+    made = Tab(workdirs, opened, run, metric, timer, [curves, metric, place, seen])
     for field in (run, metric):
-        field.input(made.look_anew, [run, metric], made.outputs, **QUIET)
-    timer.tick(made.look, [run, metric, seen], made.outputs, **QUIET)
-    for changed in (moment.change, run.input, opened.select):
-        changed(made.grid, [run, moment], grid, trigger_mode='always_last', **QUIET)
+        field.input(made.show, [run, metric], made.outputs, **QUIET)
+    timer.tick(made.refresh, [run, metric, seen], made.outputs, **QUIET)
+    for changed in (place.change, run.input, opened.select):
+        changed(made.grid, [run, place], grid, trigger_mode='always_last', **QUIET)
     return made

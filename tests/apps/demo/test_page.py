@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import json
 import re
 import shutil
 import socket
@@ -29,10 +30,10 @@ PATIENCE = 120_000  # milliseconds
 
 
 class Served:
-    """The page's address, the folder that uploads pass through, and what became of each drawing."""
+    """The address of the page, the folder that uploads pass through, and how each generation ended."""
 
-    def __init__(self, folder, url, files, sessions):
-        self.folder, self.url, self.files, self.drawings = folder, url, files, sessions
+    def __init__(self, folder, url, files, endings):
+        self.folder, self.url, self.files, self.endings = folder, url, files, endings
 
 
 @pytest.fixture(scope='module')
@@ -51,17 +52,17 @@ def served(tmp_path_factory):
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         port = taken.getsockname()[1]
-    c.demo.workdirs, c.demo.port = ','.join(str(folder / name) for name in names), port
+    c = c.replace({'demo.workdirs': tuple(str(folder / name) for name in names), 'demo.port': port})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('GRADIO_TEMP_DIR', '')
-        drawings = watch_drawings(patch)
+        endings = watch_sampling(patch)
         blocks = page.start(c, epath.Path(folder / 'one'), str(folder / 'files'))
-        yield Served(folder, f'http://127.0.0.1:{port}', folder / 'files', drawings)
+        yield Served(folder, f'http://127.0.0.1:{port}', folder / 'files', endings)
         blocks.close(verbose=False)
 
 
-def watch_drawings(patch):
-    """A list that gets 'finished' or 'stopped' of each drawing that ends."""
+def watch_sampling(patch):
+    """Return a list that gets 'finished' or 'stopped' when a generation ends."""
     from jaxgen.apps.demo.engine import Model
 
     ends, generate = [], Model.generate
@@ -88,7 +89,7 @@ def chromium():
 
 @pytest.fixture
 def visit(served, chromium):
-    """Opens tabs that wait for the first picture."""
+    """Return a function that opens a tab and waits for the first samples."""
     with contextlib.ExitStack() as stack:
 
         def opened(**options):
@@ -115,14 +116,14 @@ def picture(tab):
 
 
 def box(tab):
-    """Where the picture lies on the page."""
+    """Return where the picture lies on the page."""
     found = tab.locator('.box').locator('visible=true').first
     return found.evaluate(
         'e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height]; }'
     )
 
 
-def draw(tab, **fields):
+def sample(tab, **fields):
     for label, value in fields.items():
         tab.get_by_label(label, exact=True).locator('visible=true').first.fill(str(value))
     tab.evaluate("document.querySelectorAll('.jg .line').forEach(e => e.remove())")
@@ -131,7 +132,7 @@ def draw(tab, **fields):
 
 
 def kept(served):
-    """Files with anything in them in the folder that uploads pass through."""
+    """Return the files that are not empty in the folder that uploads pass through."""
     return [path for path in served.files.rglob('*') if path.is_file() and path.stat().st_size]
 
 
@@ -142,8 +143,8 @@ def until(holds):
         time.sleep(0.1)
 
 
-def test_another_model_is_chosen_and_drawn(served, visit):
-    """A GAN after a diffusion model, and back: their inputs differ."""
+def test_another_model_is_chosen_and_sampled(served, visit):
+    """Choose a GAN after a diffusion model, and back: their inputs differ."""
     tab = visit()
     first = picture(tab)
     for name, interactive in (('gan', False), ('one', True)):
@@ -151,19 +152,19 @@ def test_another_model_is_chosen_and_drawn(served, visit):
         tab.get_by_role('option', name=str(served.folder / name)).click()
         steps = tab.get_by_label('number input for Steps', exact=True).locator('visible=true').first
         until(lambda steps=steps, interactive=interactive: steps.is_enabled() == interactive)
-        draw(tab)
+        sample(tab)
         assert f'of {served.folder / name}: done' in tab.locator('.jg .line').locator('visible=true').first.inner_text()
         assert (picture(tab) == first) == (name == 'one')
     assert not tab.faults
 
 
-def test_a_picture_is_there_when_the_page_is_and_a_seed_makes_the_same_again(served, visit):
+def test_the_first_samples_are_there_and_a_seed_repeats_them(served, visit):
     tab = visit()
     first = picture(tab)
     place = box(tab)
-    draw(tab, Seed=5)
+    sample(tab, Seed=5)
     other = picture(tab)
-    draw(tab, Seed=0)
+    sample(tab, Seed=0)
     assert picture(tab) == first != other
     assert box(tab) == place
     assert '--mode=sample' in tab.get_by_label('command').first.inner_text()
@@ -191,7 +192,7 @@ def test_everything_has_a_name_and_fits_a_phone_in_the_dark(visit):
     assert not nameless
 
 
-def test_an_upload_is_shown_as_the_network_sees_it_edited_and_not_kept(served, visit, tmp_path):
+def test_an_upload_is_shown_as_seen_edited_and_not_kept(served, visit, tmp_path):
     Image.new('RGB', (60, 20), (250, 200, 0)).save(tmp_path / 'photograph.png')
     tab = visit()
     tab.get_by_role('tab', name='From an image').click()
@@ -222,7 +223,7 @@ def test_bad_uploads_are_refused_politely(served, visit, tmp_path):
     tab = visit()
     tab.get_by_role('tab', name='From an image').click()
     for name, words in (
-        ('text.png', 'is not a picture that can be read'),
+        ('text.png', 'is not an image that can be read'),
         ('alpha.png', 'has an alpha channel'),
         ('wide.png', 'has 9000x100 pixels'),
         ('large.png', 'exceed the maximum allowed size'),
@@ -260,9 +261,9 @@ def test_inside_shows_the_forward_process_and_the_report(visit):
     assert tab.frame_locator('iframe').get_by_text('the atlas').inner_text() == 'the atlas'
 
 
-def test_visitors_wait_in_turn_and_one_who_leaves_stops_its_work(served, visit):
+def test_visitors_wait_in_turn_and_leaving_stops_the_work(served, visit):
     one, other = visit(), visit()
-    before = len(served.drawings)
+    before = len(served.endings)
     one.get_by_label('number input for Steps').locator('visible=true').fill('1000')
     one.get_by_label('number input for Images').locator('visible=true').fill('64')
     one.get_by_role('button', name='Generate', exact=True).click()
@@ -270,19 +271,19 @@ def test_visitors_wait_in_turn_and_one_who_leaves_stops_its_work(served, visit):
     other.get_by_role('button', name='Generate', exact=True).click()
     done(other, re.compile('queue: 1/1'))
     one.close()
-    until(lambda: len(served.drawings) == before + 2)
-    assert served.drawings[before:] == ['stopped', 'finished']
+    until(lambda: len(served.endings) == before + 2)
+    assert served.endings[before:] == ['stopped', 'finished']
 
 
-def test_a_drawing_can_be_stopped(served, visit):
+def test_sampling_can_be_stopped(served, visit):
     tab = visit()
-    before = len(served.drawings)
+    before = len(served.endings)
     tab.get_by_label('number input for Steps').locator('visible=true').fill('1000')
     tab.get_by_label('number input for Images').locator('visible=true').fill('64')
     tab.get_by_role('button', name='Generate', exact=True).click()
     done(tab, ' of 4000')  # the first of them may have gone by
     tab.get_by_role('button', name='Stop', exact=True).locator('visible=true').click()
-    until(lambda: served.drawings[before:] == ['stopped'])
+    until(lambda: served.endings[before:] == ['stopped'])
 
 
 @pytest.mark.parametrize('path', ['/etc/passwd', '{}/one/config.json', '{}/../x', 'main.py'])
@@ -300,30 +301,30 @@ def test_a_page_without_models_says_what_to_run(tmp_path, monkeypatch):
     assert len(shown) == 1 and shown[0]['visible']
 
 
-def test_what_is_no_run_is_refused(tmp_path):
-    c = tiny_config(**{'demo.workdirs': str(tmp_path)})
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    c = tiny_config(**{'demo.workdirs': (str(tmp_path),)})
     with pytest.raises(UserError, match='config.demo.workdirs: .* holds no run'):
         page.Workdirs(c, epath.Path(tmp_path))
 
 
-def test_only_those_that_draw_are_there(tmp_path):
+def test_only_models_that_sample_are_there(tmp_path):
     for family in METHODS:
         (tmp_path / family / 'checkpoints' / '4').mkdir(parents=True)
-        (tmp_path / family / 'config.json').write_text(tiny_config(family).to_json())
-    c = tiny_config(**{'demo.workdirs': ','.join(str(tmp_path / family) for family in METHODS)})
+        (tmp_path / family / 'config.json').write_text(json.dumps(tiny_config(family).to_tree()))
+    c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / family) for family in METHODS)})
     workdirs = page.Workdirs(c, epath.Path(tmp_path))
-    assert [epath.Path(name).name for name in workdirs.that_draw()] == ['ddpm', 'dcgan']
-    with pytest.raises(UserError, match='the workdir'):
+    assert [epath.Path(name).name for name in workdirs.able_to_sample()] == ['ddpm', 'dcgan']
+    with pytest.raises(UserError, match='the run directory'):
         workdirs.path(str(tmp_path / '..'))
 
 
-def test_what_is_compared_at_first_is_of_one_data_set(tmp_path):
+def test_the_first_comparison_is_of_one_data_set(tmp_path):
     from jaxgen.apps.demo.tabs import compare
 
     for name, data in (('a', 'cifar10'), ('b', 'digits'), ('c', 'cifar10')):
         (tmp_path / name / 'checkpoints' / '4').mkdir(parents=True)
-        (tmp_path / name / 'config.json').write_text(tiny_config(**{'data.name': data}).to_json())
-    c = tiny_config(**{'demo.workdirs': ','.join(str(tmp_path / name) for name in 'abc')})
-    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None)._first()
+        (tmp_path / name / 'config.json').write_text(json.dumps(tiny_config(**{'data.name': data}).to_tree()))
+    c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / name) for name in 'abc')})
+    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None).choose_first()
     assert [epath.Path(name).name for name in chosen.value] == ['a', 'c']
     assert [epath.Path(name).name for name, _ in chosen.choices] == ['a', 'b', 'c']

@@ -1,11 +1,11 @@
-"""What is drawn step by step is what the modes draw at once, and numbers compile nothing again."""
+"""Step by step the page makes the images of the modes, and other numbers compile nothing again."""
 
 import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgen.apps.demo import engine
+from jaxgen.apps.demo import settings
 from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.edit.inputs import open_image
 from jaxgen.apps.restore import restore
@@ -28,12 +28,12 @@ def guided(tmp_path_factory):
     return run_of(tmp_path_factory.mktemp('guided'), **GUIDED)
 
 
-def last(moments):
-    return list(moments)[-1].images
+def last(steps):
+    return list(steps)[-1].images
 
 
 def by_mode(c, workdir, fields):
-    modes.run('sample', engine.ordered(c, fields), workdir)
+    modes.run('sample', settings.with_fields(c, fields), workdir)
     with np.load(workdir / 'samples' / 'samples.npz') as drawn:
         return drawn['images']
 
@@ -41,7 +41,7 @@ def by_mode(c, workdir, fields):
 @pytest.mark.parametrize(
     'fields',
     [
-        {'seed': 3, 'sample.num': 6, 'sample.classes': '3,8'},
+        {'seed': 3, 'sample.num': 6, 'sample.classes': ('3', '8')},
         {'sample.num': 20, 'sample.num_steps': 7, 'sample.guidance_scale': 2.5},
         {'sample.sampler': 'ddpm', 'sample.num': 3},
         {'sample.sampler': 'ddim', 'sample.eta': 0.7},
@@ -50,7 +50,7 @@ def by_mode(c, workdir, fields):
         {'sample.sampler': 'dpmpp_2m_sde', 'sample.guidance_scale': 1.5},
     ],
 )
-def test_the_pictures_are_those_of_mode_sample(guided, fields):
+def test_the_images_are_those_of_mode_sample(guided, fields):
     c, workdir, model = guided
     np.testing.assert_array_equal(last(model.generate(fields)), by_mode(c, workdir, fields))
 
@@ -68,8 +68,8 @@ def test_the_pictures_are_those_of_mode_sample(guided, fields):
         pytest.param('ddpm', {'diffusion.variance': 'learned', 'sample.sampler': 'ddpm'}, marks=LONG),
     ],
 )
-def test_of_other_models_too(tmp_path, family, fields):
-    """A schedule that is learned has its tables computed in one program and in several: off by a grey level at most."""
+def test_the_images_of_other_models_are_those_too(tmp_path, family, fields):
+    """A learned schedule has its tables computed in one program or in several: up to one grey level apart."""
     c, workdir, model = run_of(tmp_path, family, **fields)
     drawn = last(model.generate({'seed': 2, 'sample.num': 18}))
     expected = by_mode(c, workdir, {'seed': 2, 'sample.num': 18})
@@ -81,18 +81,24 @@ def test_numbers_compile_nothing_again(guided):
     _, _, model = guided
     asked = {'sample.num': 16, 'sample.guidance_scale': 3.0, 'sample.eta': 0.5}
     last(model.generate(asked))
-    before = model.programs
-    others = {'seed': 9, 'sample.num_steps': 11, 'sample.guidance_scale': 1.7, 'sample.eta': 0.9, 'sample.classes': '4'}
+    before = model.num_programs
+    others = {
+        'seed': 9,
+        'sample.num_steps': 11,
+        'sample.guidance_scale': 1.7,
+        'sample.eta': 0.9,
+        'sample.classes': ('4',),
+    }
     for name, value in others.items():
         last(model.generate({**asked, name: value}))
     last(model.generate({**asked, 'sample.num': 33}))
-    assert model.programs == before
+    assert model.num_programs == before
 
 
-def test_moments_go_on_and_nothing_is_drawn_beyond_the_last_one_taken(guided):
-    moments = list(guided[2].generate({'sample.num': 18}))
-    assert [m.done for m in moments] == list(range(9)) and moments[-1].last and not moments[-2].last
-    assert all(m.total == 8 and m.images.shape == (18, 8, 8, 1) for m in moments)
+def test_every_step_is_shown_and_a_visitor_may_leave_early(guided):
+    steps = list(guided[2].generate({'sample.num': 18}))
+    assert [step.done for step in steps] == list(range(9)) and steps[-1].is_last and not steps[-2].is_last
+    assert all(step.total == 8 and step.images.shape == (18, 8, 8, 1) for step in steps)
     first = guided[2].generate({})
     next(first)
     first.close()
@@ -110,41 +116,47 @@ def test_edits_are_those_of_mode_edit(guided, tmp_path):
         ('image2image', 1.0, 'ddpm'),
         ('inpaint', 0.75, 'ddpm'),
     ):
-        fields = {'edit.num': 3, 'edit.strength': strength, 'sample.sampler': sampler, 'seed': 4, 'sample.classes': '7'}
+        fields = {
+            'edit.num': 3,
+            'edit.strength': strength,
+            'sample.sampler': sampler,
+            'seed': 4,
+            'sample.classes': ('7',),
+        }
         inpaints = kind == 'inpaint'
         made = last(model.edit(fields, given, (mask[..., None] / 255).astype(np.float32) if inpaints else None))
-        files = {'edit.kind': kind, 'edit.input': source, 'edit.mask': str(tmp_path / 'mask.png') if inpaints else ''}
-        modes.run('edit', engine.ordered(c, {**fields, **files}), workdir)
+        files = {'edit.kind': kind, 'edit.input': source, 'edit.mask': str(tmp_path / 'mask.png') if inpaints else None}
+        modes.run('edit', settings.with_fields(c, {**fields, **files}), workdir)
         with np.load(workdir / 'edits' / kind / 'images.npz') as by_mode:
             np.testing.assert_array_equal(made, by_mode['images'])
 
 
-def test_the_command_names_what_differs(guided):
+def test_the_command_line_names_what_differs(guided):
     c, workdir, _ = guided
-    fields = {'seed': 7, 'sample.num': 16, 'sample.classes': '3,8', 'sample.num_steps': 4}
-    assert engine.command('runs/a b', 'sample', c, fields) == (
+    fields = {'seed': 7, 'sample.num': 16, 'sample.classes': ('3', '8'), 'sample.num_steps': 4}
+    assert settings.command_line('runs/a b', 'sample', c, fields) == (
         "python main.py --config='runs/a b/config.json' --mode=sample --config.seed=7 --config.sample.classes=3,8"
     )
 
 
-def test_samplers_are_those_that_fit(guided):
-    fitting = {
+def test_samplers_are_the_compatible_ones(guided):
+    compatible = {
         choice[-1] for choice in compatible_combinations('linear_betas') if choice[1:4] == ('eps', 'simple', 'fixed')
     }
-    assert set(engine.samplers(guided[0])) == fitting
-    assert not engine.samplers(tiny_config('dcgan'))
+    assert set(settings.compatible_samplers(guided[0])) == compatible
+    assert not settings.compatible_samplers(tiny_config('dcgan'))
 
 
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({'sample.num': 65}, 'at most 64 images'),
-        ({'sample.num_steps': 21}, 'config.sample.num_steps=21 is more than'),
-        ({'sample.classes': '3,eleven'}, 'config.sample.classes'),
+        ({'sample.num': 65}, 'config.sample.num=65 must be at most 64'),
+        ({'sample.num_steps': 21}, 'config.sample.num_steps=21 must be at most diffusion.timesteps=20'),
+        ({'sample.classes': ('3', 'eleven')}, 'config.sample.classes'),
         ({'sample.sampler': 'mean_flow'}, 'a mean velocity is sampled by mean_flow only'),
         ({'seed': -1}, 'config.seed=-1'),
     ],
 )
-def test_what_does_not_fit_is_refused(guided, fields, words):
+def test_impossible_settings_are_refused(guided, fields, words):
     with pytest.raises(UserError, match=words):
         last(guided[2].generate(fields))

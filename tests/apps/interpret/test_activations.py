@@ -1,4 +1,4 @@
-"""Blocks seen and changed from outside the networks: against plain means, and against the weights that read them."""
+"""Blocks observed and changed from outside the networks, against plain means and against the weights that read them."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.apps.interpret.activations import Probe, activations, make_atlas, scaling
+from jaxgen.apps.interpret.activations import Probe, block_activations, channel_scaling, make_atlas
 from jaxgen.data import Dataset
 from jaxgen.models.cnn import CNN
 from jaxgen.models.dcgan import Generator
@@ -18,7 +18,7 @@ from jaxgen.runtime.mesh import make_mesh
 
 
 class Net(nn.Module):
-    """Called out of alphabetical order; the label is no feature map, and the last convolution the output."""
+    """A network whose blocks are out of alphabetical order; the label is no feature map, the last convolution the output."""
 
     @nn.compact
     def __call__(self, x, labels):
@@ -33,11 +33,11 @@ DATA = Dataset(RNG.integers(0, 256, (37, 6, 6, 1), np.uint8), RNG.integers(0, 4,
 VARIABLES = Net().init(jax.random.key(0), jnp.zeros((1, 6, 6, 1)), jnp.zeros(1, jnp.int32))
 
 
-def look(variables, images, labels, keys, level):
+def forward(variables, images, labels, keys, level):
     return Net().apply(variables, images * (1 + level), labels)
 
 
-PROBE = Probe('net', look, VARIABLES, ('loud', 'louder'))
+PROBE = Probe('net', forward, VARIABLES, ('loud', 'louder'))
 
 
 def test_blocks_are_the_feature_maps_in_the_order_of_their_calls():
@@ -46,10 +46,10 @@ def test_blocks_are_the_feature_maps_in_the_order_of_their_calls():
 
 @pytest.mark.parametrize('devices', [1, 8])
 def test_the_atlas_is_the_mean_over_the_images_of_a_class(devices):
-    """Flax's own ``capture_intermediates``, all images at once, means in NumPy."""
+    """Flax captures the intermediates of all images at once, and NumPy computes their means."""
     mesh = make_mesh(devices=jax.devices()[:devices])
     counts = []
-    atlas = make_atlas(PROBE, DATA, mesh, 16, jax.random.key(1), 20, counts.append)
+    atlas = make_atlas(PROBE, DATA, mesh, batch_size=16, key=jax.random.key(1), keep=20, progress=counts.append)
     assert counts == [16, 32, 37] and list(atlas.means) == ['zebra', 'ant']
     for level in (0, 1):
         x = (DATA.images / np.float32(127.5) - 1) * (1 + level)
@@ -68,9 +68,9 @@ def test_the_noise_on_an_image_depends_on_its_place_alone():
         noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(keys)
         return Net().apply(variables, noise, labels)
 
-    probe = dataclasses.replace(PROBE, look=noisy)
+    probe = dataclasses.replace(PROBE, forward=noisy)
     one, eight = (
-        make_atlas(probe, DATA, make_mesh(devices=jax.devices()[:n]), size, jax.random.key(1), 37)
+        make_atlas(probe, DATA, make_mesh(devices=jax.devices()[:n]), batch_size=size, key=jax.random.key(1), keep=37)
         for n, size in ((1, 40), (8, 8))
     )
     np.testing.assert_allclose(one.kept['ant'], eight.kept['ant'], atol=1e-5)
@@ -91,12 +91,12 @@ def test_the_blocks_of_every_denoiser(network, names):
     def call(x):
         return network.init_with_output(jax.random.key(0), x, jnp.zeros(2), jnp.zeros(2, jnp.int32))
 
-    found = jax.eval_shape(lambda x: activations(call, x), jnp.zeros((2, 8, 8, 1)))
+    found = jax.eval_shape(lambda x: block_activations(call, x), jnp.zeros((2, 8, 8, 1)))
     assert set(names) <= set(found) and not {'conv_out', 'out', 'time1', 'modulation'} & set(found)
     assert all(x.ndim > 2 for x in found.values())
 
 
-def test_to_ablate_a_channel_is_to_zero_the_weights_that_read_it():
+def test_ablating_a_channel_zeroes_the_weights_that_read_it():
     """The rectified output of ``norm_0`` is read by ``up_1`` alone."""
     network = Generator(16, 1, 4, 6)
     z, label = jax.random.normal(jax.random.key(1), (3, 6)), jnp.zeros(3, jnp.int32)
@@ -104,7 +104,7 @@ def test_to_ablate_a_channel_is_to_zero_the_weights_that_read_it():
     params = variables['params']
     kernel = params['up_1']['kernel'].at[:, :, 3].set(0)
     expected = network.apply({**variables, 'params': {**params, 'up_1': {'kernel': kernel}}}, z, label)
-    with nn.intercept_methods(scaling({'norm_0': jnp.ones(8).at[3].set(0)})):
+    with nn.intercept_methods(channel_scaling({'norm_0': jnp.ones(8).at[3].set(0)})):
         got = network.apply(variables, z, label)
     np.testing.assert_allclose(got, expected, atol=1e-7)
     assert jnp.max(jnp.abs(got - network.apply(variables, z, label))) > 1e-7

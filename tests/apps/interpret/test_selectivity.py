@@ -11,14 +11,14 @@ from sklearn.metrics import mutual_info_score
 
 from jaxgen.apps.interpret import intervals, selectivity
 from jaxgen.apps.interpret.activations import Atlas
-from jaxgen.apps.interpret.intervals import difference, exchange, proportion
+from jaxgen.apps.interpret.intervals import difference, permutation_test, proportion
 from jaxgen.apps.interpret.selectivity import (
     Channel,
     benjamini_hochberg,
     class_indices,
     information,
     quantile_bins,
-    unit,
+    scaled_to_unit,
 )
 from tests.tiny import tiny_config
 
@@ -28,11 +28,11 @@ MEMBERS = jnp.asarray(np.eye(K)[LABELS])
 
 
 def measured(channels, seed=0, permutations=300):
-    """``[N, C]`` as one block at one level."""
+    """Return the selectivity of activations ``[N, C]`` as one block at one noise level."""
     kept = {'block': np.asarray(channels, np.float32)[:, None]}
     atlas = Atlas('net', ('t=0',), {}, np.bincount(LABELS), kept, LABELS)
     options = tiny_config(**{'interpret.permutations': permutations, 'interpret.bins': 4}).interpret
-    return selectivity.measure(atlas, K, options, jax.random.key(seed))
+    return selectivity.measure_selectivity(atlas, K, options, jax.random.key(seed))
 
 
 def test_a_channel_that_answers_to_one_class():
@@ -51,19 +51,19 @@ def test_a_channel_that_answers_to_one_class():
         assert test.p['block'][0, 3] == 1 and test.value['block'][0, 3] == 0 and test.shuffled == 0
     # One class of four, told for certain, is H(1/4) bits.
     np.testing.assert_allclose(shared.value['block'][0, 0], 2 - 0.75 * np.log2(3), rtol=1e-5)
-    assert set(selectivity.for_class(found, 2, ['block'], 2)) == {Channel('block', 0), Channel('block', 1)}
+    assert set(selectivity.channels_of_class(found, 2, ['block'], 2)) == {Channel('block', 0), Channel('block', 1)}
 
 
-def test_the_index_is_that_of_morcos_where_activations_are_not_negative():
+def test_the_index_of_positive_activations_is_that_of_morcos():
     activations = np.random.default_rng(1).gamma(1.0, size=(N, 5))
     activations[0] = 0  # nothing is shifted
     means = np.stack([activations[k == LABELS].mean(0) for k in range(K)])
     best = means.argmax(0)
     largest = means.max(0)
     rest = np.stack([activations[k != LABELS, c].mean() for c, k in enumerate(best)])
-    high, low = class_indices(MEMBERS, unit(jnp.asarray(activations)))
+    high, low = class_indices(MEMBERS, scaled_to_unit(jnp.asarray(activations)))
     np.testing.assert_allclose(np.max(high, 0), (largest - rest) / (largest + rest), rtol=1e-4)
-    again = class_indices(MEMBERS, unit(jnp.asarray(-3 * activations + 7)))
+    again = class_indices(MEMBERS, scaled_to_unit(jnp.asarray(-3 * activations + 7)))
     np.testing.assert_allclose(again, [low, high], atol=1e-5)
 
 
@@ -85,7 +85,7 @@ def test_the_correction_is_that_of_scipy():
     np.testing.assert_allclose(benjamini_hochberg(p), stats.false_discovery_control(p))
 
 
-def test_among_channels_of_noise_discoveries_are_as_rare_as_promised():
+def test_discoveries_in_noise_are_as_rare_as_promised():
     """Of 100 networks of 20 noisy, correlated channels at most 5% should have any: 11 or more come once in 90 times."""
     rng = np.random.default_rng(4)
     tests, p = {'index': [0, 0], 'information': [0, 0]}, []
@@ -131,7 +131,7 @@ def test_the_interval_of_a_difference_covers_it():
 
 
 @pytest.mark.parametrize(('classes', 'random'), [(1, 3), (2, 1), (3, 2), (4, 3)])
-def test_an_exchange_is_that_of_all_the_ways_there_are(classes, random, monkeypatch):
+def test_a_permutation_test_counts_all_permutations(classes, random, monkeypatch):
     draws = np.random.default_rng(7).integers(0, 4, (classes, random + 1)) / 10  # with ties
     draws[:, 0] += 0.2
 
@@ -141,24 +141,27 @@ def test_an_exchange_is_that_of_all_the_ways_there_are(classes, random, monkeypa
     every = [abs(apart(own)) for own in itertools.product(range(random + 1), repeat=classes)]
     expected = apart([0] * classes), np.mean(np.array(every) >= abs(apart([0] * classes)) - 1e-9)
     assert 0 < expected[1] < 1 or random == 1
-    np.testing.assert_allclose(exchange(draws, 0), expected)
-    np.testing.assert_allclose(exchange(-draws, 0), (-expected[0], expected[1]))
-    monkeypatch.setattr(intervals, 'EXACT', 1)
-    drawn = exchange(draws, 0)
-    assert drawn == exchange(draws, 0) and drawn.value == pytest.approx(expected[0])
-    assert abs(drawn.p - expected[1]) < 4 * np.sqrt(expected[1] * (1 - expected[1]) / intervals.EXCHANGES) + 2e-4
+    np.testing.assert_allclose(permutation_test(draws, 0), expected)
+    np.testing.assert_allclose(permutation_test(-draws, 0), (-expected[0], expected[1]))
+    monkeypatch.setattr(intervals, 'MAX_EXACT', 1)
+    drawn = permutation_test(draws, 0)
+    assert drawn == permutation_test(draws, 0) and drawn.value == pytest.approx(expected[0])
+    assert (
+        abs(drawn.p - expected[1]) < 4 * np.sqrt(expected[1] * (1 - expected[1]) / intervals.RANDOM_PERMUTATIONS) + 2e-4
+    )
 
 
 @pytest.mark.parametrize('exact', [100_000, 1])
-def test_an_exchange_of_draws_of_one_law_is_uniform(exact, monkeypatch):
+def test_p_is_uniform_for_exchangeable_values(exact, monkeypatch):
     """Over 500 sets of classes that differ in their mean and spread; Kolmogorov's distance of 0.073 comes once in 100."""
-    monkeypatch.setattr(intervals, 'EXACT', exact)
-    monkeypatch.setattr(intervals, 'EXCHANGES', 500)
+    monkeypatch.setattr(intervals, 'MAX_EXACT', exact)
+    monkeypatch.setattr(intervals, 'RANDOM_PERMUTATIONS', 500)
     rng = np.random.default_rng(8)
     p = [
-        exchange(rng.normal(size=(5, 4)) * [[1], [2], [3], [4], [5]] + rng.normal(size=(5, 1)), i).p for i in range(500)
+        permutation_test(rng.normal(size=(5, 4)) * [[1], [2], [3], [4], [5]] + rng.normal(size=(5, 1)), i).p
+        for i in range(500)
     ]
     assert stats.kstest(p, 'uniform').statistic < 0.073
     # What is different is found.
-    p = [exchange(rng.normal(size=(5, 4)) + [2, 0, 0, 0], i).p for i in range(50)]
+    p = [permutation_test(rng.normal(size=(5, 4)) + [2, 0, 0, 0], i).p for i in range(50)]
     assert np.mean(np.array(p) < 0.05) > 0.9 and min(p) > 0

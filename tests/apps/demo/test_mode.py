@@ -1,4 +1,4 @@
-"""What ``--mode=demo`` says where it cannot begin."""
+"""What ``--mode=demo`` says if it cannot start."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a visitor may upload, and what is said of the rest."""
+"""What a visitor may upload, and how everything else is refused."""
 
 import io
 import struct
@@ -19,7 +19,7 @@ def encoded(image, form='PNG', **options):
 
 
 def claims(width, height):
-    """A PNG of a few bytes whose header claims to be of that size."""
+    """Return a PNG of a few bytes whose header claims that size."""
 
     def chunk(kind, data):
         return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
@@ -31,44 +31,44 @@ def claims(width, height):
 def test_the_network_sees_the_middle_square():
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 14:46] = 200
-    taken = uploads.picture(encoded(Image.fromarray(wide)), (8, 8, 3))
+    taken = uploads.read_picture(encoded(Image.fromarray(wide)), (8, 8, 3))
     np.testing.assert_array_equal(taken.seen, np.full((8, 8, 3), 200))
-    assert taken.shown.shape == (20, 60, 3) and '60x20 pixels' in taken.says
-    assert uploads.picture(encoded(Image.fromarray(wide), 'JPEG'), (8, 8, 1)).seen.shape == (8, 8, 1)
+    assert taken.shown.shape == (20, 60, 3) and '60x20 pixels' in taken.description
+    assert uploads.read_picture(encoded(Image.fromarray(wide), 'JPEG'), (8, 8, 1)).seen.shape == (8, 8, 1)
 
 
 def test_a_large_picture_is_shown_small():
-    taken = uploads.picture(encoded(Image.new('L', (3000, 1500), 7)), (8, 8, 1))
-    assert max(taken.shown.shape) == uploads.SHOWN
+    taken = uploads.read_picture(encoded(Image.new('L', (3000, 1500), 7)), (8, 8, 1))
+    assert max(taken.shown.shape) == uploads.SHOWN_SIDE
 
 
 @pytest.mark.parametrize(
     ('data', 'words'),
     [
-        (b'no picture', 'is not a picture that can be read'),
-        (b'', 'is not a picture that can be read'),
-        (encoded(Image.new('L', (50, 50)))[:60], 'is not a picture that can be read'),
-        (claims(60_000, 60_000), 'is not a picture that can be read|has 60000x60000 pixels'),
-        (claims(9000, 10), 'has 9000x10 pixels, and at most 8192 a side'),
+        (b'no picture', 'is not an image that can be read'),
+        (b'', 'is not an image that can be read'),
+        (encoded(Image.new('L', (50, 50)))[:60], 'is not an image that can be read'),
+        (claims(60_000, 60_000), 'is not an image that can be read|has 60000x60000 pixels'),
+        (claims(9000, 10), 'has 9000x10 pixels, but at most 8192 a side'),
         (encoded(Image.new('RGBA', (9, 9))), 'has an alpha channel'),
         (
             encoded(Image.new('L', (9, 9)), 'GIF', save_all=True, append_images=[Image.new('L', (9, 9), 200)]),
-            'the picture moves',
+            'the image is animated',
         ),
-        (bytes(uploads.LARGEST_FILE + 1), 'has 10,000,001 bytes'),
+        (bytes(uploads.MAX_BYTES + 1), 'has 10,000,001 bytes'),
     ],
 )
-def test_what_is_refused_is_refused_in_a_sentence(data, words):
+def test_a_bad_upload_is_refused_in_a_sentence(data, words):
     with pytest.raises(UserError, match=words):
-        uploads.picture(data, (8, 8, 1))
+        uploads.read_picture(data, (8, 8, 1))
 
 
-def test_a_file_that_was_taken_is_gone(tmp_path):
+def test_an_upload_is_deleted(tmp_path):
     file = tmp_path / 'upload.png'
     file.write_bytes(b'bytes')
     assert uploads.take(str(file)) == b'bytes' and not file.exists()
     with open(file, 'wb') as large:
-        large.truncate(uploads.LARGEST_FILE + 1)
+        large.truncate(uploads.MAX_BYTES + 1)
     with pytest.raises(UserError, match='has 10,000,001 bytes'):
         uploads.take(str(file))
     assert not file.exists()
