@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.interop.workdirs import FORMATS
 from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build
+from jaxgen.diffusion.schedules import DiscreteSchedule
 from jaxgen.errors import UserError, check
 from jaxgen.io.images import from_uint8
 from jaxgen.methods import DCGAN, METHODS, Diffusion
@@ -47,7 +48,8 @@ class Counterpart:
 
 def _diffusion_inputs(method: Diffusion, key: Array) -> dict[str, Array]:
     time_key, noise_key, _ = jax.random.split(key, 3)
-    t = jax.random.randint(time_key, (CHECKED,), 0, method.schedule.timesteps)
+    schedule = cast(DiscreteSchedule, method.schedule)  # an exported model has no other
+    t = jax.random.randint(time_key, (CHECKED,), 0, schedule.timesteps)
     return {'noise': jax.random.normal(noise_key, (CHECKED, *method.image_shape)), 't': t}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 from safetensors.numpy import save_file
@@ -20,6 +20,8 @@ from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.io.hub import WEIGHTS
+from jaxgen.methods import Diffusion, Method
+from jaxgen.models.unet import UNet
 from jaxgen.runtime.random import root_key, stream
 
 PIPELINES = ('DDPMPipeline', 'DDIMPipeline')
@@ -46,7 +48,7 @@ def load(config: Config, folder: pathlib.Path) -> Imported:
     if weights is None:
         raise UserError(f'{network_folder} holds neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin: download it again')
     stored = tensors.float32(tensors.read(weights), weights)
-    params = unet.from_diffusers(stored, method.network, image_shape[0], weights)
+    params = unet.from_diffusers(stored, _network(method), image_shape[0], weights)
     key = stream(root_key(config.seed, config.train.prng), 'init')
     return Imported(config, method, jax.jit(method.from_weights)({'params': params}, key), (note,))
 
@@ -106,9 +108,9 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
       UserError: naming the field of the config that diffusers cannot represent.
     """
     c, (side, _, channels) = trained.config, trained.method.image_shape
-    description = unet_config.from_model(c.model, side, channels, trained.method.network.num_classes)
+    description = unet_config.from_model(c.model, side, channels, _network(trained.method).num_classes)
     schedule = scheduler.from_diffusion(c.diffusion, c.sample.sampler)
-    state = unet.to_diffusers(weights['params'], trained.method.network)
+    state = unet.to_diffusers(weights['params'], _network(trained.method))
     for part in ('unet', 'scheduler'):
         (folder / part).mkdir()
     index = {
@@ -123,6 +125,11 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     if c.model.conditional:
         return 'a DDPMPipeline, in which only the unet takes class_labels'
     return 'a DDPMPipeline'
+
+
+def _network(method: Method) -> UNet:
+    """Return the network of a diffusion model whose description is that of a UNet."""
+    return cast(UNet, cast(Diffusion, method).network)
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

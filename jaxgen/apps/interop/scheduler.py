@@ -38,7 +38,7 @@ PREDICTIONS = {'epsilon': 'eps', 'sample': 'x0', 'v_prediction': 'v'}
 SAMPLERS = {'fixed_large': 'ddpm', 'fixed_small': 'ddpm_fixedsmall', 'fixed_small_log': 'ddpm_fixedsmall'}
 # diffusers' scheduler for each of our samplers. With fewer steps than timesteps, the first visits other timesteps than
 # ours: on our timesteps, trailing, diffusers would add noise even in its last step.
-EXPORTED = {
+EXPORTED: dict[str, dict[str, Any]] = {
     'ddpm': {'_class_name': 'DDPMScheduler', 'variance_type': 'fixed_large', 'timestep_spacing': 'leading'},
     'ddpm_fixedsmall': {'_class_name': 'DDPMScheduler', 'variance_type': 'fixed_small', 'timestep_spacing': 'trailing'},
     'ddim': {'_class_name': 'DDIMScheduler', 'set_alpha_to_one': True, 'timestep_spacing': 'trailing'},

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ConfigTree = Mapping[str, Any]  # the config of the benchmark as a JSON object: sections of fields
 
