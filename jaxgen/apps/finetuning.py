@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -13,6 +13,7 @@ from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.io.hashes import weights_hash
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.models import lora
 from jaxgen.runtime.mesh import on_host
@@ -39,7 +40,7 @@ def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[
         new = config.model.conditional and len(labelled) > len(base.class_names)
         targets = how.targets + (('label',) if new else ())
         rank, paths = how.rank, lora.matching(params, targets, 'config.finetune.targets')
-    method = build_method(config, base.method.image_shape, len(labelled))
+    method = _diffusion(config, base, len(labelled))
     fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': how.alpha / how.rank}
     return FineTunedDiffusion.from_method(method, scale=config.sample.adapter_scale, **fields), labelled
 
@@ -62,7 +63,7 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...
     params = with_new_labels(params, known, len(adapter.class_names) - known)
     rank = 0 if adapter.finetune['method'] == 'full' else adapter.finetune['rank']
     method = FineTunedDiffusion.from_method(
-        build_method(config, base.method.image_shape, len(adapter.class_names)),
+        _diffusion(config, base, len(adapter.class_names)),
         base=params,
         base_hash=base_hash,
         paths=tuple(adapter.factors),
@@ -76,6 +77,11 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...
     needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, method.paths, rank), jax.random.key(0)))
     tensors.require(lora.flat(adapter.factors), {name: x.shape for name, x in needed.items()}, field)
     return method, method.with_frozen(method.initial_state(adapter.factors)), adapter.class_names
+
+
+def _diffusion(config: Config, base: Trained, num_classes: int) -> Diffusion:
+    """Return the diffusion model that a fine-tuned one adapts; ``rules.validate`` refuses other methods."""
+    return cast(Diffusion, build_method(config, base.method.image_shape, num_classes))
 
 
 def _weights(trained: Trained) -> tuple[Any, str]:

@@ -35,7 +35,8 @@ def fields(draft: ConfigDict) -> str:
     """Return a line for each field of a config: its name, its value, its default if that differs, its meaning, its type."""
     lines = [*_section('', RunOptions, draft, {})]
     for section, options in section_classes(draft.family).items():
-        lines += ['', f'{section}: {inspect.getdoc(options).splitlines()[0]}']
+        summary, *_ = (inspect.getdoc(options) or '').splitlines()
+        lines += ['', f'{section}: {summary}']
         lines += _section(f'{section}.', options, draft[section], METHODS[draft.family].defaults.get(section, {}))
     if 'diffusion' in draft:
         lines += ['', 'What goes together in config.diffusion and config.sample.sampler:', '', compatibility.table()]

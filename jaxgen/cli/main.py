@@ -54,7 +54,7 @@ def _run(argv: Sequence[str]) -> None:
         return
     mode = modes.MODES[pick(arguments.mode, modes.MODES, '--mode')]
     draft = flags.load(arguments)
-    workdir = absolute(arguments.workdir or flags.default_workdir(arguments.config))
+    workdir = absolute(arguments.workdir or flags.default_workdir(arguments.config or ''))
     modes.run(arguments.mode, modes.config_of(mode, draft), workdir)
 
 

@@ -108,9 +108,7 @@ def test_a_config_file_with_a_mistake_is_refused(tmp_path, code, words):
 
 def test_values_of_a_config_file_are_checked(tmp_path):
     file = tmp_path / 'mine.py'
-    file.write_text(
-        'from jaxgen import config\ndef get_config():\n  c = config.base()\n  c.seed = -1\n  return c\n'
-    )
+    file.write_text('from jaxgen import config\ndef get_config():\n  c = config.base()\n  c.seed = -1\n  return c\n')
     with pytest.raises(UserError, match='^config.seed=-1 must be at least 0$'):
         config_of(f'--config={file}')
 

@@ -48,8 +48,7 @@ class Counterpart:
 
 def _diffusion_inputs(method: Diffusion, key: Array) -> dict[str, Array]:
     time_key, noise_key, _ = jax.random.split(key, 3)
-    schedule = cast(DiscreteSchedule, method.schedule)  # an exported model has no other
-    t = jax.random.randint(time_key, (CHECKED,), 0, schedule.timesteps)
+    t = jax.random.randint(time_key, (CHECKED,), 0, cast(DiscreteSchedule, method.schedule).timesteps)
     return {'noise': jax.random.normal(noise_key, (CHECKED, *method.image_shape)), 't': t}
 
 

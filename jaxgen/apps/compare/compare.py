@@ -180,8 +180,8 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
     results = []
     for seed in range(options.seed, options.seed + shared.config.compare.seeds):
         print(f'{name}: step {trained.step}, seed {seed}', flush=True)
-        images = generated_set(trained, sampler.reseeded(seed), options.num)
-        results.append(_result(name, images, folder, shared))
+        generated = generated_set(trained, sampler.reseeded(seed), options.num)
+        results.append(_result(name, generated, folder, shared))
 
     images, rate = _sample(sampler, trained)
     log = read_metrics(folder / METRICS)

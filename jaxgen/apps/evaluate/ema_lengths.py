@@ -25,7 +25,7 @@ def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[dic
     """
     evaluate = make_evaluator(config, make_mesh(config.mesh.fsdp))
     sampler, found = None, []
-    for length in sorted(config.evaluation.ema_lengths):
+    for length in sorted(config.evaluation.ema_lengths or ()):
         trained = restore(config.replace({'sample.ema_length': length or None}), workdir)
         sampler = sampler or trained.sampler(config.evaluation.seed, STREAM)
         result = evaluate(generated_set(trained, sampler, config.evaluation.num))

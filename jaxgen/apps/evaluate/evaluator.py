@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxgen.apps.config import Config
 from jaxgen.data import class_names
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json
 from jaxgen.io.run_directory import EVALUATION
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
@@ -63,7 +63,8 @@ def stored_set(config: Config) -> ImageSet:
       UserError: as ``open_set`` does.
     """
     options = config.evaluation
-    return open_set(options.generated, 'config.evaluation.generated', options.num, **set_options(config))
+    check(options.generated is not None, 'config.evaluation.generated is not set')
+    return open_set(str(options.generated), 'config.evaluation.generated', options.num, **set_options(config))
 
 
 def set_options(config: Config) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.io.hub import WEIGHTS
-from jaxgen.methods import Diffusion, Method
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.unet import UNet
 from jaxgen.runtime.random import root_key, stream
 
@@ -43,12 +43,12 @@ def load(config: Config, folder: pathlib.Path) -> Imported:
     config, image_shape, num_classes = _with_network(config, network_folder / 'config.json')
     config, note = _with_schedule(config, folder)
     validate(config)
-    method = build_method(config, image_shape, num_classes)
+    method = cast(Diffusion, build_method(config, image_shape, num_classes))
     weights = tensors.find(network_folder, (f'{WEIGHTS}.safetensors', f'{WEIGHTS}.bin'))
     if weights is None:
         raise UserError(f'{network_folder} holds neither {WEIGHTS}.safetensors nor {WEIGHTS}.bin: download it again')
     stored = tensors.float32(tensors.read(weights), weights)
-    params = unet.from_diffusers(stored, _network(method), image_shape[0], weights)
+    params = unet.from_diffusers(stored, cast(UNet, method.network), image_shape[0], weights)
     key = stream(root_key(config.seed, config.train.prng), 'init')
     return Imported(config, method, jax.jit(method.from_weights)({'params': params}, key), (note,))
 
@@ -108,9 +108,10 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
       UserError: naming the field of the config that diffusers cannot represent.
     """
     c, (side, _, channels) = trained.config, trained.method.image_shape
-    description = unet_config.from_model(c.model, side, channels, _network(trained.method).num_classes)
+    network = cast(Diffusion, trained.method).network
+    description = unet_config.from_model(c.model, side, channels, network.num_classes)
     schedule = scheduler.from_diffusion(c.diffusion, c.sample.sampler)
-    state = unet.to_diffusers(weights['params'], _network(trained.method))
+    state = unet.to_diffusers(weights['params'], cast(UNet, network))
     for part in ('unet', 'scheduler'):
         (folder / part).mkdir()
     index = {
@@ -125,11 +126,6 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     if c.model.conditional:
         return 'a DDPMPipeline, in which only the unet takes class_labels'
     return 'a DDPMPipeline'
-
-
-def _network(method: Method) -> UNet:
-    """Return the network of a diffusion model whose description is that of a UNet."""
-    return cast(UNet, cast(Diffusion, method).network)
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 INK = '#010203'  # placeholder for the text colour of the page, replaced when the SVG is written
-STYLE = {
+STYLE: Any = {
     'svg.fonttype': 'none',
     'font.family': 'sans-serif',
     'axes.spines.top': False,

@@ -68,7 +68,7 @@ class Average:
     def update(self) -> None:
         """Follow the parameters after a step."""
         d = min(self._decay, (1 + self._updates) / (10 + self._updates))
-        torch._foreach_lerp_(self.params, self._params, 1 - d)
+        torch._foreach_lerp_(list(self.params), list[torch.Tensor](self._params), 1 - d)
         self._updates += 1
 
 
