@@ -126,7 +126,7 @@ def test_the_config_fits_its_limits():
     shapes = jax.eval_shape(lambda: method.init(jax.random.key(0)).params)
     parameters = sum(x.size for x in jax.tree.leaves(shapes))
     assert parameters <= 9e6 and 2 * parameters < LIMIT
-    assert f'{parameters:,} parameters' in ddpm_cifar.get_config.__doc__
+    assert f'``flagship`` ({parameters:,})' in ddpm_cifar.get_config.__doc__
 
 
 def test_the_command_line_refuses_in_one_sentence(capsys):

@@ -115,9 +115,10 @@ def _described(lowered: jax.stages.Lowered, chip: Chip, devices: int) -> dict[st
     program, reason = _compiled(lowered)
     if program is None:
         return {'fits': False, 'reason': reason}
-    memory: Any = program.memory_analysis()
-    cost: Any = program.cost_analysis()
-    found = hlo.read(program.as_text() or '')
+    memory, cost, text = program.memory_analysis(), program.cost_analysis(), program.as_text()
+    if memory is None or cost is None or text is None:
+        raise RuntimeError('this version of the TPU compiler does not describe its programs')
+    found = hlo.read(text)
     held = {
         'arguments': memory.argument_size_in_bytes,
         'outputs': memory.output_size_in_bytes - memory.alias_size_in_bytes,

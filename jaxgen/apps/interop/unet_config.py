@@ -86,6 +86,7 @@ def to_model(theirs: Mapping[str, Any], model: NetworkOptions, image_size: int, 
     _only(t, 'attn_norm_num_groups', (None, t['norm_num_groups']), where)
     attended, heads = _attended(t, levels, where), _heads(t, where)
     fields = {
+        'name': 'unet',
         'conditional': t['num_class_embeds'] is not None,
         'base_channels': base,
         'channel_multipliers': tuple(width // base for width in widths),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ConfigTree = Mapping[str, Any]  # the config of the benchmark as a JSON object: sections of fields
 
@@ -38,8 +38,7 @@ class Execution:
 
     def ready(self, network: nn.Module) -> Callable[..., Any]:
         """Move the parameters of a network to the device, and return the function that runs it."""
-        network.to(device=self.device)
-        network.to(memory_format=self.layout)  # type: ignore[call-overload]  # the stubs of torch lack it
+        network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]  # not in the stubs of PyTorch
         function = torch.compile(network) if self.compile else network
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -61,7 +60,7 @@ class Average:
     """
 
     def __init__(self, network: nn.Module, decay: float | None):
-        self._params = list(network.parameters())
+        self._params: list[Tensor] = list(network.parameters())
         self.params = [p.detach().clone() for p in self._params]
         self._decay, self._updates = decay or 0.0, 0
 

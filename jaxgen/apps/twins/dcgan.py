@@ -109,7 +109,7 @@ def discriminator(image_size: int, nc: int, ndf: int, **other: int) -> nn.Module
       ndf: channels of the largest feature maps.
       **other: sizes of the generator.
     """
-    layers = [nn.Conv2d(nc, ndf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+    layers: list[nn.Module] = [nn.Conv2d(nc, ndf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
     width, last = ndf, ndf * image_size // 8
     while width < last:
         layers += [
