@@ -105,7 +105,7 @@ def test_it_is_neither_trained_nor_overwritten(there, tmp_path):
             UserError, match=f'{FILE} is a trained model without the state of its training: pass another'
         ):
             modes.run(mode, c, folder)
-    with pytest.raises(UserError, match='is there already, and not an empty folder'):
+    with pytest.raises(UserError, match='exists already, and is not an empty folder'):
         exported(c, folder, folder)
     assert sorted(p.name for p in folder.iterdir() if p.is_file()) == ['config.json', FILE]
 
