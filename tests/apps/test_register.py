@@ -32,7 +32,7 @@ FIELDS = [
     for field in (
         *('diffusion.timesteps=20', 'train.steps=2', 'data.batch_size=8'),
         *('model.name=cnn', 'model.base_channels=8', 'model.norm_groups=4', 'model.num_blocks=1'),
-        *('sample.every=2', 'sample.num=4', 'sample.num_steps=2', 'sample.batch_size=8'),
+        *('mesh.cpu_devices=None', 'sample.every=2', 'sample.num=4', 'sample.num_steps=2', 'sample.batch_size=8'),
     )
 ]
 
