@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test smoke lint benchmark benchmark-gpu flagship flagship-fid
+.PHONY: run demo test smoke lint lock benchmark benchmark-gpu flagship flagship-fid
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py
@@ -39,8 +39,8 @@ benchmark: $(VENV)/.test
 	  --config.data.batch_size=64 --config.sample.batch_size=64 --config.benchmark.cases=train,sample,data
 	$(BENCHMARK) $(CIFAR) $(TIMES) --workdir=runs/benchmark_features "--config.benchmark.variants=$(WAYS)" \
 	  --config.benchmark.cases=features
-	$(BIN)/python -m jaxgen.benchmark.convolutions > runs/convolutions.md
-	$(BIN)/python -m jaxgen.benchmark.page $(BENCHMARKS) --convolutions=runs/convolutions.md --readme=README.md \
+	$(BIN)/python -m jaxgen.apps.benchmark.convolutions > runs/convolutions.md
+	$(BIN)/python -m jaxgen.apps.benchmark.page $(BENCHMARKS) --convolutions=runs/convolutions.md --readme=README.md \
 	  --out=docs/results/benchmark.md
 
 # On one GPU, within six minutes; GPU_PYTHON has jax with CUDA, PyTorch, diffusers and pytorch-fid.
@@ -67,21 +67,29 @@ benchmark-gpu:
 	  "--config.benchmark.variants=float32,channels-last,CUDA graph,eager" --config.benchmark.minutes=1.2 $(GPU_ARGS)
 	-$(GPU_BENCHMARK) $(CIFAR) $(GPU_TIMES) --workdir=$(GPU_RUNS)/benchmark_gpu_features --config.benchmark.cases=features,attention \
 	  "--config.benchmark.variants=$(GPU_FEATURES)" --config.benchmark.minutes=1.1 $(GPU_ARGS)
-	$(GPU_PYTHON) -m jaxgen.benchmark.page $(GPU_RUNS)/benchmark_gpu_train $(GPU_RUNS)/benchmark_gpu_sample \
+	$(GPU_PYTHON) -m jaxgen.apps.benchmark.page $(GPU_RUNS)/benchmark_gpu_train $(GPU_RUNS)/benchmark_gpu_sample \
 	  $(GPU_RUNS)/benchmark_gpu_dcgan $(GPU_RUNS)/benchmark_gpu_features --out=$(GPU_PAGE)
 
 # A class-conditional model of CIFAR-10 in BUDGET minutes on one GPU; FLAGSHIP_ARGS="--data=FOLDER" where there is no TFDS.
 BUDGET ?= 8
 
 flagship:
-	$(GPU_PYTHON) -m jaxgen.flagship --minutes=$(BUDGET) $(FLAGSHIP_ARGS)
+	$(GPU_PYTHON) -m jaxgen.apps.flagship --minutes=$(BUDGET) $(FLAGSHIP_ARGS)
 
 flagship-fid: $(VENV)/.run
 	$(BIN)/python main.py --config=runs/flagship/flagship/weights/config.json --mode=evaluate --workdir=runs/flagship \
 	  --config.evaluation.generated=runs/flagship/flagship/generated --config.evaluation.num=20000
 
+# Style, docstrings, imports that go downwards only, and types; pyproject.toml has the settings of each.
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+# Versions that are in the file stay where they can; PyTorch has its version in requirements-test.txt. Needs uv.
+lock:
+	grep -v '^torch' requirements-test.txt | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate - -o requirements.lock > /dev/null
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)

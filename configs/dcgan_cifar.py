@@ -23,8 +23,10 @@ from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """1,479,528 parameters against 665,856; ``small`` has 1,223,032 against 510,944, and half the batch;
-    ``one_class`` is ``small`` for a class alone, a dog or as ``data.classes`` says.
+    """Return a generator of 1,479,528 parameters and a discriminator of 665,856, or a variant.
+
+    ``small`` has 1,223,032 and 510,944, and half the batch. ``one_class`` is ``small`` for one class, dogs or those of
+    ``data.classes``.
     """
     c = config.base('dcgan')
     c.data.random_flip = True
@@ -41,7 +43,7 @@ def get_config(variant: str = ''):
         c.sample.every = 1000
     elif variant == 'one_class':
         c = get_config('small')
-        c.data.classes = 'dog'
+        c.data.classes = ('dog',)
         c.model.conditional = False
         c.train.steps = 6000
     elif variant:

@@ -18,7 +18,7 @@ python main.py --config=configs/ddpm_cifar.py:edm
 
 python main.py --config=configs/ddpm_cifar.py:flagship
   Hardware: one GPU
-  Hours: 0.15, with the number of steps that python -m jaxgen.flagship --minutes=8 (make flagship) sets
+  Hours: 0.15, with the number of steps that python -m jaxgen.apps.flagship --minutes=8 (make flagship) sets
   Expect: not yet run on a GPU
 
 python main.py --config=configs/ddpm_cifar.py:cnn
@@ -38,10 +38,12 @@ from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """The paper's recipe, or on 2x2 patches ``small``, 4,448,076 parameters, and ``edm``, 1,585,116 that know the classes;
-    ``cnn``, 722,412 without down- and upsampling, is there to compare with ``edm``: its step is as much work, within 4%;
-    ``flagship`` has 6,475,011 parameters, and the pixels themselves; ``jaxgen.flagship`` sets its number of steps.
-    ``one_class`` is ``edm`` for a class alone, a dog or as ``data.classes`` says.
+    """Return the paper's recipe, or a variant of it.
+
+    ``small`` (4,448,076 parameters) and ``edm`` (1,585,116, class-conditional) work on 2x2 patches. ``cnn`` (722,412) has no
+    down- and upsampling and is there to compare with ``edm``: its step is as much work, within 4%. ``flagship`` (6,475,011)
+    works on single pixels; ``jaxgen.apps.flagship`` sets its number of steps. ``one_class`` is ``edm`` for one class, dogs or
+    those of ``data.classes``.
     """
     c = config.base()
     c.data.random_flip = True
@@ -115,7 +117,7 @@ def get_config(variant: str = ''):
         c.model.num_blocks = 13
     elif variant == 'one_class':
         c = get_config('edm')
-        c.data.classes = 'dog'
+        c.data.classes = ('dog',)
         c.model.conditional = False
         c.diffusion.label_dropout = 0.0
         c.sample.guidance_scale = 1.0

@@ -4,14 +4,14 @@ python main.py --config=configs/judge_cifar.py
   Hardware: two CPU cores
   Hours: 1.2 to 1.6 at the 70 to 95 images/s that it made with the cores to itself; 400,384 images of 0.68 GFLOP
   Expect: 93.3% of the 10,000 test images recognised, each seen as it is and mirrored
-    (python -m jaxgen.evaluation.judge runs/judge_cifar OUT.safetensors prints it)
+    (python -m jaxgen.apps.publish_classifier runs/judge_cifar OUT.safetensors prints it)
 """
 
 from jaxgen import config
 
 
 def get_config():
-    """Eight epochs, with half of airbench94's batches and its learning rate in proportion."""
+    """Return eight epochs with half of the batch size of airbench94, and its learning rate in proportion."""
     c = config.base('judge')
     c.data.batch_size = 512
     c.optimizer.learning_rate = 0.75

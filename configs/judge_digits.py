@@ -10,7 +10,7 @@ from jaxgen import config
 
 
 def get_config():
-    """Two blocks; digits are not mirrored."""
+    """Return a network of two blocks; digits are not mirrored."""
     c = config.base('judge')
     c.data.name = 'digits'
     c.data.batch_size = 128

@@ -1,27 +1,27 @@
-"""The error that a user can mend, and the checks that raise it."""
+"""The error that a user can fix, and the checks that raise it."""
 
 from __future__ import annotations
 
 import difflib
 
-MANY = 12  # names that a sentence can hold
+MANY = 12  # names that fit into a sentence
 
 
-class UserError(Exception):
-    """One sentence that names the field or file at fault and the way out; main.py prints it and exits with 2."""
+class UserError(ValueError):
+    """One sentence that names the wrong field or file and what to do; the command line prints it and exits with code 2."""
 
 
 def check(holds: bool, sentence: str) -> None:
-    """Raises UserError with this sentence where something does not hold."""
+    """Raise UserError with this sentence unless a condition holds."""
     if not holds:
         raise UserError(sentence)
 
 
 def pick(name: str, known, what: str) -> str:
-    """``name`` if it is among the ``known`` names.
+    """Return ``name`` if it is one of the ``known`` names.
 
     Raises:
-      UserError: if not; the sentence lists the nearest names, or all where none is near (of many, some).
+      UserError: if it is not. The message lists similar names; if there is none, all known names, or the first of many.
     """
     if name in known:
         return name
@@ -33,5 +33,5 @@ def pick(name: str, known, what: str) -> str:
 
 
 def names(field: str) -> tuple[str, ...]:
-    """The names in a comma-separated field."""
+    """Return the names in a comma-separated field."""
     return tuple(name.strip() for name in field.split(',') if name.strip())

@@ -9,7 +9,7 @@ import os
 import platform
 import tempfile
 
-from jaxgen import xla_flags
+from jaxgen.runtime import xla_flags
 
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     COMPILED = tempfile.TemporaryDirectory(prefix='jaxgen-tests-')

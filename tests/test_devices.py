@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from jaxgen import devices, memory, xla_flags
+from jaxgen.apps import devices
 from jaxgen.errors import UserError
+from jaxgen.runtime import memory, xla_flags
 from tests.tiny import tiny_config
 
 
@@ -34,5 +35,7 @@ def test_memory_is_kept_where_the_config_says_so(monkeypatch, asked):
 
 def test_an_untried_jaxlib_is_refused_for_deterministic_runs(monkeypatch):
     monkeypatch.setattr(xla_flags, '_jaxlib_version', lambda: '9.0.0')
-    with pytest.raises(UserError, match='config.train.deterministic=True needs flags of XLA that were not tried'):
+    with pytest.raises(
+        UserError, match='config.train.deterministic: reproducible runs need flags of XLA that were not tried'
+    ):
         devices.set_up(tiny_config(**{'train.deterministic': True}))

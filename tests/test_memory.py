@@ -9,7 +9,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from jaxgen.memory import compiling, use_one_arena
+from jaxgen.runtime.memory import compiling, use_one_arena
 if sys.argv[1] == 'keep':
     use_one_arena()
 import threading

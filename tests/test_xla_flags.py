@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxgen import xla_flags
+from jaxgen.runtime import xla_flags
 
 KERNEL_GRADIENT = """
 from tests.test_xla_flags import compiled_kernel_gradient

@@ -4,14 +4,14 @@ import json
 import os
 import pathlib
 
-import jax
 import pytest
 
-from jaxgen import config
+from jaxgen.apps.config import SHARED, Config, base
+from jaxgen.apps.restore import build
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.random import root_key
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.mesh import make_mesh
-from jaxgen.training.restore import build
-from jaxgen.training.step import initial, root_key, state_template
+from jaxgen.training.state import start_on_mesh
 
 UNET = {'model.name': 'unet'}  # for what is the UNet's own
 
@@ -22,8 +22,13 @@ WITHOUT_TENSORFLOW = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).pare
 
 
 def tiny_config(family='ddpm', /, **fields):
-    """``fields`` by dotted name, as in ``tiny_config('dcgan', **{'train.steps': 4})``."""
-    c = config.base(family)
+    """Return a config with all sections; ``fields`` by dotted name, as in ``tiny_config('dcgan', **{'train.steps': 4})``."""
+    return Config.from_tree(tiny_draft(family, **fields).to_dict(), SHARED)
+
+
+def tiny_draft(family='ddpm', /, **fields):
+    """Return the same as a config file makes it."""
+    c = base(family)
     c.data.name = 'digits'
     c.data.batch_size = 16
     if family != 'judge':
@@ -63,14 +68,11 @@ def untrained(c, workdir, step=4, change=lambda model: model):
 
     ``change`` makes another model of that before the first step.
     """
-    (family, _), key, mesh = build(c, workdir), root_key(c), make_mesh()
-    init = initial(family, key)
-    template = state_template(init, mesh)
-    shardings = jax.tree.map(lambda s: s.sharding, template)
-    state = jax.jit(init, out_shardings=shardings)()
+    (family, _), key, mesh = build(c, workdir), root_key(c.seed, c.train.prng), make_mesh()
+    _, state = start_on_mesh(family, key, mesh)
     state = state.replace(model=change(state.model))
     workdir.mkdir(parents=True)
-    (workdir / 'config.json').write_text(c.to_json())
+    (workdir / 'config.json').write_text(json.dumps(c.to_tree()))
     checkpoints = Checkpoints(workdir / 'checkpoints')
     checkpoints.save(step, state)
     checkpoints.wait()

@@ -1,4 +1,4 @@
-"""The registry of data sets, and loading one as uint8 arrays in memory."""
+"""The registry of data sets, and loading one of them into memory as uint8 arrays."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from PIL import Image
 
 from jaxgen.data import digits, dogs, tfds_source
 from jaxgen.data.resize import resize
-from jaxgen.errors import pick
+from jaxgen.errors import check, pick
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images uint8 ``[N, H, W, C]``, labels int32 ``[N]`` that index ``class_names``."""
+    """Images with class labels.
+
+    Attributes:
+      images: uint8 ``[N, H, W, C]``.
+      labels: int32 ``[N]``, indices into ``class_names``.
+      class_names: the name of each class.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
 
     def relabelled(self, class_names: tuple[str, ...]) -> Dataset:
-        """The same with labels that index these names, its own among them."""
+        """Return the same images with labels that index other class names, which must include this data set's own."""
         position = np.array([class_names.index(name) for name in self.class_names], np.int32)
         return Dataset(self.images, position[self.labels], class_names)
 
@@ -32,13 +38,14 @@ class Source:
     """A data set that can be loaded by name.
 
     Attributes:
-      read: ``read(split, image_size, crop) -> (images uint8 [N, image_size, image_size, C], labels int32 [N])``.
-      class_names: in the order of the labels.
-      splits: the names that ``read`` takes.
-      sizes: number of images of each split.
-      image_size: side of the images where none is asked for, in pixels.
+      read: the function ``read(split, image_size, crop) -> (images, labels)`` with images uint8
+        ``[N, image_size, image_size, C]`` and labels int32 ``[N]``.
+      class_names: the name of each class, in the order of the labels.
+      splits: the splits that ``read`` knows.
+      sizes: the number of images in each split.
+      image_size: side of the images in pixels, if the caller asks for no other.
       channels: 1 or 3.
-      crops: ways to make a picture square; the first is the usual one.
+      crops: ways to crop a square from an image; the first is the default.
     """
 
     read: Callable[[str, int, str], tuple[np.ndarray, np.ndarray]]
@@ -51,7 +58,7 @@ class Source:
 
 
 def _stored(read: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> Callable:
-    """``Source.read`` of a data set of square images that are stored decoded, all of one size."""
+    """Return the ``Source.read`` of a data set whose images are stored decoded, square and of one size."""
 
     def sized(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
         images, labels = read(split)
@@ -83,31 +90,61 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def class_names(name: str, classes: Sequence[str] = ()) -> tuple[str, ...]:
-    """What labels mean after ``load`` with the same arguments."""
-    return tuple(classes) or SOURCES[name].class_names
-
-
-def load(
-    name: str, split: str, classes: Sequence[str] = (), max_examples: int = 0, image_size: int = 0, crop: str = ''
-) -> Dataset:
-    """Loads a split into memory.
+def class_names(name: str, classes: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the names that the labels of ``load(name, classes=classes)`` index.
 
     Args:
       name: a key of ``SOURCES``.
-      split: one of the source's splits.
-      classes: names to keep, in this order; labels then count within them. Empty keeps all.
-      max_examples: keeps the first so many of what is left; 0 keeps all.
-      image_size: side in pixels to resize to (antialiased bicubic); 0 is the source's own.
-      crop: one of the source's crops; empty is the first of them.
+      classes: names of the classes to keep. All classes if not set.
+
+    Returns:
+      The name of each class.
+
+    Example:
+      >>> class_names('digits', ['7', '1'])
+      ('7', '1')
+    """
+    return tuple(classes or SOURCES[name].class_names)
+
+
+def load(
+    name: str,
+    split: str | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    max_examples: int | None = None,
+    image_size: int | None = None,
+    crop: str | None = None,
+) -> Dataset:
+    """Load a split of a data set into memory.
+
+    Args:
+      name: a key of ``SOURCES``, such as ``cifar10``, or a data set with its split, such as ``cifar10:test``.
+      split: one of the source's splits; ``train`` if neither this nor ``name`` names one.
+      classes: names of the classes to keep; labels then index this list. All classes if not set.
+      max_examples: number of examples to keep, the first ones of these classes. All if not set.
+      image_size: side in pixels to which images are resized (bicubic with antialiasing). The source's own size if not set.
+      crop: one of the source's ways to crop a square from an image. The source's first way if not set.
+
+    Returns:
+      The images and their labels.
 
     Raises:
-      UserError: if the data set, the split, a class or a crop does not exist, or the data cannot be had.
+      UserError: if the data set, the split, a class or a crop does not exist, or the data cannot be read or downloaded.
+
+    Example:
+      >>> train = load('digits:train', classes=['7', '1'], max_examples=100)
+      >>> train.images.shape, train.class_names
+      ((100, 8, 8, 1), ('7', '1'))
     """
-    source = SOURCES[pick(name, SOURCES, 'config.data.name')]
-    pick(split, source.splits, 'the split')
-    kept = [source.class_names.index(pick(c, source.class_names, f'{name} class')) for c in classes]
-    crop = pick(crop or source.crops[0], source.crops, f'{name} crop')
+    name, split = _with_split(name, split)
+    source = SOURCES[name]
+    check(classes is None or len(classes) > 0, 'classes is empty: name at least one class, or pass None for all')
+    kept = [source.class_names.index(pick(c, source.class_names, f'{name} class')) for c in classes or ()]
+    for argument, value in (('max_examples', max_examples), ('image_size', image_size)):
+        check(value is None or value > 0, f'{argument}={value} must be at least 1, or None')
+    crop = pick(source.crops[0] if crop is None else crop, source.crops, f'{name} crop')
+
     images, labels = source.read(split, image_size or source.image_size, crop)
     labels = labels.astype(np.int32)
     if kept:
@@ -115,6 +152,16 @@ def load(
         position[kept] = np.arange(len(kept), dtype=np.int32)
         keep = position[labels] >= 0
         images, labels = images[keep], position[labels[keep]]
-    if max_examples:
-        images, labels = images[:max_examples], labels[:max_examples]
+    images, labels = images[:max_examples], labels[:max_examples]
     return Dataset(np.ascontiguousarray(images), labels, class_names(name, classes))
+
+
+def _with_split(name: str, split: str | None) -> tuple[str, str]:
+    """Return the data set and the split that ``load`` was asked for."""
+    name, _, own = name.partition(':')
+    check(
+        not own or split in (None, own),
+        f'the data set is named with the split {own!r}, but split={split!r} is another: pass one of the two',
+    )
+    splits = SOURCES[pick(name, SOURCES, 'the data set')].splits
+    return name, pick(own or split or 'train', splits, 'the split')

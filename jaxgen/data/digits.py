@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits (UCI optdigits test set): 1,797 real 8x8 grey images, embedded, no download."""
+"""scikit-learn's handwritten digits: 1,797 grey images of 8x8 pixels (the UCI optdigits test set), without a download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ TEST_SIZE = 360
 
 
 def read(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 ``[N, 8, 8, 1]`` and labels ``[N]``: 1,437 to train, 360 held out by a fixed permutation."""
+    """Return the images uint8 ``[N, 8, 8, 1]`` and labels ``[N]`` of a split.
+
+    A fixed permutation chooses the 360 images of the test split; the training split has the other 1,437.
+    """
     from sklearn.datasets import load_digits
 
     data = load_digits()

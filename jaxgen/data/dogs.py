@@ -1,4 +1,7 @@
-"""Stanford Dogs (Khosla et al. 2011): 20,580 photographs of 120 breeds, cropped to a square and resized once, then cached."""
+"""Stanford Dogs (Khosla et al. 2011): 20,580 photographs of 120 breeds.
+
+The photographs are cropped to a square and resized once; the result is cached.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from jaxgen.data import tfds_source
 from jaxgen.data.resize import resize
-from jaxgen.files import cache_dir, read_npz, replacing
+from jaxgen.io.files import cache_dir, read_npz, replacing
 
 _IN_ORDER = """
 chihuahua japanese_spaniel maltese_dog pekinese shih-tzu blenheim_spaniel papillon toy_terrier rhodesian_ridgeback
@@ -30,23 +33,23 @@ saint_bernard eskimo_dog malamute siberian_husky affenpinscher basenji pug leonb
 samoyed pomeranian chow keeshond brabancon_griffon pembroke cardigan toy_poodle miniature_poodle standard_poodle
 mexican_hairless dingo dhole african_hunting_dog
 """
-BREEDS = tuple(_IN_ORDER.split())  # in the order of TFDS's labels, which is that of their WordNet numbers
+BREEDS = tuple(_IN_ORDER.split())  # in the order of TFDS's labels, which follows the breeds' WordNet numbers
 CROPS = ('center', 'box')
-PREPARATION = 1  # of what is cached: raised when cropping or resizing changes
-WHOLE = (0.0, 0.0, 1.0, 1.0)
+PREPARATION = 1  # version of the cached images: raise it when cropping or resizing changes
+WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)  # as a bounding box
 
 
 def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
-    """The official split: images uint8 ``[N, image_size, image_size, 3]`` and labels int32 ``[N]``.
+    """Return the images uint8 ``[N, image_size, image_size, 3]`` and labels int32 ``[N]`` of an official split.
 
     Args:
-      split: ``train`` (12,000) or ``test`` (8,580).
-      image_size: side in pixels, resized with antialiasing (bicubic).
-      crop: ``center``, the largest square in the middle of the photograph; or ``box``, the square around the dog's
+      split: ``train`` (12,000 images) or ``test`` (8,580).
+      image_size: side in pixels; the photographs are resized with antialiasing (bicubic).
+      crop: ``center`` for the largest square in the middle of the photograph, or ``box`` for the square around the dog's
         bounding box (see ``square_around``).
 
     Raises:
-      UserError: as ``tfds_source.prepared`` and ``tfds_source.records``.
+      UserError: as ``tfds_source.prepared`` and ``tfds_source.records`` do.
     """
     folder = tfds_source.prepared('stanford_dogs', split)
     cached = _cache_path(folder, split, image_size, crop)
@@ -59,13 +62,15 @@ def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray
 
 
 def square_around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
-    """The square (left, top, right, bottom), in whole pixels, with a box in its middle, as far as the picture allows.
+    """Return the square (left, top, right, bottom), in whole pixels, around a bounding box.
 
-    Its side is the longer one of the box, or the shorter one of the picture if that is less; where it would leave the
-    picture it is moved inside.
+    Its side is the longer side of the box, but at most the shorter side of the image. The box lies in its middle, unless the
+    square would then leave the image; such a square is moved inside.
 
     Args:
-      box: (ymin, xmin, ymax, xmax) as fractions of the picture's sides, as in TFDS.
+      box: (ymin, xmin, ymax, xmax) as fractions of the image's sides, as in TFDS.
+      width: of the image, in pixels.
+      height: of the image, in pixels.
     """
     ymin, xmin, ymax, xmax = box
     side = max(1, min(round(max((ymax - ymin) * height, (xmax - xmin) * width)), height, width))
@@ -77,7 +82,8 @@ def square_around(box: Sequence[float], width: int, height: int) -> tuple[int, i
 def _decode_all(folder: pathlib.Path, split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
     def convert(record: dict) -> tuple[np.ndarray, int]:
         boxes = record['objects']['bbox'] if crop == 'box' else []
-        largest = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=WHOLE)  # there may be several dogs
+        # A photograph may show several dogs: take the largest.
+        largest = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=WHOLE_IMAGE)
         image = tfds_source.decode(record)
         return resize(image, image_size, square_around(largest, *image.size)), record['label']
 
@@ -86,16 +92,19 @@ def _decode_all(folder: pathlib.Path, split: str, image_size: int, crop: str) ->
 
 
 def _cache_path(folder: pathlib.Path, split: str, image_size: int, crop: str) -> pathlib.Path:
-    """A file for these arguments and this copy of the data: its description counts the bytes of each split."""
+    """Return the cache file for these arguments and this copy of the data.
+
+    The description of the data set counts the bytes of each split, so its hash tells copies apart.
+    """
     copy = hashlib.sha256((folder / 'dataset_info.json').read_bytes()).hexdigest()[:12]
     return cache_dir() / f'stanford_dogs-{folder.name}-{copy}-{split}-{image_size}-{crop}-{PREPARATION}.npz'
 
 
 def _load(cached: pathlib.Path, image_size: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """What the cache holds; None if it is not there or was damaged."""
+    """Return the cached images and labels, or None if the file does not exist or is damaged."""
     arrays = read_npz(cached)
     if not arrays or set(arrays) != {'images', 'labels'}:
         return None
     images, labels = arrays['images'], arrays['labels']
-    fits = images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8
-    return (images, labels) if fits else None
+    is_whole = images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8
+    return (images, labels) if is_whole else None

@@ -1,4 +1,4 @@
-"""The order of the data, a pure function of (seed, step), and batches prepared one dispatch ahead of the device."""
+"""Batches: their examples are a pure function of (seed, step), and a thread prepares them one dispatch ahead."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from jaxgen.data.dataset import Dataset
 
 
 def example_indices(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
-    """Examples of the batch that takes training from ``step`` to ``step + 1``: int64 ``[batch_size]``.
+    """Return the indices int64 ``[batch_size]`` of the examples that take training from ``step`` to ``step + 1``.
 
-    The batches lie end to end in a sequence of epochs, each a permutation of all examples drawn from (seed, epoch); so
-    every example comes once an epoch, also where the batch size does not divide their number.
+    Batches are consecutive pieces of a sequence of epochs; each epoch is a permutation of all examples that depends on
+    (seed, epoch). So every example comes once an epoch, even if the batch size does not divide their number.
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, places = np.divmod(positions, num_examples)
@@ -30,19 +30,27 @@ def _order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 
 def batch(dataset: Dataset, seed: int, step: int, batch_size: int, part: slice = slice(None)) -> dict[str, np.ndarray]:
-    """The batch of a step, or a process's ``part`` of it: ``{'image': uint8 [B, H, W, C], 'label': int32 [B]}``."""
+    """Return the batch of a step, or the ``part`` of it that one process reads.
+
+    Returns:
+      ``{'image': uint8 [B, H, W, C], 'label': int32 [B]}``.
+    """
     chosen = example_indices(seed, step, batch_size, len(dataset.images))[part]
     return {'image': dataset.images[chosen], 'label': dataset.labels[chosen]}
 
 
 def process_part(batch_size: int, index: int, count: int) -> slice:
-    """The rows of the global batch that process ``index`` of ``count`` reads."""
+    """Return the rows of the global batch that process ``index`` of ``count`` reads."""
     each = batch_size // count
     return slice(index * each, (index + 1) * each)
 
 
 class Prefetcher:
-    """Iterates over ``make(item)`` for each item, made in a thread one ahead; ``waited`` counts the seconds lost here."""
+    """An iterator over ``make(item)`` for each item, which a thread computes one item ahead.
+
+    Attributes:
+      waited: seconds that the consumer has waited so far.
+    """
 
     def __init__(self, items: Iterator, make: Callable):
         self.waited = 0.0
@@ -81,5 +89,6 @@ class Prefetcher:
         return value
 
     def close(self) -> None:
+        """Stop the thread."""
         self._stopped.set()
         self._thread.join()

@@ -1,4 +1,7 @@
-"""TensorFlow Datasets without TensorFlow: prepared ArrayRecord data is read in bulk; absent data is downloaded by TFDS."""
+"""TensorFlow Datasets without TensorFlow: read prepared ArrayRecord data in bulk.
+
+Data that were not prepared yet are downloaded and prepared by TFDS itself, which needs TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ import concurrent.futures
 import io
 import os
 import pathlib
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.errors import UserError
+from jaxgen.io.download import reachable
 
 T = TypeVar('T')
 
@@ -24,39 +25,39 @@ ARCHIVES = {
     'cifar10': 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
     'stanford_dogs': 'http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar',
 }
-CHUNK = 512  # records read at once: photographs are large
+CHUNK = 512  # records read at once; photographs are large
 
 
 def data_dir() -> pathlib.Path:
-    """TFDS's folder: ``TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
+    """Return TFDS's folder: ``TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
     return pathlib.Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
 
 
 def prepared(name: str, split: str) -> pathlib.Path:
-    """The folder of a data set that TFDS has prepared; has it download and prepare what is not there.
+    """Return the folder of a prepared data set; if there is none, TFDS downloads and prepares it.
 
     Raises:
-      UserError: if the data are absent and cannot be downloaded, or are not in ArrayRecord form.
+      UserError: if the data cannot be downloaded, or were prepared in another format than ArrayRecord.
     """
     folder = data_dir() / name / VERSIONS[name]
     if not (folder / 'dataset_info.json').is_file():
         _prepare(name, folder)
     if not any(folder.glob(f'{name}-{split}.array_record*')):
         raise UserError(
-            f'{folder} holds no ArrayRecord files of {split} ({name}-{split}.array_record-*), which is the form that can '
-            f'be read at random: move it away, or point TFDS_DATA_DIR at another folder, to have it prepared again'
+            f'{folder} holds no ArrayRecord files of {split} ({name}-{split}.array_record-*), the only format that is read '
+            f'here: move it away, or point TFDS_DATA_DIR at another folder, and it is prepared again'
         )
     return folder
 
 
 def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """All images of a split of one size, uint8 ``[N, H, W, 3]``, and their labels, int32 ``[N]``.
+    """Return the images uint8 ``[N, H, W, 3]`` and labels int32 ``[N]`` of a split whose images have one size.
 
-    TFDS stores them shuffled; here they come in the order of their ids, which for CIFAR-10 is that of the original
-    files: image i is the one that torchvision calls i.
+    TFDS stores images shuffled. They are returned in the order of their ids, which for CIFAR-10 is the order of the original
+    files: image i here is image i of torchvision.
 
     Raises:
-      UserError: as ``prepared`` and ``records``.
+      UserError: as ``prepared`` and ``records`` do.
     """
 
     def convert(record: dict) -> tuple[bytes, np.ndarray, int]:
@@ -68,10 +69,12 @@ def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def records(folder: pathlib.Path, split: str, convert: Callable[[dict], T]) -> list[T]:
-    """``convert(record)`` of every record of a split, in order, in all cores; images come undecoded (see ``decode``).
+    """Return ``convert(record)`` of every record of a split, in order; all cores work on it.
+
+    The images of the records are encoded: ``convert`` calls ``decode``.
 
     Raises:
-      UserError: naming the file, if a record is damaged.
+      UserError: if a record is damaged; the message names the file.
     """
     import tensorflow_datasets as tfds
 
@@ -85,13 +88,13 @@ def records(folder: pathlib.Path, split: str, convert: Callable[[dict], T]) -> l
                 converted += pool.map(convert, chunk)
     except (RuntimeError, ValueError, KeyError, IndexError, OSError) as e:
         raise UserError(
-            f'{folder} holds a damaged record in {_damaged(folder, split)} ({e}): remove the folder, to have it prepared again'
+            f'{folder} holds a damaged record in {_damaged(folder, split)} ({e}): remove the folder, and it is prepared again'
         ) from e
     return converted
 
 
 def _damaged(folder: pathlib.Path, split: str) -> str:
-    """The files of a split that cannot be read to their end; all of them where the damage lies elsewhere."""
+    """Return the names of the files of a split that cannot be read to their end, or of all files if there is none."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     files = sorted(folder.glob(f'*-{split}.array_record*'))
@@ -106,10 +109,10 @@ def _damaged(folder: pathlib.Path, split: str) -> str:
 
 
 def decode(record: dict) -> Image.Image:
-    """A record's image in RGB: some files have an alpha channel, a palette or grey alone.
+    """Decode the image of a record and convert it to RGB, since some files are grey or have an alpha channel or a palette.
 
     Raises:
-      ValueError: naming the file as the data set knows it, if it is no image, or half of one.
+      ValueError: if it is not a complete image; the message names the file as the data set knows it.
     """
     try:
         with Image.open(io.BytesIO(record['image'])) as image:
@@ -120,7 +123,11 @@ def decode(record: dict) -> Image.Image:
 
 
 def _prepare(name: str, folder: pathlib.Path) -> None:
-    """Has TFDS download and prepare a data set; says so at once where there is no network or no TensorFlow."""
+    """Let TFDS download and prepare a data set.
+
+    Raises:
+      UserError: if there is no network or no TensorFlow, before anything is downloaded; or if the download fails.
+    """
     how = (
         f'prepare it where there is a network with python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\" and point TFDS_DATA_DIR at that "
@@ -129,7 +136,7 @@ def _prepare(name: str, folder: pathlib.Path) -> None:
     if not reachable(ARCHIVES[name]):
         raise UserError(f'{name} is not at {folder} and {ARCHIVES[name]} cannot be reached: {how}')
     try:
-        import tensorflow  # noqa: F401  TFDS needs it to write a data set, not to read one
+        import tensorflow  # noqa: F401  TFDS needs it to write a data set, though not to read one
     except ImportError as e:
         raise UserError(
             f'{name} is not at {folder} and preparing it needs tensorflow-cpu: pip install it, or {how}'
@@ -139,26 +146,5 @@ def _prepare(name: str, folder: pathlib.Path) -> None:
     builder = tfds.builder(name, data_dir=data_dir(), file_format='array_record')
     try:
         builder.download_and_prepare()
-    except Exception as e:  # TFDS has errors of its own for a wrong checksum, an archive cut off, a refused download
+    except Exception as e:  # TFDS raises its own errors for a wrong checksum, an incomplete archive, a refused download
         raise UserError(f'downloading {name} to {folder} failed ({e}): {how}') from e
-
-
-def reachable(url: str, timeout: float = 5.0) -> bool:
-    """Whether a server answers at ``url`` (through the environment's proxies) within ``timeout`` seconds."""
-    answers = []
-
-    def ask():
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=timeout):
-                answers.append(True)
-        except urllib.error.HTTPError:
-            answers.append(True)
-        except OSError:
-            answers.append(False)
-
-    asking = threading.Thread(
-        target=ask, daemon=True
-    )  # a name server that does not answer outlasts any timeout of ours
-    asking.start()
-    asking.join(timeout)
-    return any(answers)

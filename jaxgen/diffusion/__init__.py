@@ -1,1 +1,44 @@
-"""The mathematics of diffusion: schedule, forward process, objective, samplers. Arrays and functions in, arrays out."""
+"""The mathematics of diffusion models: arrays and functions in, arrays out.
+
+Sample images in three lines, with ``denoiser(x, level)`` for the estimate of x_0, here of images of standard normal numbers:
+
+>>> import jax
+>>> from jaxgen import diffusion
+>>> def denoiser(x, level):
+...     return level.alpha * x
+>>> levels = diffusion.cosine(1000).levels(50)
+>>> noise = diffusion.noise.initial_noise(levels, jax.random.normal(jax.random.key(0), (2, 8, 8, 3)))
+>>> diffusion.samplers.ddim(denoiser, levels, noise).shape
+(2, 8, 8, 3)
+"""
+
+from jaxgen.diffusion import compatibility, editing, likelihood, losses, noise, predictions, samplers, schedules
+from jaxgen.diffusion.guidance import Guidance
+from jaxgen.diffusion.schedules import (
+    DiscreteSchedule,
+    EDMSchedule,
+    FlowSchedule,
+    cosine,
+    linear,
+    linear_betas,
+    zero_terminal_snr,
+)
+
+__all__ = [
+    'DiscreteSchedule',
+    'EDMSchedule',
+    'FlowSchedule',
+    'Guidance',
+    'compatibility',
+    'cosine',
+    'editing',
+    'likelihood',
+    'linear',
+    'linear_betas',
+    'losses',
+    'noise',
+    'predictions',
+    'samplers',
+    'schedules',
+    'zero_terminal_snr',
+]

@@ -1,89 +1,153 @@
-"""Variational bounds on -log p(image), for images of 256 grey levels k / 127.5 - 1; in nats a pixel and channel."""
+"""Variational bounds on -log p(image) in nats a pixel and channel, for images of 256 grey levels k / 127.5 - 1.
+
+The bound is the sum of three terms (Kingma et al. 2021, Variational Diffusion Models, equation 11):
+
+    prior            KL(q(x_1 | x_0) || p(x_1))              ``prior_term``
+    reconstruction   -log p(x_0 | x) at the cleanest level   ``reconstruction_term``
+    diffusion        the steps between the two               ``diffusion_term``
+
+For a schedule of T timesteps it is L_T + L_{T-1} + ... + L_0 (Ho et al. 2020, equation 5): L_T is ``prior_term``, and the others
+are ``timestep_term``, of which L_0 is the decoder.
+"""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
+from jaxtyping import Float, Int
 
-from jaxgen.diffusion.objectives import add_noise, mean_of_each
-from jaxgen.diffusion.samplers import between, transition
-from jaxgen.diffusion.schedules import Discrete, Level
+from jaxgen.diffusion.losses import add_noise, mean_of_each
+from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
+from jaxgen.diffusion.schedules import DiscreteSchedule, Level
+from jaxgen.runtime.types import Array
 
-Array = jax.Array
-HALF_BIN = 1 / 255
+HALF_BIN = 1 / 255  # half of the distance between two grey levels
 
 
-def discretised_nll(x0: Array, mean: Array, std: Array) -> Array:
-    """-log of the mass that N(mean, std^2) has on the bin of each grey level, the outermost bins reaching to infinity
-    (Ho et al. 2020, equation 13); ``x0 [N, ...] -> [N]``.
+def prior_term(x0: Float[Array, 'n ...'], level: Level) -> Float[Array, ' n']:
+    """Return KL(q(x | x_0) || N(0, alpha^2 + sigma^2)) at the noisiest level, whose arrays are scalars or ``[N]``."""
+    here = level.broadcast_to(x0)
+    return mean_of_each(gaussian_kl(here.alpha * x0, here.sigma**2, 0.0, here.alpha**2 + here.sigma**2))
+
+
+def reconstruction_term(x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...'], level: Level) -> Float[Array, ' n']:
+    """Return -log p(x_0 | x) at the cleanest level (Kingma et al. 2021, section 3.3).
+
+    The probability of each grey level k is proportional to q(x | k).
     """
-    lower, upper = (x0 - mean - HALF_BIN) / std, (x0 - mean + HALF_BIN) / std
-    above = lower > 0  # both bounds beyond the mean: the mass is a difference of small numbers in the other tail
-    a, b = jnp.where(above, -lower, upper), jnp.where(above, -upper, lower)
-    inside = norm.logcdf(a) + jnp.log1p(-jnp.exp(jnp.minimum(norm.logcdf(b) - norm.logcdf(a), -1e-7)))
-    return -mean_of_each(jnp.where(x0 < -0.999, norm.logcdf(upper), jnp.where(x0 > 0.999, norm.logcdf(-lower), inside)))
+    here = level.broadcast_to(x0)
+    greys = jnp.arange(256) / 127.5 - 1
+    std = (here.sigma / here.alpha)[..., None]
+    distances = (x0[..., None] - greys) / std + noise[..., None]
+    return mean_of_each(jax.nn.logsumexp(-0.5 * jnp.square(distances), axis=-1) + 0.5 * jnp.square(noise))
 
 
-def gaussian_kl(mean: Array, variance: Array, other_mean: Array, other_variance: Array) -> Array:
-    """KL(N(mean, variance) || N(other_mean, other_variance)), element by element."""
+def diffusion_term(
+    x0: Float[Array, 'n ...'], level: Level, x0_estimate: Float[Array, 'n ...'], gamma_range: Array
+) -> Float[Array, ' n']:
+    """Return an estimate of the diffusion loss of infinitely many steps from one level (Kingma et al. 2021, equation 15).
+
+    The loss is the integral of SNR |x_0 - x0_estimate|^2 / 2 over gamma = -log SNR.
+
+    Args:
+      x0: images.
+      level: a random level ``[N]``, uniform in gamma over a range of length ``gamma_range``, or with the density
+        1 / ``gamma_range`` at that level.
+      x0_estimate: the network's estimate of x_0 at that level.
+      gamma_range: length of the range of gamma.
+    """
+    snr = jnp.square(level.alpha / level.sigma)
+    return 0.5 * gamma_range * snr * mean_of_each(jnp.square(x0 - x0_estimate))
+
+
+class ReverseStep(NamedTuple):
+    """The numbers of step t of the reverse process, each ``[T]`` or, for some timesteps, of a shape that broadcasts to images.
+
+    Attributes:
+      coef_x0, coef_xt: factors in the mean of the posterior.
+      true_variance: of the posterior, beta~_t, and a tiny number at t = 0.
+      small, large: the model's variance with 'fixedsmall' (beta~_t, and that of t = 1 for the decoder) and 'fixedlarge'.
+    """
+
+    coef_x0: Any
+    coef_xt: Any
+    true_variance: Any
+    small: Any
+    large: Any
+
+
+def timestep_term(
+    schedule: DiscreteSchedule,
+    x0: Float[Array, 'n ...'],
+    noise: Float[Array, 'n ...'],
+    t: Int[Array, ' n'],
+    x0_estimate: Float[Array, 'n ...'],
+    *,
+    variance: str | Float[Array, 'n ...'] = 'fixedsmall',
+) -> Float[Array, ' n']:
+    """Return L_t of the bound (Ho et al. 2020, equation 5); for t = 0 that is the decoder's L_0.
+
+    Args:
+      schedule: the schedule of T timesteps.
+      x0: images.
+      noise: standard normal noise, of which x_t is made.
+      t: timesteps.
+      x0_estimate: the network's estimate of x_0 at x_t.
+      variance: variance of the model's step: 'fixedsmall', 'fixedlarge', or a learned fraction between -1, the posterior's
+        variance, and 1, beta_t (Nichol & Dhariwal 2021, equation 15).
+    """
+    step = ReverseStep(
+        *(jnp.asarray(table, x0.dtype)[t].reshape(t.shape + (1,) * (x0.ndim - 1)) for table in reverse_steps(schedule))
+    )
+    if isinstance(variance, str):
+        model_variance = {'fixedsmall': step.small, 'fixedlarge': step.large}[variance] + jnp.zeros_like(x0)
+    else:
+        model_variance = interpolated_variance(variance, step.small, step.large)
+    x_t = add_noise(x0, noise, schedule.level(t))
+    model_mean = step.coef_x0 * x0_estimate + step.coef_xt * x_t
+    true_mean = step.coef_x0 * x0 + step.coef_xt * x_t
+    kl = mean_of_each(gaussian_kl(true_mean, step.true_variance, model_mean, model_variance))
+    return jnp.where(t == 0, discretised_nll(x0, model_mean, jnp.sqrt(model_variance)), kl)
+
+
+def reverse_steps(schedule: DiscreteSchedule) -> ReverseStep:
+    """Return the numbers of all steps t -> t-1 of the reverse process, float64 ``[T]``."""
+    alphas_cumprod = schedule.alphas_cumprod
+    alphas_cumprod_prev = np.append(1.0, alphas_cumprod[:-1])
+    t = np.arange(schedule.timesteps)
+    posterior = posterior_coefficients(
+        Level(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod), t),
+        Level(np.sqrt(alphas_cumprod_prev), np.sqrt(1 - alphas_cumprod_prev), t - 1),
+    )
+    variance = posterior.posterior_variance
+    return ReverseStep(
+        coef_x0=posterior.coef_x0,
+        coef_xt=posterior.coef_xt,
+        true_variance=np.maximum(variance, 1e-20),
+        small=np.append(variance[1], variance[1:]) if len(variance) > 1 else posterior.forward_variance,
+        large=posterior.forward_variance,
+    )
+
+
+def gaussian_kl(mean: Array, variance: Array, other_mean: Array | float, other_variance: Array) -> Array:
+    """Return KL(N(mean, variance) || N(other_mean, other_variance)), element by element."""
     ratio = variance / other_variance
     return 0.5 * (ratio - 1 - jnp.log(ratio) + jnp.square(mean - other_mean) / other_variance)
 
 
-def prior_term(x0: Array, level: Level) -> Array:
-    """KL(q(x | x_0) || N(0, alpha^2 + sigma^2)) at the noisiest level (``[N]``, or scalar): ``[N]``."""
-    here = level.like(x0)
-    return mean_of_each(gaussian_kl(here.alpha * x0, here.sigma**2, 0.0, here.alpha**2 + here.sigma**2))
+def discretised_nll(x0: Float[Array, 'n ...'], mean: Array, std: Array) -> Float[Array, ' n']:
+    """Return -log of the mass that N(mean, std^2) has on the bin of each grey level (Ho et al. 2020, equation 13).
 
-
-def discrete_term(
-    schedule: Discrete, x0: Array, noise: Array, t: Array, estimated: Array, variance: str | Array = 'fixedsmall'
-) -> Array:
-    """L_t of the bound (Ho et al. 2020, equation 5), for t = 0 the decoder's L_0: ``[N]``.
-
-    Args:
-      x0: ``[N, ...]``, noise likewise, for integer timesteps ``t [N]``.
-      estimated: the network's x_0 at x_t.
-      variance: of the model's step, as ``samplers.ancestral`` has it; a learned one as ``[N, ...]`` between -1, the
-        posterior's, and 1, beta (Nichol & Dhariwal 2021, equation 15). 'fixedsmall' takes x_1's for the decoder.
+    The outermost bins reach to infinity.
     """
-    ac = schedule.alphas_cumprod
-    tables = transition(
-        np.sqrt(ac), np.sqrt(1 - ac), np.sqrt(np.append(1.0, ac[:-1])), np.sqrt(1 - np.append(1.0, ac[:-1]))
-    )
-    small = np.append(tables.small[1], tables.small[1:]) if len(ac) > 1 else tables.large
-    of_x0, of_x, true, small, large = (
-        jnp.asarray(table, x0.dtype)[t].reshape(t.shape + (1,) * (x0.ndim - 1))
-        for table in (tables.of_x0, tables.of_x, np.maximum(tables.small, 1e-20), small, tables.large)
-    )
-    if isinstance(variance, str):
-        model_variance = {'fixedsmall': small, 'fixedlarge': large}[variance] + jnp.zeros_like(x0)
-    else:
-        model_variance = between(variance, small, large)
-    x_t = add_noise(x0, noise, schedule.level(t))
-    mean = of_x0 * estimated + of_x * x_t
-    kl = mean_of_each(gaussian_kl(of_x0 * x0 + of_x * x_t, true, mean, model_variance))
-    return jnp.where(t == 0, discretised_nll(x0, mean, jnp.sqrt(model_variance)), kl)
-
-
-def continuous_term(x0: Array, level: Level, estimated: Array, gamma_range: Array) -> Array:
-    """An estimate of the diffusion loss of infinitely many steps, from one level (Kingma et al. 2021, equation 15): ``[N]``.
-
-    It is the integral of SNR |x_0 - estimated|^2 / 2 over gamma = -log SNR, for levels uniform in gamma over a range of
-    length ``gamma_range``, or with density 1 / ``gamma_range`` where they are.
-    """
-    snr = jnp.square(level.alpha / level.sigma)
-    return 0.5 * gamma_range * snr * mean_of_each(jnp.square(x0 - estimated))
-
-
-def reconstruction_term(x0: Array, noise: Array, level: Level) -> Array:
-    """-log p(x_0 | x) at the cleanest level, each grey level k in proportion to q(x | k) (Kingma et al. 2021, section 3.3):
-    ``[N]``.
-    """
-    here = level.like(x0)
-    greys = jnp.arange(256) / 127.5 - 1
-    std = (here.sigma / here.alpha)[..., None]
-    away = (x0[..., None] - greys) / std + noise[..., None]
-    return mean_of_each(jax.nn.logsumexp(-0.5 * jnp.square(away), axis=-1) + 0.5 * jnp.square(noise))
+    lower, upper = (x0 - mean - HALF_BIN) / std, (x0 - mean + HALF_BIN) / std
+    # Where the whole bin lies above the mean, its mass is computed in the lower tail, in which small numbers are exact.
+    above = lower > 0
+    a, b = jnp.where(above, -lower, upper), jnp.where(above, -upper, lower)
+    inside = norm.logcdf(a) + jnp.log1p(-jnp.exp(jnp.minimum(norm.logcdf(b) - norm.logcdf(a), -1e-7)))
+    log_mass = jnp.where(x0 < -0.999, norm.logcdf(upper), jnp.where(x0 > 0.999, norm.logcdf(-lower), inside))
+    return -mean_of_each(log_mass)

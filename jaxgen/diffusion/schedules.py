@@ -1,65 +1,80 @@
-"""Noise schedules: which levels of noise there are, which of them training draws and which a sampler visits.
+"""Noise schedules: the noise levels that training samples, and the levels that a sampler visits.
 
-At a level x = alpha x_0 + sigma noise. Tables are float64 NumPy wherever no parameter decides them.
+At a noise level, x = alpha x_0 + sigma noise. Tables are float64 NumPy arrays unless they depend on learned parameters.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
-Array = jax.Array
+from jaxgen.runtime.types import Array
+
+A = TypeVar('A', bound=Array | np.ndarray)
 
 
-class Level(NamedTuple):
-    """Levels of noise, arrays of one shape: x = ``alpha`` x_0 + ``sigma`` noise, and ``t`` is what the network is told."""
+class Level(NamedTuple, Generic[A]):
+    """One noise level, or several: arrays of one shape, of NumPy or of JAX.
 
-    alpha: Array | np.ndarray
-    sigma: Array | np.ndarray
-    t: Array | np.ndarray
+    Attributes:
+      alpha: factor of the image in x = alpha x_0 + sigma noise.
+      sigma: factor of the noise.
+      t: the time that the network is given.
+    """
 
-    def like(self, x: Array) -> Level:
-        """Shaped to broadcast against ``x`` ``[N, ...]``, in its dtype; ``t`` keeps its shape, in float32 or better."""
+    alpha: A
+    sigma: A
+    t: A
+
+    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level[Array]:
+        """Return the level with ``alpha`` and ``sigma`` in the dtype of ``x``, shaped to broadcast against it.
+
+        ``t`` keeps its shape, in float32 or a wider dtype.
+        """
         shape = np.shape(self.alpha) + (1,) * (x.ndim - np.ndim(self.alpha))
         alpha, sigma = (jnp.asarray(a, x.dtype).reshape(shape) for a in self[:2])
         return Level(alpha, sigma, jnp.asarray(self.t, jnp.promote_types(x.dtype, jnp.float32)))
 
 
 class Schedule(Protocol):
-    """What all schedules can do."""
+    """The interface of all schedules."""
 
-    def draw(self, key: Array, num: int) -> Level:
-        """``num`` independent levels of training."""
+    def sample_levels(self, key: Array, num: int) -> Level:
+        """Sample ``num`` independent noise levels for training: arrays ``[num]``."""
 
     def levels(self, num_steps: int) -> Level:
-        """The ``num_steps`` levels that a sampler visits, noisiest first, and last the data: ``[num_steps + 1]``."""
+        """Return the levels that a sampler of ``num_steps`` steps visits, from noise to data: arrays ``[num_steps + 1]``."""
 
     def at(self, ratio: np.ndarray) -> Level:
-        """The levels, continuous ones between those of a table, at which sigma / alpha is ``ratio``."""
+        """Return the levels at which sigma / alpha is ``ratio``; a table is interpolated between its timesteps."""
 
 
 def trailing_timesteps(timesteps: int, num_steps: int) -> np.ndarray:
-    """``num_steps`` of the timesteps 0 .. T-1, falling, evenly spaced and beginning at T-1 (Lin et al. 2023, table 2).
+    """Return ``num_steps`` of the timesteps T-1 .. 0, falling and evenly spaced from T-1 on (Lin et al. 2023, table 2).
 
     Raises:
       ValueError: if there are fewer timesteps than steps.
     """
     if not 1 <= num_steps <= timesteps:
-        raise ValueError(f'num_steps must lie between 1 and the {timesteps} timesteps, not {num_steps}')
+        raise ValueError(f'num_steps={num_steps} must lie between 1 and the {timesteps} timesteps of the schedule')
     return np.round(np.arange(num_steps, 0, -1) * timesteps / num_steps).astype(np.int32) - 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Discrete:
-    """A variance-preserving process of T timesteps, alpha^2 = alphas_cumprod = 1 - sigma^2, by tables.
+class DiscreteSchedule:
+    """A variance-preserving process of T timesteps: alpha^2 = alphas_cumprod and sigma^2 = 1 - alphas_cumprod.
 
     Attributes:
-      betas: ``[T]`` float64, the variance added at each timestep (Ho et al. 2020, equation 2); the last may be 1.
+      betas: float64 ``[T]``, the variance added at each timestep (Ho et al. 2020, equation 2); the last may be 1.
+
+    Raises:
+      ValueError: if the betas are not of this kind.
     """
 
     betas: np.ndarray
@@ -67,177 +82,246 @@ class Discrete:
     def __post_init__(self):
         betas = np.asarray(self.betas, np.float64)
         if betas.ndim != 1 or not np.all((betas > 0) & (betas <= 1)) or np.any(betas[:-1] == 1):
-            raise ValueError('betas must be a vector of numbers between 0 and 1, the last of which may be 1')
+            raise ValueError('betas must be a vector of numbers between 0 and 1, of which only the last may be 1')
         object.__setattr__(self, 'betas', betas)
 
     @property
     def timesteps(self) -> int:
+        """The number of timesteps, T."""
         return len(self.betas)
 
     @property
     def alphas_cumprod(self) -> np.ndarray:
-        """``[T]`` float64, the cumulative product of 1 - betas."""
+        """The cumulative product of 1 - betas: float64 ``[T]``."""
         return np.cumprod(1.0 - self.betas)
 
-    def draw(self, key: Array, num: int) -> Level:
+    def sample_levels(self, key: Array, num: int) -> Level:
+        """Sample ``num`` timesteps uniformly."""
         return self.level(jax.random.randint(key, (num,), 0, self.timesteps))
 
-    def level(self, t: Array) -> Level:
-        """Of integer timesteps."""
-        ac = self.alphas_cumprod
-        return Level(jnp.asarray(np.sqrt(ac))[t], jnp.asarray(np.sqrt(1 - ac))[t], t)
+    def level(self, t: Int[Array, ' ...']) -> Level:
+        """Return the levels of integer timesteps."""
+        alphas_cumprod = self.alphas_cumprod
+        return Level(jnp.asarray(np.sqrt(alphas_cumprod))[t], jnp.asarray(np.sqrt(1 - alphas_cumprod))[t], t)
 
     def levels(self, num_steps: int) -> Level:
+        """Return the levels of ``trailing_timesteps``, then the data."""
         t = trailing_timesteps(self.timesteps, num_steps)
-        ac = np.append(self.alphas_cumprod[t], 1.0)
-        return Level(np.sqrt(ac), np.sqrt(1 - ac), np.append(t, 0).astype(np.float64))
+        alphas_cumprod = np.append(self.alphas_cumprod[t], 1.0)
+        return Level(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod), np.append(t, 0).astype(np.float64))
 
     def at(self, ratio: np.ndarray) -> Level:
+        """Return the levels at which sigma / alpha is ``ratio``, with t interpolated in the logarithm of the ratio."""
         with np.errstate(divide='ignore'):
-            known = np.sqrt(1 / self.alphas_cumprod - 1)
-        finite = np.isfinite(known)
-        t = np.interp(np.log(ratio), np.log(known[finite]), np.arange(self.timesteps)[finite])
+            table = np.sqrt(1 / self.alphas_cumprod - 1)
+        finite = np.isfinite(table)
+        t = np.interp(np.log(ratio), np.log(table[finite]), np.arange(self.timesteps)[finite])
         alpha = 1 / np.sqrt(1 + ratio**2)
         return Level(alpha, ratio * alpha, t)
 
 
-def linear(timesteps: int) -> Discrete:
-    """betas from 1e-4 to 0.02 in equal steps (Ho et al. 2020, section 4) on 1,000 timesteps, and on any other number the
-    same noise at the same fraction of the way: alphas_cumprod interpolated in its logarithm.
+def linear(timesteps: int) -> DiscreteSchedule:
+    """Make the linear schedule of Ho et al. 2020 (section 4), stretched to any number of timesteps.
+
+    For 1,000 timesteps the betas rise evenly from 1e-4 to 0.02. For another number the noise is the same at the same
+    fraction of the way: the logarithm of alphas_cumprod is interpolated.
+
+    Args:
+      timesteps: number of timesteps, T.
+
+    Returns:
+      The schedule.
+
+    Example:
+      >>> schedule = linear(1000)
+      >>> float(schedule.betas[0]), float(schedule.betas[-1])
+      (0.0001..., 0.02...)
     """
-    of_1000 = np.concatenate([[0.0], np.cumsum(np.log1p(-np.linspace(1e-4, 0.02, 1000)))])
-    logs = np.interp(np.arange(timesteps + 1) * (1000 / timesteps), np.arange(1001), of_1000)
-    return Discrete(-np.expm1(np.diff(logs)))
+    logs_of_1000 = np.concatenate([[0.0], np.cumsum(np.log1p(-np.linspace(1e-4, 0.02, 1000)))])
+    logs = np.interp(np.arange(timesteps + 1) * (1000 / timesteps), np.arange(1001), logs_of_1000)
+    return DiscreteSchedule(-np.expm1(np.diff(logs)))
 
 
-def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Discrete:
-    """The betas of Ho et al. 2020 (section 4) whatever T is, as diffusers has them: below some 500 timesteps much of the
-    image is left at the end.
+def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
+    """Make the schedule whose betas rise evenly between the same two ends for any T, as in diffusers.
+
+    With fewer than about 500 timesteps much of the image is left at the noisiest level.
+
+    Args:
+      timesteps: number of timesteps, T.
+      beta_start: the first beta.
+      beta_end: the last beta.
+
+    Returns:
+      The schedule.
     """
-    return Discrete(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64))
+    return DiscreteSchedule(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64))
 
 
-def cosine(timesteps: int) -> Discrete:
-    """alphas_cumprod proportional to cos^2((t/T + s) / (1 + s) pi/2), s = 0.008, betas at most 0.999 (Nichol & Dhariwal
-    2021, equation 17).
+def cosine(timesteps: int) -> DiscreteSchedule:
+    """Make the cosine schedule of Nichol & Dhariwal 2021 (equation 17).
+
+    alphas_cumprod is proportional to cos^2((t/T + s) / (1 + s) pi/2) with s = 0.008, and betas are at most 0.999.
+
+    Args:
+      timesteps: number of timesteps, T.
+
+    Returns:
+      The schedule.
     """
     f = np.cos((np.arange(timesteps + 1) / timesteps + 0.008) / 1.008 * np.pi / 2) ** 2
-    return Discrete(np.minimum(1 - f[1:] / f[:-1], 0.999))
+    return DiscreteSchedule(np.minimum(1 - f[1:] / f[:-1], 0.999))
 
 
-def zero_terminal_snr(schedule: Discrete) -> Discrete:
-    """Shifted and scaled so that nothing of the image is left at the last timestep: alpha = sqrt(alphas_cumprod) becomes
-    (alpha - alpha_T) alpha_1 / (alpha_1 - alpha_T) (Lin et al. 2023, algorithm 1).
+def zero_terminal_snr(schedule: DiscreteSchedule) -> DiscreteSchedule:
+    """Shift and scale a schedule so that its last timestep is pure noise (Lin et al. 2023, algorithm 1).
+
+    alpha = sqrt(alphas_cumprod) becomes (alpha - alpha_T) alpha_1 / (alpha_1 - alpha_T).
+
+    Args:
+      schedule: the schedule to change.
+
+    Returns:
+      A schedule of as many timesteps, whose last beta is 1.
+
+    Example:
+      >>> float(zero_terminal_snr(cosine(1000)).alphas_cumprod[-1])
+      0.0
     """
-    root = np.sqrt(schedule.alphas_cumprod)
-    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    alphas_cumprod = root**2
-    return Discrete(1 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]))
+    alpha = np.sqrt(schedule.alphas_cumprod)
+    alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+    alphas_cumprod = alpha**2
+    return DiscreteSchedule(1 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]))
 
 
 @dataclasses.dataclass(frozen=True)
-class EDM:
-    """Noise of any size on images left as they are, alpha = 1 (Karras et al. 2022, table 1).
+class EDMSchedule:
+    """The variance-exploding process of Karras et al. 2022 (table 1): alpha = 1, and the network is given ln(sigma) / 4.
 
-    Training draws ln sigma from N(-1.2, 1.2^2); a sampler goes from ``sigma_max`` to ``sigma_min`` in equal steps of
-    sigma^(1/rho), then to 0; the network is told ln(sigma) / 4.
+    Attributes:
+      sigma_min, sigma_max: the noise between which a sampler goes, in equal steps of sigma^(1/rho), and then to 0.
+      rho: how much shorter steps are near the image.
+      log_mean, log_std: mean and standard deviation of the normal distribution of ln(sigma) in training.
     """
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
-    mean: float = -1.2
-    std: float = 1.2
+    log_mean: float = -1.2
+    log_std: float = 1.2
 
-    def draw(self, key: Array, num: int) -> Level:
-        sigma = jnp.exp(self.mean + self.std * jax.random.normal(key, (num,)))
+    def sample_levels(self, key: Array, num: int) -> Level:
+        """Sample ``num`` levels with a normal ln(sigma)."""
+        sigma = jnp.exp(self.log_mean + self.log_std * jax.random.normal(key, (num,)))
         return Level(jnp.ones_like(sigma), sigma, jnp.log(sigma) / 4)
 
     def levels(self, num_steps: int) -> Level:
+        """Return the levels of equation 5, then the data."""
         ends = np.array([self.sigma_max, self.sigma_min]) ** (1 / self.rho)
-        level = self.at(np.linspace(*ends, num_steps) ** self.rho)
-        return Level(*(np.append(x, end) for x, end in zip(level, (1.0, 0.0, level.t[-1]), strict=True)))
+        level = self.at(np.linspace(ends[0], ends[1], num_steps) ** self.rho)
+        return _with_data_at_the_end(level, np)
 
     def at(self, ratio: np.ndarray) -> Level:
+        """Return the levels at which sigma is ``ratio``."""
         xp = jnp if isinstance(ratio, jax.Array) else np
         return Level(xp.ones_like(ratio), ratio, xp.log(ratio) / 4)
 
 
 @dataclasses.dataclass(frozen=True)
-class Flow:
-    """The straight way from noise to image, alpha = 1 - sigma (Liu et al. 2023, rectified flow; Lipman et al. 2023).
+class FlowSchedule:
+    """The straight line from noise to image, alpha = 1 - sigma (Liu et al. 2023, rectified flow; Lipman et al. 2023).
 
-    Training draws sigma uniformly, a sampler takes equal steps from 1 to 0; the network is told 1000 sigma.
+    Training samples sigma uniformly, a sampler takes equal steps from 1 to 0, and the network is given 1000 sigma.
     """
 
-    def draw(self, key: Array, num: int) -> Level:
+    def sample_levels(self, key: Array, num: int) -> Level:
+        """Sample ``num`` levels with a uniform sigma."""
         return self._level(1 - jax.random.uniform(key, (num,)))
 
     def levels(self, num_steps: int) -> Level:
+        """Return the levels of ``num_steps`` equal steps of sigma."""
         return self._level(np.linspace(1.0, 0.0, num_steps + 1))
 
     def at(self, ratio: np.ndarray) -> Level:
+        """Return the levels at which sigma / alpha is ``ratio``."""
         return self._level(ratio / (1 + ratio))
 
-    def _level(self, sigma):
+    def _level(self, sigma: Any) -> Level:
         return Level(1 - sigma, sigma, 1000 * sigma)
 
 
 @dataclasses.dataclass(frozen=True)
-class Learned:
-    """gamma = log(sigma^2 / alpha^2), rising over time 0 .. 1 by a small monotone network (Kingma et al. 2021, Variational
-    Diffusion Models, appendix H): variance-preserving, its two ends and the way between them learned.
+class LearnedSchedule:
+    """The learned schedule of Variational Diffusion Models (Kingma et al. 2021, appendix H), variance-preserving.
+
+    gamma = log(sigma^2 / alpha^2) rises over time 0 .. 1 by a small monotone network; its two ends are learned, too.
 
     Attributes:
-      params: of ``init``; None before they are known.
+      params: the parameters, from ``init`` or from training; None before they are known.
     """
 
     params: Any = None
     hidden: ClassVar[int] = 64
 
     def init(self, key: Array) -> dict[str, Array]:
-        """The noise runs from exp(-13.3) to exp(5), nearly linearly in gamma."""
-        k1, k2 = jax.random.split(key)
+        """Return initial parameters: gamma runs from -13.3 to 5, nearly linearly."""
+        slopes_key, offsets_key = jax.random.split(key)
         return {
             'ends': jnp.array([-13.3, 5.0]),
             'straight': jnp.zeros(()),
-            'slopes': jax.random.normal(k1, (self.hidden,)),
-            'offsets': jax.random.normal(k2, (self.hidden,)),
+            'slopes': jax.random.normal(slopes_key, (self.hidden,)),
+            'offsets': jax.random.normal(offsets_key, (self.hidden,)),
             'heights': jnp.full((self.hidden,), -6.0),
         }
 
-    def gamma(self, time: Array) -> Array:
-        """At times u of any shape: start + (end - start) (r(u) - r(0)) / (r(1) - r(0)), where r(u) =
-        softplus(straight) u + the sum of softplus(heights) sigmoid(4 softplus(slopes) (u - 1/2) + offsets).
+    def with_params(self, params: Any) -> LearnedSchedule:
+        """Return the schedule with these parameters."""
+        return dataclasses.replace(self, params=params)
+
+    def gamma(self, time: Float[Array, ' ...']) -> Float[Array, ' ...']:
+        """Return gamma at times u in [0, 1].
+
+        gamma(u) = start + (end - start) (r(u) - r(0)) / (r(1) - r(0)), where
+        r(u) = softplus(straight) u + sum softplus(heights) sigmoid(4 softplus(slopes) (u - 1/2) + offsets).
         """
         p = self.params
 
-        def rising(time):
+        def monotone_network(time: Array) -> Array:
             waves = jax.nn.sigmoid(jax.nn.softplus(p['slopes']) * 4 * (time[..., None] - 0.5) + p['offsets'])
             return jax.nn.softplus(p['straight']) * time + waves @ jax.nn.softplus(p['heights'])
 
-        low, high = rising(jnp.zeros(())), rising(jnp.ones(()))
+        low, high = monotone_network(jnp.zeros(())), monotone_network(jnp.ones(()))
         start, end = p['ends']
-        return start + (end - start) * (rising(time) - low) / (high - low)
+        return start + (end - start) * (monotone_network(time) - low) / (high - low)
 
-    def draw(self, key: Array, num: int) -> Level:
-        return self.level(self.gamma(self.times(key, num)))
+    def sample_levels(self, key: Array, num: int) -> Level:
+        """Sample ``num`` levels at the times of ``sample_times``."""
+        return self.level(self.gamma(self.sample_times(key, num)))
 
-    def times(self, key: Array, num: int) -> Array:
-        """Uniform in [0, 1) each, and together evenly spread, which lessens the variance of their mean (appendix I.1)."""
+    def sample_times(self, key: Array, num: int) -> Float[Array, ' num']:
+        """Sample ``num`` times, each uniform in [0, 1] and together evenly spread (low discrepancy, appendix I.1)."""
         return (jax.random.uniform(key) + jnp.arange(num) / num) % 1.0
 
     def levels(self, num_steps: int) -> Level:
+        """Return the levels at ``num_steps`` evenly spaced times, then the data."""
         level = self.level(self.gamma(jnp.linspace(1.0, 0.0, num_steps + 1)[:-1]))
-        return Level(*(jnp.append(x, end) for x, end in zip(level, (1.0, 0.0, level.t[-1]), strict=True)))
+        return _with_data_at_the_end(level, jnp)
 
-    def at(self, ratio: Array) -> Level:
+    def at(self, ratio: Array | np.ndarray) -> Level:
+        """Return the levels at which sigma / alpha is ``ratio``."""
         return self.level(2 * jnp.log(ratio))
 
-    def level(self, gamma: Array) -> Level:
+    def level(self, gamma: Float[Array, ' ...']) -> Level:
+        """Return the levels of these gammas; t is 1000 times gamma's place between the two ends."""
         start, end = self.params['ends']
-        told = 1000 * (gamma - start) / (end - start)
-        return Level(jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma)), told)
+        t = 1000 * (gamma - start) / (end - start)
+        return Level(jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma)), t)
+
+
+def _with_data_at_the_end(level: Level, xp: Any) -> Level:
+    """Append the level of the data, alpha 1 and sigma 0; its t, which no sampler uses, repeats the last one."""
+    last_t = level.t[-1]
+    return Level(xp.append(level.alpha, 1.0), xp.append(level.sigma, 0.0), xp.append(level.t, last_t))
 
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {
@@ -246,7 +330,7 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     'cosine': cosine,
     'linear_zero_snr': lambda timesteps: zero_terminal_snr(linear(timesteps)),
     'cosine_zero_snr': lambda timesteps: zero_terminal_snr(cosine(timesteps)),
-    'edm': lambda timesteps: EDM(),
-    'flow': lambda timesteps: Flow(),
-    'learned': lambda timesteps: Learned(),
+    'edm': lambda timesteps: EDMSchedule(),
+    'flow': lambda timesteps: FlowSchedule(),
+    'learned': lambda timesteps: LearnedSchedule(),
 }

@@ -1,6 +1,6 @@
-"""Differentiable augmentation (Zhao et al. 2020): what the discriminator sees of real and generated images alike.
+"""Differentiable augmentation (Zhao et al. 2020): changes of real and of generated images before the discriminator sees them.
 
-Every function takes images ``[N, H, W, C]`` in [-1, 1] and one random number (or pair) an image; grey is zero.
+Images are in [-1, 1], where grey is zero. The first five functions take the random numbers of each image as an argument.
 """
 
 from __future__ import annotations
@@ -9,29 +9,66 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
-Array = jax.Array
+from jaxgen.runtime.types import Array
+
+__all__ = ['AUGMENTATIONS', 'augment', 'brightness', 'contrast', 'cutout', 'saturation', 'translation']
+
+Images = Float[Array, 'n h w c']
 
 
-def brightness(images: Array, shift: Array) -> Array:
-    """``x + shift``, shift ``[N]`` in [-1/2, 1/2]."""
+def brightness(images: Images, shift: Float[Array, ' n']) -> Images:
+    """Add a number to every value of each image.
+
+    Args:
+      images: in [-1, 1].
+      shift: what is added to each image, in [-1/2, 1/2].
+
+    Returns:
+      ``images + shift``.
+    """
     return images + shift[:, None, None, None]
 
 
-def saturation(images: Array, factor: Array) -> Array:
-    """Distance of every pixel's channels from their mean, times factor ``[N]`` in [0, 2]."""
+def saturation(images: Images, factor: Float[Array, ' n']) -> Images:
+    """Multiply the distance of every channel from the mean of its pixel.
+
+    Args:
+      images: in [-1, 1].
+      factor: the factor of each image, in [0, 2].
+
+    Returns:
+      The images with other colours and the same brightness.
+    """
     grey = jnp.mean(images, axis=3, keepdims=True)
     return (images - grey) * factor[:, None, None, None] + grey
 
 
-def contrast(images: Array, factor: Array) -> Array:
-    """Distance from the image's mean, times factor ``[N]`` in [1/2, 3/2]."""
+def contrast(images: Images, factor: Float[Array, ' n']) -> Images:
+    """Multiply the distance of every value from the mean of its image.
+
+    Args:
+      images: in [-1, 1].
+      factor: the factor of each image, in [1/2, 3/2].
+
+    Returns:
+      The images with another contrast and the same mean.
+    """
     mean = jnp.mean(images, axis=(1, 2, 3), keepdims=True)
     return (images - mean) * factor[:, None, None, None] + mean
 
 
-def translation(images: Array, shift: Array) -> Array:
-    """Moved down and right by shift ``[N, 2]`` whole pixels; zeros come in at the borders."""
+def translation(images: Images, shift: Int[Array, 'n 2']) -> Images:
+    """Move images down and to the right by whole pixels, and fill the borders with zeros.
+
+    Args:
+      images: in [-1, 1].
+      shift: rows and columns by which each image moves.
+
+    Returns:
+      The moved images, of the same size.
+    """
     n, h, w, _ = images.shape
 
     def sources(size: int, shift: Array) -> tuple[Array, Array]:
@@ -43,8 +80,16 @@ def translation(images: Array, shift: Array) -> Array:
     return jnp.where((y_inside[:, :, None] & x_inside[:, None, :])[..., None], moved, 0)
 
 
-def cutout(images: Array, centre: Array) -> Array:
-    """Zeros in a square half as wide as the image, around centre ``[N, 2]`` (row, column), cut off at the borders."""
+def cutout(images: Images, centre: Int[Array, 'n 2']) -> Images:
+    """Set a square of half the image's side to zero; it is cut off at the borders.
+
+    Args:
+      images: in [-1, 1].
+      centre: row and column of the centre of each image's square.
+
+    Returns:
+      The images with the squares.
+    """
     _, h, w, _ = images.shape
 
     def inside(size: int, centre: Array) -> Array:
@@ -56,18 +101,18 @@ def cutout(images: Array, centre: Array) -> Array:
     return jnp.where(hole[..., None], 0, images)
 
 
-def _random_color(key: Array, images: Array) -> Array:
+def _random_color(key: Array, images: Images) -> Images:
     b, s, c = jax.random.uniform(key, (3, len(images)), images.dtype)
     return contrast(saturation(brightness(images, b - 0.5), 2 * s), c + 0.5)
 
 
-def _random_translation(key: Array, images: Array) -> Array:
+def _random_translation(key: Array, images: Images) -> Images:
     _, h, w, _ = images.shape
     most = jnp.array([int(h / 8 + 0.5), int(w / 8 + 0.5)])  # an eighth of the side
     return translation(images, jax.random.randint(key, (len(images), 2), -most, most + 1))
 
 
-def _random_cutout(key: Array, images: Array) -> Array:
+def _random_cutout(key: Array, images: Images) -> Images:
     _, h, w, _ = images.shape
     end = jnp.array([size + 1 - int(size / 2 + 0.5) % 2 for size in (h, w)])
     return cutout(images, jax.random.randint(key, (len(images), 2), 0, end))
@@ -76,8 +121,17 @@ def _random_cutout(key: Array, images: Array) -> Array:
 AUGMENTATIONS = {'color': _random_color, 'translation': _random_translation, 'cutout': _random_cutout}
 
 
-def augment(key: Array, images: Array, policy: Sequence[str]) -> Array:
-    """The augmentations named in ``policy``, in this order, each with random numbers of its own for every image."""
+def augment(key: Array, images: Images, policy: Sequence[str]) -> Images:
+    """Augment images with independent random numbers for every image.
+
+    Args:
+      key: random key.
+      images: in [-1, 1].
+      policy: names in ``AUGMENTATIONS``, applied in this order.
+
+    Returns:
+      The augmented images.
+    """
     for i, name in enumerate(policy):
         images = AUGMENTATIONS[name](jax.random.fold_in(key, i), images)
     return images

@@ -1,4 +1,4 @@
-"""What generator and discriminator minimise."""
+"""Losses of the discriminator and of the generator."""
 
 from __future__ import annotations
 
@@ -7,27 +7,47 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
-Array = jax.Array
+from jaxgen.runtime.types import Array
+
+__all__ = ['HINGE', 'LOSSES', 'NON_SATURATING', 'Loss']
+
+Logits = Float[Array, ' n']
+Scalar = Float[Array, '']
 
 
 class Loss(NamedTuple):
-    """The two sides of a game on logits ``[N]``, high for real: each function gives a scalar, the mean over examples.
+    """The losses of both networks, as functions of logits that are high for real images; each is a mean over examples.
 
-    The discriminator minimises ``real(D(x)) + fake(D(G(z)))``, the generator ``generator(D(G(z)))``.
+    Attributes:
+      real, fake: the discriminator minimises ``real(D(x)) + fake(D(G(z)))``.
+      generator: the generator minimises ``generator(D(G(z)))``.
     """
 
-    real: Callable[[Array], Array]
-    fake: Callable[[Array], Array]
-    generator: Callable[[Array], Array]
+    real: Callable[[Logits], Scalar]
+    fake: Callable[[Logits], Scalar]
+    generator: Callable[[Logits], Scalar]
 
 
-def _minus_log_sigmoid(logits: Array) -> Array:
+def _minus_log_sigmoid(logits: Logits) -> Scalar:
     return jnp.mean(jax.nn.softplus(-logits))
 
 
-def _minus_log_one_minus_sigmoid(logits: Array) -> Array:
+def _minus_log_one_minus_sigmoid(logits: Logits) -> Scalar:
     return jnp.mean(jax.nn.softplus(logits))
+
+
+def _hinge_real(logits: Logits) -> Scalar:
+    return jnp.mean(jax.nn.relu(1 - logits))
+
+
+def _hinge_fake(logits: Logits) -> Scalar:
+    return jnp.mean(jax.nn.relu(1 + logits))
+
+
+def _minus_mean(logits: Logits) -> Scalar:
+    return -jnp.mean(logits)
 
 
 # Binary cross entropy with the labels swapped for the generator: -log D(x), -log(1 - D(G(z))), -log D(G(z))
@@ -35,20 +55,6 @@ def _minus_log_one_minus_sigmoid(logits: Array) -> Array:
 NON_SATURATING = Loss(_minus_log_sigmoid, _minus_log_one_minus_sigmoid, _minus_log_sigmoid)
 
 # max(0, 1 - D(x)), max(0, 1 + D(G(z))), -D(G(z)) (Lim & Ye 2017; Miyato et al. 2018).
-HINGE = Loss(
-    lambda logits: jnp.mean(jax.nn.relu(1 - logits)),
-    lambda logits: jnp.mean(jax.nn.relu(1 + logits)),
-    lambda logits: -jnp.mean(logits),
-)
+HINGE = Loss(_hinge_real, _hinge_fake, _minus_mean)
 
 LOSSES = {'non_saturating': NON_SATURATING, 'hinge': HINGE}
-
-
-def r1_penalty(critic: Callable[[Array], Array], images: Array, gamma: float) -> Array:
-    """``gamma / 2 E |grad_x D(x)|^2`` on real images ``[N, ...]`` (Mescheder et al. 2018, equation 9).
-
-    ``critic`` gives the logits ``[N]``. Where they depend on the batch (batch normalisation), the gradient is that of
-    their sum.
-    """
-    gradient = jax.grad(lambda x: jnp.sum(critic(x)))(images)
-    return gamma / 2 * jnp.mean(jnp.sum(jnp.square(gradient), axis=tuple(range(1, images.ndim))))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from jaxgen.models.layers import GroupNorm, at_least_float32, conditioning, uniform_fan_avg
+from jaxgen.models.layers import GroupNorm, MakeLayer, at_least_float32, conditioning, uniform_fan_avg
 from jaxgen.models.unet import ResBlock, fold, unfold
-
-Array = jax.Array
+from jaxgen.runtime.types import Array, Dtype
 
 
 class CNN(nn.Module):
     """Noise-conditional network: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
 
-    All convolutions are 3x3 with stride 1, so that it takes images of any side that ``patch_size`` divides; beyond
-    4 * num_blocks + 5 pixels (of the folded image) it sees of an image only what the group norms' statistics tell.
+    All convolutions are 3x3 with stride 1, so that it takes images of any side that ``patch_size`` divides. Beyond a window of
+    4 * num_blocks + 5 pixels (of the folded image) it knows only the statistics of the group normalisations.
 
     Attributes:
       out_channels: channels of the image, C.
@@ -28,10 +27,9 @@ class CNN(nn.Module):
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
       norm_groups: groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
-      freq_shift: of the time embedding, see ``timestep_embedding``.
-      flip_sin_to_cos: likewise.
+      freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
       patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
-      dtype: of the computation (bfloat16 keeps norms and parameters in float32).
+      dtype: dtype of the computation (bfloat16 keeps norms and parameters in float32).
     """
 
     out_channels: int = 3
@@ -44,13 +42,14 @@ class CNN(nn.Module):
     freq_shift: int = 1
     flip_sin_to_cos: bool = False
     patch_size: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        conv = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
+        """Return the output of the network for noisy images, their times and their class labels."""
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
         emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
         h = fold(x.astype(self.dtype), self.patch_size)
         h = conv(self.base_channels, kernel_init=uniform_fan_avg(), name='conv_in')(h)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-Array = jax.Array
+from jaxgen.runtime.types import Array
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 FEWEST_FEATURES = 16  # below this the dilated form is faster on a CPU, too

@@ -1,25 +1,30 @@
-"""DCGAN (Radford et al. 2016) as in the PyTorch tutorial, for any side of 8, 16, 32, 64 ... pixels, with labels if asked for."""
+"""The networks of DCGAN (Radford et al. 2016), as in the PyTorch tutorial.
+
+They take images of 8, 16, 32, 64 ... pixels, and optionally class labels.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from jaxgen.models.convolutions import DIMENSIONS, strided_conv, transposed_conv
 from jaxgen.models.layers import BatchNorm, at_least_float32, spectral_norm, timestep_embedding
+from jaxgen.runtime.types import Array, Dtype
 
-Array = jax.Array
-
-SMALLEST = 4  # side of the first feature map of the generator, the last of the discriminator
+SMALLEST = 4  # side of the generator's first feature map and of the discriminator's last one
 normal = nn.initializers.normal(0.02)
 
 
 def num_levels(image_size: int) -> int:
-    """How often 4 is doubled to make ``image_size``: 4 levels for 64 pixels, as in the tutorial.
+    """Return how many times 4 has to be doubled to make ``image_size``: 4 times for 64 pixels, as in the tutorial.
 
     Raises:
-      ValueError: if that is not a whole number above zero.
+      ValueError: if ``image_size`` is not 4 times a power of two, or is below 8.
     """
     levels = (image_size // SMALLEST).bit_length() - 1
     if levels < 1 or SMALLEST * 2**levels != image_size:
@@ -30,26 +35,34 @@ def num_levels(image_size: int) -> int:
 
 
 class UpConv(nn.Module):
-    """A transposed 4x4 convolution of stride 2 and padding 1 without bias: ``[N, H, W, C] -> [N, 2H, 2W, features]``.
+    """A transposed 4x4 convolution of stride 2 and padding 1 without bias, which doubles the side.
 
-    The kernel is PyTorch's, ``[4, 4, C, features]``.
+    The kernel has the shape ``[4, 4, C, features]`` and is applied as in PyTorch.
     """
 
     features: int
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 features']:
+        """Return the feature map of twice the side."""
         kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
         return transposed_conv(x, kernel.astype(self.dtype))
 
 
 class Generator(nn.Module):
-    """``z [N, latent_size]`` and labels ``[N]`` to images ``[N, image_size, image_size, out_channels]`` in [-1, 1].
+    """The generator, which makes images in [-1, 1] of latents and labels.
 
-    At 64 pixels with base 64, latent 100 and 3 channels: 3,576,704 parameters. With ``num_classes`` an embedding of the
-    label, of as many numbers as the latent but of length about 1 at the start, like a one-hot vector, is appended.
+    It has 3,576,704 parameters for 64 pixels, 3 channels, 64 base channels and latents of 100 numbers.
+
+    Attributes:
+      image_size: side of the images.
+      base_channels: channels of the largest feature map but the image.
+      latent_size: numbers of a latent.
+      num_classes: if not 0, an embedding of the label is appended to the latent. It has as many numbers as the latent, and a
+        length of about 1 at the start, like a one-hot vector.
+      momentum: share of the running statistics that a batch replaces.
     """
 
     image_size: int
@@ -57,13 +70,14 @@ class Generator(nn.Module):
     base_channels: int = 64
     latent_size: int = 100
     num_classes: int = 0
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     momentum: float = 0.1
 
     @nn.compact
-    def __call__(self, z: Array, label: Array, train: bool = False) -> Array:
-        dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+    def __call__(self, z: Float[Array, 'n z'], label: Int[Array, ' n'], train: bool = False) -> Float[Array, 'n h w c']:
+        """Return images of latents and class labels; an unconditional network ignores the labels."""
+        dtypes: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
 
         def norm_relu(x: Array, level: int) -> Array:
             norm = BatchNorm(self.momentum, param_dtype=self.param_dtype, name=f'norm_{level}')
@@ -80,7 +94,7 @@ class Generator(nn.Module):
         width = self.base_channels * 2 ** (levels - 1)
         first = nn.DenseGeneral(
             (SMALLEST, SMALLEST, width), use_bias=False, kernel_init=normal, **dtypes, name='up_0'
-        )  # of one pixel, a transposed convolution is a product
+        )  # the transposed convolution of a single pixel is a matrix product
         x = norm_relu(first(x), 0)
         for level in range(1, levels):
             width //= 2
@@ -90,23 +104,27 @@ class Generator(nn.Module):
 
 
 class DownConv(nn.Module):
-    """A 4x4 convolution, its kernel divided by its spectral norm if asked for.
+    """A 4x4 convolution of stride 2 and padding 1, which halves the side.
 
-    It halves the side, with stride 2 and padding 1; or, ``to_one_pixel``, a 4x4 image becomes one pixel.
+    Attributes:
+      use_bias: whether it has a bias.
+      to_one_pixel: reduces a 4x4 feature map to one pixel instead, without stride and padding.
+      spectral_norm: divides the kernel by its spectral norm.
     """
 
     features: int
     use_bias: bool
     to_one_pixel: bool = False
     spectral_norm: bool = False
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Float[Array, 'n h w c'], train: bool) -> Float[Array, 'n h2 w2 features']:
+        """Return the feature map of half the side."""
         kernel = self.param('kernel', normal, (4, 4, x.shape[-1], self.features), self.param_dtype)
         if self.spectral_norm:
-            kernel = _normalised(self, kernel, train)
+            kernel = _spectrally_normalised(self, kernel, train)
         kernel = kernel.astype(self.dtype)
         if self.to_one_pixel:
             x = jax.lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=DIMENSIONS)
@@ -117,8 +135,8 @@ class DownConv(nn.Module):
         return x
 
 
-def _normalised(module: nn.Module, kernel: Array, train: bool) -> Array:
-    """The kernel over its spectral norm; training moves the singular vector that is kept in 'spectral'."""
+def _spectrally_normalised(module: nn.Module, kernel: Array, train: bool) -> Array:
+    """Return the kernel divided by its spectral norm; training updates the singular vector in the collection 'spectral'."""
     start = lambda: jax.random.normal(module.make_rng('params'), (kernel.shape[-1],), kernel.dtype)  # noqa: E731
     vector = module.variable('spectral', 'u', start)
     kernel, u = spectral_norm(kernel, vector.value)
@@ -128,19 +146,20 @@ def _normalised(module: nn.Module, kernel: Array, train: bool) -> Array:
 
 
 class Discriminator(nn.Module):
-    """Images ``[N, image_size, image_size, C]`` to logits ``[N]``, high for real ones.
+    """The discriminator, which gives logits that are high for real images.
 
-    At 64 pixels with base 64 and 3 channels: 2,765,568 parameters. What is known of the image, its label and the
-    amount of noise on it, enters by projection (Miyato & Koyama 2018): the product of its embedding and the mean of the
-    last feature map is added to the logit (the mean, not the sum: without spectral normalisation the label would drown
-    the rest at the start).
+    It has 2,765,568 parameters for 64 pixels, 3 channels and 64 base channels. The label and the timestep of the noise enter
+    by projection (Miyato & Koyama 2018): the product of their embedding and the mean of the last feature map is added to the
+    logit. It is the mean and not the sum, because without spectral normalisation the label would dominate at the start.
 
     Attributes:
-      batch_norm: normalises every level but the first, as the tutorial does; without it the convolutions have biases,
-        or else the logit of a grey image, which is zero everywhere, would be zero for ever.
+      image_size: side of the images.
+      base_channels: channels of the first feature map.
+      batch_norm: normalises every level but the first, as the tutorial does. Without it the convolutions have biases, since
+        otherwise the logit of a grey image, which is zero everywhere, would always be zero.
       spectral_norm: divides the kernel of every convolution by its spectral norm.
-      num_classes: with labels if not 0.
-      noise_levels: knows the time ``t`` (``[N]``, of noise as in Diffusion-GAN) if not 0.
+      num_classes: takes labels if not 0.
+      noise_levels: takes the timestep ``t`` of the noise of Diffusion-GAN if not 0.
     """
 
     image_size: int
@@ -149,14 +168,21 @@ class Discriminator(nn.Module):
     spectral_norm: bool = False
     num_classes: int = 0
     noise_levels: int = 0
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, label: Array, t: Array | None = None, train: bool = False) -> Array:
-        dtypes = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+    def __call__(
+        self,
+        x: Float[Array, 'n h w c'],
+        label: Int[Array, ' n'],
+        t: Int[Array, ' n'] | None = None,
+        train: bool = False,
+    ) -> Float[Array, ' n']:
+        """Return the logits of images; class labels and timesteps are ignored where the network takes none."""
+        dtypes: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         x = x.astype(self.dtype)
-        conv = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}
+        conv: dict[str, Any] = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}
         levels = num_levels(self.image_size)
         for level in range(levels):
             width = self.base_channels * 2**level
@@ -166,13 +192,15 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(x, 0.2)
         logits = DownConv(1, to_one_pixel=True, **conv, name=f'down_{levels}')(x, train)[:, 0, 0, 0]
 
-        known = []
+        embeddings = []
         if self.num_classes:
-            known.append(nn.Embed(self.num_classes, width, embedding_init=normal, **dtypes, name='label')(label))
+            embeddings.append(nn.Embed(self.num_classes, width, embedding_init=normal, **dtypes, name='label')(label))
         if self.noise_levels:
+            if t is None:
+                raise ValueError('t is not given: this discriminator takes the timestep of the noise')
             y = timestep_embedding(t, self.base_channels, at_least_float32(self.dtype)).astype(self.dtype)
             y = nn.silu(nn.Dense(width, **dtypes, name='time_1')(y))
-            known.append(nn.Dense(width, kernel_init=normal, **dtypes, name='time_2')(y))
-        if known:
-            logits += jnp.sum(sum(known) * jnp.mean(x, (1, 2)), axis=1)
+            embeddings.append(nn.Dense(width, kernel_init=normal, **dtypes, name='time_2')(y))
+        if embeddings:
+            logits += jnp.sum(sum(embeddings) * jnp.mean(x, (1, 2)), axis=1)
         return logits.astype(at_least_float32(self.dtype))

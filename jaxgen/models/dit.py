@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from jaxgen.models.layers import at_least_float32, attention, conditioning, timestep_embedding, uniform_fan_avg
+from jaxgen.models.layers import (
+    MakeLayer,
+    at_least_float32,
+    attention,
+    conditioning,
+    timestep_embedding,
+    uniform_fan_avg,
+)
 from jaxgen.models.unet import fold, unfold
+from jaxgen.runtime.types import Array, Dtype
 
-Array = jax.Array
-SINUSOIDS = 256  # of the time embedding, at every width
+SINUSOIDS = 256  # width of the time embedding in front of its layers
 
 
 class Block(nn.Module):
@@ -24,17 +31,19 @@ class Block(nn.Module):
     num_heads: int
     mlp_ratio: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, emb: Array, train: bool) -> Array:
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        dense = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
+        """Return the tokens after the block."""
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        dense: MakeLayer = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
         c = x.shape[-1]
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, emb, c, **common)
         h = dense(3 * c, name='qkv')(modulated_norm(x, shift1, scale1))
-        h = attention(*jnp.split(h, 3, axis=-1), self.num_heads)
+        query, key, value = jnp.split(h, 3, axis=-1)
+        h = attention(query, key, value, self.num_heads)
         x += gate1 * dense(c, name='out')(h)
         h = nn.gelu(dense(self.mlp_ratio * c, name='mlp1')(modulated_norm(x, shift2, scale2)), approximate=True)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
@@ -55,10 +64,9 @@ class DiT(nn.Module):
       mlp_ratio: width of the MLPs over ``base_channels``.
       dropout: dropout rate within the MLPs, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
-      freq_shift: of the time embedding, see ``timestep_embedding``.
-      flip_sin_to_cos: likewise.
+      freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
       patch_size: each p x p patch of the image is one token.
-      dtype: of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+      dtype: dtype of the computation (bfloat16 keeps norms, softmax and parameters in float32).
     """
 
     out_channels: int = 3
@@ -71,12 +79,13 @@ class DiT(nn.Module):
     freq_shift: int = 0
     flip_sin_to_cos: bool = True
     patch_size: int = 2
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        """Return the output of the network for noisy images, their times and their class labels."""
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         c = self.base_channels
         emb = conditioning(self, t, labels, SINUSOIDS, c)
         h = fold(x.astype(self.dtype), self.patch_size)
@@ -92,19 +101,19 @@ class DiT(nn.Module):
 
 
 def modulation(parts: int, emb: Array, features: int, **common) -> list[Array]:
-    """That many shifts, scales and gates, ``[N, 1, features]`` each, by a layer of the calling module."""
+    """Return ``parts`` shifts, scales and gates, ``[N, 1, features]`` each, by a layer of the calling module."""
     dense = nn.Dense(parts * features, kernel_init=nn.initializers.zeros, name='modulation', **common)
     return jnp.split(dense(nn.swish(emb))[:, None], parts, axis=-1)
 
 
 def modulated_norm(x: Array, shift: Array, scale: Array) -> Array:
-    """Layer normalisation of ``[N, T, C]``, scaled by 1 + ``scale`` and shifted, in float32 or better; in x's dtype."""
+    """Return the layer normalisation of ``x [N, T, C]``, scaled by 1 + ``scale`` and shifted; float32 or better inside."""
     norm = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False, dtype=at_least_float32(x.dtype))
     return (norm(x) * (1 + scale) + shift).astype(x.dtype)
 
 
 def position_embedding(height: int, width: int, features: int, dtype=jnp.float32) -> Array:
-    """``[height, width, features]``: of the column in the first half of the features, of the row in the second.
+    """Return ``[height, width, features]``: the column in the first half of the features, the row in the second.
 
     Each half is sines, then cosines, of wavelengths from 2 pi towards 20000 pi.
     """

@@ -1,32 +1,40 @@
-"""Layers the networks share: initialisers, embeddings of time and label, normalisation, attention."""
+"""Layers that the networks share: initialisers, embeddings of time and label, normalisation, attention."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Array = jax.Array
+from jaxgen.runtime.types import Array, Dtype
+
+MakeLayer = Callable[..., Callable[..., Array]]  # makes a layer with some of its fields set already
 
 
 def uniform_fan_avg(scale: float = 1.0):
-    """Variance-scaling uniform initialiser of Ho et al. 2020; ``scale=0`` means their 1e-10, a start at zero."""
+    """Return the variance-scaling uniform initialiser of Ho et al. 2020; ``scale=0`` stands for their 1e-10, nearly zero."""
     return nn.initializers.variance_scaling(scale or 1e-10, 'fan_avg', 'uniform')
 
 
 def at_least_float32(dtype) -> jnp.dtype:
-    """The dtype for norms, softmax and losses: float32, or float64 where the network computes in float64."""
+    """Return the dtype for norms, softmax and losses: float32, or float64 where the network computes in float64."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 def timestep_embedding(
     t: Array, dim: int, dtype=jnp.float32, freq_shift: int = 1, flip_sin_to_cos: bool = False
 ) -> Array:
-    """Sinusoidal embedding of Vaswani et al. 2017 as in Ho et al. 2020: ``[N] -> [N, dim]``, sines first, then cosines.
+    """Embed times in sinusoids (Vaswani et al. 2017) as Ho et al. 2020 do: ``[N, dim]``, sines first, then cosines.
 
     Args:
+      t: times ``[N]``.
+      dim: width of the embedding, an even number.
       freq_shift: 1 ends the frequencies at 1/10000, 0 one step before that.
       flip_sin_to_cos: puts the cosines first.
+      dtype: of the embedding.
     """
     half = dim // 2
     frequencies = jnp.exp(-jnp.log(jnp.asarray(10000.0, dtype)) / (half - freq_shift) * jnp.arange(half, dtype=dtype))
@@ -36,20 +44,23 @@ def timestep_embedding(
 
 
 def conditioning(network: nn.Module, t: Array, labels: Array | None, sinusoids: int, features: int) -> Array:
-    """Two layers on the time embedding, plus an embedding of the label: ``t [N], labels [N] -> [N, features]``.
+    """Return two layers on the time embedding, plus an embedding of the label: ``[N, features]``.
 
-    A network that is told the end of a step, too, gets ``t [N, 2]``, the time and how far to go back from there, and has two
+    A network that takes the end of a step as well gets ``t [N, 2]``, the time and how far to go back from there, and has two
     more layers, ``gap1`` and ``gap2``.
 
     Args:
       network: the module in whose compact method this is called. It has the fields ``num_classes`` (0 leaves the labels
         out), ``freq_shift``, ``flip_sin_to_cos``, ``dtype`` and ``param_dtype``, and gets the layers ``time1``, ``time2``
         and, with classes, ``label``.
+      t: times ``[N]`` or ``[N, 2]``.
+      labels: class labels ``[N]``; None for a network without classes.
       sinusoids: width of the time embedding.
+      features: width of the result.
     """
-    common = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
+    common: dict[str, Any] = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
     dtype = at_least_float32(network.dtype)
-    emb = 0
+    emb: Any = 0
     for times, name in zip(t.reshape(len(t), -1).T, ('time', 'gap'), strict=False):
         h = timestep_embedding(times, sinusoids, dtype, network.freq_shift, network.flip_sin_to_cos)
         h = nn.Dense(features, kernel_init=uniform_fan_avg(), name=f'{name}1', **common)(h)
@@ -63,11 +74,12 @@ class GroupNorm(nn.Module):
     """Group normalisation (Wu & He 2018), computed in float32 or better; returns the input's dtype."""
 
     groups: int
-    param_dtype: jnp.dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Return the normalised images."""
         return _GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm')(x)
 
 
@@ -75,7 +87,7 @@ class _GroupNorm(nn.Module):
     """The parameters and the computation of ``GroupNorm``, under the names of ``nn.GroupNorm``."""
 
     groups: int
-    param_dtype: jnp.dtype
+    param_dtype: Dtype
     epsilon: float
 
     @nn.compact
@@ -106,7 +118,8 @@ def group_moments(x: Array, groups: int) -> tuple[Array, Array]:
     mean = means.mean(-1, keepdims=True)
     within, between = variances.mean(-1, keepdims=True), jnp.square(means - mean).mean(-1, keepdims=True)
     variance = jnp.maximum(within, 0) + between
-    return tuple(jnp.broadcast_to(moment, grouped).reshape(n, 1, 1, c) for moment in (mean, variance))
+    mean, variance = (jnp.broadcast_to(moment, grouped).reshape(n, 1, 1, c) for moment in (mean, variance))
+    return mean, variance
 
 
 def attention(query: Array, key: Array, value: Array, num_heads: int) -> Array:
@@ -126,12 +139,13 @@ class SelfAttention(nn.Module):
 
     groups: int
     num_heads: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Return the images plus what attention adds."""
         n, h, w, c = x.shape
 
         def project(name: str, inputs: Array, scale: float = 1.0) -> Array:
@@ -140,14 +154,15 @@ class SelfAttention(nn.Module):
             )(inputs)
 
         y = GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm')(x).reshape(n, h * w, c)
-        y = attention(*(project(name, y) for name in ('query', 'key', 'value')), self.num_heads)
+        query, key, value = (project(name, y) for name in ('query', 'key', 'value'))
+        y = attention(query, key, value, self.num_heads)
         return x + project('out', y.reshape(n, h, w, c), scale=0.0)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as PyTorch has it: running statistics move by ``momentum`` (0.1) towards those of the batch,
-    of which the variance is the unbiased one; the batch is the global one on any number of devices.
+    """Batch normalisation as in PyTorch, over the global batch on any number of devices.
 
+    The running statistics move by ``momentum`` towards those of the batch, of which the variance is the unbiased one.
     Statistics are computed in float32 or better; returns the input's dtype.
     """
 
@@ -155,10 +170,11 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     use_scale: bool = True
     use_bias: bool = True
-    param_dtype: jnp.dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Return the images, normalised by the statistics of the batch if ``train``, else by the running ones."""
         size = (x.shape[-1],)
         dtype = at_least_float32(self.param_dtype)
         scale = self.param('scale', _normal_around_one, size, self.param_dtype) if self.use_scale else 1
@@ -183,7 +199,7 @@ def _normal_around_one(key: Array, shape, dtype) -> Array:
 
 
 def spectral_norm(kernel: Array, u: Array) -> tuple[Array, Array]:
-    """Spectral normalisation (Miyato et al. 2018): ``W / sigma`` and the next ``u``, by one step of power iteration.
+    """Return ``W / sigma`` and the next ``u``, by one step of power iteration (Miyato et al. 2018).
 
     Args:
       kernel: ``[..., outputs]``; W is its matrix ``[outputs, all else]``.

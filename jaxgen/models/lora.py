@@ -1,10 +1,12 @@
-"""Low-rank adaptation (Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models) of a tree of parameters.
+"""Low-rank adaptation of a tree of parameters (Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models).
 
-A kernel is the matrix W ``[inputs, outputs]``, that of a convolution ``[kh * kw * channels, outputs]``. Adapted it is
-``W + scale * (alpha / r) * A @ B`` with the factors A ``[inputs, r]``, normal, and B ``[r, outputs]``, zero at first (the
-paper writes the transposed W, and so B A). A layer's rank is at most min(inputs, outputs), where A @ B can be any
-matrix. Any other array, or every one if the rank is 0, is adapted by a ``delta`` of its own shape, zero at first. Factors
-are kept by the path of the parameter that they change, as in ``{'middle_attention/query/kernel': {'a': A, 'b': B}}``.
+A kernel is a matrix W ``[inputs, outputs]``; the kernel of a convolution is seen as ``[kh * kw * channels, outputs]``. The
+adapted kernel is ``W + scale * (alpha / r) * A @ B``. The factor A ``[inputs, r]`` starts from normal random numbers and B
+``[r, outputs]`` from zero. (The paper writes W transposed, and therefore B A.) The rank of a layer is at most
+min(inputs, outputs), where A @ B can be any matrix. Every other array, or every array if the rank is 0, is adapted by a
+``delta`` of its own shape, which starts from zero.
+
+Factors are stored by the path of the parameter that they adapt: ``{'middle_attention/query/kernel': {'a': A, 'b': B}}``.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxgen.errors import pick
+from jaxgen.runtime.types import Array
 
-Array = jax.Array
 Factors = dict[str, dict[str, Array]]
 
 PROJECTIONS = ('query', 'key', 'value', 'qkv')
@@ -26,14 +28,14 @@ KINDS = ('attention', 'dense', 'conv', 'label')
 
 
 def flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of a tree by path, as in ``'middle_attention/query/kernel'``."""
+    """Return the arrays of a tree by their path, as in ``'middle_attention/query/kernel'``."""
     return traverse_util.flatten_dict(params, sep='/')
 
 
 def layers(params: Mapping[str, Any]) -> dict[str, str]:
-    """The kind, one of ``KINDS``, of each layer that a rank or a name can select, by the path of its kernel or table.
+    """Return the kind, one of ``KINDS``, of each layer that can be adapted, by the path of its kernel or table.
 
-    A layer ``out`` projects attention where its siblings do.
+    A layer named ``out`` belongs to attention if a sibling of it does.
     """
     arrays = flat(params)
     attending = {path.rpartition('/')[0] for path in (_layer(p) for p in arrays) if path.split('/')[-1] in PROJECTIONS}
@@ -50,10 +52,15 @@ def layers(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def matching(params: Mapping[str, Any], targets: Sequence[str], field: str) -> tuple[str, ...]:
-    """The paths that ``targets`` select: each is a kind that the network has, or the name of one of its layers or modules.
+    """Return the paths of the parameters that ``targets`` select.
+
+    Args:
+      params: parameters of the network.
+      targets: kinds of layers that the network has, or names of its layers or modules.
+      field: what the error message calls the targets.
 
     Raises:
-      UserError: naming the field, if a target is neither.
+      UserError: if a target is neither a kind nor a name.
     """
     there = layers(params)
     modules = {'/'.join(path.split('/')[:depth]) for path in there for depth in range(1, path.count('/') + 1)}
@@ -63,17 +70,26 @@ def matching(params: Mapping[str, Any], targets: Sequence[str], field: str) -> t
 
 
 def init(key: Array, params: Mapping[str, Any], paths: Iterable[str], rank: int) -> Factors:
-    """Factors with which the adapted parameters are ``params`` themselves."""
+    """Return initial factors, with which the adapted parameters are equal to ``params``.
+
+    Args:
+      key: random key of the factors A.
+      params: parameters of the network.
+      paths: the parameters to adapt.
+      rank: rank of the factors; 0 for updates of full size.
+    """
     arrays = flat(params)
     return {path: _start(jax.random.fold_in(key, i), path, arrays[path], rank) for i, path in enumerate(paths)}
 
 
 def merge(params: Mapping[str, Any], factors: Factors, strength: float, scale: float = 1.0) -> dict[str, Any]:
-    """The adapted parameters.
+    """Return the adapted parameters.
 
     Args:
-      strength: alpha / r, of the low-rank updates.
-      scale: of all updates.
+      params: parameters before the adaptation.
+      factors: the factors, by the path of the parameter that they adapt.
+      strength: alpha / r, which multiplies the low-rank updates.
+      scale: a factor of all updates.
     """
     arrays = flat(params)
     for path, f in factors.items():
@@ -87,7 +103,10 @@ def merge(params: Mapping[str, Any], factors: Factors, strength: float, scale: f
 
 
 def unmerge(params: Mapping[str, Any], factors: Factors, strength: float, scale: float = 1.0) -> dict[str, Any]:
-    """What was merged, to within the rounding of one sum: 2 ** -22 of the larger of the parameter and its update."""
+    """Return the parameters before ``merge``.
+
+    They are exact to the rounding of one sum: 2 ** -22 of the larger of the parameter and its update.
+    """
     return merge(params, factors, strength, -scale)
 
 

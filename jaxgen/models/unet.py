@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxgen.models.convolutions import upsample_conv
-from jaxgen.models.layers import GroupNorm, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
-
-Array = jax.Array
+from jaxgen.models.layers import GroupNorm, MakeLayer, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
+from jaxgen.runtime.types import Array, Dtype
 
 
 class ResBlock(nn.Module):
@@ -21,13 +20,14 @@ class ResBlock(nn.Module):
     features: int
     groups: int
     dropout: float
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, emb: Array, train: bool) -> Array:
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        """Return the feature map after the block."""
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         h = nn.swish(GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm1')(x))
         h = nn.Conv(self.features, (3, 3), kernel_init=uniform_fan_avg(), name='conv1', **common)(h)
         h += nn.Dense(self.features, kernel_init=uniform_fan_avg(), name='emb', **common)(nn.swish(emb))[:, None, None]
@@ -43,11 +43,12 @@ class Upsample(nn.Module):
     """A 3x3 convolution of the image enlarged to twice its side: ``[N, H, W, C] -> [N, 2H, 2W, features]``."""
 
     features: int
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Return the feature map of twice the side."""
         kernel = self.param('kernel', uniform_fan_avg(), (3, 3, x.shape[-1], self.features), self.param_dtype)
         bias = self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype)
         return upsample_conv(x.astype(self.dtype), kernel.astype(self.dtype)) + bias.astype(self.dtype)
@@ -56,8 +57,8 @@ class Upsample(nn.Module):
 class UNet(nn.Module):
     """Noise-conditional UNet: ``[N, H, W, C], t [N] or [N, 2], labels [N] -> [N, H, W, C]`` (float32 out).
 
-    With the defaults and three image channels it has the paper's 35,746,307 parameters. What it can be beyond the paper
-    is what diffusers' ``UNet2DModel`` is by default; the fields that decide it have their names there.
+    With the defaults and three image channels it has the paper's 35,746,307 parameters. Fields that the paper does not vary
+    are named as in diffusers' ``UNet2DModel``, so that its networks can be imported.
 
     Attributes:
       out_channels: channels of the image, C.
@@ -66,17 +67,15 @@ class UNet(nn.Module):
       num_res_blocks: residual blocks a level on the way down; one more on the way up.
       attention_resolutions: sides of the feature map at which every residual block is followed by self-attention.
       num_heads: attention heads, at every width.
-      attention_head_dim: channels of each head instead, so that wider levels have more heads; 0 leaves it to
-        ``num_heads``.
+      attention_head_dim: channels of each head, so that wider levels have more heads; ``num_heads`` decides if not set.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
       norm_groups: groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
-      freq_shift: of the time embedding, see ``timestep_embedding``.
-      flip_sin_to_cos: likewise.
+      freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
       downsample_padding: 0 pads below and on the right before a strided convolution, as TensorFlow does; 1 on all sides.
       patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
-      dtype: of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+      dtype: dtype of the computation (bfloat16 keeps norms, softmax and parameters in float32).
     """
 
     out_channels: int = 3
@@ -85,7 +84,7 @@ class UNet(nn.Module):
     num_res_blocks: int = 2
     attention_resolutions: tuple[int, ...] = (16,)
     num_heads: int = 1
-    attention_head_dim: int = 0
+    attention_head_dim: int | None = None
     dropout: float = 0.1
     num_classes: int = 0
     norm_groups: int = 32
@@ -94,14 +93,15 @@ class UNet(nn.Module):
     flip_sin_to_cos: bool = False
     downsample_padding: int = 0
     patch_size: int = 1
-    dtype: jnp.dtype = jnp.float32
-    param_dtype: jnp.dtype = jnp.float32
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
-        common = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        conv = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
-        res_block = functools.partial(
+        """Return the output of the network for noisy images, their times and their class labels."""
+        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
+        res_block: MakeLayer = functools.partial(
             ResBlock, groups=self.norm_groups, dropout=self.dropout, epsilon=self.norm_eps, **common
         )
         down_padding = ((self.downsample_padding, 1),) * 2
@@ -142,17 +142,17 @@ class UNet(nn.Module):
 
 
 def attention_levels(num_levels: int, resolutions: Sequence[int], side: int) -> tuple[int, ...]:
-    """The levels whose residual blocks are followed by self-attention, of a network that works on ``side`` pixels."""
+    """Return the levels whose residual blocks are followed by self-attention, in a network that works on ``side`` pixels."""
     return tuple(level for level in range(num_levels) if side >> level in resolutions)
 
 
 def fold(x: Array, p: int) -> Array:
-    """Space to depth: ``[N, H, W, C] -> [N, H/p, W/p, p*p*C]``."""
+    """Fold each p x p patch into one pixel (space to depth): ``[N, H, W, C] -> [N, H/p, W/p, p*p*C]``."""
     n, h, w, c = x.shape
     return x.reshape(n, h // p, p, w // p, p, c).swapaxes(2, 3).reshape(n, h // p, w // p, p * p * c)
 
 
 def unfold(x: Array, p: int) -> Array:
-    """Depth to space, the inverse of :func:`fold`."""
+    """Undo :func:`fold` (depth to space)."""
     n, h, w, c = x.shape
     return x.reshape(n, h, w, p, p, c // p**2).swapaxes(2, 3).reshape(n, h * p, w * p, c // p**2)

@@ -1,1 +1,25 @@
-"""State, compiled step, loop, checkpoints, preemption, metrics, previews: what every model family shares."""
+"""Training: the state and the compiled step of a run, its loop, checkpoints, samples and log, whatever the method.
+
+Example::
+
+    trainer = Trainer(method, dataset, 'runs/mine', steps=1000, batch_size=64)
+    trainer.train()
+    images = trainer.sample(16)
+"""
+
+from jaxgen.training.evaluation import Evaluation, SaveHook
+from jaxgen.training.loop import DivergedError
+from jaxgen.training.options import CheckpointOptions, MeshOptions, TrainOptions
+from jaxgen.training.sampling import SamplePipeline
+from jaxgen.training.trainer import Trainer
+
+__all__ = [
+    'CheckpointOptions',
+    'DivergedError',
+    'Evaluation',
+    'MeshOptions',
+    'SamplePipeline',
+    'SaveHook',
+    'TrainOptions',
+    'Trainer',
+]

@@ -1,4 +1,4 @@
-"""Checkpoints of the train state: Orbax, asynchronous, complete or absent, and checked for damage when read."""
+"""Checkpoints of the train state: written by Orbax in the background, complete or absent, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -14,72 +14,74 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from jaxgen.errors import UserError
-from jaxgen.files import absolute
-from jaxgen.processes import is_first
+from jaxgen.io.files import absolute
+from jaxgen.io.processes import is_first
+from jaxgen.runtime.types import Array
 
-# Orbax reports damage as any of these, tensorstore's as a bare Exception: whatever goes wrong while a file is read.
-_UNREADABLE = Exception
-# Orbax's own way has every device of a mesh write a part of each array that all of them hold, cut out by a program for each
-# part and shape: a state of this size is written before those are compiled.
+# By default Orbax has every device write a part of each array that all of them hold, and compiles a program for each part and
+# shape to cut it out. To compile them takes longer than to write a state of this size from one device.
 _ARRAYS = ocp.type_handlers.create_type_handler_registry(
     (jax.Array, ocp.type_handlers.ArrayHandler(use_replica_parallel=False))
 )
 
 
-def checksum(state: Any) -> jax.Array:
-    """uint32 of all bytes of all arrays, weighted by odd numbers so that no change of one byte goes unseen.
+def checksum(state: Any) -> Array:
+    """Return the sum of all bytes of all arrays, uint32, each byte weighted by an odd number of its own.
 
-    Integer sums do not depend on their order, so neither does this on how the arrays are sharded. Orbax's files have no
-    checksum of their own over the values: a flipped bit would be read back as another number. Each array has a program
-    of its own, which all of its shape share: one for all of them would take longer to compile than a step of training.
+    A change of a single byte always changes the sum. Integer sums do not depend on their order, so the sharding of the
+    arrays does not matter. Orbax's files have no checksum over the values: without this one, a flipped bit would be read
+    back as another number. Arrays of one shape share one program, since a program for all arrays would take longer to
+    compile than the training step.
     """
-    return sum((_weighted(x, np.uint32(i)) for i, x in enumerate(jax.tree.leaves(state))), jnp.zeros((), jnp.uint32))
+    sums = (_weighted_sum(x, np.uint32(i)) for i, x in enumerate(jax.tree.leaves(state)))
+    return sum(sums, jnp.zeros((), jnp.uint32))
 
 
 @jax.jit
-def _weighted(x: jax.Array, i: jax.Array) -> jax.Array:
+def _weighted_sum(x: Array, i: Array) -> Array:
+    """Return the sum of the bytes of array number ``i``."""
     data = jax.lax.bitcast_convert_type(x, jnp.uint8).astype(jnp.uint32)
     weights = jnp.ones((), jnp.uint32) + 2 * i
     for axis, size in enumerate(data.shape):
-        place = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(2 * (0x1E3779B1 >> axis))
-        weights = weights + place.reshape((size,) + (1,) * (data.ndim - axis - 1))
+        position = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(2 * (0x1E3779B1 >> axis))
+        weights = weights + position.reshape((size,) + (1,) * (data.ndim - axis - 1))
     return jnp.sum(data * weights, dtype=jnp.uint32)
 
 
 class Checkpoints:
-    """The checkpoints of a workdir.
+    """The checkpoints of a run directory.
 
     Args:
-      directory: ``workdir/checkpoints``; each step is a folder in it.
-      keep: how many of the newest stay.
-      keep_every: steps that are multiples of this stay for ever; 0 for none.
-      read_only: neither makes the directory nor writes to it.
+      directory: ``workdir/checkpoints``, with a folder for each step.
+      keep: number of the newest checkpoints to keep.
+      keep_every: checkpoints at multiples of this step are kept for ever; None for none.
+      read_only: neither make the directory nor write to it.
     """
 
-    def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int = 0, read_only: bool = False):
-        self.directory = absolute(directory)  # Orbax takes no other
+    def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int | None = None, *, read_only: bool = False):
+        self.directory = absolute(directory)  # Orbax refuses relative paths
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep, keep_period=keep_every or None, read_only=read_only
+            max_to_keep=None if read_only else keep, keep_period=keep_every, read_only=read_only
         )
         handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_ARRAYS)
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers={'state': handler})
 
     def steps(self) -> list[int]:
-        """Steps of the complete checkpoints, rising."""
+        """Return the steps of the complete checkpoints, in ascending order."""
         return sorted(self._manager.all_steps(read=True))
 
     def save(self, step: int, state: Any) -> None:
-        """Starts to write; returns when the state's buffers may be reused.
+        """Start to write a checkpoint; return as soon as the buffers of the state may be reused.
 
         Raises:
-          UserError: if the disk is full or not writable; the checkpoints before this one stay.
+          UserError: if the disk is full or not writable; earlier checkpoints stay as they are.
         """
         tree = {'state': state, 'checksum': checksum(state)}
         with self._writing():
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(tree)), force=True)
 
     def wait(self) -> None:
-        """Until what :meth:`save` began is on disk; raises like it."""
+        """Wait until what ``save`` began is on disk; raise the same errors."""
         with self._writing():
             self._manager.wait_until_finished()
 
@@ -90,31 +92,37 @@ class Checkpoints:
         except (OSError, ValueError) as e:
             reason = 'no space left' if 'RESOURCE_EXHAUSTED' in str(e) else str(e).splitlines()[0][:200]
             raise UserError(
-                f'cannot write a checkpoint to {self.directory} ({reason}): mend that and run the same command again; '
-                f'the checkpoints before it are whole'
+                f'cannot write a checkpoint to {self.directory} ({reason}): fix that and start the training again; earlier '
+                f'checkpoints are complete'
             ) from e
 
     def restore(self, step: int, template: Any) -> Any:
-        """The state of a step, on the shardings of ``template`` (shapes, dtypes, shardings).
+        """Return the state of a step.
+
+        Args:
+          step: the step of a checkpoint that exists.
+          template: shapes, dtypes and shardings of the state.
 
         Raises:
           DamagedError: if a file is missing, cut short or changed.
         """
-        any_leaf = jax.tree.leaves(template)[0]
-        tree = {'state': template, 'checksum': jax.ShapeDtypeStruct((), jnp.uint32, sharding=any_leaf.sharding)}
+        some_leaf = jax.tree.leaves(template)[0]
+        tree = {'state': template, 'checksum': jax.ShapeDtypeStruct((), jnp.uint32, sharding=some_leaf.sharding)}
         try:
-            how = ocp.args.PyTreeRestore(tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree))
-            tree = self._manager.restore(step, args=ocp.args.Composite(state=how)).state
-        except _UNREADABLE as e:
+            args = ocp.args.PyTreeRestore(tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree))
+            tree = self._manager.restore(step, args=ocp.args.Composite(state=args)).state
+        except Exception as e:  # Orbax has many errors for damaged files, and tensorstore raises a bare Exception
             raise DamagedError(str(e).splitlines()[0][:200]) from e
         if checksum(tree['state']) != tree['checksum']:
             raise DamagedError('its checksum differs')
         return tree['state']
 
     def restore_newest(self, template: Any, report: Callable[[str], None]) -> tuple[int, Any] | None:
-        """The newest checkpoint that is whole, as ``(step, state)``; None where there is none yet.
+        """Return ``(step, state)`` of the newest checkpoint that is not damaged, or None if there are no checkpoints.
 
-        Each damaged one is reported; :meth:`discard_after` takes it out of the way.
+        Args:
+          template: shapes, dtypes and shardings of the state.
+          report: called with a sentence about each damaged checkpoint; ``discard_after`` moves those out of the way.
 
         Raises:
           UserError: if there are checkpoints and all are damaged.
@@ -130,23 +138,23 @@ class Checkpoints:
         return None
 
     def discard_after(self, step: int) -> None:
-        """Moves the (damaged) checkpoints after ``step`` aside, to ``damaged-<step>``, so that theirs can be written again."""
-        late = [s for s in self.steps() if s > step]
-        if late and is_first():
-            for later in late:
+        """Move the (damaged) checkpoints after ``step`` to ``damaged-<step>``, so that these steps can be saved again."""
+        later_steps = [s for s in self.steps() if s > step]
+        if later_steps and is_first():
+            for later in later_steps:
                 aside = self.directory.parent / f'damaged-{later}'
                 if aside.exists():
                     aside.rmtree()
                 (self.directory / str(later)).rename(aside)
-        if late:
+        if later_steps:
             multihost_utils.sync_global_devices('discarded')
         self._manager.reload()
 
     def close(self) -> None:
-        """Ends the writing thread; a write that failed was told by :meth:`save` or :meth:`wait`."""
+        """End the writing thread; ``save`` and ``wait`` have reported writes that failed."""
         with contextlib.suppress(OSError, ValueError):
             self._manager.close()
 
 
 class DamagedError(Exception):
-    """A checkpoint that cannot be read back as it was written."""
+    """A checkpoint cannot be read back as it was written."""

@@ -1,367 +1,227 @@
-"""The training loop: batches in, compiled dispatches, and at intervals a row of the log, a grid, a checkpoint."""
+"""The training loop: dispatches to the devices, and at intervals a line of the log, a grid, an evaluation, a checkpoint."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jax
-import numpy as np
-from clu import parameter_overview
-from etils import epath
-from ml_collections import ConfigDict
 
-from jaxgen import images, memory
-from jaxgen.data import Dataset, pipeline
+from jaxgen.data import pipeline
 from jaxgen.errors import UserError
-from jaxgen.files import write_atomically, write_json
-from jaxgen.training import metrics
+from jaxgen.runtime import memory
+from jaxgen.runtime.mesh import on_host
+from jaxgen.training.batches import BatchLoader, dispatches
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, make_mesh, on_host, on_mesh, replicated
-from jaxgen.training.power_ema import Snapshots
-from jaxgen.training.preemption import Agreement, StopSignals, exclusive
+from jaxgen.training.clock import Clock
+from jaxgen.training.evaluation import evaluate, keep_best
+from jaxgen.training.grids import write_grid
+from jaxgen.training.log import RunLog
+from jaxgen.training.plan import Plan
+from jaxgen.training.preemption import Agreement, StopSignals
 from jaxgen.training.profile import Profile
-from jaxgen.training.same_run import require_same, run_fields
-from jaxgen.training.sampling import Sampler
-from jaxgen.training.step import TrainState, initial, make_dispatch, root_key, state_template
-
-LARGEST_GRID = 100
+from jaxgen.training.sampling import SamplePipeline
+from jaxgen.training.snapshots import Snapshots
+from jaxgen.training.state import TrainState, shapes_of
+from jaxgen.training.step import make_dispatch
 
 
 class DivergedError(UserError):
-    """The loss of a ``step`` was not finite."""
+    """The loss was not finite.
+
+    Attributes:
+      step: the first step at which that happened.
+    """
 
     def __init__(self, sentence: str, step: int):
         super().__init__(sentence)
         self.step = step
 
 
-class Evaluation(Protocol):
-    """Judges the images that a sampler draws from the model of a step."""
+class Loop:
+    """One process's part of a training run, from the step where it starts or resumes to the last one.
 
-    def __call__(
-        self, sampler: Sampler, model: Any, step: int, tick: Callable[[], None]
-    ) -> tuple[dict[str, float], bool]:
-        """The figures, and whether this step is the best so far; calls ``tick`` often, which may raise."""
-
-    def has(self, step: int) -> bool:
-        """Whether a step has been judged."""
-
-
-def train(
-    config: ConfigDict,
-    family: Family,
-    dataset: Dataset,
-    workdir: epath.Path,
-    evaluation: Evaluation | None = None,
-    on_save: Callable[[Any], None] | None = None,
-) -> None:
-    """Trains to ``config.train.steps``, from the newest checkpoint of ``workdir`` if it has one.
-
-    With an ``evaluation`` the step that it calls the best so far is kept in ``workdir/best``. ``on_save`` gets the model
-    before each checkpoint is written.
-
-    Raises:
-      UserError: if the config does not fit the workdir's checkpoints, another trainer holds the workdir, or, a
-        DivergedError, the loss is not finite.
-      SystemExit: with 128 + the signal's number after SIGTERM or SIGINT, when all is saved.
+    Args:
+      state: the full state, with frozen weights; its buffers are donated to the first step.
+      step: the step of that state.
+      samples: how to sample the images of grids and evaluations.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with exclusive(workdir):
-        Run(config, family, dataset, workdir, evaluation, on_save).run()
 
-
-class Run:
-    """One process's share of a training run, between its start (or resumption) and its end."""
-
-    def __init__(
-        self,
-        config: ConfigDict,
-        family: Family,
-        dataset: Dataset,
-        workdir: epath.Path,
-        evaluation: Evaluation | None = None,
-        on_save: Callable[[Any], None] | None = None,
-    ):
-        self.config, self.dataset, self.workdir, self.evaluation = config, dataset, workdir, evaluation
-        self.family, self.on_save = family, on_save
-        self.mesh = make_mesh(config.mesh.fsdp)
-        self.key = root_key(config)
-        stored = workdir / 'config.json'
-        self.checkpoints = Checkpoints(workdir / 'checkpoints', config.checkpoint.keep, config.checkpoint.keep_every)
-        if stored.exists() and self.checkpoints.steps():
-            require_same(config, json.loads(stored.read_text()), run_fields(config), str(workdir))
-
-        init = initial(family, self.key)
-        template = state_template(init, self.mesh)
-        restored = self.checkpoints.restore_newest(template, print)
-        if restored:
-            self.step, learnt = restored
-            self.checkpoints.discard_after(self.step)
-        else:
-            shardings = jax.tree.map(lambda s: s.sharding, template)
-            self.step, learnt = 0, jax.jit(init, out_shardings=shardings)()
-        self.state = learnt.replace(model=on_mesh(self.mesh, family.whole(learnt.model)))
-        self.template = template.replace(model=jax.tree.map(_shape, self.state.model))
-        write_json(stored, json.loads(config.to_json()))
-
-        self.dispatch = make_dispatch(
-            family, self.key, config.data.random_flip, self.mesh, self.template, config.train.resident_data
+    def __init__(self, plan: Plan, state: TrainState, step: int, samples: SamplePipeline, checkpoints: Checkpoints):
+        self.plan, self.state, self.step = plan, state, step
+        self._samples, self._checkpoints = samples, checkpoints
+        self._template = shapes_of(state)
+        self._loader = BatchLoader(
+            plan.dataset, plan.mesh, seed=plan.seed, batch_size=plan.batch_size, resident=plan.train.resident_data
         )
-        self.resident = self._on_devices(dataset) if config.train.resident_data else ()
-        self.sampler = Sampler(config, family, self.mesh, self.template.model, dataset.class_names)
-        self.networks = family.networks(self.template.model)
-        self.draws = family.draws
-        self.keeps_averages = bool(family.averages(self.template.model))
-        self.snapshots = Snapshots(workdir)
-        self.compiled: dict[int, jax.stages.Compiled] = {}
+        self._resident = self._loader.resident_data()
+        self._dispatch = make_dispatch(
+            plan.method,
+            plan.key,
+            plan.mesh,
+            self._template,
+            random_flip=plan.random_flip,
+            resident=plan.train.resident_data,
+        )
+        self._compiled: dict[int, jax.stages.Compiled] = {}
+        self._keeps_averages = bool(plan.method.moving_averages(self._template.model))
+        self._snapshots = Snapshots(plan.workdir)
 
     def run(self) -> None:
-        steps = self.config.train.steps
-        if self.step >= steps and not self._evaluation_broken_off():
-            print(f'{self.workdir} is already at step {self.step}: raise --config.train.steps to train on')
-            return
-        self._announce()
-        self.log = metrics.MetricsFile(self.workdir / 'metrics.jsonl', self.step)
-        self.tensorboard = metrics.TensorBoard(self.workdir / 'tensorboard')
-        self.progress = metrics.Progress(self.step, steps)
-        self.profile = Profile(self.workdir / 'profile', self.config.train.profile, self.step)
-        batches = pipeline.Prefetcher(self._dispatches(), self._load)
+        """Train to the last step.
+
+        Raises:
+          DivergedError: if the loss is not finite.
+          SystemExit: after SIGTERM or SIGINT, when the state is saved.
+        """
+        plan, steps = self.plan, self.plan.train.steps
+        self._log = RunLog(plan.workdir, self.step, steps)
+        self._profile = Profile(plan.workdir / 'profile', plan.train.profile, self.step)
+        batches = pipeline.Prefetcher(dispatches(self.step, steps, plan.train.steps_per_dispatch), self._loader)
         try:
             with StopSignals() as signals:
-                if self.step == 0 and self._draws_grids():
-                    with self.progress.waiting('compiling the sampler, and sampling from the untrained model'):
-                        self._draw_grid()
-                if self._evaluation_broken_off():
+                if self.step == 0 and plan.writes_grids:
+                    with self._log.waiting('compiling the sampler, and sampling from the untrained model'):
+                        self._write_grid()
+                if plan.misses_evaluation(self.step):
                     self._evaluate(signals)
-                self._loop(batches, signals)
+                self._train(batches, signals)
         finally:
             batches.close()
-            self.profile.close()
-            self.progress.close()
-            self.tensorboard.close()
-            self.checkpoints.close()
+            self._profile.close()
+            self._log.close()
+            self._checkpoints.close()
 
-    def _loop(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:
-        config = self.config
-        clock = Clock(batches, self.step)
-        agreed = Agreement(self.mesh)
+    def _train(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:
+        clock, agreement = Clock(batches, self.step), Agreement(self.plan.mesh)
         done = None
         for start, end, batch in batches:
             self._compile(end - start, batch, clock)
-            self.profile.before(start)
-            self.state, next_done = self.compiled[end - start](self.state, batch, *self.resident)
+            self._profile.before(start)
+            self.state, next_done = self._compiled[end - start](self.state, batch, *self._resident)
             if done is not None:
-                done.block_until_ready()  # one dispatch runs, one waits: signals are answered within a step
+                done.block_until_ready()  # one dispatch runs and one waits, so that a signal is answered within a step
             done, self.step = next_done, end
-            if self.profile.after(done):
-                self.progress.say(f'profile of the steps to {end}: {self.workdir}/profile')
-            self.progress.advance(end - start)
-
-            if self._due(config.train.log_every, start, end):
-                self._log(clock)
-            if self._due(config.sample.every, start, end) and self._draws_grids():
-                with clock.paused():
-                    self._draw_grid()
-            if self.evaluation and self._due(config.evaluation.every, start, end):
-                with clock.paused():
-                    self._evaluate(signals)
-            stop = agreed(signals.received)
-            if self.keeps_averages and self._due(config.optimizer.ema_snapshot_every, start, end):
-                with clock.paused():
-                    self.snapshots.save(self.step, on_host(self.mesh, self.family.averages(self.state.model)))
-            if self._due(config.checkpoint.every, start, end) or stop:
-                with clock.paused():
-                    self._save()
+            if self._profile.after(done):
+                self._log.say(f'profile of the steps to {end}: {self.plan.workdir}/profile')
+            self._log.advance(end - start)
+            self._report(start, end, clock, signals)
+            stop = agreement(signals.received)
+            self._store(start, end, clock, save=bool(stop))
             if stop:
-                self.checkpoints.wait()
-                name = signal.Signals(stop).name
-                self.progress.say(f'{name}: step {end} is saved in {self.workdir}; the same command goes on from there')
-                raise SystemExit(128 + stop)
-        self.checkpoints.wait()
-        self._conclude()
+                self._exit(stop)
+        self._checkpoints.wait()
+        self._log.say(self._conclusion())
 
-    def _dispatches(self) -> Iterator[tuple[int, int]]:
-        """The steps of each dispatch, on a grid anchored at step 0 whatever step the run takes up."""
-        at, k = self.step, self.config.train.steps_per_dispatch
-        while at < self.config.train.steps:
-            end = min((at // k + 1) * k, self.config.train.steps)
-            yield at, end
-            at = end
+    def _report(self, start: int, end: int, clock: Clock, signals: StopSignals) -> None:
+        """Log, sample and evaluate if that is due after a dispatch."""
+        plan = self.plan
+        if plan.is_due(plan.train.log_every, start, end):
+            self._write_row(clock)
+        if plan.writes_grids and plan.is_due(plan.sample.every, start, end):
+            with clock.paused():
+                self._write_grid()
+        if plan.evaluation and plan.is_due(plan.evaluation.every, start, end):
+            with clock.paused():
+                self._evaluate(signals)
 
-    def _load(self, steps: tuple[int, int]):
-        c = self.config
-        part = pipeline.process_part(c.data.batch_size, jax.process_index(), jax.process_count())
-        if c.train.resident_data:
-            examples = functools.partial(pipeline.example_indices, c.seed)
-            num = len(self.dataset.images)
-            each = [{'index': examples(s, c.data.batch_size, num)[part].astype(np.int32)} for s in range(*steps)]
-        else:
-            each = [pipeline.batch(self.dataset, c.seed, s, c.data.batch_size, part) for s in range(*steps)]
-        stacked = {name: np.stack([b[name] for b in each]) for name in each[0]}
-        sharding = batch_sharding(self.mesh, axis=1)
-        return *steps, {name: jax.make_array_from_process_local_data(sharding, x) for name, x in stacked.items()}
+    def _store(self, start: int, end: int, clock: Clock, save: bool) -> None:
+        """Write a snapshot of the averages and a checkpoint if they are due; the latter also if ``save`` says so."""
+        plan = self.plan
+        if self._keeps_averages and plan.is_due(plan.snapshot_every, start, end):
+            with clock.paused():
+                self._snapshots.save(end, on_host(plan.mesh, plan.method.moving_averages(self.state.model)))
+        if save or plan.is_due(plan.checkpoint.every, start, end):
+            with clock.paused():
+                self._save()
 
-    def _on_devices(self, dataset: Dataset) -> tuple[dict[str, jax.Array]]:
-        """Return the whole data set, a copy on each device."""
-        arrays = {'image': dataset.images, 'label': dataset.labels}
-        return (jax.tree.map(lambda x: jax.make_array_from_process_local_data(replicated(self.mesh), x), arrays),)
+    def _compile(self, length: int, batch: Any, clock: Clock) -> None:
+        """Compile the program of a dispatch of ``length`` steps, if that is not done yet."""
+        if length in self._compiled:
+            return
+        with clock.paused(), memory.compiling(), self._log.waiting('compiling the training step'):
+            start = time.perf_counter()
+            lowered = self._dispatch.lower(self._template, batch, *self._resident)
+            self._compiled[length] = lowered.compile()
+            seconds = time.perf_counter() - start
+            cost = lowered.cost_analysis()  # None on accelerators
+            work = ''
+            if cost:  # XLA counts the body of a loop once, however many steps there are
+                work = f'; it does {cost["flops"] / self.plan.batch_size / 1e9:.3g} GFLOP an image'
+            self._log.say(f'compiled the step in {seconds:.0f} s{work}')
 
-    def _compile(self, length: int, batch, clock: Clock) -> None:
-        if length not in self.compiled:
-            with clock.paused(), memory.compiling(), self.progress.waiting('compiling the training step'):
-                start = time.perf_counter()
-                lowered = self.dispatch.lower(self.template, batch, *self.resident)
-                self.compiled[length] = lowered.compile()
-                seconds = time.perf_counter() - start
-                analysis = lowered.cost_analysis()  # None on accelerators
-                work = ''
-                if analysis:  # XLA counts a loop's body once
-                    gflop = analysis['flops'] / self.config.data.batch_size / 1e9
-                    work = f'; it does {gflop:.3g} GFLOP an image'
-                self.progress.say(f'compiled the step in {seconds:.0f} s{work}')
-
-    def _log(self, clock: Clock) -> None:
-        state = jax.device_get(self.state.replace(model=None))
+    def _write_row(self, clock: Clock) -> None:
+        """Write a row of the log: the metrics averaged over the steps since the last row."""
+        state, batch_size = jax.device_get(self.state.replace(model=None)), self.plan.batch_size
         self._require_finite()
-        steps, seconds, waited = clock.lap(self.step)
-        row = {'step': self.step}
+        lap = clock.lap(self.step)
+        steps_per_sec = lap.steps / lap.seconds
+        row: dict[str, float] = {'step': self.step}
         row |= {name: float(total / state.count) for name, total in state.sums.items()}
-        row['epoch'] = self.step * self.config.data.batch_size / len(self.dataset.images)
-        row['steps_per_sec'] = steps / seconds
-        row['images_per_sec'] = row['steps_per_sec'] * self.config.data.batch_size
-        row['data_wait'] = waited / seconds
+        row['epoch'] = self.step * batch_size / len(self.plan.dataset.images)
+        row['steps_per_sec'] = steps_per_sec
+        row['images_per_sec'] = steps_per_sec * batch_size
+        row['data_wait'] = lap.waited / lap.seconds
         self.state = self.state.replace(sums=jax.tree.map(lambda x: x * 0, self.state.sums), count=self.state.count * 0)
-        self.log.write(row)
-        self.tensorboard.write_scalars(self.step, {k: v for k, v in row.items() if k != 'step'})
-        self.progress.row(row)
+        self._log.row(row)
 
-    def _require_finite(self) -> None:
-        bad = int(self.state.nonfinite_step)
-        if bad >= 0:
-            self.checkpoints.wait()
-            last = self.checkpoints.steps()
-            kept = f'the checkpoint of step {last[-1]} is whole' if last else 'there is no checkpoint yet'
-            raise DivergedError(
-                f'the loss is not finite at step {bad} ({kept}): lower config.optimizer.learning_rate, clip '
-                f'with config.optimizer.grad_clip_norm, or compute in float32',
-                bad,
-            )
+    def _write_grid(self) -> None:
+        plan = self.plan
+        write_grid(self._samples, self.state.model, self.step, num=plan.sample.num, workdir=plan.workdir, log=self._log)
+
+    def _evaluate(self, signals: StopSignals) -> None:
+        """Evaluate this step; if a signal interrupts that, the resumed run begins with it."""
+        if self.plan.evaluation is None:
+            return
+        result = evaluate(self.plan.evaluation, self._samples, self.state.model, self.step, signals)
+        if result is None:
+            return
+        metrics, is_best = result
+        self._log.scalars(self.step, metrics)
+        shown = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
+        self._log.say(f'step {self.step}: {shown}{", the best so far" if is_best else ""}')
+        if is_best:
+            self._require_finite()
+            keep_best(self.plan.workdir, self.step, self._trainable())
 
     def _save(self) -> None:
         self._require_finite()
-        if self.on_save:
-            self.on_save(self.state.model)
-        self.checkpoints.save(self.step, self._learnt())
+        if self.plan.on_save:
+            self.plan.on_save(self.state.model)
+        self._checkpoints.save(self.step, self._trainable())
 
-    def _learnt(self) -> TrainState:
-        return self.state.replace(model=self.family.learnt(self.state.model))
+    def _trainable(self) -> TrainState:
+        """Return the state without frozen weights, as a checkpoint holds it."""
+        return self.state.replace(model=self.plan.method.trainable(self.state.model))
 
-    def _evaluate(self, signals: StopSignals) -> None:
-        """Judges this step; a signal breaks it off, and the resumed run judges it first."""
-
-        def tick() -> None:
-            if signals.received and jax.process_count() == 1:  # several must do the same work to the end
-                raise Stopped
-
-        try:
-            figures, best = self.evaluation(self.sampler, self.state.model, self.step, tick)
-        except Stopped:
+    def _require_finite(self) -> None:
+        step = int(self.state.nonfinite_step)
+        if step < 0:
             return
-        self.tensorboard.write_scalars(self.step, figures)
-        shown = ', '.join(f'{name} {value:.4f}' for name, value in figures.items())
-        self.progress.say(f'step {self.step}: {shown}{", the best so far" if best else ""}')
-        if best:
-            self._require_finite()
-            kept = Checkpoints(self.workdir / 'best', keep=1)
-            if all(step < self.step for step in kept.steps()):  # one kept before a kill is the best again
-                kept.save(self.step, self._learnt())
-                kept.wait()
-            kept.close()
-
-    def _due(self, every: int, start: int, end: int) -> bool:
-        """Whether what happens at such intervals, and at the last step, happens after this dispatch."""
-        return end // every > start // every or end == self.config.train.steps
-
-    def _evaluation_broken_off(self) -> bool:
-        if not self.evaluation or not self.step or self.evaluation.has(self.step):
-            return False
-        k = self.config.train.steps_per_dispatch
-        return self._due(self.config.evaluation.every, (self.step - 1) // k * k, self.step)
-
-    def _draws_grids(self) -> bool:
-        return self.draws and self.config.train.steps >= self.config.sample.every
-
-    def _draw_grid(self) -> None:
-        drawn, _ = self.sampler(self.state.model, min(self.config.sample.num, LARGEST_GRID))
-        picture = images.grid(drawn)
-        path = self.workdir / 'samples' / f'step_{self.step}.png'
-        write_atomically(path, images.png(picture))
-        self.tensorboard.write_image(self.step, 'samples', picture)
-        self.progress.say(f'samples of step {self.step}: {path}')
-
-    def _conclude(self) -> None:
-        pictures = f'pictures: {self.workdir}/samples/\n' if self._draws_grids() else ''
-        self.progress.say(
-            f'step {self.step} is the last and is saved in {self.workdir}\n{pictures}'
-            f'metrics: {self.workdir}/metrics.jsonl\n'
-            f'curves: {sys.executable} -m tensorboard.main --logdir {self.workdir}/tensorboard'
+        self._checkpoints.wait()
+        saved = self._checkpoints.steps()
+        kept = f'the checkpoint of step {saved[-1]} is complete' if saved else 'there is no checkpoint yet'
+        raise DivergedError(
+            f'the loss is not finite at step {step} ({kept}): lower the learning_rate, clip the gradients with '
+            f'grad_clip_norm, or compute in float32',
+            step,
         )
 
-    def _announce(self) -> None:
-        for name, params in self.networks.items():
-            for block, part in params.items():
-                print(f'  {name}.{block:24} {parameter_overview.count_parameters(part):>12,}')
-            print(f'{name}: {parameter_overview.count_parameters(params):,} parameters')
-        devices = jax.devices()
-        c = self.config
-        print(
-            f'{c.data.name}: {len(self.dataset.images):,} images of {len(self.dataset.class_names)} classes; '
-            f'{len(devices)} x {devices[0].device_kind}; '
-            + (f'resuming at step {self.step}' if self.step else f'training {c.train.steps:,} steps in {self.workdir}'),
-            flush=True,
+    def _exit(self, stop: int) -> None:
+        self._checkpoints.wait()
+        self._log.say(
+            f'{signal.Signals(stop).name}: step {self.step} is saved in {self.plan.workdir}; the same command continues '
+            f'from there'
         )
+        raise SystemExit(128 + stop)
 
-
-def _shape(x: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-
-
-class Stopped(Exception):
-    """A signal came while something was going on that can be done again."""
-
-
-class Clock:
-    """Wall time of training alone, and the part of it that was spent waiting for data."""
-
-    def __init__(self, batches: pipeline.Prefetcher, step: int):
-        self._batches = batches
-        self._restart(step)
-
-    def _restart(self, step: int) -> None:
-        self._step, self._waited = step, self._batches.waited
-        self._start = time.perf_counter()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leaves out what happens in the block."""
-        start = time.perf_counter()
-        yield
-        self._start += time.perf_counter() - start
-
-    def lap(self, step: int) -> tuple[int, float, float]:
-        """Steps, seconds and seconds waited since the last lap."""
-        steps, seconds, waited = (
-            step - self._step,
-            time.perf_counter() - self._start,
-            self._batches.waited - self._waited,
+    def _conclusion(self) -> str:
+        workdir = self.plan.workdir
+        grids = f'samples: {workdir}/samples/\n' if self.plan.writes_grids else ''
+        return (
+            f'step {self.step} is the last and is saved in {workdir}\n{grids}'
+            f'metrics: {workdir}/metrics.jsonl\n'
+            f'curves: {sys.executable} -m tensorboard.main --logdir {workdir}/tensorboard'
         )
-        self._restart(step)
-        return steps, seconds, waited

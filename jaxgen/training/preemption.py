@@ -1,10 +1,11 @@
-"""One trainer a workdir, and signals that end it between two steps, the same two in all its processes."""
+"""One trainer for each run directory, and signals that end all processes of a run between the same two steps."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import signal
+import threading
 from collections.abc import Iterator
 
 import jax
@@ -14,16 +15,19 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxgen.errors import UserError
-from jaxgen.files import is_remote
-from jaxgen.processes import is_first
-from jaxgen.training.mesh import batch_sharding, replicated
+from jaxgen.io.files import is_remote
+from jaxgen.io.processes import is_first
+from jaxgen.runtime.mesh import batch_sharding, replicated
+from jaxgen.runtime.types import Array
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextlib.contextmanager
 def exclusive(workdir: epath.Path) -> Iterator[None]:
-    """Holds ``workdir/.lock`` while the block runs; the system frees it when the process dies, however it dies.
+    """Hold ``workdir/.lock`` while the block runs; the system frees it when the process ends, however it ends.
 
-    A bucket has no locks, and the processes of one run have the first of them hold it.
+    Of several processes of one run the first holds it. In a bucket there are no locks.
 
     Raises:
       UserError: if another run holds it.
@@ -36,42 +40,51 @@ def exclusive(workdir: epath.Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             raise UserError(
-                f'another run is training in {workdir}: wait for it, stop it, or take another --workdir'
+                f'another run is training in {workdir}: wait for it, stop it, or choose another run directory'
             ) from e
         yield
 
 
 class StopSignals:
-    """While in the block, the first SIGTERM or SIGINT is kept in ``received``; a second SIGINT interrupts at once."""
+    """Keeps the first SIGTERM or SIGINT of the block in ``received``; a second SIGINT interrupts at once.
+
+    Python handles signals in the main thread alone: in another thread nothing is kept.
+    """
 
     received: int | None = None
 
     def __enter__(self) -> StopSignals:
-        self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._handlers = {number: signal.signal(number, self._keep) for number in SIGNALS if in_main_thread}
         return self
 
-    def _note(self, number, frame) -> None:
+    def _keep(self, number, frame) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
 
     def __exit__(self, *exc) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
 
 class Agreement:
-    """Tells all processes of a run what signal any of them received: one call late, so that none waits for another."""
+    """Tells all processes of a run which signal any of them received, one call later, so that none waits for another."""
 
     def __init__(self, mesh: Mesh):
         self._sharding = batch_sharding(mesh)
         self._largest = jax.jit(jnp.max, out_shardings=replicated(mesh))
-        self._asked: jax.Array | None = None
+        self._pending: Array | None = None
 
     def __call__(self, received: int | None) -> int | None:
-        """What is agreed on: the same in all processes at their n-th call."""
+        """Return the signal that all agree on: the same one in all processes at their n-th call.
+
+        Args:
+          received: the signal that this process received, if any.
+        """
         if jax.process_count() == 1:
             return received
-        mine = np.full(jax.local_device_count(), received or 0, np.int32)
-        asked, self._asked = self._asked, self._largest(jax.make_array_from_process_local_data(self._sharding, mine))
-        return None if asked is None else int(asked) or None
+        own = np.full(jax.local_device_count(), received or 0, np.int32)
+        previous = self._pending
+        self._pending = self._largest(jax.make_array_from_process_local_data(self._sharding, own))
+        return None if previous is None else int(previous) or None

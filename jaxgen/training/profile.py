@@ -5,36 +5,44 @@ from __future__ import annotations
 import jax
 from etils import epath
 
+from jaxgen.runtime.types import Array
+
 DISPATCHES = 5
 
 
 class Profile:
-    """Traces ``DISPATCHES`` dispatches from ``step`` on into ``folder``; none if that is 0 or before ``start``."""
+    """Writes a trace of ``DISPATCHES`` dispatches.
 
-    def __init__(self, folder: epath.Path, step: int, start: int):
+    Args:
+      folder: where the trace is written.
+      step: the step at which it begins; None for no profile.
+      start: the step at which the run starts or resumes; there is no profile if it is past ``step``.
+    """
+
+    def __init__(self, folder: epath.Path, step: int | None, start: int):
         self._folder, self._step = folder, step
-        self._left = DISPATCHES if 0 < step >= start else 0
+        self._remaining = DISPATCHES if step is not None and step >= start else 0
         self._running = False
 
     def before(self, step: int) -> None:
-        """Of the dispatch that starts at ``step``."""
-        if self._left and not self._running and step >= self._step:
+        """Begin the trace if it is due at the dispatch that starts at ``step``."""
+        if self._step is not None and step >= self._step and self._remaining and not self._running:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
-    def after(self, done: jax.Array) -> bool:
-        """Of a dispatch that ends when ``done`` is there; whether the profile is now written."""
+    def after(self, done: Array) -> bool:
+        """Count the dispatch that ends when ``done`` is ready; return whether the trace is complete and written."""
         if not self._running:
             return False
-        self._left -= 1
-        if not self._left:
-            done.block_until_ready()
-            self.close()
-            return True
-        return False
+        self._remaining -= 1
+        if self._remaining:
+            return False
+        done.block_until_ready()
+        self.close()
+        return True
 
     def close(self) -> None:
-        """Writes what was traced."""
+        """Write what was traced so far."""
         if self._running:
             jax.profiler.stop_trace()
             self._running = False

@@ -1,4 +1,4 @@
-"""Drawing any number of images in batches of one compiled shape: the grids of training and mode=sample."""
+"""Sample any number of images in batches of one compiled shape: the grids of training and mode=sample."""
 
 from __future__ import annotations
 
@@ -8,100 +8,131 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from jaxgen import memory
-from jaxgen.errors import names
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
-from jaxgen.training.step import root_key, stream
+from jaxgen.errors import pick
+from jaxgen.io.images import to_uint8
+from jaxgen.methods.base import Method
+from jaxgen.runtime import memory, random
+from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 
 
-class Sampler:
-    """Draws image i of a seed as a function of (seed, i) alone: its label is that of the classes asked for, or else trained
-    on, in turn.
+def cycled_labels(classes: Sequence[int], start: int, num: int) -> np.ndarray:
+    """Return the labels of images ``start`` to ``start + num - 1``, int32 ``[num]``: image i has class ``i % len(classes)``."""
+    return np.asarray(classes, np.int32)[np.arange(start, start + num) % len(classes)]
+
+
+def chosen_classes(class_names: Sequence[str], *choices: Sequence[str] | None) -> tuple[int, ...]:
+    """Return the labels of the first of ``choices`` that names any classes, or else of all classes.
 
     Args:
-      config: ``config.sample`` says how, and which classes.
-      family: draws a batch.
-      model: of the family, or its shapes.
-      class_names: what the labels mean.
-      seed: the run's own if None.
-      use: the stream of the seed's randomness that the images come from.
+      class_names: the classes of the model, in the order of their labels.
+      *choices: names of classes, or None for no choice.
+
+    Raises:
+      UserError: if a class does not exist.
+    """
+    chosen = next((names for names in choices if names), class_names)
+    return tuple(class_names.index(pick(name, class_names, 'the class')) for name in chosen)
+
+
+class SamplePipeline:
+    """Samples images with a method, each a function of the seed and of its own index alone.
+
+    Args:
+      method: how to sample a batch.
+      mesh: the devices, over which a batch is divided.
+      model: the full model of the method, or the shapes of its arrays.
+      classes: labels that the images have in turn.
+      seed: seed of the random keys.
+      stream: which stream of that seed the images come from, one of ``random.STREAMS``.
+      batch_size: images that are sampled at once; it must divide over the devices.
+      ema: whether to sample with the moving average of the parameters.
+      prng: implementation of the random keys, see ``random.root_key``.
     """
 
     def __init__(
         self,
-        config: ConfigDict,
-        family: Family,
+        method: Method,
         mesh: Mesh,
         model: Any,
-        class_names: Sequence[str],
-        seed: int | None = None,
-        use: str = 'sample',
+        *,
+        classes: Sequence[int],
+        seed: int = 0,
+        stream: str = 'sample',
+        batch_size: int = 64,
+        ema: bool = True,
+        prng: str = 'threefry2x32',
     ):
-        asked = names(config.sample.classes) or names(config.data.classes) or class_names
-        classes = [class_names.index(name) for name in asked]
-        self._config, self.use = config, use
-        self._classes = np.asarray(classes, np.int32)
-        self._batch_size = config.sample.batch_size
-        self._sharding = batch_sharding(mesh)
-        self._set_seed(config.seed if seed is None else seed)
+        self.stream, self.classes = stream, tuple(classes)
+        self._batch_size, self._prng = batch_size, prng
+        self._batch_sharding = batch_sharding(mesh)
+        self._set_seed(seed)
 
-        def draw(variables, key, indices, labels):
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(key, use), indices)
-            images = family.sample(variables, keys, labels)
-            return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
+        def sample_batch(variables, key, indices, labels):
+            keys = random.image_keys(random.stream(key, stream), indices)
+            return to_uint8(method.sample(variables, keys, labels))
 
-        def prepare(model, key):
-            return family.sampling_variables(model, stream(key, 'statistics'), config.sample.ema)
+        def variables_of(model, key):
+            return method.sampling_variables(model, random.stream(key, 'statistics'), ema)
 
-        there = state_shardings(mesh, jax.eval_shape(prepare, model, self._key))
-        self._prepare = jax.jit(
-            prepare, in_shardings=(state_shardings(mesh, model), replicated(mesh)), out_shardings=there
+        shardings = state_shardings(mesh, jax.eval_shape(variables_of, model, self._key))
+        self._variables_of = jax.jit(
+            variables_of, in_shardings=(state_shardings(mesh, model), replicated(mesh)), out_shardings=shardings
         )
-        shardings = there, replicated(mesh), self._sharding, self._sharding
-        self._draw = jax.jit(draw, in_shardings=shardings, out_shardings=replicated(mesh))
+        self._sample_batch = jax.jit(
+            sample_batch,
+            in_shardings=(shardings, replicated(mesh), self._batch_sharding, self._batch_sharding),
+            out_shardings=replicated(mesh),
+        )
 
     def _set_seed(self, seed: int) -> None:
-        self.seed, self._key = seed, root_key(self._config, seed)
+        self.seed, self._key = seed, random.root_key(seed, self._prng)
 
-    def reseeded(self, seed: int) -> Sampler:
-        """The same of another seed: nothing is compiled again."""
+    def reseeded(self, seed: int) -> SamplePipeline:
+        """Return the same pipeline with another seed; nothing is compiled again."""
         other = copy.copy(self)
         other._set_seed(seed)
         return other
 
+    def with_classes(self, classes: Sequence[int]) -> SamplePipeline:
+        """Return the same pipeline for other classes; nothing is compiled again."""
+        other = copy.copy(self)
+        other.classes = tuple(classes)
+        return other
+
     def variables(self, model: Any) -> Any:
-        """What the family draws with."""
-        return self._prepare(model, self._key)
+        """Return the variables that the method samples with."""
+        return self._variables_of(model, self._key)
 
     def lower(self, model: Any) -> jax.stages.Lowered:
-        """The program that draws a batch, not compiled yet; ``model`` may be shapes."""
+        """Return the program that samples a batch, not compiled yet.
+
+        Args:
+          model: the model, or the shapes of its arrays.
+        """
         variables, key = jax.eval_shape(lambda m: (self.variables(m), self._key), model)
-        numbers = jax.ShapeDtypeStruct((self._batch_size,), jnp.int32)
-        return self._draw.lower(variables, key, numbers, numbers)
+        numbers = jax.ShapeDtypeStruct((self._batch_size,), np.int32)
+        return self._sample_batch.lower(variables, key, numbers, numbers)
 
     def labels(self, num: int, start: int = 0) -> np.ndarray:
-        """int32 ``[num]`` of the images from ``start`` on."""
-        return self._classes[np.arange(start, start + num) % len(self._classes)]
+        """Return the labels of ``num`` images from image ``start`` on, int32 ``[num]``."""
+        return cycled_labels(self.classes, start, num)
 
-    def batches(self, model, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images 0 .. num-1 as pieces ``(uint8 [n, H, W, C], labels int32 [n])``."""
+    def batches(self, model: Any, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield images 0 to num - 1 in batches ``(uint8 [n, H, W, C], labels int32 [n])``."""
         variables = self.variables(model)
         for start in range(0, num, self._batch_size):
             indices = np.arange(start, start + self._batch_size)
             labels = self.labels(self._batch_size, start)
-            inputs = variables, self._key, *jax.device_put((indices, labels), self._sharding)
+            inputs = jax.device_put((indices, labels), self._batch_sharding)
             with memory.compiling() if start == 0 else contextlib.nullcontext():
-                images = jax.block_until_ready(self._draw(*inputs))
+                images = jax.block_until_ready(self._sample_batch(variables, self._key, *inputs))
             kept = min(self._batch_size, num - start)
             yield np.asarray(images)[:kept], labels[:kept]
 
-    def __call__(self, model, num: int) -> tuple[np.ndarray, np.ndarray]:
-        """All of them: ``(uint8 [num, H, W, C], labels int32 [num])``."""
+    def __call__(self, model: Any, num: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return images 0 to num - 1: ``(uint8 [num, H, W, C], labels int32 [num])``."""
         images, labels = zip(*self.batches(model, num), strict=True)
         return np.concatenate(images), np.concatenate(labels)

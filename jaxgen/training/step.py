@@ -1,54 +1,33 @@
-"""The train state and the one compiled function that advances it."""
+"""The compiled function that advances the train state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.io.images import from_uint8
+from jaxgen.methods.base import Method
+from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.runtime.random import stream
+from jaxgen.runtime.types import Array
+from jaxgen.training.state import TrainState
 
-Array = jax.Array
-STREAMS = ('init', 'train', 'sample', 'statistics', 'evaluation', 'interpretation')  # new ones at the end
 
+def prepare_batch(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:
+    """Return a batch of stored images as the network sees it.
 
-@flax.struct.dataclass
-class TrainState:
-    """All that a run is, between two steps: restored from a checkpoint, it goes on as if it had never stopped.
+    Args:
+      batch: ``{'image': uint8 [B, H, W, C], 'label': int32 [B]}``.
+      key: random key that decides which images are mirrored.
+      random_flip: whether to mirror each image with probability 1/2.
 
-    Attributes:
-      step: number of updates made, int32.
-      model: the family's pytree.
-      sums: each metric summed since the last row of the log, so that a row is a mean over all its steps.
-      count: the number of steps in ``sums``.
-      nonfinite_step: the first step with a metric that was not finite, or -1.
+    Returns:
+      The same batch with float32 images in [-1, 1].
     """
-
-    step: Array
-    model: Any
-    sums: dict[str, Array]
-    count: Array
-    nonfinite_step: Array
-
-
-def root_key(config, seed: int | None = None) -> Array:
-    """Of the run, or of another seed."""
-    return jax.random.key(config.seed if seed is None else seed, impl=config.train.prng)
-
-
-def stream(key: Array, name: str) -> Array:
-    """The independent key of one use of randomness."""
-    return jax.random.fold_in(key, STREAMS.index(name))
-
-
-def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:
-    """What the network sees of stored images: uint8 to [-1, 1], mirrored with probability 1/2 if asked for."""
-    images = batch['image'].astype(jnp.float32) / 127.5 - 1.0
+    images = from_uint8(batch['image'])
     if random_flip:
         mirrored = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
         images = jnp.where(mirrored, images[:, :, ::-1], images)
@@ -56,86 +35,79 @@ def prepare(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str,
 
 
 def step_keys(key: Array, step: Array) -> Array:
-    """The keys of ``prepare`` and of the family's step, of the step from ``step`` to ``step + 1``."""
+    """Return the two keys of the step from ``step`` to ``step + 1``: for ``prepare_batch``, and for the method.
+
+    Args:
+      key: the root key of the run.
+      step: number of updates made before this one.
+    """
     return jax.random.split(jax.random.fold_in(stream(key, 'train'), step))
 
 
-def initial(family: Family, key: Array) -> Callable[[], TrainState]:
-    """The function that makes the state at step 0: one object for its shapes and its values, so that JAX traces it once."""
-    return lambda: start_state(family, family.init(stream(key, 'init')))
+def train_step(method: Method, key: Array, random_flip: bool, state: TrainState, batch: dict[str, Array]) -> TrainState:
+    """Return the state after one step on a batch of stored images: a pure function of (key, state, batch).
 
-
-def start_state(family: Family, model: Any) -> TrainState:
-    """The state at step 0 of a run that starts from this model, as a checkpoint holds it (``Family.learnt``)."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        model=model,
-        sums={name: jnp.zeros(()) for name in family.metrics},
-        count=jnp.zeros((), jnp.int32),
-        nonfinite_step=-jnp.ones((), jnp.int32),
-    )
-
-
-def state_template(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
-    """Shapes, dtypes and shardings of the state that ``init`` makes, as a checkpoint holds it, without computing it."""
-    shapes = jax.eval_shape(init)
-    return jax.tree.map(
-        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, state_shardings(mesh, shapes)
-    )
-
-
-def train_step(family: Family, key: Array, random_flip: bool, state: TrainState, batch: dict[str, Array]) -> TrainState:
-    """One step on a batch of stored images; a pure function of (key, state, batch)."""
+    Args:
+      method: what is trained.
+      key: the root key of the run.
+      random_flip: see ``prepare_batch``.
+      state: the state before the step.
+      batch: as ``prepare_batch`` takes it.
+    """
     flip_key, step_key = step_keys(key, state.step)
-    model, metrics = family.step(state.model, prepare(batch, flip_key, random_flip), step_key)
+    model, metrics = method.step(state.model, prepare_batch(batch, flip_key, random_flip), step_key)
     finite = jnp.all(jnp.stack([jnp.isfinite(m) for m in metrics.values()]))
-    first_bad = (state.nonfinite_step < 0) & ~finite
+    first_nonfinite = (state.nonfinite_step < 0) & ~finite
     return TrainState(
         step=state.step + 1,
         model=model,
         sums=jax.tree.map(lambda total, m: total + m.astype(total.dtype), state.sums, metrics),
         count=state.count + 1,
-        nonfinite_step=jnp.where(first_bad, state.step + 1, state.nonfinite_step),
+        nonfinite_step=jnp.where(first_nonfinite, state.step + 1, state.nonfinite_step),
     )
 
 
 def make_dispatch(
-    family: Family, key: Array, random_flip: bool, mesh: Mesh, state: Any, resident: bool = False
-) -> Callable:
-    """Return the compiled function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
+    method: Method, key: Array, mesh: Mesh, state: Any, *, random_flip: bool = False, resident: bool = False
+) -> jax.stages.Wrapped:
+    """Return the jitted function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
 
-    The state's buffers are donated; ``done`` is a scalar of its own to wait for.
+    The buffers of the state are donated. ``done`` is a scalar of its own, to wait for.
 
     Args:
+      method: what is trained.
+      key: the root key of the run.
+      mesh: the devices.
       state: the train state, or its shapes.
-      resident: whether the function is ``(state, batches, dataset) -> (state, done)`` instead, where ``batches`` holds only
-        ``{'index': int32 [K, B]}``, the examples of each batch, and ``dataset`` all images and labels on every device.
-        Otherwise ``batches`` is ``{'image': uint8 [K, B, H, W, C], 'label': int32 [K, B]}``.
+      random_flip: see ``prepare_batch``.
+      resident: whether the data set lies on the devices. If not, ``batches`` is ``{'image': uint8 [K, B, H, W, C], 'label':
+        int32 [K, B]}``. If so, the function is ``(state, batches, dataset) -> (state, done)``: ``batches`` is ``{'index':
+        int32 [K, B]}``, the examples of each batch, and ``dataset`` holds all images and labels on every device.
     """
 
     def dispatch(state, batches, *dataset):
-        def one(state, batch):
+        def one_step(state, batch):
             if resident:
-                batch = _gathered(dataset[0], batch['index'], mesh)
-            return train_step(family, key, random_flip, state, batch), None
+                batch = _gather(dataset[0], batch['index'], mesh)
+            return train_step(method, key, random_flip, state, batch), None
 
         if len(jax.tree.leaves(batches)[0]) == 1:
-            state, _ = one(state, jax.tree.map(lambda x: x[0], batches))
+            state, _ = one_step(state, jax.tree.map(lambda x: x[0], batches))
         else:
-            state, _ = jax.lax.scan(one, state, batches)
+            state, _ = jax.lax.scan(one_step, state, batches)
         return state, state.step + 0
 
     shardings = state_shardings(mesh, state)
-    of_dataset = (replicated(mesh),) if resident else ()
+    dataset_shardings = (replicated(mesh),) if resident else ()
     return jax.jit(
         dispatch,
-        in_shardings=(shardings, batch_sharding(mesh, axis=1), *of_dataset),
+        in_shardings=(shardings, batch_sharding(mesh, axis=1), *dataset_shardings),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )
 
 
-def _gathered(dataset: dict[str, Array], index: Array, mesh: Mesh) -> dict[str, Array]:
+def _gather(dataset: dict[str, Array], index: Array, mesh: Mesh) -> dict[str, Array]:
     """Return the examples of a batch; each device takes its own from its copy of the data set."""
     batch = {name: x[index] for name, x in dataset.items()}
     return jax.lax.with_sharding_constraint(batch, batch_sharding(mesh))

@@ -1,7 +1,6 @@
 """Sources: the embedded digits, real CIFAR-10 where it is prepared, TFDS's own builder on a tiny archive, no network."""
 
 import io
-import json
 import os
 import pathlib
 import socket
@@ -12,6 +11,7 @@ import pytest
 
 from jaxgen.data import SOURCES, load, tfds_source
 from jaxgen.errors import UserError
+from tests.helpers.tfds_cache import lay_in_tfds_cache
 
 needs_cifar = pytest.mark.skipif(
     not (pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'cifar10').is_dir(),
@@ -29,6 +29,12 @@ def test_digits_are_scikit_learns():
     assert ours == {tuple(x.ravel()) for x in np.round(load_digits().images * 255 / 16).astype(np.uint8)}
     assert not {x.tobytes() for x in train.images} & {x.tobytes() for x in test.images}
     assert min(np.bincount(train.labels)) > 100 and min(np.bincount(test.labels)) > 25
+
+
+def test_a_name_with_a_split():
+    named, test = load('digits:test'), load('digits', 'test')
+    np.testing.assert_array_equal(named.images, test.images)
+    np.testing.assert_array_equal(load('digits').images, load('digits', 'train').images)
 
 
 def test_classes_are_kept_in_the_order_asked_for():
@@ -52,12 +58,17 @@ def test_max_examples_and_image_size():
 @pytest.mark.parametrize(
     ('kwargs', 'words'),
     [
-        ({'name': 'cifar100'}, "config.data.name 'cifar100' does not exist; did you mean cifar10"),
+        ({'name': 'cifar100'}, "the data set 'cifar100' does not exist; did you mean cifar10"),
         ({'name': 'digits', 'split': 'validation'}, "split 'validation' does not exist"),
         ({'name': 'cifar10', 'classes': ['hose']}, "cifar10 class 'hose' does not exist; did you mean horse"),
+        ({'name': 'digits:tset', 'split': None}, "split 'tset' does not exist; did you mean test"),
+        ({'name': 'digits:test'}, "named with the split 'test', but split='train' is another"),
+        ({'name': 'digits', 'classes': []}, 'classes is empty: name at least one class, or pass None'),
+        ({'name': 'digits', 'max_examples': 0}, 'max_examples=0 must be at least 1, or None'),
+        ({'name': 'digits', 'image_size': 0}, 'image_size=0 must be at least 1, or None'),
     ],
 )
-def test_names_that_do_not_exist(kwargs, words):
+def test_wrong_arguments_are_named(kwargs, words):
     with pytest.raises(UserError, match=words):
         load(**{'split': 'train', **kwargs})
 
@@ -110,23 +121,6 @@ def test_reachable():
         assert not tfds_source.reachable(f'http://127.0.0.1:{port}/', timeout=2)  # bound, but nobody listens
         server.listen()
         assert not tfds_source.reachable(f'http://127.0.0.1:{port}/', timeout=0.2)  # accepts, but never answers
-
-
-def lay_in_tfds_cache(monkeypatch, data_dir, name, archives):
-    """Archives by URL, laid where TFDS looks for what it has downloaded already; the builder is TFDS's own."""
-    pytest.importorskip('tensorflow')
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import resource
-
-    infos = tfds.builder(name, data_dir=data_dir).url_infos
-    (data_dir / 'downloads').mkdir()
-    for url, content in archives.items():
-        cached = data_dir / 'downloads' / resource.get_dl_fname(url, infos[url].checksum)
-        cached.write_bytes(content)
-        about = {'urls': [url], 'original_fname': url.rpartition('/')[2]}
-        pathlib.Path(f'{cached}.INFO').write_text(json.dumps(about))
-    monkeypatch.setenv('TFDS_DATA_DIR', str(data_dir))
-    monkeypatch.setattr(tfds_source, 'reachable', lambda url: True)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxgen.data import SOURCES, dogs, load
 from jaxgen.errors import UserError
-from tests.data.test_dataset import lay_in_tfds_cache
+from tests.helpers.tfds_cache import lay_in_tfds_cache
 
 REAL = pathlib.Path(os.environ.get('TFDS_DATA_DIR', '/nowhere')) / 'stanford_dogs' / '0.2.0'
 RED, BLUE = (200, 30, 40), (20, 60, 210)
@@ -126,7 +126,7 @@ def test_tfds_prepares_and_odd_files_become_rgb(fake_dogs, cache):
     test = load('stanford_dogs', 'test')
     assert test.images.shape == (2, 64, 64, 3) and sorted(test.labels) == [7, 8]
     assert len(list(cache.iterdir())) == 2
-    some = load('stanford_dogs', 'train', ['pekinese', 'chihuahua'], image_size=20)
+    some = load('stanford_dogs', 'train', classes=['pekinese', 'chihuahua'], image_size=20)
     assert sorted(some.labels) == [0, 0, 1] and some.class_names == ('pekinese', 'chihuahua')
 
 
@@ -152,7 +152,7 @@ def test_square_around(box, square):
     assert dogs.square_around(box, width=100, height=40) == square
 
 
-def test_the_cache_is_read_again_and_damage_is_mended(fake_dogs, cache, monkeypatch):
+def test_the_cache_is_read_again_and_damage_is_repaired(fake_dogs, cache, monkeypatch):
     first = load('stanford_dogs', 'train', image_size=20)
     (file,) = cache.iterdir()
     whole = file.read_bytes()
@@ -240,12 +240,12 @@ def test_the_damaged_file_of_several_is_named(fake_dogs, tmp_path):
 
 def test_breeds_and_crops_that_do_not_exist():
     with pytest.raises(UserError, match="stanford_dogs class 'husky' does not exist; did you mean siberian_husky"):
-        load('stanford_dogs', 'train', ['husky'])
+        load('stanford_dogs', 'train', classes=['husky'])
     with pytest.raises(UserError, match='did you mean .* or another of 120') as e:
-        load('stanford_dogs', 'train', ['xyzzy'])
+        load('stanford_dogs', 'train', classes=['xyzzy'])
     assert len(str(e.value)) < 400
     with pytest.raises(UserError, match="stanford_dogs class 'beagel' does not exist; did you mean beagle"):
-        load('stanford_dogs', 'train', ['beagel'])
+        load('stanford_dogs', 'train', classes=['beagel'])
     with pytest.raises(UserError, match="stanford_dogs crop 'centre' does not exist; did you mean center"):
         load('stanford_dogs', 'train', crop='centre')
     with pytest.raises(UserError, match="digits crop 'box' does not exist"):

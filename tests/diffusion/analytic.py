@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize, special
 
-from jaxgen.diffusion.schedules import SCHEDULES, Learned
+from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 
 MEAN, STD = 0.3, 0.5
 MODES, WIDTH = np.array([-0.8, 0.6]), 0.2
@@ -13,9 +13,9 @@ SHARES = np.array([0.3, 0.7])
 
 
 def schedule(name, timesteps=1000):
-    """Of the registry; the learned one as it is at first."""
+    """Return a schedule of the registry, the learned one with its initial parameters."""
     made = SCHEDULES[name](timesteps)
-    return Learned(made.init(jax.random.key(0))) if isinstance(made, Learned) else made
+    return made.with_params(made.init(jax.random.key(0))) if isinstance(made, LearnedSchedule) else made
 
 
 def gaussian(x, level):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgen.diffusion import samplers
-from jaxgen.diffusion.parameterisations import estimate
-from jaxgen.diffusion.schedules import EDM, SCHEDULES, Flow
+from jaxgen.diffusion.noise import initial_noise
+from jaxgen.diffusion.predictions import estimate_x0
+from jaxgen.diffusion.samplers import SAMPLERS
+from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule, FlowSchedule
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 4, 4)).astype(np.float32)
@@ -35,7 +36,7 @@ def theirs(x, t):
     return torch.tanh(torch.einsum('nchw,cd->ndhw', x, torch.from_numpy(WEIGHTS))) * (1 + t / 1000)
 
 
-def draw(scheduler, num_steps, x, noisy=False, **options):
+def sampled_by(scheduler, num_steps, x, noisy=False, **options):
     scheduler.set_timesteps(num_steps)
     x = torch.from_numpy(x) * scheduler.init_noise_sigma
     for i, t in enumerate(scheduler.timesteps):
@@ -45,35 +46,35 @@ def draw(scheduler, num_steps, x, noisy=False, **options):
     return x.numpy()
 
 
-def drawn(name, schedule, parameterisation, num_steps, x, **options):
+def sampled(name, schedule, prediction, num_steps, x, **options):
     levels = schedule.levels(num_steps)
-    start = np.sqrt(levels.alpha[0] ** 2 + levels.sigma[0] ** 2) * x
 
-    def denoise(x, level):
-        return estimate(parameterisation, ours, x, level)
+    def denoiser(x, level):
+        return estimate_x0(prediction, ours, x, level)
 
-    return samplers.SAMPLERS[name](denoise, levels, jnp.asarray(start), lambda i: jnp.asarray(NOISES)[i], **options)
+    sampler = SAMPLERS[name].with_options(**options)
+    return sampler.sample(denoiser, levels, initial_noise(levels, x), noise=lambda i: jnp.asarray(NOISES)[i])
 
 
 @pytest.mark.parametrize('schedule', BETAS)
-@pytest.mark.parametrize('parameterisation', PREDICTIONS)
+@pytest.mark.parametrize('prediction', PREDICTIONS)
 @pytest.mark.parametrize('num_steps', [1, 8])  # numbers that divide 1000, by which diffusers steps
-def test_ddim(schedule, parameterisation, num_steps):
-    if schedule == 'linear_zero_snr' and parameterisation == 'eps':
+def test_ddim(schedule, prediction, num_steps):
+    if schedule == 'linear_zero_snr' and prediction == 'eps':
         pytest.skip('refused')
     scheduler = diffusers.DDIMScheduler(
-        **BETAS[schedule], prediction_type=PREDICTIONS[parameterisation], clip_sample=False, timestep_spacing='trailing'
+        **BETAS[schedule], prediction_type=PREDICTIONS[prediction], clip_sample=False, timestep_spacing='trailing'
     )
-    expected = draw(scheduler, num_steps, X, eta=0.0)
-    got = drawn('ddim', SCHEDULES[schedule](1000), parameterisation, num_steps, X)
+    expected = sampled_by(scheduler, num_steps, X, eta=0.0)
+    got = sampled('ddim', SCHEDULES[schedule](1000), prediction, num_steps, X)
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=2e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize('eta', [0.7, 1.0])
 def test_ddim_with_noise(eta):
     scheduler = diffusers.DDIMScheduler(**BETAS['linear_betas'], clip_sample=False, timestep_spacing='trailing')
-    expected = draw(scheduler, 8, X, noisy=True, eta=eta)
-    got = drawn('ddim', SCHEDULES['linear_betas'](1000), 'eps', 8, X, eta=eta)
+    expected = sampled_by(scheduler, 8, X, noisy=True, eta=eta)
+    got = sampled('ddim', SCHEDULES['linear_betas'](1000), 'eps', 8, X, eta=eta)
     np.testing.assert_allclose(got, expected, atol=2e-4 * np.abs(expected).max())
 
 
@@ -87,8 +88,8 @@ def test_dpmpp_2m(name, algorithm, num_steps):
         final_sigmas_type='zero',
         lower_order_final=True,
     )
-    expected = draw(scheduler, num_steps, X, noisy=name.endswith('sde'))
-    got = drawn(name, SCHEDULES['linear_betas'](1000), 'eps', num_steps, X)
+    expected = sampled_by(scheduler, num_steps, X, noisy=name.endswith('sde'))
+    got = sampled(name, SCHEDULES['linear_betas'](1000), 'eps', num_steps, X)
     np.testing.assert_allclose(got, expected, atol=2e-4 * np.abs(expected).max())
 
 
@@ -96,8 +97,8 @@ def test_heun():
     """Theirs goes from sigma / alpha times noise, ours from noise of unit variance."""
     scheduler = diffusers.HeunDiscreteScheduler(**BETAS['linear_betas'], timestep_spacing='trailing')
     schedule = SCHEDULES['linear_betas'](1000)
-    expected = draw(scheduler, 8, X / np.float32(schedule.levels(8).sigma[0]))
-    got = drawn('heun', schedule, 'eps', 8, X)
+    expected = sampled_by(scheduler, 8, X / np.float32(schedule.levels(8).sigma[0]))
+    got = sampled('heun', schedule, 'eps', 8, X)
     np.testing.assert_allclose(got, expected, atol=2e-4 * np.abs(expected).max())
 
 
@@ -109,7 +110,7 @@ def test_flow_by_euler():
     x = torch.from_numpy(X)
     for t in scheduler.timesteps:
         x = scheduler.step(theirs(x, t), t, x).prev_sample
-    np.testing.assert_allclose(drawn('ddim', Flow(), 'flow', 8, X), x.numpy(), atol=1e-4)
+    np.testing.assert_allclose(sampled('ddim', FlowSchedule(), 'flow', 8, X), x.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -117,14 +118,14 @@ def test_flow_by_euler():
 )
 def test_edm(name, scheduler):
     scheduler = getattr(diffusers, scheduler)(sigma_data=0.5)
-    expected = draw(scheduler, 8, X)
-    got = drawn(name, EDM(), 'edm', 8, X)
+    expected = sampled_by(scheduler, 8, X)
+    got = sampled(name, EDMSchedule(), 'edm', 8, X)
     np.testing.assert_allclose(got, expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_heun_is_edms_own_loop():
     """generate.py of NVlabs/edm, 18 steps, written here in NumPy after their algorithm 1."""
-    levels = EDM().levels(18)
+    levels = EDMSchedule().levels(18)
     sigma = levels.sigma
 
     def denoise(x, s):
@@ -139,4 +140,4 @@ def test_heun_is_edms_own_loop():
         if then > 0:
             euler = x + (then - now) * (d + (euler - denoise(euler, then)) / then) / 2
         x = euler
-    np.testing.assert_allclose(drawn('heun', EDM(), 'edm', 18, X), x, atol=1e-3)
+    np.testing.assert_allclose(sampled('heun', EDMSchedule(), 'edm', 18, X), x, atol=1e-3)

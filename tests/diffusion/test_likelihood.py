@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from jaxgen.diffusion import likelihood
-from jaxgen.diffusion.schedules import EDM, Level, linear, linear_betas
+from jaxgen.diffusion.schedules import EDMSchedule, Level, linear, linear_betas
 from tests.diffusion import analytic
 
 GREYS = jnp.arange(256) / 127.5 - 1
@@ -51,10 +51,10 @@ def test_terms_of_a_known_gaussian_sum_to_the_papers_bound(fraction):
         got = [weights @ likelihood.prior_term(x0, schedule.level(jnp.full(len(x0), 19)))]
         for t in range(20):
             at = jnp.full(len(x0), t)
-            here = schedule.level(at).like(x0)
+            here = schedule.level(at).broadcast_to(x0)
             x = here.alpha * x0 + here.sigma * noise
             estimated = mean + here.alpha * std**2 / (here.alpha**2 * std**2 + here.sigma**2) * (x - here.alpha * mean)
-            got.append(weights @ likelihood.discrete_term(schedule, x0, noise, at, estimated, variance))
+            got.append(weights @ likelihood.timestep_term(schedule, x0, noise, at, estimated, variance=variance))
     snr = ac / (1 - ac)
     wrong = 1 / (1 / std**2 + snr)  # the variance of x_0 given x
     small = betas[1:] * (1 - ac[:-1]) / (1 - ac[1:])
@@ -75,14 +75,14 @@ def test_learned_variances_at_their_ends_are_the_fixed_ones():
     x0, noise = jax.random.normal(jax.random.key(0), (2, 3, 4))
     x0 = jnp.round((jnp.tanh(x0) + 1) * 127.5) / 127.5 - 1
     for end, name in ((-1.0, 'fixedsmall'), (1.0, 'fixedlarge')):
-        fixed = likelihood.discrete_term(schedule, x0, noise, t, 0.9 * x0, name)
-        learned = likelihood.discrete_term(schedule, x0, noise, t, 0.9 * x0, jnp.full_like(x0, end))
+        fixed = likelihood.timestep_term(schedule, x0, noise, t, 0.9 * x0, variance=name)
+        learned = likelihood.timestep_term(schedule, x0, noise, t, 0.9 * x0, variance=jnp.full_like(x0, end))
         np.testing.assert_allclose(learned, fixed, rtol=1e-4)
 
 
 def test_continuous_bound_of_a_gaussian_is_its_entropy():
     """Prior, diffusion and reconstruction together bound -log p(x_0) of N(m, s^2) cut into grey levels, and nearly reach it."""
-    schedule = EDM()
+    schedule = EDMSchedule()
     rng = np.random.default_rng(1)
     num = 200_000
     with jax.enable_x64(True):
@@ -91,11 +91,11 @@ def test_continuous_bound_of_a_gaussian_is_its_entropy():
         ends = np.log(np.array([0.02, 80.0]) ** 2)
         gamma = jnp.asarray(ends[0] + (ends[1] - ends[0]) * (np.arange(num) + rng.random(num)) / num)
         level = schedule.at(jnp.exp(gamma / 2))
-        here = level.like(x0)
+        here = level.broadcast_to(x0)
         x = here.alpha * x0 + here.sigma * noise
         estimated = 0.25**2 / (0.25**2 + here.sigma**2) * x  # exact for the Gaussian before it was cut
         bound = (
-            jnp.mean(likelihood.continuous_term(x0, level, estimated, ends[1] - ends[0]))
+            jnp.mean(likelihood.diffusion_term(x0, level, estimated, ends[1] - ends[0]))
             + jnp.mean(likelihood.prior_term(x0, schedule.at(np.array(80.0))))
             + jnp.mean(likelihood.reconstruction_term(x0, noise, schedule.at(np.array(0.02))))
         )

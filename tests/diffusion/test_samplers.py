@@ -1,4 +1,4 @@
-"""Every sampler of the registry on every schedule that it fits, where all is in closed form.
+"""Every sampler of the registry on every schedule that goes with it, where everything is in closed form.
 
 For Gaussian data the exact denoiser is affine, and so is a sampler's output in its start and in the noise of each step.
 The derivatives of that function, taken from the sampler itself, give the exact law of its samples; the papers' own
@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxgen.diffusion import fits, samplers
-from jaxgen.diffusion.schedules import EDM, SCHEDULES, Level, linear_betas, trailing_timesteps
+from jaxgen.diffusion import samplers
+from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.noise import initial_noise
+from jaxgen.diffusion.predictions import Prediction
+from jaxgen.diffusion.samplers import SAMPLERS, Ancestral
+from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule, Level, cosine, linear_betas, trailing_timesteps
 from tests.diffusion import analytic
 from tests.diffusion.analytic import MEAN, STD
 
-DENOISING = [name for name in samplers.SAMPLERS if name != fits.MEAN_FLOW]
-FITTING = [(n, s) for s in SCHEDULES for n in DENOISING if fits.fitting(schedule=s, sampler=n)]
+DENOISING = [name for name in SAMPLERS if name != MEAN_FLOW]
+COMPATIBLE = [(n, s) for s in SCHEDULES for n in DENOISING if compatible_combinations(schedule=s, sampler=n)]
 CHURN = 4.0
 WRITTEN_HERE = (
     'ddpm',
@@ -30,10 +34,13 @@ WRITTEN_HERE = (
 )  # a new one has its other tests
 
 
-def draw(name, schedule, levels, denoise, x, noise):
-    """The sampler as the registry has it, the edm one with churn."""
-    options = {'hat': samplers.churned(schedule, levels, CHURN)} if name == 'edm' else {}
-    return samplers.SAMPLERS[name](denoise, levels, x, noise, **options)
+def registered(name):
+    """Return the sampler as the registry has it, the edm one with churn."""
+    return SAMPLERS[name].with_options(**{'churn': CHURN} if name == 'edm' else {})
+
+
+def sampled(name, schedule, levels, *, denoiser, x, noise):
+    return registered(name).sample(denoiser, levels, x, noise=noise, schedule=schedule)
 
 
 def law(name, schedule, levels, start):
@@ -45,7 +52,8 @@ def law(name, schedule, levels, start):
 
     def sample(noises):
         x = start[0] + jnp.sqrt(start[1]) * noises[0:1]
-        return draw(name, schedule, levels, analytic.gaussian, x, lambda i: noises[1:][i][None])[0]
+        images = sampled(name, schedule, levels, denoiser=analytic.gaussian, x=x, noise=lambda i: noises[1:][i][None])
+        return images[0]
 
     zeros = jnp.zeros(num_steps + 1, jnp.float64)
     mean, slopes = jax.jit(jax.value_and_grad(sample))(zeros)
@@ -131,7 +139,7 @@ def dpm_step(name, rates, x0, mean, variance, cov, before):
     return new_mean, new_variance, new_cov, (now_mean, now_variance, h)
 
 
-@pytest.mark.parametrize(('name', 'schedule'), [pair for pair in FITTING if pair[0] in WRITTEN_HERE])
+@pytest.mark.parametrize(('name', 'schedule'), [pair for pair in COMPATIBLE if pair[0] in WRITTEN_HERE])
 def test_law_equals_the_papers_recursion(name, schedule):
     with jax.enable_x64(True):
         made = analytic.schedule(schedule)
@@ -144,23 +152,23 @@ def test_law_equals_the_papers_recursion(name, schedule):
             np.testing.assert_allclose(law(name, made, levels, start), expected, rtol=relative, atol=1e-10)
 
 
-def test_a_learned_variance_at_its_ends_and_ddim_at_eta_1_are_ddpm():
+def test_learned_variances_at_their_ends_and_eta_1_are_ddpm():
     """Nichol & Dhariwal 2021, equation 15; Song et al. 2021, below equation 16: the same start and noise, the same image."""
     with jax.enable_x64(True):
         x, *noises = np.random.default_rng(0).normal(size=(9, 5))
 
-        def drawn(function, levels, denoise=analytic.gaussian, **options):
-            return function(denoise, levels, jnp.asarray(x), lambda i: jnp.asarray(noises)[i], **options).run()
+        def drawn(function, levels, denoiser=analytic.gaussian, **options):
+            return function(denoiser, levels, jnp.asarray(x), noise=lambda i: jnp.asarray(noises)[i], **options)
 
         for schedule in ('linear_betas', 'cosine_zero_snr'):
             levels = analytic.schedule(schedule).levels(8)
             large, small = (drawn(samplers.ancestral, levels, variance=v) for v in ('fixedlarge', 'fixedsmall'))
             for end, expected in ((1.0, large), (-1.0, small)):
 
-                def denoise(x, level, end=end):
-                    return analytic.gaussian(x, level), jnp.full_like(x, end)
+                def denoiser(x, level, end=end):
+                    return Prediction(analytic.gaussian(x, level), jnp.full_like(x, end))
 
-                got = drawn(samplers.ancestral, levels, denoise, variance='learned')
+                got = drawn(samplers.ancestral, levels, denoiser, variance='learned')
                 np.testing.assert_allclose(got, expected, atol=1e-12)
             np.testing.assert_allclose(drawn(samplers.ddim, levels, eta=1.0), small, atol=1e-12)
             assert np.min(np.abs(large - small)) > 1e-4
@@ -180,13 +188,13 @@ def test_converges_to_the_data_at_its_order(name):
     """The same noise cut into twice as many steps: the error falls to a half, or to a quarter at second order."""
     errors = []
     with jax.enable_x64(True):
-        schedule = EDM(sigma_min=0.05, sigma_max=20.0, rho=3.0)
+        schedule = EDMSchedule(sigma_min=0.05, sigma_max=20.0, rho=3.0)
         for num_steps in (64, 128, 256):
             levels = Level(*(z[:-1] for z in schedule.levels(num_steps + 1)))  # not to the data, but near them
             mean, variance = law(name, schedule, levels, (MEAN, STD**2 + 20.0**2))
             errors.append(abs(variance - STD**2 - 0.05**2) + abs(mean - MEAN))
     orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
-    assert abs(orders[-1] - samplers.SAMPLERS[name].order) < 0.25, (errors, orders)
+    assert abs(orders[-1] - SAMPLERS[name].order) < 0.25, (errors, orders)
 
 
 @pytest.mark.parametrize('name', DENOISING)
@@ -196,19 +204,27 @@ def test_two_modes_come_out_as_they_are(name):
     levels = schedule.levels(200)
     ranks = np.concatenate([np.linspace(0.02, 0.26, 10), np.linspace(0.35, 0.98, 15)])  # next to nothing lies between
     quiet, loud = (
-        draw(name, schedule, schedule.levels(2), analytic.mixture, jnp.ones(1), lambda i, z=z: jnp.full(1, z))
+        sampled(
+            name,
+            schedule,
+            schedule.levels(2),
+            denoiser=analytic.mixture,
+            x=jnp.ones(1),
+            noise=lambda i, z=z: jnp.full(1, z),
+        )
         for z in (0.0, 1.0)
     )
+    assert registered(name).stochastic == (quiet != loud)
     if quiet != loud:
         x = levels.sigma[0] * jax.random.normal(jax.random.key(0), (20_000,))
 
         def noise(i):
             return jax.random.normal(jax.random.fold_in(jax.random.key(1), i), x.shape)
 
-        got = np.quantile(draw(name, schedule, levels, analytic.mixture, x, noise), ranks)
+        got = np.quantile(sampled(name, schedule, levels, denoiser=analytic.mixture, x=x, noise=noise), ranks)
     else:
         x = jnp.asarray(np.hypot(1, levels.sigma[0]) * special.ndtri(ranks))
-        got = draw(name, schedule, levels, analytic.mixture, x, jnp.zeros_like)
+        got = sampled(name, schedule, levels, denoiser=analytic.mixture, x=x, noise=None)
     np.testing.assert_allclose(got, analytic.mixture_quantiles(ranks), atol=0.05)
 
 
@@ -225,26 +241,26 @@ def test_mean_flow_lands_exactly():
 
         x = jnp.linspace(-2.0, 2.0, 5)
         for num_steps in (1, 7):
-            got = samplers.SAMPLERS['mean_flow'](jump, schedule.levels(num_steps), x, None)
+            got = samplers.mean_flow(jump, schedule.levels(num_steps), x)
             np.testing.assert_allclose(got, MEAN + STD * x, atol=1e-12)
 
 
-@pytest.mark.parametrize(('name', 'schedule'), FITTING)
-def test_a_perfect_denoiser_ends_at_x0_after_the_calls_that_are_said(name, schedule):
+@pytest.mark.parametrize(('name', 'schedule'), COMPATIBLE)
+def test_a_perfect_denoiser_ends_at_x0_in_the_stated_calls(name, schedule):
     x0 = jnp.linspace(-1, 1, 6).reshape(2, 3)
     made = analytic.schedule(schedule)
     calls = []
 
-    def denoise(x, level):
+    def denoiser(x, level):
         jax.debug.callback(lambda: calls.append(1))
         return x0
 
     for num_steps in (1, 10):
         levels = made.levels(num_steps)
-        x = draw(name, made, levels, denoise, jnp.ones((2, 3)), lambda i: jnp.ones((2, 3)))
+        x = sampled(name, made, levels, denoiser=denoiser, x=jnp.ones((2, 3)), noise=lambda i: jnp.ones((2, 3)))
         np.testing.assert_allclose(x, x0, atol=1e-6)
         jax.effects_barrier()
-        assert samplers.SAMPLERS[name].calls(levels) == len(calls)
+        assert SAMPLERS[name].network_calls(levels) == len(calls)
         calls.clear()
 
 
@@ -256,3 +272,43 @@ def test_trailing_timesteps():
     for wrong in (0, 1001):
         with pytest.raises(ValueError, match='1000 timesteps'):
             trailing_timesteps(1000, wrong)
+
+
+@pytest.mark.parametrize('name', DENOISING)
+def test_steps_one_by_one_are_the_loop(name):
+    schedule = cosine(100)
+    levels, sampler = schedule.levels(6), registered(name)
+    x, *noises = jax.random.normal(jax.random.key(0), (7, 5))
+
+    def noise(i):
+        return jnp.asarray(noises)[i]
+
+    expected = sampler.sample(analytic.gaussian, levels, x, noise=noise, schedule=schedule, keep_path=True)
+    carry, steps = sampler.init(levels, x, schedule)
+    step = jax.jit(lambda carry, step: sampler.step(analytic.gaussian, carry, step, noise))
+    for i in range(6):
+        carry = step(carry, jax.tree.map(lambda table, i=i: table[i], steps))
+        np.testing.assert_allclose(carry.x, expected[i], rtol=1e-5, atol=1e-6)
+
+
+def test_functions_to_borrow_are_the_registered_samplers():
+    """As in ``jaxgen.diffusion.samplers.ddim(denoiser, levels, noise)``, with a key where a sampler adds noise."""
+    schedule, key = cosine(100), jax.random.key(1)
+    levels = schedule.levels(5)
+    x = initial_noise(levels, jax.random.normal(jax.random.key(0), (4,)))
+    functions = {
+        'ddpm': lambda *start: samplers.ancestral(*start, key=key),
+        'ddpm_fixedsmall': lambda *start: samplers.ancestral(*start, variance='fixedsmall', key=key),
+        'ddim': samplers.ddim,
+        'heun': samplers.heun,
+        'edm': lambda *start: samplers.stochastic_heun(*start, schedule=schedule, churn=CHURN, key=key),
+        'dpmpp_2m': samplers.dpmpp_2m,
+        'dpmpp_2m_sde': lambda *start: samplers.dpmpp_2m_sde(*start, key=key),
+    }
+    for name, function in functions.items():
+        expected = registered(name).sample(analytic.gaussian, levels, x, key=key, schedule=schedule)
+        np.testing.assert_array_equal(function(analytic.gaussian, levels, x), expected)
+    with pytest.raises(ValueError, match='adds noise in its steps: pass key='):
+        Ancestral().sample(analytic.gaussian, levels, x)
+    with pytest.raises(ValueError, match='churn needs schedule'):
+        registered('edm').sample(analytic.gaussian, levels, x, key=key)

@@ -5,9 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.diffusion import samplers
-from jaxgen.diffusion.objectives import add_noise
-from jaxgen.diffusion.schedules import EDM, SCHEDULES, Discrete, Learned, cosine, linear, linear_betas
+from jaxgen.diffusion.losses import add_noise
+from jaxgen.diffusion.posterior import posterior_coefficients
+from jaxgen.diffusion.schedules import (
+    SCHEDULES,
+    DiscreteSchedule,
+    EDMSchedule,
+    LearnedSchedule,
+    Level,
+    cosine,
+    linear,
+    linear_betas,
+)
 from tests.diffusion import analytic
 
 
@@ -35,7 +44,7 @@ def test_cosine_is_equation_17():
 
 
 @pytest.mark.parametrize('name', ['linear', 'cosine'])
-def test_zero_terminal_snr_keeps_the_first_level_and_empties_the_last(name):
+def test_zero_terminal_snr_changes_the_last_level_not_the_first(name):
     before, after = SCHEDULES[name](1000), SCHEDULES[f'{name}_zero_snr'](1000)
     assert after.alphas_cumprod[-1] == 0
     np.testing.assert_allclose(after.alphas_cumprod[0], before.alphas_cumprod[0], rtol=1e-12)
@@ -44,25 +53,25 @@ def test_zero_terminal_snr_keeps_the_first_level_and_empties_the_last(name):
 def test_a_schedule_refuses_what_is_none():
     for betas in ([0.1, 1.0, 0.1], [0.0, 0.1], [[0.1]], [1.1]):
         with pytest.raises(ValueError, match='betas'):
-            Discrete(np.array(betas))
+            DiscreteSchedule(np.array(betas))
 
 
 def test_edms_levels_are_equation_5():
-    levels = EDM().levels(18)
+    levels = EDMSchedule().levels(18)
     expected = [(80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(18)]
     np.testing.assert_allclose(levels.sigma, [*expected, 0.0], rtol=1e-12)
-    drawn = np.log(EDM().draw(jax.random.key(0), 20_000).sigma)
+    drawn = np.log(EDMSchedule().sample_levels(jax.random.key(0), 20_000).sigma)
     assert abs(drawn.mean() + 1.2) < 0.03 and abs(drawn.std() - 1.2) < 0.03
 
 
 def test_learned_schedule_rises_between_its_ends():
-    schedule = Learned(Learned().init(jax.random.key(1)))
+    schedule = LearnedSchedule(LearnedSchedule().init(jax.random.key(1)))
     gamma = schedule.gamma(jnp.linspace(0, 1, 101))
     np.testing.assert_allclose(gamma[jnp.array([0, 100])], [-13.3, 5.0], atol=1e-5)
     assert jnp.all(jnp.diff(gamma) > 0)
     params = jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(2), x.shape), schedule.params)
-    assert jnp.all(jnp.diff(Learned(params).gamma(jnp.linspace(0, 1, 101))) > 0)
-    times = np.sort(schedule.times(jax.random.key(0), 8))
+    assert jnp.all(jnp.diff(LearnedSchedule(params).gamma(jnp.linspace(0, 1, 101))) > 0)
+    times = np.sort(schedule.sample_times(jax.random.key(0), 8))
     np.testing.assert_allclose(np.diff(times), 1 / 8, atol=1e-6)  # one in each eighth
 
 
@@ -77,7 +86,7 @@ def test_levels_fall_to_the_data_and_are_found_again(name):
     again = schedule.at(levels[1][inner] / levels[0][inner])
     for z, expected in zip(again, levels, strict=True):
         np.testing.assert_allclose(z, expected[inner], rtol=2e-4, atol=2e-4)
-    drawn = schedule.draw(jax.random.key(0), 16)
+    drawn = schedule.sample_levels(jax.random.key(0), 16)
     assert all(z.shape == (16,) for z in drawn)
 
 
@@ -100,14 +109,14 @@ def test_each_example_has_its_own_timestep():
     np.testing.assert_allclose(got, np.sqrt(schedule.alphas_cumprod[[0, 500, 999]]), rtol=1e-6)
 
 
-def test_transition_is_bayes_rule():
+def test_the_posterior_is_bayes_rule():
     """q(x_next | x, x_0) from the joint Gaussian of (x_next, x) given x_0, by conditioning; any two levels."""
     a, s, a2, s2 = (np.array(z) for z in ([0.3, 1.0], [0.9, 5.0], [0.8, 1.0], [0.6, 0.2]))
-    got = samplers.transition(a, s, a2, s2)
+    got = posterior_coefficients(Level(a, s, None), Level(a2, s2, None))
     for i in range(2):
-        ratio = a[i] / a2[i]  # x = ratio x_next + sqrt(large) z
+        ratio = a[i] / a2[i]  # x = ratio x_next + sqrt(forward_variance) z
         var_next, var, cov = s2[i] ** 2, s[i] ** 2, ratio * s2[i] ** 2
-        np.testing.assert_allclose(got.of_x[i], cov / var, rtol=1e-10)
-        np.testing.assert_allclose(got.of_x0[i], a2[i] - cov / var * a[i], rtol=1e-10)
-        np.testing.assert_allclose(got.small[i], var_next - cov**2 / var, rtol=1e-10)
-        np.testing.assert_allclose(got.large[i], var - ratio**2 * var_next, rtol=1e-10)
+        np.testing.assert_allclose(got.coef_xt[i], cov / var, rtol=1e-10)
+        np.testing.assert_allclose(got.coef_x0[i], a2[i] - cov / var * a[i], rtol=1e-10)
+        np.testing.assert_allclose(got.posterior_variance[i], var_next - cov**2 / var, rtol=1e-10)
+        np.testing.assert_allclose(got.forward_variance[i], var - ratio**2 * var_next, rtol=1e-10)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from jaxgen.gan import augment, losses, noise
+from jaxgen.gan import augment, losses, noise, penalties
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -38,7 +38,7 @@ def test_hinge():
 def test_r1_of_a_quadratic_critic():
     """D(x) = sum a x^2 has the gradient 2 a x."""
     images, a = RNG.normal(size=(5, 4, 4, 3)), RNG.normal(size=(4, 4, 3))
-    penalty = losses.r1_penalty(lambda x: jnp.sum(a * x**2, axis=(1, 2, 3)), images, gamma=3.0)
+    penalty = penalties.r1(lambda x: jnp.sum(a * x**2, axis=(1, 2, 3)), images, gamma=3.0)
     np.testing.assert_allclose(penalty, 1.5 * np.mean(np.sum((2 * a * images) ** 2, axis=(1, 2, 3))), rtol=1e-12)
 
 
@@ -135,7 +135,11 @@ def test_times_follow_the_priority_law():
 
 def test_the_length_of_the_noise_follows_the_signs():
     assert noise.num_timesteps(0.0) == 10 and noise.num_timesteps(1.0) == 1000 and noise.num_timesteps(0.5) == 505
-    np.testing.assert_allclose(noise.adapt(0.2, 0.9, 0.6, 256, 1000), 0.456)
-    np.testing.assert_allclose(noise.adapt(0.3, 0.5, 0.6, 256, 1000), 0.044)
-    assert noise.adapt(0.2, 0.5, 0.6, 256, 1000) == 0 and noise.adapt(0.9, 0.7, 0.6, 256, 1000) == 1
-    assert noise.adapt(0.4, 0.6, 0.6, 256, 1000) == 0.4
+
+    def adapt(strength, signs):
+        return noise.adapt(strength, signs, 0.6, num_images=256, images_to_full=1000)
+
+    np.testing.assert_allclose(adapt(0.2, 0.9), 0.456)
+    np.testing.assert_allclose(adapt(0.3, 0.5), 0.044)
+    assert adapt(0.2, 0.5) == 0 and adapt(0.9, 0.7) == 1
+    assert adapt(0.4, 0.6) == 0.4

@@ -7,51 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from jaxgen.families.dcgan import DCGAN
-from jaxgen.interop import dcgan as interop
+from jaxgen.apps.interop import dcgan as interop
+from jaxgen.methods.dcgan import DCGAN
+from jaxgen.methods.dcgan_options import DCGANOptimizerOptions, GANOptions
 from jaxgen.models.dcgan import Discriminator, Generator, num_levels
 from jaxgen.models.layers import spectral_norm
-from tests.tiny import tiny_config
+from tests.helpers.tutorial_networks import nchw, randomise, tutorial_networks
 
 BATCH = 4
 STEP_KEY = jax.random.key(5)
 TAKEN = 10  # steps that Adam has behind it
-
-
-def tutorial_networks(image_size=64, ngf=64, nz=100, nc=3):
-    """The tutorial's generator and discriminator, each block as it stands there; without the sigmoid at the end, since
-    the loss takes logits."""
-    levels = num_levels(image_size)
-    width = ngf * 2 ** (levels - 1)
-    generator = [nn.ConvTranspose2d(nz, width, 4, 1, 0, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
-    for _ in range(levels - 1):
-        generator += [
-            nn.ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(width // 2),
-            nn.ReLU(True),
-        ]
-        width //= 2
-    generator += [nn.ConvTranspose2d(width, nc, 4, 2, 1, bias=False), nn.Tanh()]
-
-    discriminator = [nn.Conv2d(nc, ngf, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
-    for level in range(1, levels):
-        discriminator += [nn.Conv2d(ngf * 2 ** (level - 1), ngf * 2**level, 4, 2, 1, bias=False)]
-        discriminator += [nn.BatchNorm2d(ngf * 2**level), nn.LeakyReLU(0.2, inplace=True)]
-    discriminator += [nn.Conv2d(ngf * 2 ** (levels - 1), 1, 4, 1, 0, bias=False)]
-    return nn.Sequential(*generator), nn.Sequential(*discriminator)
-
-
-def randomise(network, rng):
-    state = network.state_dict()
-    for name, tensor in state.items():
-        if name.endswith('running_var'):
-            value = rng.uniform(0.5, 2, tensor.shape)
-        elif tensor.ndim == 1:
-            value = 1 + 0.3 * rng.normal(size=tensor.shape) * (not name.endswith('bias'))
-        else:
-            value = 0.05 * rng.normal(size=tensor.shape)
-        if tensor.ndim:
-            tensor.copy_(torch.from_numpy(np.asarray(value)))
 
 
 def from_torch(network, kind):
@@ -62,13 +27,12 @@ def from_torch(network, kind):
 
 
 def ours(dtype, image_size=64, ngf=64, nz=100, nc=3):
-    c = tiny_config('dcgan')
     types = {'dtype': dtype, 'param_dtype': dtype}
     return DCGAN(
         Generator(image_size, nc, ngf, nz, **types),
         Discriminator(image_size, ngf, **types),
-        c.optimizer,
-        c.gan,
+        DCGANOptimizerOptions(),
+        GANOptions(),
         (image_size, image_size, nc),
     )
 
@@ -104,10 +68,6 @@ def game_of(dcgan, networks, dtype, optimizers=()):
             state = (player.opt_state[0], (adam, *player.opt_state[1][1:]))
             players[-1] = players[-1].replace(opt_state=jax.tree.map(lambda x: x.astype(dtype) if x.ndim else x, state))
     return model.replace(generator=players[0], discriminator=players[1], ema=players[0].params)
-
-
-def nchw(x):
-    return torch.from_numpy(np.asarray(x).transpose(0, 3, 1, 2).copy())
 
 
 def assert_close(got, expected, tolerance):

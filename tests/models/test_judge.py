@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from jaxgen.models import judge
-from jaxgen.models.judge import Classifier
+from jaxgen.models import classifier as judge
+from jaxgen.models.classifier import Classifier
 
 
 def parameters(channels, widths, classes):

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen import families
-from jaxgen.config import validate
-from jaxgen.models.denoisers import NETWORKS
-from tests.families.test_ddpm import Next
+from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build_method
+from jaxgen.models.networks import NETWORKS
 from tests.helpers.networks import random_params
+from tests.methods.test_ddpm import Next
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -23,7 +23,7 @@ def family_of(name, **fields):
     common = {'model.name': name, 'model.num_blocks': 2, 'model.dropout': 0.0, 'optimizer.warmup_steps': 0}
     c = tiny_config(**{**common, **fields})
     validate(c)
-    return families.build(c, (8, 8, 1), 10)
+    return build_method(c, (8, 8, 1), 10)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
@@ -53,7 +53,7 @@ def test_an_image_depends_on_itself_its_time_and_its_label(name, dtype):
 def test_a_step_moves_every_parameter(name):
     """From random weights: fresh ones have layers at zero, before which nothing moves yet."""
     ddpm = family_of(name)
-    model = ddpm.start(random_params(ddpm.network))
+    model = ddpm.initial_state(random_params(ddpm.network))
     batch = {'image': X, 'label': LABELS}
     after, metrics = jax.jit(ddpm.step)(model, batch, KEY)
     assert all(np.isfinite(x) for x in metrics.values()), metrics

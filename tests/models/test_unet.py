@@ -1,4 +1,4 @@
-"""The UNet against the paper's figures; tests/interop has it against diffusers' UNet2DModel."""
+"""The UNet against the paper's figures; tests/apps/interop has it against diffusers' UNet2DModel."""
 
 import functools
 

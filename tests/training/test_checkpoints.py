@@ -9,8 +9,8 @@ import pytest
 from etils import epath
 
 from jaxgen.errors import UserError
+from jaxgen.runtime.mesh import make_mesh, replicated
 from jaxgen.training.checkpoints import Checkpoints, DamagedError, checksum
-from jaxgen.training.mesh import make_mesh, replicated
 
 STATE = {
     'a': jnp.arange(3000, dtype=jnp.float32).reshape(30, 100) ** 0.5,

@@ -6,9 +6,11 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from jaxgen import families, modes
+from jaxgen.apps.untrained import build_method
+from jaxgen.cli import modes
 from jaxgen.data import load, pipeline
-from jaxgen.training.step import prepare, root_key, step_keys
+from jaxgen.runtime.random import root_key
+from jaxgen.training.step import prepare_batch, step_keys
 from tests.tiny import tiny_config
 
 
@@ -39,13 +41,13 @@ def test_without_augmentation_stored_and_seen_are_the_same(tmp_path, capsys):
 
 
 def test_what_is_seen_is_what_the_step_sees(tmp_path):
-    config, statistics, picture = report_of(tmp_path, **{'gan.augment': 'color', 'data.random_flip': True})
-    dataset, family = load('digits', 'train'), families.build(config, (8, 8, 1), 10)
+    config, statistics, picture = report_of(tmp_path, **{'gan.augment': ('color',), 'data.random_flip': True})
+    dataset, method = load('digits', 'train'), build_method(config, (8, 8, 1), 10)
     seen = []
     for step in range(2048 // 64):
-        flip_key, step_key = step_keys(root_key(config), step)
-        prepared = prepare(pipeline.batch(dataset, config.seed, step, 64), flip_key, True)
-        seen.append(np.asarray(family.augment(prepared['image'], step_key)))
+        flip_key, step_key = step_keys(root_key(config.seed, config.train.prng), step)
+        prepared = prepare_batch(pipeline.batch(dataset, config.seed, step, 64), flip_key, True)
+        seen.append(np.asarray(method.augment(prepared['image'], step_key)))
     for i in (0, 5, 31):
         expected = np.clip((seen[0][i, ..., 0] + 1) * 127.5, 0, 255)
         assert abs(tile(picture, 2 * i + 1).astype(float) - expected).max() <= 1

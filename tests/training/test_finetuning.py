@@ -13,21 +13,23 @@ from etils import epath
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import config as fields_of
-from jaxgen import families, modes, stored_config
+from jaxgen.apps import adapters, stored_config
+from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build_method
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.evaluation.image_sets import open_set
-from jaxgen.families.finetuned import Finetuned, with_new_labels
+from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
+from jaxgen.metrics.image_sets import open_set
 from jaxgen.models import lora
-from jaxgen.training import adapters
+from jaxgen.runtime.mesh import make_mesh, replicated
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.mesh import make_mesh, replicated
-from jaxgen.training.restore import restore
-from jaxgen.training.step import initial, root_key, start_state, state_template
+from jaxgen.training.state import start_state
+from tests.helpers.runs import final_state
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
-KNOWN = '0,1,2,4,5,6,7,8,9'  # a base that has never seen a 3
+KNOWN = tuple('012456789')  # a base that has never seen a 3
 COMMON = {
     'model.name': 'dit',
     'model.num_blocks': 1,
@@ -49,7 +51,7 @@ def base_config(**fields):
 
 def tuned_config(base, **fields):
     own = {
-        'data.classes': '3',
+        'data.classes': ('3',),
         'data.max_examples': 50,
         'train.steps': 8,
         'finetune.base': str(base),
@@ -61,13 +63,13 @@ def tuned_config(base, **fields):
 def random_base(workdir, seed=0, **fields):
     """A workdir as training leaves it, of random weights none of which is zero, so that every layer has a gradient."""
     c, rng = base_config(seed=seed, **fields), np.random.default_rng(seed)
-    family = families.build(c, (8, 8, 1), 9)
+    method = build_method(c, (8, 8, 1), 9)
     params = jax.tree.map(
-        lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(family.init, KEY).params
+        lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(method.init, KEY).params
     )
-    state = start_state(family, jax.jit(family.start)(params))
+    state = start_state(method, jax.jit(method.initial_state)(params))
     workdir.mkdir(parents=True)
-    (workdir / 'config.json').write_text(c.to_json())
+    (workdir / 'config.json').write_text(json.dumps(c.to_tree()))
     checkpoints = Checkpoints(workdir / 'checkpoints')
     checkpoints.save(4, jax.device_put(state, replicated(make_mesh())))
     checkpoints.wait()
@@ -93,10 +95,10 @@ def tuned(base, tmp_path_factory):
     return workdir
 
 
-def drawn(config, workdir, classes='', scale=1.0, adapter=''):
-    config = config.copy_and_resolve_references()
-    config.sample.classes, config.sample.adapter_scale, config.sample.adapter = classes, scale, str(adapter)
-    fields_of.validate(config)
+def drawn(config, workdir, classes=None, scale=1.0, adapter=None):
+    path = None if adapter is None else str(adapter)
+    config = config.replace({'sample.classes': classes, 'sample.adapter_scale': scale, 'sample.adapter': path})
+    validate(config)
     trained = restore(config, workdir)
     return trained.sampler()(trained.model, 4)[0]
 
@@ -104,11 +106,11 @@ def drawn(config, workdir, classes='', scale=1.0, adapter=''):
 def test_what_it_learns_and_what_it_leaves_alone(base, tuned):
     assert {'adapter.safetensors', 'checkpoints', 'config.json', 'metrics.jsonl'} <= {p.name for p in tuned.iterdir()}
     stored = json.loads((tuned / 'config.json').read_text())
-    trained = restore(stored_config.get_config(tuned / 'config.json'), tuned)
-    assert trained.class_names == (*KNOWN.split(','), '3') and stored['finetune']['base_hash']
+    trained = restore(stored_config.read(tuned / 'config.json'), tuned)
+    assert trained.class_names == (*KNOWN, '3') and stored['finetune']['base_hash']
 
     frozen = restore(base_config(), base).model.ema
-    variables = trained.family.sampling_variables(trained.model, KEY, True)
+    variables = trained.method.sampling_variables(trained.model, KEY, True)
     before, after = lora.flat(frozen), lora.flat(variables['params'])
     attention = {path for path, kind in lora.layers(frozen).items() if kind == 'attention'}
     assert attention == {'block0/qkv/kernel', 'block0/out/kernel'}
@@ -130,7 +132,7 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
     unet = {'model.name': 'unet', 'model.attention_resolutions': (4,)}  # of patches
     base, tuned = (epath.Path(tmp_path) / name for name in ('base', 'tuned'))
     random_base(base, **unet)
-    c = tuned_config(base, **unet, **{'train.steps': 2, 'sample.every': 2, 'data.classes': '4,2'})
+    c = tuned_config(base, **unet, **{'train.steps': 2, 'sample.every': 2, 'data.classes': ('4', '2')})
     modes.run('finetune', c, tuned)
     assert sorted(p.name for p in (tuned / 'samples').iterdir()) == ['step_0.png', 'step_2.png']
     first, last = (np.asarray(Image.open(tuned / 'samples' / f'step_{step}.png')) for step in (0, 2))
@@ -138,7 +140,7 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
 
     before = lora.flat(restore(base_config(**unet), base).model.ema)
     trained = restore(c, tuned)
-    after = lora.flat(trained.family.sampling_variables(trained.model, KEY, True)['params'])
+    after = lora.flat(trained.method.sampling_variables(trained.model, KEY, True)['params'])
     moved = {path for path in after if not np.array_equal(after[path], before[path])}
     attending = {path for path in before if 'attention' in path and path.endswith('kernel')}
     assert moved == attending and {path.partition('_')[0] for path in moved} == {'down0', 'middle', 'up0'}
@@ -146,30 +148,27 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
 
 def test_a_checkpoint_holds_the_adapter_alone(tuned):
     """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
-    family = restore(stored_config.get_config(tuned / 'config.json'), tuned).family
-    config = stored_config.get_config(tuned / 'config.json')
-    template = state_template(initial(family, root_key(config)), make_mesh())
-    state = Checkpoints(tuned / 'checkpoints', read_only=True).restore(
-        8, template
-    )  # strict: nothing more, nothing less
+    method = restore(stored_config.read(tuned / 'config.json'), tuned).method
+    config = stored_config.read(tuned / 'config.json')
+    state = final_state(config, tuned, method)  # strict: nothing more, nothing less
     factors = (8 * 2 + 2 * 24) + (8 * 2 + 2 * 8) + 10 * 8
     sizes = [x.size for x in jax.tree.leaves(state) if x.ndim]
-    assert sum(sizes) == 4 * factors and sum(x.size for x in jax.tree.leaves(family.base)) > 5 * factors
+    assert sum(sizes) == 4 * factors and sum(x.size for x in jax.tree.leaves(method.base)) > 5 * factors
 
 
 def test_scale_0_is_the_base_and_the_file_is_the_workdir(base, tuned):
-    config, adapter = stored_config.get_config(tuned / 'config.json'), tuned / adapters.FILE
-    plain = drawn(base_config(), base, '0,1,4')
-    np.testing.assert_array_equal(drawn(config, tuned, '0,1,4', scale=0.0), plain)
-    np.testing.assert_array_equal(drawn(base_config(), base, '0,1,4', scale=0.0, adapter=adapter), plain)
+    config, adapter = stored_config.read(tuned / 'config.json'), tuned / adapters.FILE
+    plain = drawn(base_config(), base, ('0', '1', '4'))
+    np.testing.assert_array_equal(drawn(config, tuned, ('0', '1', '4'), scale=0.0), plain)
+    np.testing.assert_array_equal(drawn(base_config(), base, ('0', '1', '4'), scale=0.0, adapter=adapter), plain)
     whole = drawn(config, tuned)
-    np.testing.assert_array_equal(drawn(base_config(), base, '3', adapter=adapter), whole)
-    np.testing.assert_array_equal(drawn(config, tuned, '3'), whole)  # what it was trained on is drawn unless told
-    assert (drawn(base_config(), base, '0,1,4', adapter=adapter) != plain).any()
+    np.testing.assert_array_equal(drawn(base_config(), base, ('3',), adapter=adapter), whole)
+    np.testing.assert_array_equal(drawn(config, tuned, ('3',)), whole)  # what it was trained on is drawn unless told
+    assert (drawn(base_config(), base, ('0', '1', '4'), adapter=adapter) != plain).any()
 
 
 def test_its_samples_say_what_their_labels_mean(base, tuned):
-    modes.run('sample', tuned_config(base, **{'sample.classes': '3,0'}), tuned)
+    modes.run('sample', tuned_config(base, **{'sample.classes': ('3', '0')}), tuned)
     drawn = open_set(str(tuned / 'samples' / 'samples.npz'), 'field', class_names=tuple('0123456789'))
     assert drawn.labels.tolist() == [3, 0, 3, 0]
 
@@ -177,10 +176,9 @@ def test_its_samples_say_what_their_labels_mean(base, tuned):
 def test_resumed_it_is_the_run_that_was_not_stopped(base, tuned, tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     modes.run('finetune', tuned_config(base, **{'train.steps': 4}), workdir)
-    config = stored_config.get_config(workdir / 'config.json')
-    config.train.steps = 8
+    config = stored_config.read(workdir / 'config.json', ('evaluation',)).replace({'train.steps': 8})
     modes.run('finetune', config, workdir)
-    resumed, straight = (restore(stored_config.get_config(w / 'config.json'), w).model for w in (workdir, tuned))
+    resumed, straight = (restore(stored_config.read(w / 'config.json'), w).model for w in (workdir, tuned))
     jax.tree.map(np.testing.assert_array_equal, resumed, straight)
     assert (workdir / adapters.FILE).read_bytes() == (tuned / adapters.FILE).read_bytes()
 
@@ -188,12 +186,10 @@ def test_resumed_it_is_the_run_that_was_not_stopped(base, tuned, tmp_path):
 def test_a_changed_base_is_refused(base, tuned, tmp_path):
     moved = epath.Path(tmp_path) / 'moved'
     shutil.copytree(base, moved)
-    config = stored_config.get_config(tuned / 'config.json')
-    config.finetune.base = str(moved)
-    restore(config, tuned)
+    config = stored_config.read(tuned / 'config.json', ('evaluation',))
+    restore(config.replace({'finetune.base': str(moved)}), tuned)
     other = random_base(epath.Path(tmp_path) / 'other', 1)
-    config.finetune.base = str(other)
-    config.train.steps = 12
+    config = config.replace({'finetune.base': str(other), 'train.steps': 12})
     before = (tuned / 'config.json').read_text()
     for mode in ('finetune', 'sample'):
         with pytest.raises(
@@ -206,24 +202,24 @@ def test_a_changed_base_is_refused(base, tuned, tmp_path):
 
 
 def test_full_finetuning_takes_the_steps_of_training_from_the_base():
-    """Against the base's own family, over two steps; at the start they are equal bit for bit."""
+    """Against the base's own method, over two steps; at the start they are equal bit for bit."""
     c = tiny_config(**{**COMMON, 'model.name': 'cnn', 'model.dropout': 0.0})
-    ddpm = families.build(c, (8, 8, 1), 10)
+    ddpm = build_method(c, (8, 8, 1), 10)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(ddpm.init, KEY).params
     )
-    model = jax.jit(ddpm.start)(params)
-    family = Finetuned.of(ddpm, base=params, paths=tuple(lora.flat(params)))
-    adapted = family.whole(jax.jit(family.init)(KEY))
-    jax.tree.map(np.testing.assert_array_equal, family.sampling_variables(adapted, KEY, True)['params'], params)
+    model = jax.jit(ddpm.initial_state)(params)
+    method = FineTunedDiffusion.from_method(ddpm, base=params, paths=tuple(lora.flat(params)))
+    adapted = method.with_frozen(jax.jit(method.init)(KEY))
+    jax.tree.map(np.testing.assert_array_equal, method.sampling_variables(adapted, KEY, True)['params'], params)
     batch = {'image': rng.uniform(-1, 1, (16, 8, 8, 1)).astype(np.float32), 'label': np.arange(16, dtype=np.int32) % 10}
-    expected, got = jax.jit(ddpm.step), jax.jit(family.step)
+    expected, got = jax.jit(ddpm.step), jax.jit(method.step)
     for i in range(2):
         model, ours = expected(model, batch, jax.random.fold_in(KEY, i))
         adapted, theirs = got(adapted, batch, jax.random.fold_in(KEY, i))
         np.testing.assert_allclose(theirs['loss'], ours['loss'], rtol=1e-5)
-    learnt = family.sampling_variables(adapted, KEY, False)['params']
+    learnt = method.sampling_variables(adapted, KEY, False)['params']
     moved = jax.tree.map(lambda a, b: abs(a - b).max(), model.params, params)
     assert min(jax.tree.leaves(moved)) > 1e-4
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), learnt, model.params)
@@ -240,21 +236,21 @@ def test_new_labels_leave_the_row_of_no_class_last():
 @pytest.mark.parametrize(
     ('fields', 'sentence'),
     [
-        ({'finetune.base': ''}, 'config.finetune.base is empty: name the workdir'),
+        ({'finetune.base': None}, 'config.finetune.base is not set: name the run directory'),
         ({'finetune.base': 'nowhere'}, 'config.finetune.base=nowhere holds no trained model'),
         ({'finetune.rank': 0}, 'config.finetune.rank=0 must be at least 1'),
-        ({'finetune.alpha': 0.0}, 'config.finetune.alpha=0.0 must be positive'),
+        ({'finetune.alpha': 0.0}, 'config.finetune.alpha=0.0 must be above 0'),
         ({'finetune.method': 'lore'}, "config.finetune.method 'lore' does not exist; did you mean lora"),
         (
-            {'finetune.targets': 'atention'},
+            {'finetune.targets': ('atention',)},
             "config.finetune.targets: .* 'atention' does not exist; did you mean attention",
         ),
-        ({'finetune.targets': ''}, 'config.finetune.targets is empty'),
-        ({'sample.adapter_scale': 1.5}, 'config.sample.adapter_scale=1.5 must lie between 0 and 1'),
-        ({'sample.adapter': 'a.safetensors'}, 'config.sample.adapter=a.safetensors is to draw with'),
+        ({'finetune.targets': ()}, 'config.finetune.targets is empty'),
+        ({'sample.adapter_scale': 1.5}, 'config.sample.adapter_scale=1.5 must be at most 1'),
+        ({'sample.adapter': 'a.safetensors'}, 'config.sample.adapter=a.safetensors is for sampling'),
         ({'model.base_channels': 16}, 'base_channels is 16, .* made with 8: .* or another config.finetune.base'),
-        ({'data.image_size': 16}, 'draws images of 8 pixels and 1 channels, where config.data has 16 and 1'),
-        ({'sample.classes': 'three'}, "config.sample.classes: 'three' does not exist"),
+        ({'data.image_size': 16}, 'generates images of 8 pixels and 1 channels, but config.data has 16 and 1'),
+        ({'sample.classes': ('three',)}, "config.sample.classes 'three' does not exist"),
     ],
 )
 def test_what_finetuning_refuses(base, tmp_path, fields, sentence):
@@ -269,26 +265,26 @@ def test_what_belongs_to_another_mode_or_workdir(base, tuned, tmp_path):
     with pytest.raises(UserError, match='is the --workdir itself'):
         modes.run('finetune', tuned_config(base, **{'data.classes': KNOWN}), base)
     with pytest.raises(UserError, match='but the model in .* was fine-tuned from'):
-        modes.run('sample', tuned_config(base, **{'finetune.base': ''}), tuned)
+        modes.run('sample', tuned_config(base, **{'finetune.base': None}), tuned)
     with pytest.raises(UserError, match='config.finetune.base is .* was not fine-tuned: pass another --workdir'):
-        modes.run('finetune', tuned_config(tuned, **{'data.classes': '3'}), base)
+        modes.run('finetune', tuned_config(tuned, **{'data.classes': ('3',)}), base)
     with pytest.raises(UserError, match='config.finetune.rank is 4, but the checkpoint in .* was made with 2'):
         modes.run('finetune', tuned_config(base, **{'finetune.rank': 4, 'train.steps': 12}), tuned)
     c = tiny_config('dcgan', **{'finetune.base': str(base)})
-    with pytest.raises(UserError, match='needs config.family=ddpm, and not dcgan'):
+    with pytest.raises(UserError, match='config.finetune.base=.* needs a diffusion model, and family=dcgan is none'):
         modes.run('finetune', c, epath.Path(tmp_path) / 'run')
 
 
 def test_adapters_that_are_none(base, tuned, tmp_path):
     good, bad = tuned / adapters.FILE, tmp_path / 'bad.safetensors'
     read = adapters.read(good, '')
-    assert read.finetune == {'method': 'lora', 'rank': 2, 'alpha': 8.0, 'targets': 'attention'} and read.strength == 4
+    assert read.finetune == {'method': 'lora', 'rank': 2, 'alpha': 8.0, 'targets': ['attention']} and read.strength == 4
     metadata = {adapters.METADATA: json.dumps({name: getattr(read, name) for name in adapters.FIELDS})}
     tensors = load_file(good)
 
     def refused(sentence):
         with pytest.raises(UserError, match=sentence):
-            drawn(base_config(), base, '3', adapter=bad)
+            drawn(base_config(), base, ('3',), adapter=bad)
 
     refused(f'config.sample.adapter={bad} cannot be read')
     bad.write_bytes(good.read_bytes()[:-100])
@@ -308,7 +304,7 @@ def test_other_modes_take_a_finetuned_workdir_as_any_other(base, tuned, tmp_path
     fields = {
         'evaluation.num': 60,
         'evaluation.extractor': 'judge',
-        'evaluation.metrics': 'fid',
+        'evaluation.metrics': ('fid',),
         'likelihood.num': 8,
         'likelihood.terms': 3,
         'likelihood.split': 'train',
@@ -319,6 +315,6 @@ def test_other_modes_take_a_finetuned_workdir_as_any_other(base, tuned, tmp_path
         modes.run(mode, tuned_config(base, **fields), tuned)
     judged = json.loads((tuned / 'evaluation' / '8.json').read_text())['protocol']['generated']
     bound = json.loads((tuned / 'likelihood' / '8.json').read_text())['protocol']
-    assert judged['base'] == restore(tuned_config(base), tuned).family.base_hash
+    assert judged['base'] == restore(tuned_config(base), tuned).method.base_hash
     assert judged['weights'] == bound['weights'] != judged['base']
     assert (tuned / 'edits' / 'image2image' / 'grid.png').exists()

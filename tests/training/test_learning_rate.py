@@ -1,15 +1,13 @@
 """The learning rate over the updates, against the formula of each decay."""
 
-import json
-
 import numpy as np
 import pytest
 
-from jaxgen import families
-from jaxgen.config import validate
+from jaxgen.apps.rules import validate
+from jaxgen.apps.same_run import require_same, run_fields
+from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError
-from jaxgen.training.optimizer import learning_rate, resolved
-from jaxgen.training.same_run import require_same, run_fields
+from jaxgen.optim.schedules import learning_rate
 from tests.tiny import tiny_config
 
 STEPS = np.arange(0, 1300)
@@ -20,7 +18,7 @@ def rates(**fields):
         **{'train.steps': 1000, 'optimizer.learning_rate': 0.5, 'optimizer.warmup_steps': 100} | fields
     )
     validate(config)
-    schedule = learning_rate(resolved(config))
+    schedule = learning_rate(config.optimizer.resolved(config.train.steps))
     return np.array([schedule(step) for step in STEPS])
 
 
@@ -50,7 +48,10 @@ def test_the_end_and_the_cool_down_can_be_set():
     [
         ({'optimizer.decay': 'cosin'}, 'cosine'),
         ({'optimizer.decay': 'cosine', 'optimizer.decay_steps': 100}, 'config.optimizer.warmup_steps=100'),
-        ({'optimizer.decay': 'cosine', 'train.steps': 100}, 'config.train.steps=100'),
+        (
+            {'optimizer.decay': 'cosine', 'train.steps': 100},
+            'config.optimizer.warmup_steps=100 must be below train.steps=100',
+        ),
         ({'optimizer.decay': 'linear', 'optimizer.cooldown_steps': 1001}, 'config.optimizer.cooldown_steps=1001'),
         ({'optimizer.decay_steps': 0}, 'config.optimizer.decay_steps=0'),
     ],
@@ -62,18 +63,17 @@ def test_an_impossible_decay_is_refused_by_name(fields, named):
 
 def test_a_run_whose_decay_ends_with_it_cannot_be_made_longer():
     config = tiny_config(**{'optimizer.decay': 'cosine'})
-    stored = json.loads(config.to_json())
-    config.train.steps += 10
+    stored = config.to_tree()
+    config = config.replace({'train.steps': 22})
     with pytest.raises(UserError, match='config.train.steps'):
         require_same(config, stored, run_fields(config), 'there')
-    constant = tiny_config()
-    constant.train.steps += 10
-    require_same(constant, json.loads(tiny_config().to_json()), run_fields(constant), 'there')
+    constant = tiny_config(**{'train.steps': 22})
+    require_same(constant, tiny_config().to_tree(), run_fields(constant), 'there')
 
 
 def test_both_networks_of_a_gan_decay_together():
     fields = {'optimizer.decay': 'cosine', 'gan.discriminator_steps': 2, 'data.batch_size': 16}
-    family = families.build(tiny_config('dcgan', **fields), (8, 8, 1), 10)
-    generator, discriminator = (learning_rate(settings) for settings in family.optimizer_settings())
+    method = build_method(tiny_config('dcgan', **fields), (8, 8, 1), 10)
+    generator, discriminator = (learning_rate(options) for options in method.optimizer_options())
     for step in range(12):
         np.testing.assert_allclose(generator(step), discriminator(2 * step), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""What a run leaves in its workdir, and what it refuses."""
+"""What a run leaves in its run directory, and what it refuses."""
 
 import json
 import re
@@ -9,22 +9,22 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from jaxgen import modes
+from jaxgen.apps.same_run import RUN_FIELDS, require_same
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.families import FAMILIES
-from jaxgen.training import metrics
+from jaxgen.methods import METHODS
+from jaxgen.training.log import MetricsFile, read_metrics
 from jaxgen.training.preemption import exclusive
-from jaxgen.training.same_run import RUN_FIELDS, require_same
 from tests.tiny import tiny_config
 
 PROFILED = {'judge': {'train.profile': 5}}
-GENERATORS = [name for name, family in FAMILIES.items() if family.draws]
+GENERATORS = [name for name, method in METHODS.items() if method.supports.samples]
 
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     """The workdir of a finished run of each family."""
-    workdirs = {family: epath.Path(tmp_path_factory.mktemp(family)) / 'run' for family in FAMILIES}
+    workdirs = {family: epath.Path(tmp_path_factory.mktemp(family)) / 'run' for family in METHODS}
     for family, workdir in workdirs.items():
         modes.run('train', tiny_config(family, **PROFILED.get(family, {})), workdir)
     return workdirs
@@ -35,18 +35,18 @@ def trained(runs):
     return runs['ddpm']
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', METHODS)
 def test_the_workdir_of_the_contract(runs, family):
     trained = runs[family]
     assert json.loads((trained / 'config.json').read_text())['data']['name'] == 'digits'
-    assert [row['step'] for row in metrics.read_metrics(trained / 'metrics.jsonl')] == [4, 8, 12]
+    assert [row['step'] for row in read_metrics(trained / 'metrics.jsonl')] == [4, 8, 12]
     assert sorted(p.name for p in (trained / 'checkpoints').iterdir()) == ['12', '4', '8']
     assert sorted(p.name for p in trained.iterdir()) == [
         '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', *(['profile'] * (family in PROFILED)),
-        *(['samples'] * FAMILIES[family].draws), 'tensorboard',
+        *(['samples'] * METHODS[family].supports.samples), 'tensorboard',
     ]  # fmt: skip
     assert bool(list((trained / 'profile').glob('plugins/profile/*/*.xplane.pb'))) == (family in PROFILED)
-    if FAMILIES[family].draws:
+    if METHODS[family].supports.samples:
         assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
         with Image.open(trained / 'samples' / 'step_12.png') as picture:
             assert picture.size == (4 * 66 + 2, 4 * 66 + 2)
@@ -121,8 +121,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(UserError, match='the loss is not finite at step (.)') as e:
         modes.run('train', config, workdir)
     bad = int(str(e.value).split('at step ')[1][0])
-    assert f'the checkpoint of step {bad - 1} is whole' in str(e.value)
-    rows = metrics.read_metrics(workdir / 'metrics.jsonl')
+    assert f'the checkpoint of step {bad - 1} is complete' in str(e.value)
+    rows = read_metrics(workdir / 'metrics.jsonl')
     assert rows[-1]['step'] == bad - 1 and np.isfinite(rows[-1]['loss'])
     assert max(int(p.name) for p in (workdir / 'checkpoints').iterdir()) == bad - 1
 
@@ -130,9 +130,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 def test_metrics_file_takes_up_where_the_checkpoint_is(tmp_path):
     path = epath.Path(tmp_path) / 'metrics.jsonl'
     path.write_text('{"step": 10, "loss": 1.0}\n{"step": 20, "loss": 0.5}\n{"step": 30, "lo')
-    log = metrics.MetricsFile(path, 10)
+    log = MetricsFile(path, 10)
     log.write({'step': 20, 'loss': 0.25})
-    assert metrics.read_metrics(path) == [{'step': 10, 'loss': 1.0}, {'step': 20, 'loss': 0.25}]
+    assert read_metrics(path) == [{'step': 10, 'loss': 1.0}, {'step': 20, 'loss': 0.25}]
 
 
 def test_one_trainer_a_workdir(tmp_path):
@@ -162,7 +162,7 @@ def test_sample_depends_on_the_seed_and_the_index_alone(runs, family, capsys):
     other_batch = draw('other', **{'sample.num': 40, 'sample.batch_size': 8})[0]
     assert np.mean(abs(other_batch.astype(int) - images) <= 1) >= 0.999
     assert (draw('seed', **{'sample.num': 7, 'seed': 1})[0] != images[:7]).mean() > 0.5
-    assert set(draw('classes', **{'sample.num': 6, 'sample.classes': '7,2'})[1]) == {7, 2}
+    assert set(draw('classes', **{'sample.num': 6, 'sample.classes': ('7', '2')})[1]) == {7, 2}
     assert 'samples of step 12' in capsys.readouterr().out
 
 
@@ -172,7 +172,7 @@ def test_sample_without_a_model(tmp_path):
 
 
 def test_sample_with_a_judge(runs):
-    with pytest.raises(UserError, match='config.family=judge draws no images'):
+    with pytest.raises(UserError, match='config.family=judge generates no images'):
         modes.run('sample', tiny_config('judge'), runs['judge'])
     assert not (runs['judge'] / 'samples').exists()
 

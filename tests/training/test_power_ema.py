@@ -9,10 +9,11 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import modes
+from jaxgen.apps.restore import restore
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.training import power_ema
-from jaxgen.training.restore import restore
+from jaxgen.optim import power_ema
+from jaxgen.training.snapshots import Snapshots
 from tests.tiny import tiny_config
 
 FIELDS = {'optimizer.ema_lengths': (0.05, 0.1), 'optimizer.ema_snapshot_every': 2, 'sample.every': 99}
@@ -91,7 +92,7 @@ def test_a_run_keeps_snapshots_from_which_it_draws(run):
 
 
 def test_later_snapshots_are_not_part_of_an_earlier_step(run):
-    snapshots = power_ema.Snapshots(run)
+    snapshots = Snapshots(run)
     assert snapshots.steps(until=7) == [2, 4, 6]
     early = snapshots.average(0.1, 7)['conv_in']['kernel']
     np.testing.assert_allclose(
@@ -113,8 +114,8 @@ def test_every_length_is_judged_with_the_same_seeds(run, monkeypatch, tmp_path):
 
 
 def test_a_run_without_snapshots_has_one_average(tmp_path):
-    with pytest.raises(UserError, match=r'holds no snapshot.*config.optimizer.ema_lengths'):
-        power_ema.Snapshots(epath.Path(tmp_path)).average(0.1, 100)
+    with pytest.raises(UserError, match=r'holds no snapshot.*ema_lengths'):
+        Snapshots(epath.Path(tmp_path)).average(0.1, 100)
 
 
 def test_a_damaged_snapshot_is_named(tmp_path):
@@ -122,7 +123,7 @@ def test_a_damaged_snapshot_is_named(tmp_path):
     (tmp_path / 'ema').mkdir()
     (tmp_path / 'ema' / '5.safetensors').write_bytes((tmp_path / 'one').read_bytes()[:-3])
     with pytest.raises(UserError, match=r'ema/5.safetensors is damaged'):
-        power_ema.Snapshots(epath.Path(tmp_path)).average(0.1, 100)
+        Snapshots(epath.Path(tmp_path)).average(0.1, 100)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +131,22 @@ def test_a_damaged_snapshot_is_named(tmp_path):
     [
         ({'optimizer.ema_lengths': (0.05,)}, 'config.optimizer.ema_lengths=.* two or more'),
         ({'optimizer.ema_lengths': (0.05, 0.05)}, 'config.optimizer.ema_lengths=.* two or more'),
-        ({'optimizer.ema_lengths': (0.05, 0.3)}, 'config.optimizer.ema_lengths: 0.3 is no length'),
-        ({'optimizer.ema_lengths': (0.0, 0.1)}, 'config.optimizer.ema_lengths: 0.0 is no length'),
-        ({'optimizer.ema_lengths': ('a', 'b')}, "config.optimizer.ema_lengths: 'a' is no length"),
-        ({'optimizer.ema_lengths': ('',)}, r"config.optimizer.ema_lengths: '' is no length .*, or \(\) for none"),
-        ({'sample.ema_length': 0.3}, 'config.sample.ema_length: 0.3 is no length .*, or 0 for none'),
-        ({'sample.ema_length': 0.1, 'optimizer.ema_lengths': ()}, 'config.sample.ema_length needs the snapshots'),
-        ({'sample.ema_length': 0.1, 'sample.ema': False}, 'config.sample.ema_length needs config.sample.ema=True'),
         (
-            {'evaluation.ema_lengths': (0.1, 0.2), 'evaluation.metrics': 'fid_per_class'},
+            {'optimizer.ema_lengths': (0.05, 0.3)},
+            'config.optimizer.ema_lengths=0.05,0.3: each value must be at most 0.28',
+        ),
+        ({'optimizer.ema_lengths': (0.0, 0.1)}, 'config.optimizer.ema_lengths=0.0,0.1: each value must be above 0'),
+        ({'optimizer.ema_lengths': ('a', 'b')}, 'config.optimizer.ema_lengths=a,b must be numbers'),
+        ({'optimizer.ema_lengths': ()}, 'config.optimizer.ema_lengths is empty.*: leave it out, or set it to None'),
+        ({'sample.ema_length': 0.3}, 'config.sample.ema_length=0.3 must be at most 0.28'),
+        (
+            {'sample.ema_length': 0.0},
+            'config.sample.ema_length=0.0 must be above 0; for none, leave it out or set it to None',
+        ),
+        ({'sample.ema_length': 0.1, 'optimizer.ema_lengths': None}, 'config.sample.ema_length needs the snapshots'),
+        ({'sample.ema_length': 0.1, 'sample.ema': False}, 'config.sample.ema_length=0.1 needs ema=True'),
+        (
+            {'evaluation.ema_lengths': (0.1, 0.2), 'evaluation.metrics': ('fid_per_class',)},
             'config.evaluation.metrics=.*fid',
         ),
     ],

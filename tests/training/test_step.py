@@ -8,24 +8,28 @@ import pytest
 import torch
 
 from jaxgen.diffusion.schedules import linear
-from jaxgen.families.ddpm import DDPM
+from jaxgen.methods.base import Method
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.cnn import CNN
 from jaxgen.models.unet import UNet
-from jaxgen.training import optimizer, step
-from jaxgen.training.family import Family
-from jaxgen.training.mesh import make_mesh
+from jaxgen.optim.ema import ema_update
+from jaxgen.optim.optimizer import make_adam
+from jaxgen.optim.options import OptimizerOptions
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.training import step
+from jaxgen.training.state import initializer, state_template
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
 BATCH = 16
 
 
-def family(dtype, grad_accumulation=1, dropout=0.1, unet=False):
-    """DDPM with one of two tiny networks: ``unet`` has all kinds of layers, and the other compiles in little time."""
+def method(dtype, grad_accumulation=1, dropout=0.1, unet=False):
+    """A diffusion model with a tiny network: ``unet`` has all kinds of layers, and the other compiles in little time."""
     options = {'dropout': dropout, 'norm_groups': 4, 'dtype': dtype, 'param_dtype': dtype}
     network = UNet(1, 8, (1,), 1, (), **options) if unet else CNN(1, 8, 1, **options)
-    config = tiny_config(**{'optimizer.warmup_steps': 0}).optimizer
-    return DDPM(network, linear(20), config, (8, 8, 1), grad_accumulation)
+    optimizer_options = tiny_config(**{'optimizer.warmup_steps': 0}).optimizer
+    return Diffusion(network, linear(20), optimizer_options, (8, 8, 1), grad_accumulation=grad_accumulation)
 
 
 def batches(count):
@@ -39,7 +43,7 @@ def batches(count):
 def randomised_state(ddpm):
     """A state in which no parameter is at its start: fresh ones end in layers of zeros."""
     rng = np.random.default_rng(1)
-    shapes = jax.eval_shape(step.initial(ddpm, KEY))
+    shapes = jax.eval_shape(initializer(ddpm, KEY))
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(x.dtype), state.model.params)
     return state.replace(model=state.model.replace(params=params), nonfinite_step=np.int32(-1))
@@ -47,9 +51,9 @@ def randomised_state(ddpm):
 
 def run(ddpm, devices=1, fsdp=1, dispatches=((0, 1),)):
     mesh = make_mesh(fsdp, jax.devices()[:devices])
-    template = step.state_template(step.initial(ddpm, KEY), mesh)
+    template = state_template(initializer(ddpm, KEY), mesh)
     state = jax.device_put(randomised_state(ddpm), jax.tree.map(lambda s: s.sharding, template))
-    dispatch = step.make_dispatch(ddpm, KEY, True, mesh, template)
+    dispatch = step.make_dispatch(ddpm, KEY, mesh, template, random_flip=True)
     data = batches(dispatches[-1][1])
     for start, end in dispatches:
         state, done = dispatch(state, jax.tree.map(lambda x, s=start, e=end: x[s:e], data))
@@ -73,7 +77,7 @@ def assert_same_gradients(a, b, tolerance):
 
 def test_one_and_eight_devices_agree_in_float64():
     with jax.enable_x64(True):
-        ddpm = family(jnp.float64, unet=True)
+        ddpm = method(jnp.float64, unet=True)
         one = run(ddpm)
         moved = one.model.params['conv_in']['kernel'] - randomised_state(ddpm).model.params['conv_in']['kernel']
         assert abs(moved).max() > 1e-5
@@ -82,14 +86,14 @@ def test_one_and_eight_devices_agree_in_float64():
 
 
 def test_one_and_eight_devices_agree_in_float32():
-    one, eight = run(family(jnp.float32)), run(family(jnp.float32), devices=8)
+    one, eight = run(method(jnp.float32)), run(method(jnp.float32), devices=8)
     np.testing.assert_allclose(eight.sums['loss'], one.sums['loss'], rtol=1e-5)
     assert_same_gradients(eight, one, 1e-4)
 
 
 def test_fsdp_shards_the_parameters():
     mesh = make_mesh(4, jax.devices())
-    template = step.state_template(step.initial(family(jnp.float32, unet=True), KEY), mesh)
+    template = state_template(initializer(method(jnp.float32, unet=True), KEY), mesh)
     kernel = template.model.params['middle_0']['conv1']['kernel']
     assert kernel.sharding.shard_shape(kernel.shape) == (3, 3, 2, 8)
     assert template.step.sharding.is_fully_replicated
@@ -97,65 +101,66 @@ def test_fsdp_shards_the_parameters():
 
 def test_micro_batches_make_the_same_update():
     with jax.enable_x64(True):
-        whole = run(family(jnp.float64, dropout=0.0))
+        whole = run(method(jnp.float64, dropout=0.0))
         for devices in (1, 4):
-            pieces = run(family(jnp.float64, 4, dropout=0.0), devices=devices)
+            pieces = run(method(jnp.float64, 4, dropout=0.0), devices=devices)
             assert_same_gradients(pieces, whole, 1e-9)
             np.testing.assert_allclose(pieces.sums['loss'], whole.sums['loss'], rtol=1e-12)
 
 
 def test_several_steps_a_dispatch_make_the_same_updates():
     with jax.enable_x64(True):
-        ddpm = family(jnp.float64)
+        ddpm = method(jnp.float64)
         single = run(ddpm, dispatches=((0, 1), (1, 2), (2, 3)))
         assert single.step == 3 and single.count == 3
         assert_same(run(ddpm, dispatches=((0, 3),)), single, 1e-9)
 
 
 def test_buffers_are_donated():
-    ddpm, mesh = family(jnp.float32), make_mesh(devices=jax.devices()[:1])
+    ddpm, mesh = method(jnp.float32), make_mesh(devices=jax.devices()[:1])
     state = jax.device_put(randomised_state(ddpm))
     old = state.model.params['conv_in']['kernel']
-    step.make_dispatch(ddpm, KEY, False, mesh, state)(state, batches(1))
+    step.make_dispatch(ddpm, KEY, mesh, state)(state, batches(1))
     assert old.is_deleted()
 
 
 def test_flip_mirrors_half_of_the_images():
     batch = {'image': batches(1)['image'][0].repeat(8, axis=0), 'label': jnp.zeros(128, jnp.int32)}
-    plain = step.prepare(batch, KEY, False)['image']
+    plain = step.prepare_batch(batch, KEY, False)['image']
     np.testing.assert_allclose(plain, batch['image'] / 127.5 - 1, atol=1e-6)
-    flipped = step.prepare(batch, KEY, True)['image']
+    flipped = step.prepare_batch(batch, KEY, True)['image']
     mirrored = jnp.all(flipped == plain[:, :, ::-1], axis=(1, 2, 3))
     assert jnp.all(mirrored | jnp.all(flipped == plain, axis=(1, 2, 3)))
     assert 0.3 < mirrored.mean() < 0.7
 
 
 def test_the_first_step_that_is_not_finite_is_named():
-    class Exploding(Family):
+    class Exploding(Method):
         metrics = ('loss',)
 
         def init(self, key):
             return jnp.zeros(())
 
+        networks = sampling_variables = from_weights = None
+
         def step(self, model, batch, key):
             return model + 1, {'loss': jnp.where(model >= 3, jnp.nan, 1.0)}
 
-    state = step.initial(Exploding(), KEY)()
+    state = initializer(Exploding(), KEY)()
     for i in range(6):
         state = step.train_step(Exploding(), KEY, False, state, {k: v[0] for k, v in batches(1).items()})
         assert state.nonfinite_step == (-1 if i < 3 else 4)
 
 
 def test_adam_with_clipping_and_warm_up_is_pytorchs():
-    config = tiny_config().optimizer
-    config.warmup_steps, config.learning_rate, config.grad_clip_norm = 5, 0.1, 1.0
+    options = OptimizerOptions(warmup_steps=5, learning_rate=0.1, grad_clip_norm=1.0)
     rng = np.random.default_rng(0)
     start = rng.normal(size=7)
     gradients = rng.normal(size=(8, 7)) * np.array([0.1, 3, 0.2, 5, 1, 0.01, 2, 1])[:, None]
     weight = torch.nn.Parameter(torch.tensor(start))
     theirs = torch.optim.Adam([weight])
     with jax.enable_x64(True):
-        tx, ours = optimizer.make_optimizer(config), jnp.asarray(start)
+        tx, ours = make_adam(options), jnp.asarray(start)
         state = tx.init(ours)
         for i, g in enumerate(gradients):
             theirs.param_groups[0]['lr'] = 0.1 * min(i / 5, 1)
@@ -169,5 +174,5 @@ def test_adam_with_clipping_and_warm_up_is_pytorchs():
 
 @pytest.mark.parametrize(('at', 'decay'), [(0, 0.1), (90, 0.91), (10**6, 0.9999)])
 def test_ema_forgets_the_start(at, decay):
-    got = optimizer.ema_update({'w': jnp.ones(())}, {'w': jnp.zeros(())}, jnp.asarray(at), 0.9999)['w']
+    got = ema_update({'w': jnp.ones(())}, {'w': jnp.zeros(())}, jnp.asarray(at), 0.9999)['w']
     np.testing.assert_allclose(got, decay, rtol=1e-5)

@@ -10,13 +10,15 @@ import pytest
 from etils import epath
 from safetensors.numpy import load_file, save_file
 
-from jaxgen import modes
-from jaxgen.demo.workdirs import Workdirs
+from jaxgen.apps.config import SHARED
+from jaxgen.apps.demo.workdirs import Workdirs
+from jaxgen.apps.interop.options import InteropOptions
+from jaxgen.apps.restore import restore
+from jaxgen.apps.stored_config import read
+from jaxgen.apps.weights import FILE
+from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.stored_config import get_config
-from jaxgen.training.restore import restore
-from jaxgen.training.step import root_key, stream
-from jaxgen.training.weights import FILE
+from jaxgen.runtime.random import root_key, stream
 from tests.tiny import tiny_config, untrained
 
 PRETRAINED = pathlib.Path(__file__).parents[2] / 'pretrained'
@@ -34,9 +36,8 @@ def randomised(model):
 
 
 def exported(c, folder, workdir):
-    c = c.copy_and_resolve_references()
-    c.interop.path, c.interop.format = str(folder), 'jaxgen'
-    modes.run('export', c, epath.Path(workdir))
+    interop = InteropOptions(path=str(folder), format='jaxgen')
+    modes.run('export', c.replace({'interop': interop}), epath.Path(workdir))
 
 
 @pytest.fixture(scope='module', params=['ddpm', 'dcgan'])
@@ -51,19 +52,21 @@ def there(request, tmp_path_factory):
 
 
 def restored(workdir):
-    return restore(get_config(workdir / 'config.json'), workdir)
+    return restore(read(workdir / 'config.json'), workdir)
 
 
 def test_the_folder_is_that_model_in_bfloat16(there):
     """The averages, the statistics that belong to them, the discriminator and the step, with or without the average."""
     before, after = restored(there / 'run'), restored(there / 'out' / 'small')
     assert after.step == 4 and after.class_names == before.class_names
-    learnt = before.family.weights(before.model, stream(root_key(before.config), 'statistics'), True)
+    learnt = before.method.weights(
+        before.model, stream(root_key(before.config.seed, before.config.train.prng), 'statistics'), True
+    )
     expected = jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), learnt)
     for ema in (True, False):
-        got = after.family.weights(after.model, jax.random.key(3), ema)
+        got = after.method.weights(after.model, jax.random.key(3), ema)
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), expected)
-    drawn = after.family.sampling_variables(after.model, jax.random.key(3), True)['params']
+    drawn = after.method.sampling_variables(after.model, jax.random.key(3), True)['params']
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2**-8), drawn, before.model.ema)
     assert any(
         np.abs(x - y).max() > 0.1 for x, y in zip(*map(jax.tree.leaves, (drawn, unaveraged(before))), strict=True)
@@ -75,12 +78,12 @@ def test_the_folder_is_that_model_in_bfloat16(there):
 
 
 def unaveraged(trained):
-    return trained.family.sampling_variables(trained.model, jax.random.key(3), False)['params']
+    return trained.method.sampling_variables(trained.model, jax.random.key(3), False)['params']
 
 
 def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):
     folder = epath.Path(shutil.copytree(there / 'out' / 'small', tmp_path / 'small'))
-    c = get_config(folder / 'config.json')
+    c = read(folder / 'config.json')
     modes.run('sample', c, folder)
     assert len(np.load(folder / 'samples' / 'samples.npz')['images']) == c.sample.num
     exported(c, tmp_path / 'again', folder)
@@ -88,54 +91,52 @@ def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):
 
 
 def test_the_page_shows_it(there):
-    found = Workdirs(tiny_config(**{'demo.workdirs': str(there / 'out' / 'small')}), there / 'run')
-    (name,) = found.that_draw()
+    found = Workdirs(tiny_config(**{'demo.workdirs': (str(there / 'out' / 'small'),)}), there / 'run')
+    (name,) = found.able_to_sample()
     assert found.model(name) is found.model(name)
     assert (found.log(name), found.evaluations(name)) == ([], {})
 
 
 def test_it_is_neither_trained_nor_overwritten(there, tmp_path):
     folder = there / 'out' / 'small'
-    c = get_config(folder / 'config.json')
+    c = read(folder / 'config.json', SHARED).replace({'interop.path': str(tmp_path)})
     for mode in ('train', 'import'):
-        c.interop.path = str(tmp_path)
         with pytest.raises(
             UserError, match=f'{FILE} is a trained model without the state of its training: pass another'
         ):
             modes.run(mode, c, folder)
-    with pytest.raises(UserError, match='is there already, and not an empty folder'):
+    with pytest.raises(UserError, match='exists already, and is not an empty folder'):
         exported(c, folder, folder)
     assert sorted(p.name for p in folder.iterdir() if p.is_file()) == ['config.json', FILE]
 
 
 def test_a_file_that_is_not_its_own_is_refused(there, tmp_path):
     folder = epath.Path(shutil.copytree(there / 'out' / 'small', tmp_path / 'small'))
-    c = get_config(folder / 'config.json')
+    c = read(folder / 'config.json')
     stored = load_file(folder / FILE)
     last = max(stored)
     save_file({name: x for name, x in stored.items() if name != last}, folder / FILE)
     with pytest.raises(UserError, match=f'{FILE}: {last} is missing'):
         restore(c, folder)
     (folder / FILE).write_bytes((there / 'out' / 'small' / FILE).read_bytes()[:-10])
-    with pytest.raises(UserError, match=f'{FILE} is not a whole file of tensors'):
+    with pytest.raises(UserError, match=f'{FILE} is not a complete file of tensors'):
         restore(c, folder)
 
 
 @pytest.mark.parametrize('name', sorted(folder.name for folder in PRETRAINED.iterdir()))
 def test_the_pretrained_models_are_whole_and_small(name):
     trained = restored(epath.Path(PRETRAINED) / name)
-    assert trained.step > 0 and name.startswith(trained.config.family)
+    assert trained.step > 0 and name.startswith(trained.config.method)
     assert (PRETRAINED / name / FILE).stat().st_size < 4e6
 
 
 def test_a_fine_tuned_model_has_its_own_file(there, tmp_path):
     base = there / 'out' / 'small'
-    if get_config(base / 'config.json').family != 'ddpm':
+    if read(base / 'config.json').method != 'ddpm':
         pytest.skip('of diffusion models alone')
-    c = get_config(base / 'config.json')
-    c.finetune.base, c.finetune.method = str(base), 'full'  # the way out that is named where training is refused
-    c.train.steps = c.checkpoint.every = 1
-    c.sample.every = 5
+    way_out = {'finetune.base': str(base), 'finetune.method': 'full'}  # that is named where training is refused
+    c = read(base / 'config.json', ('evaluation',))
+    c = c.replace({**way_out, 'train.steps': 1, 'checkpoint.every': 1, 'sample.every': 5})
     modes.run('finetune', c, tmp_path / 'tuned')
     with pytest.raises(UserError, match='is its base and its adapter.safetensors'):
         exported(c, tmp_path / 'out', tmp_path / 'tuned')

@@ -1,0 +1,37 @@
+"""The options of a benchmark: the section ``benchmark``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxgen.apps.benchmark.variants import CASES
+from jaxgen.schema import Options, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(Options):
+    """What is measured, for how long, and against which PyTorch."""
+
+    cases: tuple[str, ...] = option(('train', 'sample', 'features', 'data'), 'what to measure', choices=lambda: CASES)
+    variants: tuple[str, ...] | None = option(
+        None, 'names of the variants to run, in this order, as in float32,eager,channels-last; all of them if not set'
+    )
+    rounds: int = option(3, 'number of rounds, in each of which every variant runs in its own process', at_least=1)
+    seconds: int = option(10, 'minimum time to measure each variant, in seconds', at_least=0)
+    minutes: float | None = option(
+        None, 'time after which no further variant is started, in minutes; no limit if not set', at_least=0
+    )
+    steps_per_dispatch: int = option(8, 'steps in a dispatch of the variants that run several', at_least=1)
+    precision: str = option(
+        'highest',
+        'precision of the products of float32 in jaxgen and PyTorch; GPUs have tensorfloat32',
+        choices=('highest', 'tensorfloat32'),
+    )
+    python: str | None = option(
+        None, 'Python interpreter of an environment with PyTorch; that of this process if not set'
+    )
+    baseline: str | None = option(
+        None,
+        'a benchmark.json of another machine to compare with, where PyTorch does not support this device; none if not set',
+    )
+    trace: bool = option(False, "write profiles of jaxgen's variants to profile/")

@@ -1,0 +1,141 @@
+"""Write the page of one or more benchmarks, and the table of the README, from their ``benchmark.json``.
+
+python -m jaxgen.apps.benchmark.page runs/benchmark_ddpm runs/benchmark_dcgan --out=docs/results/benchmark.md --readme=README.md
+
+``make benchmark`` and ``make benchmark-gpu`` call it at their end. A workdir without ``benchmark.json`` is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxgen.apps.benchmark import table
+from jaxgen.io.files import write_atomically
+
+NETWORKS = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}  # the network that is measured, by method
+BEGIN, END = '<!-- begin of the benchmark -->', '<!-- end of the benchmark -->'
+MODEL_CASES = ('train', 'sample')  # cases in which the model is measured
+
+
+def page(reports: Sequence[Mapping[str, Any]], convolutions: str = '') -> str:
+    """Return the page in Markdown: the machine, the ratios, all rows of each report, the rates of convolutions.
+
+    Args:
+      reports: what each ``benchmark.json`` holds.
+      convolutions: the table that ``convolutions.py`` printed; empty for none.
+    """
+    parts = ['# Benchmarks against PyTorch', machine(reports[0]), summary(reports)]
+    for report in reports:
+        parts += [f'## {title(report)}', f'`{settings(report)}`', table.markdown(report).partition('\n\n')[2]]
+    if convolutions:
+        parts += [
+            '## Convolutions alone',
+            '`python -m jaxgen.apps.benchmark.convolutions`, in GFLOP/s; XLA with the flag that jaxgen sets.',
+            convolutions,
+        ]
+    return '\n\n'.join(part.strip() for part in parts) + '\n'
+
+
+def machine(report: Mapping[str, Any]) -> str:
+    """Return a sentence on the processor or accelerator, its cores and the versions."""
+    m = report['machine']
+    versions = ', '.join(f'{name} {version}' for name, version in m['versions'].items())
+    rounds = report['config']['benchmark']['rounds']
+    return (
+        f'Measured on {m.get("processor", m["device"])}, {m["cores"]} cores, with {versions}. Each variant runs in a process '
+        f'of its own, the two sides in turn; rates are medians of {rounds} round{"s" if rounds > 1 else ""}.'
+    )
+
+
+def title(report: Mapping[str, Any]) -> str:
+    """Return the name and the size of the model, or what is measured if that is no model."""
+    if not any(case in report['rows'] for case in MODEL_CASES):
+        return ' and '.join(table.TITLES[case] for case in report['rows'] if case != 'matmul').capitalize()
+    sizes = ' and '.join(f'{count:,}' for count in report['facts']['parameters'].values())
+    return f'{NETWORKS[report["config"]["family"]]} of {sizes} parameters'
+
+
+def settings(report: Mapping[str, Any]) -> str:
+    """Return the flags that decide the work."""
+    c = report['config']
+    found = {'data.batch_size': c['data']['batch_size'], 'sample.batch_size': c['sample']['batch_size']}
+    if 'num_steps' in c['sample']:
+        found['sample.num_steps'] = c['sample']['num_steps']
+    found['benchmark.precision'] = c['benchmark']['precision']
+    return ' '.join(f'--config.{name}={value}' for name, value in found.items())
+
+
+def summary(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of ratios: jaxgen's fastest variant over PyTorch's fastest, and over eager PyTorch."""
+    lines = ["| jaxgen's images/s as a multiple of PyTorch's | of its best | of eager |", '|---|---:|---:|']
+    for report in reports:
+        name = NETWORKS[report['config']['family']]
+        for case, by_precision in table.ratios(report).items():
+            of_model = f'{name}, ' if case in MODEL_CASES else ''
+            for precision, ratio in by_precision.items():
+                words = '' if precision == 'float32' else f', {precision}'
+                eager = _of_eager(report['rows'][case], precision)
+                lines.append(f'| {of_model}{table.TITLES[case]}{words} | {ratio:.2f} | {eager} |')
+    return '\n'.join(lines)
+
+
+def _of_eager(rows: Sequence[Mapping[str, Any]], precision: str) -> str:
+    rates: dict[str, list[float]] = {side: [] for side in ('jaxgen', 'pytorch')}
+    for row in rows:
+        eager = row['side'] == 'jaxgen' or row['name'].startswith('eager')
+        if row['precision'] == precision and 'images_per_sec' in row and eager:
+            rates[row['side']].append(row['images_per_sec'][0])
+    if not all(rates.values()):
+        return ''
+    return f'{max(rates["jaxgen"]) / max(rates["pytorch"]):.2f}'
+
+
+def in_readme(readme: str, reports: Sequence[Mapping[str, Any]]) -> str:
+    """Return the README with the machine and the ratios between its two marks.
+
+    Args:
+      readme: the text of the README.
+      reports: what each ``benchmark.json`` holds.
+
+    Raises:
+      ValueError: if the README does not have both marks.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f'the README has no {BEGIN} followed by {END}')
+    return f'{before}{begin}\n{machine(reports[0])}\n\n{summary(reports)}\n{end}{after}'
+
+
+def main(argv: list[str]) -> int:
+    """Write the page, and the table of the README if one is named; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('workdirs', nargs='+', type=pathlib.Path)
+    parser.add_argument('--out', type=pathlib.Path, required=True, help='the page; the reports are copied next to it')
+    parser.add_argument('--readme', type=pathlib.Path, help='whose table is replaced')
+    parser.add_argument('--convolutions', type=pathlib.Path, help='what jaxgen.apps.benchmark.convolutions printed')
+    args = parser.parse_args(argv[1:])
+    found = {w: w / 'benchmark.json' for w in args.workdirs if (w / 'benchmark.json').exists()}
+    if not found:
+        print(
+            f'jaxgen: none of {", ".join(map(str, args.workdirs))} holds a benchmark.json: run --mode=benchmark',
+            file=sys.stderr,
+        )
+        return 2
+    reports = []
+    for workdir, path in found.items():
+        reports.append(json.loads(path.read_text()))
+        write_atomically(args.out.parent / f'{workdir.name}.json', path.read_bytes())
+    write_atomically(args.out, page(reports, args.convolutions.read_text() if args.convolutions else '').encode())
+    if args.readme:
+        write_atomically(args.readme, in_readme(args.readme.read_text(), reports).encode())
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

@@ -1,0 +1,158 @@
+"""``benchmark.json``: the rows of a benchmark, and the rows of another machine to compare with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from jaxgen.apps import stored_config
+from jaxgen.apps.benchmark import processor
+from jaxgen.apps.benchmark.variants import PLATFORMS, Variant
+from jaxgen.apps.config import Config
+from jaxgen.apps.same_run import differences, flag
+from jaxgen.errors import UserError, check
+
+# Fields that decide the work that is timed.
+WORK_FIELDS = (
+    'family',
+    'model',
+    'diffusion',
+    'gan',
+    'data.batch_size',
+    'data.image_size',
+    'data.name',
+    'data.random_flip',
+    'sample.batch_size',
+    'sample.num_steps',
+    'benchmark.precision',
+)
+Measured = Mapping[str, Sequence[tuple[Variant, Sequence[Mapping[str, Any]]]]]  # by case: variants and their results
+
+
+def is_measured(result: Mapping[str, Any]) -> bool:
+    """Return whether a process returned a measurement, and not the reason why it has none."""
+    return 'seconds_per_unit' in result
+
+
+def reason(result: Mapping[str, Any]) -> str:
+    """Return why a process returned no measurement."""
+    if 'missing' in result:
+        return f'{result["missing"]} is not installed'
+    return result.get('refused') or f'failed: {result["failed"]}'
+
+
+def summarise(variant: Variant, results: Sequence[Mapping[str, Any]], flops: float | None) -> dict[str, Any]:
+    """Summarise the results of a variant in a row: medians over the bursts of all rounds, with the least and the most.
+
+    Args:
+      variant: the variant.
+      results: what its processes returned, at least one.
+      flops: floating-point operations of an image; None if they are not known.
+
+    Returns:
+      ``side``, ``name``, ``precision`` and ``images_per_sec`` (median, least, most), ``steps_per_sec``, ``flops_per_sec``,
+      ``seconds_to_first`` of each round, ``stages`` of it if they are known, ``peak_memory`` in bytes; or the ``reason``
+      why there is no measurement.
+    """
+    row: dict[str, Any] = {'side': variant.side, 'name': variant.name, 'precision': variant.precision}
+    first = results[0]
+    if not is_measured(first):
+        return row | {'reason': reason(first)}
+    bursts = np.concatenate([r['seconds_per_unit'] for r in results])
+    rates = {'images_per_sec': first.get('images'), 'steps_per_sec': first.get('steps')}
+    rates['flops_per_sec'] = first.get('flops') or (first['images'] * flops if flops else None)
+    for name, amount in rates.items():
+        if amount:
+            row[name] = [amount / float(f(bursts)) for f in (np.median, np.max, np.min)]
+    row['seconds_to_first'] = [r['seconds_to_first'] for r in results]
+    if 'stages' in first:
+        row['stages'] = [r['stages'] for r in results]
+    row['peak_memory'] = max(r['peak_memory'] for r in results)
+    return row
+
+
+def report(
+    config: Config, facts: Mapping[str, Any], found: Measured, baseline: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what ``benchmark.json`` holds, of the results that each variant has so far.
+
+    Args:
+      config: the config of the benchmark.
+      facts: what ``describe`` returns.
+      found: the variants of each case with their results.
+      baseline: what ``read_baseline`` returns; None if PyTorch is measured here.
+    """
+    rows, versions = {}, dict(facts['versions'])
+    measured = {case: [entry for entry in entries if entry[1]] for case, entries in found.items()}
+    for case, entries in measured.items():
+        per_image = facts['flops'].get(case)
+        if case == 'features':
+            per_image = next((r[0]['flops'] / r[0]['images'] for _, r in entries if 'flops' in r[0]), None)
+        rows[case] = [summarise(variant, results, per_image) for variant, results in entries]
+        for _, results in entries:
+            versions |= results[0].get('versions', {})
+    notes = [facts['no_twin']] if 'no_twin' in facts else []
+    if baseline is not None:
+        for case in rows:
+            rows[case] += baseline['rows'].get(case, [])
+        notes.append(f'PyTorch was measured on {baseline["machine"]["device"]}, jaxgen on {facts["device"]}')
+    elif facts['platform'] not in PLATFORMS:
+        notes.append(
+            f'PyTorch has no backend for {facts["platform"]} here: pass the benchmark.json of another machine as '
+            f'--config.benchmark.baseline'
+        )
+    return {
+        'machine': _machine(facts, versions),
+        'config': config.to_tree(),
+        'facts': {name: facts[name] for name in ('parameters', 'flops')},
+        'rows': rows,
+        'notes': notes,
+    }
+
+
+def _machine(facts: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        'device': facts['device'],
+        'devices': facts['devices'],
+        'platform': facts['platform'],
+        'cores': os.cpu_count(),
+        'processor': facts['device'] if facts['platform'] != 'cpu' else processor.describe(),
+        'versions': versions,
+    }
+
+
+def read_baseline(path: str, config: Config) -> dict[str, Any]:
+    """Return PyTorch's rows of a stored ``benchmark.json``, and its machine.
+
+    Args:
+      path: the file.
+      config: the config of this benchmark.
+
+    Raises:
+      UserError: if it is not such a file, has no rows of PyTorch, or its work was not the same.
+    """
+    where = f'config.benchmark.baseline={path}'
+    try:
+        stored = json.loads(epath.Path(path).read_text())
+        machine, theirs, rows = stored['machine'], stored_config.modernised(stored['config']), stored['rows']
+    except OSError as e:
+        raise UserError(f'{where} cannot be read ({e.strerror}): name the benchmark.json of another machine') from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise UserError(f'{where} is not a benchmark.json: name that of another machine') from e
+    for name, now, then in differences(config.to_tree(), theirs, WORK_FIELDS):
+        raise UserError(
+            f'{where} was measured with config.{name}={then!r}, and this is {now!r}: pass {flag(name, then)}'
+        )
+    kept = {
+        case: [
+            row | {'device': machine['device']} for row in of_case if row['side'] == 'pytorch' and 'reason' not in row
+        ]
+        for case, of_case in rows.items()
+    }
+    check(any(kept.values()), f'{where} has no measurement of PyTorch: name a benchmark.json that has')
+    return {'machine': machine, 'rows': kept}

@@ -1,0 +1,1 @@
+"""``--mode=compare``: evaluate several trained models under one protocol, and show the results on one page."""

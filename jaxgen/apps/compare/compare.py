@@ -1,0 +1,262 @@
+"""Evaluate several trained models under one protocol; ``report.py`` shows the results on a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+import numpy as np
+from clu import parameter_overview
+from etils import epath
+
+from jaxgen.apps import stored_config
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate import during_training
+from jaxgen.apps.evaluate.evaluator import load_options, make_evaluator, protocol_hash, stored_results
+from jaxgen.apps.evaluate.generated import STREAM, generated_set, requested_labels
+from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate
+from jaxgen.apps.same_run import flatten
+from jaxgen.apps.trained import Trained
+from jaxgen.data import Dataset, load
+from jaxgen.errors import UserError
+from jaxgen.io.files import write_json
+from jaxgen.io.run_directory import CONFIG, EVALUATION, METRICS, read_metrics
+from jaxgen.metrics.evaluator import Evaluator
+from jaxgen.metrics.image_sets import ImageSet
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.schema import to_tree
+from jaxgen.training.sampling import SamplePipeline
+
+SHOWN = 40  # images of each model on the page
+SCRUTINISED = 200  # images among which the best are selected
+BEST = 8  # images of each model next to their nearest training images
+# Fields of a protocol that distinguish models. The page warns if protocols differ in any other field.
+MODEL_FIELDS = tuple(
+    f'generated.{field}'
+    for field in (
+        *('family', 'step', 'weights', 'base', 'adapter_scale'),
+        *('sampler', 'num_steps', 'network_calls', 'seed'),
+        *('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale'),
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """The best images of a model next to their nearest training images.
+
+    Attributes:
+      best: the images of which the classifier is most confident, uint8 ``[BEST, H, W, C]``.
+      nearest: the training image nearest to each of them, or its mirror image.
+      distances: Euclidean distance of each of the ``SCRUTINISED`` images to its nearest training image or mirror image, for
+        pixels in [0, 1].
+    """
+
+    best: np.ndarray
+    nearest: np.ndarray
+    distances: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One model of the comparison.
+
+    Attributes:
+      name: the name of its folder.
+      results: what the evaluator returns, for each seed.
+      facts: the number of parameters and of training images, training steps/sec, sampling images/sec.
+      log: the rows of the run's ``metrics.jsonl``.
+      history: the evaluations during its training.
+      images: uint8 ``[SHOWN, H, W, C]``.
+      neighbours: the best of its images, and the nearest training images.
+    """
+
+    name: str
+    results: list[dict[str, Any]]
+    facts: dict[str, Any]
+    log: list[dict[str, float]]
+    history: list[dict[str, Any]]
+    images: np.ndarray
+    neighbours: Neighbours
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Everything that the page shows.
+
+    Attributes:
+      entries: the models.
+      class_names: the classes of the data.
+      real: images of the test split, to be shown next to generated ones.
+      real_distances: as ``Neighbours.distances``, for images of the test split.
+      differences: the fields in which protocols differ, except those that distinguish models.
+    """
+
+    entries: list[Entry]
+    class_names: tuple[str, ...]
+    real: np.ndarray
+    real_distances: np.ndarray
+    differences: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shared:
+    """What the evaluations of all models have in common; ``train`` are the training images."""
+
+    config: Config
+    workdir: epath.Path
+    evaluator: Evaluator
+    train: np.ndarray
+
+
+def compare(config: Config, workdir: epath.Path) -> Comparison:
+    """Evaluate the newest (or best) model of each of ``config.compare.workdirs``.
+
+    A result under the same protocol that this workdir or the model's own workdir holds already is used again.
+
+    Raises:
+      UserError: if a workdir holds no model, or one that was trained on other data.
+    """
+    folders = [epath.Path(name) for name in config.compare.workdirs or ()]
+    if not folders:
+        raise UserError(
+            'config.compare.workdirs is not set: name the workdirs to compare, as in runs/ddpm_cifar,runs/dcgan_cifar'
+        )
+    configs = [_config_of(folder, config) for folder in folders]
+    trained = [restore(c, folder) for c, folder in zip(configs, folders, strict=True)]
+    evaluator = make_evaluator(config, make_mesh(config.mesh.fsdp))
+    train, test = (load(config.data.name, split, **load_options(config)) for split in ('train', 'test'))
+    shared = _Shared(config, workdir, evaluator, train.images)
+    entries = [
+        _entry(name, model, folder, shared)
+        for name, model, folder in zip(_names(folders), trained, folders, strict=True)
+    ]
+    held_out = test.images[:: max(1, len(test.images) // SCRUTINISED)][:SCRUTINISED]
+    return Comparison(
+        entries,
+        train.class_names,
+        _by_class(test)[:SHOWN],
+        nearest(held_out, train.images)[1],
+        differences([result['protocol'] for entry in entries for result in entry.results]),
+    )
+
+
+def _config_of(folder: epath.Path, config: Config) -> Config:
+    """Return the config of a workdir with the sampling options and the devices of this comparison.
+
+    Raises:
+      UserError: if the workdir holds no config, or its model was trained on other data or cannot be sampled in this way.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise UserError(f'config.compare.workdirs: {folder} holds no trained model (no {CONFIG})')
+    own = stored_config.read(path)
+    for field in ('name', 'classes', 'image_size', 'crop'):
+        trained_with, wanted = getattr(own.data, field), getattr(config.data, field)
+        if trained_with != wanted:
+            raise UserError(
+                f'config.compare.workdirs: {folder} was trained with config.data.{field}={trained_with}, and this '
+                f'comparison has {wanted}: models of different data have no common reference'
+            )
+    sample = to_tree(config.sample).items()
+    changes = {f'sample.{field}': value for field, value in sample if hasattr(own.sample, field)}
+    own = own.replace({**changes, 'mesh': config.mesh, 'checkpoint.restore': config.checkpoint.restore})
+    validate(own)
+    return own
+
+
+def _names(folders: list[epath.Path]) -> list[str]:
+    """Return the names of the folders, or their whole paths if two have the same name."""
+    short = [folder.name for folder in folders]
+    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
+
+
+def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> Entry:
+    options = shared.config.evaluation
+    sampler = trained.sampler(options.seed, STREAM)
+    results = []
+    for seed in range(options.seed, options.seed + shared.config.compare.seeds):
+        print(f'{name}: step {trained.step}, seed {seed}', flush=True)
+        generated = generated_set(trained, sampler.reseeded(seed), options.num)
+        results.append(_result(name, generated, folder, shared))
+
+    images, rate = _sample(sampler, trained)
+    log = read_metrics(folder / METRICS)
+    networks = trained.method.networks(trained.model)
+    facts = {
+        'parameters': {part: parameter_overview.count_parameters(params) for part, params in networks.items()},
+        'training_images': trained.step * trained.config.data.batch_size,
+        'steps_per_sec': float(np.median([row['steps_per_sec'] for row in log])) if log else None,
+        'sampling_images_per_sec': rate,
+    }
+    labels = requested_labels(trained, sampler, len(images))
+    best = shared.evaluator.best(images, labels, trained.class_names)[:BEST]
+    indices, distances = nearest(images, shared.train)
+    found = Neighbours(images[best], shared.train[indices[best]], distances)
+    return Entry(name, results, facts, log, during_training.read(folder), images[:SHOWN], found)
+
+
+def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> dict[str, Any]:
+    """Return the stored result under this protocol, or evaluate the images; the result is then in ``evaluation/``."""
+    wanted = set(shared.config.evaluation.metrics)
+    protocol = protocol_hash(shared.evaluator.protocol(images))
+    stored = [result for place in (shared.workdir, folder) for result in stored_results(place).values()]
+    same = (old for old in stored if protocol_hash(old['protocol']) == protocol and wanted <= set(old['metrics']))
+    result = next(same, None) or shared.evaluator(images)
+    write_json(shared.workdir / EVALUATION / f'{name.replace("/", "-")}-{protocol}.json', result)
+    return result
+
+
+def _sample(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, float]:
+    """Return the first ``SCRUTINISED`` images of the evaluation, and the sampling rate in images/sec after compilation."""
+    for _ in sampler.batches(trained.model, 1):
+        pass
+    start = time.perf_counter()
+    images, _ = sampler(trained.model, SCRUTINISED)
+    whole_batches = -(-SCRUTINISED // trained.config.sample.batch_size) * trained.config.sample.batch_size
+    return images, whole_batches / (time.perf_counter() - start)
+
+
+def nearest(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest of other images, or of their mirror images, for each image.
+
+    Args:
+      images: uint8 ``[N, H, W, C]``.
+      others: uint8 ``[M, H, W, C]``.
+
+    Returns:
+      The index of the nearest of ``others``, int ``[N]``, and its Euclidean distance for pixels in [0, 1], float ``[N]``.
+    """
+    a = images.reshape(len(images), -1).astype(np.float32) / 255
+    best, index = np.full(len(a), np.inf), np.zeros(len(a), int)
+    for start in range(0, len(others), 5000):
+        for part in (others[start : start + 5000], others[start : start + 5000, :, ::-1]):
+            b = part.reshape(len(part), -1).astype(np.float32) / 255
+            squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+            at = squares.argmin(1)
+            found = squares[np.arange(len(a)), at]
+            index = np.where(found < best, at + start, index)
+            best = np.minimum(found, best)
+    return index, np.sqrt(np.maximum(best, 0))
+
+
+def _by_class(dataset: Dataset) -> np.ndarray:
+    """Return the images of a data set in an order in which the classes take turns, as in the samples of a model."""
+    queues = [dataset.images[dataset.labels == label] for label in range(len(dataset.class_names))]
+    rows = min(SHOWN, *map(len, queues))
+    return np.stack([queue[i] for i in range(rows) for queue in queues])
+
+
+def differences(protocols: list[dict[str, Any]]) -> list[str]:
+    """Return the fields in which protocols differ, except those that distinguish models (``MODEL_FIELDS``)."""
+    flat = [flatten(json.loads(json.dumps(protocol))) for protocol in protocols]
+    fields = sorted({field for one in flat for field in one})
+    missing = object()
+    return [
+        field
+        for field in fields
+        if field not in MODEL_FIELDS and any(one.get(field, missing) != flat[0].get(field, missing) for one in flat)
+    ]

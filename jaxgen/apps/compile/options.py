@@ -1,0 +1,26 @@
+"""The options of compiling for TPUs: the section ``compile``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from jaxgen.apps.compile.chips import CHIPS
+from jaxgen.schema import Options, option, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompileOptions(Options):
+    """For which TPU slice programs are compiled."""
+
+    topology: str = option('v5e:2x4', 'chips of a TPU slice, as in v5e:2x4 or v5p:2x2x1')
+    largest_batch: bool = option(False, 'compile with further batch sizes until the largest that fits is found')
+
+    def check(self) -> None:
+        """Refuse a topology that is not written as one, or whose chips are not known."""
+        generation, _, shape = self.topology.partition(':')
+        require(
+            generation in CHIPS and re.fullmatch(r'\d+x\d+(x\d+)?', shape) is not None,
+            'topology',
+            f'={self.topology} is not a TPU slice of {", ".join(CHIPS)}: write it as in v5e:2x4 or v5p:2x2x1',
+        )

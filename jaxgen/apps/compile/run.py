@@ -1,0 +1,21 @@
+"""The mode ``compile``."""
+
+from __future__ import annotations
+
+import re
+
+from etils import epath
+
+from jaxgen.apps.compile.compile import compile_for, markdown
+from jaxgen.apps.config import Config
+from jaxgen.io.files import write_atomically, write_json
+
+
+def run(config: Config, workdir: epath.Path) -> None:
+    """Write ``compile/<topology>.json``, and the same as text in a ``.md``."""
+    report = compile_for(config)
+    text = markdown(report)
+    path = workdir / 'compile' / re.sub(r'\W+', '-', config.compile.topology)
+    write_json(f'{path}.json', report)
+    write_atomically(f'{path}.md', text.encode())
+    print(f'{text}\nall results: {path}.json')

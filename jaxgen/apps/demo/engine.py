@@ -1,0 +1,224 @@
+"""Sampling and editing step by step, so that progress can be shown and a visitor who leaves stops it.
+
+The images are those of ``--mode=sample`` and ``--mode=edit`` with the same fields, bit for bit: keys, labels, starts and steps
+come from the same functions. One compiled step serves all settings of the page: the number of the step among the levels, the
+number of steps, guidance, eta, seed, classes, strength and mask are its arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.apps.demo.settings import with_fields
+from jaxgen.apps.edit.start import EditStart, require_editable, start_edit, to_images
+from jaxgen.apps.from_config import classes_to_sample
+from jaxgen.apps.trained import Trained
+from jaxgen.apps.untrained import build_method
+from jaxgen.diffusion import editing
+from jaxgen.diffusion.schedules import Level
+from jaxgen.errors import check
+from jaxgen.io import images
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
+from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.runtime.random import image_keys, root_key, stream
+from jaxgen.runtime.types import Array
+from jaxgen.training.sampling import cycled_labels
+
+# Sizes of compiled batches: the smallest that holds all images is used, or several of the largest.
+BATCH_SIZES = (4, 16)
+MAX_IMAGES = 64  # largest number of images that are sampled at once
+
+
+class Progress(NamedTuple):
+    """How far the images are.
+
+    Attributes:
+      done: number of steps done.
+      total: number of all steps.
+      images: uint8 ``[N, H, W, C]``; before the last step, the images on their way.
+    """
+
+    done: int
+    total: int
+    images: np.ndarray
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the images are finished."""
+        return self.done == self.total
+
+
+class _Batch(NamedTuple):
+    """What decides the images of a batch, spread over the devices: ``[N]`` each."""
+
+    keys: Array
+    labels: Array
+
+
+class Model:
+    """A trained model with the programs that were compiled for it.
+
+    Attributes:
+      trained: the model.
+      config: its config.
+    """
+
+    def __init__(self, trained: Trained):
+        self.trained, self.config = trained, trained.config
+        self._sampler = trained.sampler()
+        self._sharding, self._replicated = batch_sharding(trained.mesh), replicated(trained.mesh)
+        self._sample_at_once = jax.jit(trained.method.sample, out_shardings=self._sharding)
+        self._programs: dict[SamplingSettings, Callable] = {}
+
+    @property
+    def denoises(self) -> bool:
+        """Whether the model samples through noise levels, so that there are samplers and steps."""
+        return self.trained.method.capabilities.denoises
+
+    @property
+    def num_programs(self) -> int:
+        """The number of compiled programs."""
+        programs: list[Any] = [self._sample_at_once, *self._programs.values()]
+        return sum(program._cache_size() for program in programs)
+
+    def generate(self, fields: Mapping[str, Any]) -> Iterator[Progress]:
+        """Yield the images of ``--mode=sample`` after each step.
+
+        Args:
+          fields: values of fields of the config, by dotted names.
+
+        Raises:
+          UserError: if the model cannot do what the fields ask for.
+        """
+        trained = self._with_fields(fields)
+        config, num = trained.config, trained.config.sample.num
+        check(
+            num <= MAX_IMAGES,
+            f'config.sample.num={num} must be at most {MAX_IMAGES} on this page: use --mode=sample for more',
+        )
+        size = self._batch_size(num)
+        starts = range(0, num, size)
+        made = np.full((len(starts) * size, *trained.method.image_shape), 128, np.uint8)
+        variables = self._sampler.reseeded(config.seed).variables(trained.model)
+        done, total = 0, len(starts) * (config.sample.num_steps if self.denoises else 1)
+        yield Progress(0, total, made[:num])
+        for start in starts:
+            for batch_images in self._generate_batch(trained, variables, self._batch(trained, start, size)):
+                made[start : start + size] = batch_images
+                done += 1
+                yield Progress(done, total, made[:num].copy())
+
+    def edit(self, fields: Mapping[str, Any], image: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Progress]:
+        """Yield the images of ``--mode=edit`` after each step, of kind=inpaint with a mask and else of kind=image2image.
+
+        Args:
+          fields: values of fields of the config, by dotted names.
+          image: uint8 ``[H, W, C]``, as the network sees it.
+          mask: float32 ``[H, W, 1]``, 1 where the model paints.
+
+        Raises:
+          UserError: if the model cannot do what the fields ask for.
+        """
+        require_editable(self.config, self.trained.method)
+        trained = self._with_fields(fields)
+        num = trained.config.edit.num
+        check(
+            num <= BATCH_SIZES[-1],
+            f'config.edit.num={num} must be at most {BATCH_SIZES[-1]} on this page: use --mode=edit for more',
+        )
+        variables = self._sampler.variables(trained.model)
+        start = start_edit(trained, variables, image, mask=mask, num=self._batch_size(num))
+        batch = self._on_devices(start.keys, start.labels)
+        method, total = cast(Diffusion, trained.method), len(start.levels.t) - 1
+        run = method.prepare(variables, *batch, levels=start.levels, x=start.x)
+        yield Progress(0, total, to_images(start.x[:num], _level(start.levels, 0)))
+        for done, x in enumerate(self._steps(method, variables, batch, run, start), 1):
+            made = to_images(x[:num], _level(start.levels, done))
+            yield Progress(done, total, start.finish(made) if done == total else made)
+
+    def _generate_batch(self, trained: Trained, variables: Any, batch: _Batch) -> Iterator[np.ndarray]:
+        """Yield the images of a batch after each step, uint8 ``[N, H, W, C]``."""
+        if not self.denoises:
+            yield images.to_uint8(np.asarray(self._sample_at_once(variables, *batch)))
+            return
+        method = cast(Diffusion, trained.method)
+        run = method.prepare(variables, *batch)
+        for done, x in enumerate(self._steps(method, variables, batch, run), 1):
+            yield to_images(x, _level(run.levels, done))
+
+    def _steps(
+        self, method: Diffusion, variables: Any, batch: _Batch, run: SamplingRun, start: EditStart | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield x after each step of a run, ``[N, H, W, C]``, with the compiled step of its settings."""
+        known, mask = jnp.zeros(method.image_shape), np.ones((*method.image_shape[:2], 1), np.float32)
+        if start is not None:
+            known, mask = start.known, mask if start.mask is None else start.mask
+        steps = jax.tree.map(np.asarray, run.steps)
+        carry = jax.device_put(run.carry, self._sharding)
+        scale = np.float32(method.sampling.guidance.scale)
+        take_step = self._program(method)
+        for i in range(len(run.levels.t) - 1):
+            step = jax.tree.map(lambda table, i=i: table[i], steps)
+            carry = take_step(variables, *batch, known, mask, scale, carry, step)
+            yield np.asarray(carry.x)
+
+    def _program(self, method: Diffusion) -> Callable:
+        """Return the compiled step that serves all settings that differ in numbers alone."""
+        sampler, guidance = method.sampling.sampler, method.sampling.guidance
+        settings = dataclasses.replace(
+            method.sampling,
+            num_steps=1,
+            sampler=sampler.with_options(**{name: float(getattr(sampler, name) > 0) for name in sampler.options}),
+            guidance=dataclasses.replace(guidance, scale=2.0 if method.sampling.is_guided else 1.0),
+        )
+        if settings not in self._programs:
+            self._programs[settings] = self._compiled_step(dataclasses.replace(method, sampling=settings))
+        return self._programs[settings]
+
+    def _compiled_step(self, method: Diffusion) -> Callable:
+        def take_step(variables, keys, labels, known, mask, guidance_scale, carry, step):
+            edit = editing.keep_known(known, mask)
+            run = method.prepare(variables, keys, labels, x=carry.x, edit=edit, guidance_scale=guidance_scale)
+            return run.step(carry, step)
+
+        shapes = jax.eval_shape(self._sampler.variables, self.trained.model)
+        of_variables = state_shardings(self.trained.mesh, shapes)
+        numbers = (self._replicated,) * 3
+        return jax.jit(
+            take_step,
+            in_shardings=(of_variables, self._sharding, self._sharding, *numbers, self._sharding, self._replicated),
+            out_shardings=self._sharding,
+        )
+
+    def _with_fields(self, fields: Mapping[str, Any]) -> Trained:
+        """Return the model with other values of some fields, and with the sampler that they ask for."""
+        config = with_fields(self.config, fields)
+        method = build_method(config, self.trained.method.image_shape, len(self.trained.class_names))
+        return dataclasses.replace(self.trained, config=config, method=method)
+
+    def _batch(self, trained: Trained, start: int, size: int) -> _Batch:
+        """Return the batch of images ``start`` to ``start + size - 1`` of ``--mode=sample``."""
+        config = trained.config
+        key = stream(root_key(config.seed, config.train.prng), 'sample')
+        classes = classes_to_sample(config, trained.class_names)
+        return self._on_devices(image_keys(key, jnp.arange(start, start + size)), cycled_labels(classes, start, size))
+
+    def _on_devices(self, keys: Array, labels: np.ndarray) -> _Batch:
+        return _Batch(*jax.device_put((keys, labels), self._sharding))
+
+    def _batch_size(self, num: int) -> int:
+        """Return the number of images in a batch, which divides over the devices."""
+        size = next((size for size in BATCH_SIZES if num <= size), BATCH_SIZES[-1])
+        devices = self.trained.mesh.size
+        return -(-size // devices) * devices
+
+
+def _level(levels: Level, i: int) -> Level:
+    return Level(*(table[i] for table in levels))

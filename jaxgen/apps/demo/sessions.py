@@ -1,0 +1,46 @@
+"""What the page remembers of a visitor, in memory, until the browser tab is closed."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from jaxgen.apps.demo.uploads import Picture
+
+MAX_SESSIONS = 64  # largest number of visitors that are remembered
+
+
+@dataclasses.dataclass
+class Session:
+    """What belongs to one open browser tab.
+
+    Attributes:
+      picture: the image that edits start from.
+      path: the images of the last edit after each step, uint8 ``[S + 1, N, H, W, C]``.
+    """
+
+    picture: Picture | None = None
+    path: np.ndarray | None = None
+
+
+class Sessions:
+    """Sessions by the identifier of the browser tab; the oldest are forgotten if there are too many."""
+
+    def __init__(self):
+        self._sessions: collections.OrderedDict[str | None, Session] = collections.OrderedDict()
+
+    def __getitem__(self, tab: str | None) -> Session:
+        session = self._sessions.setdefault(tab, Session())
+        self._sessions.move_to_end(tab)
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def forget(self, tab: str | None) -> None:
+        """Forget a browser tab."""
+        self._sessions.pop(tab, None)

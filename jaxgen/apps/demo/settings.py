@@ -1,0 +1,62 @@
+"""From the fields that a visitor sets on the page to a config, and back to a command line."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from jaxgen.apps.config import Config
+from jaxgen.apps.rules import validate
+from jaxgen.apps.same_run import differences, flag, flatten
+from jaxgen.apps.untrained import build
+from jaxgen.diffusion.compatibility import is_compatible
+from jaxgen.diffusion.samplers import SAMPLERS
+from jaxgen.errors import UserError
+from jaxgen.methods import METHODS
+
+
+def with_fields(config: Config, fields: Mapping[str, Any]) -> Config:
+    """Return a config with other values of some fields, given by dotted names.
+
+    Fields that the method of the config does not have are left out.
+
+    Raises:
+      UserError: if a value is refused, or the fields do not go together.
+    """
+    known = flatten(config.to_tree())
+    changed = config.replace({name: value for name, value in fields.items() if name in known})
+    validate(changed)
+    return changed
+
+
+def compatible_samplers(config: Config) -> list[str]:
+    """Return the names of the samplers that the model of a config can use; none if it does not go through noise levels."""
+    if not METHODS[config.method].supports.denoises:
+        return []
+    d = config.diffusion
+    choices = (d.schedule, d.parameterisation, d.weighting, d.variance)
+    return [name for name in SAMPLERS if is_compatible(*choices, name)]
+
+
+def can_edit(config: Config) -> bool:
+    """Return whether the model of a config can edit images."""
+    try:
+        return build(config)[0].capabilities.edits
+    except UserError:
+        return False
+
+
+def command_line(workdir: str, mode: str, config: Config, fields: Mapping[str, Any]) -> str:
+    """Return the command line that does the same as the page.
+
+    Args:
+      workdir: the run directory.
+      mode: the mode of the command line.
+      config: the config of the run directory.
+      fields: what the visitor set, by dotted names; values that the config has already are left out.
+    """
+    wanted = with_fields(config, fields).to_tree()
+    changed = differences(config.to_tree(), wanted, tuple(fields))
+    flags = [shlex.quote(flag(name, value)) for name, _, value in changed]
+    return ' '.join(['python main.py', f'--config={shlex.quote(workdir + "/config.json")}', f'--mode={mode}', *flags])

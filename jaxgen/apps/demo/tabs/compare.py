@@ -1,0 +1,119 @@
+"""The tab Compare: models side by side from the same seeds, next to real images, with the metrics measured of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from jaxgen.apps.demo import views
+from jaxgen.apps.demo.engine import Model
+from jaxgen.apps.demo.sessions import Sessions
+from jaxgen.apps.demo.tabs.parts import QUIET, USES_DEVICE, seed_field, seed_of, shown_steps, with_error_notes
+from jaxgen.apps.demo.workdirs import Workdirs
+from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.data import load
+from jaxgen.errors import UserError, check
+from jaxgen.io import images
+
+MAX_EACH = 16  # largest number of images of each model
+NO_METRICS = (
+    '<p>No metrics yet: <code>python main.py --config=WORKDIR/config.json --mode=evaluate</code> computes them.</p>'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tab:
+    """The choice of models, and their samples side by side."""
+
+    workdirs: Workdirs
+    models: gr.CheckboxGroup
+
+    def on_load(self, page: gr.Blocks) -> None:
+        """Choose the first models when the page is opened."""
+        page.load(self.choose_first, None, self.models, **QUIET)
+
+    def choose_first(self) -> Any:
+        """Choose the first model, and the next one of the same data."""
+        names = self.workdirs.able_to_sample()
+        data = [self.workdirs.config(name).data.name for name in names]
+        alike = [name for name, data_name in zip(names, data, strict=True) if data_name == data[0]]
+        return gr.CheckboxGroup(choices=names, value=alike[:2])
+
+    @property
+    def sample(self) -> Callable[..., Iterator[str]]:
+        """The generator of HTML that shows the samples after each step."""
+        return with_error_notes(self._sample)
+
+    def _sample(self, names, seed, steps, count) -> Iterator[str]:
+        check(bool(names), 'no model is chosen: choose one or several')
+        names = [name for name in self.workdirs.able_to_sample() if name in names]
+        count, boxes = int(count), {}
+        for i, name in enumerate(names, 1):
+            model = self.workdirs.model(name)
+            timesteps = model.config.diffusion.timesteps if model.denoises else steps
+            fields = {'seed': seed_of(seed), 'sample.num': count, 'sample.num_steps': int(min(steps, timesteps))}
+            caption = f'step {model.trained.step:,}, {_how(model, fields)}'
+            for step in shown_steps(model.generate(fields)):
+                boxes[name] = _box(step.images, name, caption)
+                bar = views.progress(step.done, step.total, f'{name}, {i} of {len(names)}')
+                yield views.part(bar, views.side(boxes.values()))
+        real, missing = self._real(names, count, seed_of(seed))
+        boxes |= {title: _box(pictures, title, 'held out') for title, pictures in real.items()}
+        notes = ''.join(f'<p class="note">{views.text(sentence)}</p>' for sentence in missing)
+        yield views.part(bar, views.side(boxes.values()), notes, self._metrics(names))
+
+    def _real(self, names: list[str], count: int, seed: int) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Return images of the test splits of the models' data, and why some are missing."""
+        found, missing = {}, []
+        for config in map(self.workdirs.config, names):
+            title = f'real images of {config.data.name}'
+            if title in found:
+                continue
+            try:
+                held_out = load(config.data.name, 'test', **load_options(config)).images
+            except UserError as e:
+                missing.append(f'{title}: {e}')
+                continue
+            found[title] = held_out[np.random.default_rng(seed).choice(len(held_out), count, replace=False)]
+        return found, missing
+
+    def _metrics(self, names: list[str]) -> str:
+        results = {
+            f'{name}, {stem}': result for name in names for stem, result in self.workdirs.evaluations(name).items()
+        }
+        return views.metrics_table(results) if results else NO_METRICS
+
+
+def _how(model: Model, fields: dict[str, Any]) -> str:
+    """Say how a model samples."""
+    if not model.denoises:
+        return 'one call of the generator'
+    return f'{model.config.sample.sampler}, {fields["sample.num_steps"]} steps'
+
+
+def _box(pictures: np.ndarray, name: str, caption: str) -> str:
+    return views.picture(images.grid(pictures), f'grid of images: {name}', f'{name} ({caption})')
+
+
+def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
+    """Make the tab."""
+    with gr.Tab('Compare'):
+        with gr.Row():
+            models = gr.CheckboxGroup([], label='Models', min_width=280)
+            with gr.Column(min_width=280):
+                seed = seed_field()
+                steps = gr.Slider(1, 1000, 20, step=1, label='Steps', info='of diffusion models')
+                count = gr.Slider(1, MAX_EACH, MAX_EACH, step=1, label='Images of each')
+        go = gr.Button('Compare', variant='primary')
+        stop = gr.Button('Stop')
+        output = gr.HTML(
+            views.part(views.empty('The models appear here side by side.')), min_height=560, label='Comparison'
+        )
+    made = Tab(workdirs, models)
+    sampling = go.click(made.sample, [models, seed, steps, count], output, **USES_DEVICE)
+    stop.click(None, None, None, cancels=sampling, api_visibility='private')
+    return made

@@ -1,0 +1,139 @@
+"""The tab Training: the losses and metrics of a run as they grow while it trains, and its grids from the first step on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from jaxgen.apps.demo import views
+from jaxgen.apps.demo.sessions import Sessions
+from jaxgen.apps.demo.tabs.parts import QUIET
+from jaxgen.apps.demo.workdirs import Workdirs
+from jaxgen.apps.evaluate import during_training
+
+SECONDS = 3  # between two looks at a run
+NO_ROWS = 'This run has logged nothing yet: the first row comes after config.train.log_every steps.'
+NO_GRIDS = 'This run has written no grid yet: one comes every config.sample.every steps.'
+
+
+@dataclasses.dataclass(frozen=True)
+class Tab:
+    """The choice of a run and a metric, and what is shown of them."""
+
+    workdirs: Workdirs
+    opened: gr.Tab
+    run: gr.Dropdown
+    metric: gr.Dropdown
+    timer: gr.Timer
+    outputs: list[gr.components.Component]
+
+    def on_load(self, page: gr.Blocks) -> None:
+        """Choose the first run when the page is opened."""
+        page.load(self._choose_first, None, self.run, **QUIET)
+        self.opened.select(self.show, [self.run, self.metric], self.outputs, **QUIET)
+
+    def show(self, name: str | None, metric: str | None) -> list[Any]:
+        """Return all that the tab shows of a run; see ``refresh``."""
+        return self.refresh(name, metric, None)
+
+    def refresh(self, name: str | None, metric: str | None, seen: Any) -> list[Any]:
+        """Return the curves, the choice of metrics, the slider over the grids, and what a visitor has now seen of the run.
+
+        Nothing is changed if that is what the visitor has ``seen`` already.
+        """
+        if not name:
+            return [views.part(views.empty('There is no run yet.')), gr.skip(), gr.skip(), None]
+        history, rows = during_training.read(self.workdirs.path(name)), self.workdirs.log(name)
+        grids = self.workdirs.grids(name)
+        now = [name, len(grids), len(rows), len(history)]
+        if now == seen:
+            return [gr.skip()] * 4
+        slider = gr.skip()
+        if seen is None or seen[:2] != now[:2]:
+            last = max(len(grids) - 1, 0)
+            slider = gr.Slider(maximum=max(last, 1), value=last, interactive=len(grids) > 1)
+        known = [k for k in (rows[-1] if rows else ()) if k not in ('step', 'epoch')]
+        if metric not in known:
+            metric = next(iter([*_losses(known), *known]), None)
+        return [views.part(_curves(rows, metric), _history(history)), gr.Dropdown(known, value=metric), slider, now]
+
+    def grid(self, name: str | None, place: float) -> str:
+        """Return the grid at a place of the slider, as HTML."""
+        grids = self.workdirs.grids(name) if name else {}
+        if name is None or not grids:
+            return views.part(views.empty(NO_GRIDS))
+        step = list(grids)[min(int(place), len(grids) - 1)]
+        with Image.open(grids[step]) as image:
+            pixels = np.asarray(image.convert('RGB'))
+        epochs = [row['epoch'] / row['step'] for row in self.workdirs.log(name) if 'epoch' in row][:1]
+        caption = f'step {step:,}' + (f', epoch {step * epochs[0]:.1f}' if epochs else '')
+        return views.part(views.picture(pixels, f'samples at {caption}', caption))
+
+    def _choose_first(self) -> Any:
+        names = list(self.workdirs.all())
+        return gr.Dropdown(choices=names, value=next(iter(names), None))
+
+
+def _losses(metrics: Sequence[str]) -> list[str]:
+    return [name for name in metrics if name.startswith('loss')]
+
+
+def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
+    """Return the last row in words, and charts of all losses and of a metric."""
+    if not rows or metric is None:
+        return f'<p role="status">{NO_ROWS}</p>'
+    losses = _losses(list(rows[-1]))
+    lines = {name: [(row['step'], row[name]) for row in rows if name in row] for name in {*losses, metric}}
+    last = ', '.join(f'{name} {rows[-1][name]:,.4g}' for name in ('step', 'epoch', *losses) if name in rows[-1])
+    charts = []
+    if losses:
+        charts.append(views.curves({name: lines[name] for name in losses}, 'step', 'loss', 'Loss'))
+    if metric not in losses:
+        charts.append(views.curves({metric: lines[metric]}, 'step', metric, metric))
+    return f'<p class="line" role="status">{views.text(last)}</p>{"".join(charts)}'
+
+
+def _history(history: Sequence[dict[str, Any]]) -> str:
+    """Return a chart of the FID in training, if it was evaluated."""
+    points = [(row['step'], row['fid']) for row in history if row.get('fid') is not None]
+    return views.curves({'FID': points}, 'step', 'FID', 'FID in training') if points else ''
+
+
+def refresh_while_shown(tabs: gr.Tabs, part: Tab) -> None:
+    """Refresh the tab at intervals while it is open, and not otherwise."""
+
+    def chosen(event: gr.SelectData) -> gr.Timer:
+        return gr.Timer(active=event.value == 'Training')
+
+    tabs.select(chosen, None, part.timer, **QUIET)
+
+
+def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
+    """Make the tab."""
+    with gr.Tab('Training') as opened:
+        with gr.Row():
+            run = gr.Dropdown(label='Run', choices=list(workdirs.all()), min_width=280)
+            metric = gr.Dropdown(label='Metric', choices=[], min_width=280)
+        timer, seen = gr.Timer(SECONDS, active=False), gr.State()
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=280):
+                curves = gr.HTML(
+                    views.part(views.empty('The curves of a run appear here.')), min_height=480, label='Curves'
+                )
+            with gr.Column(scale=2, min_width=280):
+                place = gr.Slider(0, 1, 0, step=1, label='Sample grids, from the first to the last')
+                grid = gr.HTML(
+                    views.part(views.empty('Its grids appear here.')), min_height=500, label='Samples at this step'
+                )
+    made = Tab(workdirs, opened, run, metric, timer, [curves, metric, place, seen])
+    for field in (run, metric):
+        field.input(made.show, [run, metric], made.outputs, **QUIET)
+    timer.tick(made.refresh, [run, metric, seen], made.outputs, **QUIET)
+    for changed in (place.change, run.input, opened.select):
+        changed(made.grid, [run, place], grid, trigger_mode='always_last', **QUIET)
+    return made

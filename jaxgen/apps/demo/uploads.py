@@ -1,0 +1,97 @@
+"""The image that a visitor uploads: read once, and never kept on a disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from jaxgen.apps.edit.inputs import decode, middle_square
+from jaxgen.errors import UserError, check
+
+MAX_BYTES = 10_000_000
+MAX_SIDE = 8192  # largest side in pixels that is read
+SHOWN_SIDE = 384  # largest side in pixels at which an upload is shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image that a visitor gave, and what the network sees of it.
+
+    Attributes:
+      shown: the image, uint8 ``[H', W', C]``, at most ``SHOWN_SIDE`` pixels a side.
+      seen: what the network sees, uint8 ``[H, W, C]``.
+      description: a sentence about it.
+      source: its name for ``--config.edit.input``.
+    """
+
+    shown: np.ndarray
+    seen: np.ndarray
+    description: str
+    source: str
+
+
+def take(path: str) -> bytes:
+    """Return the bytes of an uploaded file, and delete it.
+
+    Raises:
+      UserError: if it is too large.
+    """
+    file = pathlib.Path(path)
+    try:
+        _require_size(file.stat().st_size)
+        return file.read_bytes()
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def read_picture(data: bytes, shape: tuple[int, int, int]) -> Picture:
+    """Read the bytes of an image file for a network; the size is checked before any pixel is decoded.
+
+    Args:
+      data: the bytes of the file.
+      shape: height, width and channels of the network's images.
+
+    Raises:
+      UserError: if it is no image, animated, has an alpha channel, or is too large.
+    """
+    _require_size(len(data))
+    width, height = _image_size(data)
+    check(
+        max(width, height) <= MAX_SIDE,
+        f'the image has {width}x{height} pixels, but at most {MAX_SIDE} a side are read: make it smaller',
+    )
+    side, _, channels = shape
+    image = decode(data, 'the image', 'RGB' if channels == 3 else 'L')
+    seen = middle_square(image, side)
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    shown = np.asarray(image).reshape(image.height, image.width, channels)
+    colours = 'grey' if channels == 1 else 'colour'
+    description = f'{width}x{height} pixels, its middle square in {side}x{side} and {colours}'
+    return Picture(shown, seen, description, 'FILE')
+
+
+def picture_of_data_set(name: str, split: str, number: int, image: np.ndarray) -> Picture:
+    """Return image ``number`` of a split, uint8 ``[H, W, C]``, as if a visitor had given it."""
+    return Picture(image, image, f'image {number} of {name}:{split}, as it is', f'{name}:{split}:{number}')
+
+
+def _require_size(size: int) -> None:
+    check(size <= MAX_BYTES, f'the file has {size:,} bytes, but at most {MAX_BYTES:,} are read: make the image smaller')
+
+
+def _image_size(data: bytes) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            check(
+                not getattr(image, 'is_animated', False),
+                'the image is animated, but a network takes a single frame: save one of its frames',
+            )
+            return image.size
+    except UserError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise UserError('the file is not an image that can be read: upload a PNG, JPEG or WebP') from e

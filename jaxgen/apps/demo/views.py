@@ -1,0 +1,152 @@
+"""The parts of the page as HTML, with the images inside, so that no file has to be served."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxgen.apps.compare.report import METRICS
+from jaxgen.apps.reports import plots
+from jaxgen.apps.reports.pages import table, text
+from jaxgen.apps.same_run import flatten
+from jaxgen.io import images
+
+STYLE = """
+.jg { font-size: 1rem; line-height: 1.5; } .jg figure { margin: 0; max-width: 100%; min-width: 0; }
+.jg .box { width: min(100%, 30rem); aspect-ratio: 1; display: grid; place-items: center; overflow: hidden;
+  border: 1px solid var(--border-color-primary); border-radius: .4rem; background: var(--background-fill-secondary); }
+.jg .box img { width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; margin: 0; }
+.jg .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1rem; max-width: 62rem; }
+.jg figcaption, .jg .small { font-size: .9rem; color: var(--body-text-color); overflow-wrap: anywhere; }
+.jg .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; }
+.jg .box p { padding: 1rem; }
+.jg progress { width: min(100%, 30rem); height: .6rem; display: block; appearance: none; border: 0; border-radius: .3rem;
+  overflow: hidden; background: var(--border-color-primary); }
+.jg progress::-webkit-progress-bar { background: var(--border-color-primary); }
+.jg progress::-webkit-progress-value { background: var(--color-accent); }
+.jg progress::-moz-progress-bar { background: var(--color-accent); }
+.jg pre span { display: inline-block; word-break: break-all; }
+.jg .line { min-height: 1.6rem; margin: .2rem 0; }
+.jg pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem; border: 1px solid var(--border-color-primary);
+  border-radius: .4rem; font-size: .85rem; margin: .4rem 0; }
+.jg a.get { display: inline-block; padding: .45rem .9rem; margin: .3rem .5rem .3rem 0; border-radius: .4rem;
+  border: 1px solid var(--body-text-color); color: var(--body-text-color); text-decoration: none; }
+.jg a.get:focus-visible, .jg pre:focus-visible, .jg .wide:focus-visible { outline: 3px solid var(--color-accent); }
+.jg .note { border-left: .3rem solid #c80; padding: .3rem .8rem; margin: .4rem 0; }
+.jg .wide { overflow-x: auto; } .jg svg { max-width: 100%; min-width: 30rem; height: auto; }
+.jg table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.jg table * { border: 0 !important; } .jg tr { border-bottom: 1px solid var(--border-color-primary) !important; }
+.jg th, .jg td { padding: .3rem .7rem; text-align: right; }
+.jg th:first-child, .jg td:first-child { text-align: left; }
+.jg iframe { width: 100%; height: 80vh; border: 1px solid var(--border-color-primary); background: #fff; }
+"""
+
+
+def part(*content: str) -> str:
+    """Join parts into one that has the style of the page."""
+    return f'<div class="jg">{"".join(content)}</div>'
+
+
+def note(sentence: str) -> str:
+    """Return an error with its remedy; a screen reader reads it at once."""
+    return part(f'<p class="note" role="alert">{text(sentence)}</p>')
+
+
+def uri(data: bytes, kind: str) -> str:
+    """Return a data URI.
+
+    Args:
+      data: the bytes of a file.
+      kind: its media type.
+    """
+    return f'data:{kind};base64,{base64.b64encode(data).decode()}'
+
+
+def picture(image: np.ndarray, alt: str, caption: str = '') -> str:
+    """Return an image, or a grid of images, in a box whose size does not depend on it.
+
+    Args:
+      image: uint8 ``[H, W, C]``.
+      alt: the text for screen readers.
+      caption: the text below.
+    """
+    below = f'<figcaption>{text(caption)}</figcaption>' if caption else ''
+    return f'<figure><div class="box"><img alt="{text(alt)}" src="{uri(images.png(image), "image/png")}"></div>{below}</figure>'
+
+
+def side(pictures: Iterable[str]) -> str:
+    """Put pictures side by side, as many as fit."""
+    return f'<div class="side">{"".join(pictures)}</div>'
+
+
+def pair(one: str, other: str) -> str:
+    """Put two pictures side by side."""
+    return f'<div class="pair">{one}{other}</div>'
+
+
+def empty(sentence: str) -> str:
+    """Return the box of a picture that does not exist yet, with a sentence in it."""
+    return f'<figure><div class="box"><p class="small">{text(sentence)}</p></div></figure>'
+
+
+def progress(done: int, total: int, what: str) -> str:
+    """Return a progress bar with the same in words below it."""
+    state = f'{what}: step {done} of {total}' if done < total else f'{what}: done'
+    return (
+        f'<progress max="{total}" value="{done}" aria-label="{text(what)}"></progress>'
+        f'<p class="line" role="status">{text(state)}</p>'
+    )
+
+
+def download(name: str, data: bytes, kind: str, words: str) -> str:
+    """Return a link that downloads a file.
+
+    Args:
+      name: name of the file.
+      data: its bytes.
+      kind: its media type.
+      words: the text of the link.
+    """
+    return f'<a class="get" download="{text(name)}" href="{uri(data, kind)}">{text(words)}</a>'
+
+
+def command(line: str, words: str = 'The same on the command line:') -> str:
+    """Return a command line, which breaks between flags if it is too long."""
+    flags = ' '.join(f'<span>{text(part)}</span>' for part in line.split(' '))
+    return f'<p class="small">{text(words)}</p><pre tabindex="0" aria-label="command">{flags}</pre>'
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, caption: str) -> str:
+    """Return a chart of lines in the text colour of the page.
+
+    Args:
+      lines: the points ``(x, y)`` of each line.
+      x: name of the horizontal axis.
+      y: name of the vertical axis.
+      caption: the text below.
+    """
+    chart = plots.curves(lines, x, y).replace('<svg', f'<svg role="img" aria-label="{text(caption)}"', 1)
+    return f'<figure class="wide" tabindex="0">{chart}<figcaption>{text(caption)}</figcaption></figure>'
+
+
+def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of metrics with a column for each result, and the protocol of each below."""
+    flat = {name: flatten(dict(result)) for name, result in results.items()}
+    rows = []
+    for title, (path, form) in METRICS.items():
+        cells = [format(one[path], form) if one.get(path) is not None else '' for one in flat.values()]
+        if any(cells):
+            rows.append((title, *cells))
+    protocols = ''.join(
+        f'<details><summary>Protocol of {text(name)}</summary>{table(["", name], _protocol(one))}</details>'
+        for name, one in flat.items()
+    )
+    return table(['', *flat], rows) + protocols
+
+
+def _protocol(flat: Mapping[str, Any]) -> list[tuple[str, str]]:
+    start = 'protocol.'
+    return [(key.removeprefix(start), str(value)) for key, value in flat.items() if key.startswith(start)]

@@ -1,0 +1,136 @@
+"""The run directories that the page shows; it reads nothing outside them."""
+
+from __future__ import annotations
+
+import collections
+import pathlib
+import re
+import threading
+from typing import Any
+
+from etils import epath
+
+from jaxgen.apps import stored_config, weights
+from jaxgen.apps.config import Config
+from jaxgen.apps.demo.engine import Model
+from jaxgen.apps.evaluate.evaluator import stored_results
+from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate
+from jaxgen.errors import UserError, check, pick
+from jaxgen.io.run_directory import METRICS, read_metrics
+from jaxgen.methods import METHODS
+
+PLACES = 'runs', 'pretrained'  # folders in which run directories are looked for if none is named
+MAX_MODELS = 4  # largest number of models that are kept in memory
+CHECKPOINTS = {'newest': 'checkpoints', 'best': 'best'}
+SECTIONS = ('edit',)  # sections of a stored config that the page needs besides those of the model
+
+
+class Workdirs:
+    """Run directories by the name that a visitor chooses, which is their path as one would type it.
+
+    Args:
+      config: the config of the page. If ``demo.workdirs`` is not set, the run directories are ``workdir`` and all under
+        ``runs/`` and ``pretrained/``, looked up again each time.
+      workdir: the run directory of the page.
+
+    Raises:
+      UserError: if a folder that was named is no run directory.
+    """
+
+    def __init__(self, config: Config, workdir: epath.Path):
+        self._config, self._workdir = config, workdir
+        self._named = [epath.Path(name) for name in config.demo.workdirs or ()]
+        self._models: collections.OrderedDict[str, tuple[list[str], Model]] = collections.OrderedDict()
+        self._lock = threading.Lock()
+        for folder in self._named:
+            check(
+                (folder / 'config.json').exists(),
+                f'config.demo.workdirs: {folder} holds no run (no config.json): train one there, or leave it out',
+            )
+
+    def all(self) -> dict[str, epath.Path]:
+        """Return the folders with a run by name, that of ``--workdir`` first."""
+        found = [epath.Path(p) for place in PLACES for p in sorted(pathlib.Path(place).glob('*'))]
+        folders = self._named or [self._workdir, *found]
+        return {_typed(folder): folder for folder in folders if (folder / 'config.json').exists()}
+
+    def able_to_sample(self) -> list[str]:
+        """Return the names of those with a trained model that samples images."""
+        return [name for name, folder in self.all().items() if self._checkpoints(folder) and _samples(folder)]
+
+    def path(self, name: str) -> epath.Path:
+        """Return the folder of a name.
+
+        Raises:
+          UserError: if there is no run directory of that name.
+        """
+        folders = self.all()
+        return folders[pick(name, folders, 'the run directory')]
+
+    def model(self, name: str) -> Model:
+        """Return the newest (or best) model of a run; it is read again when there is a newer one.
+
+        Raises:
+          UserError: if there is none, or it cannot be read.
+        """
+        folder = self.path(name)
+        with self._lock:
+            checkpoints = self._checkpoints(folder)
+            known, model = self._models.pop(name, (None, None))
+            if model is None or known != checkpoints:
+                model = Model(restore(self._config_of(folder), folder))
+            self._models[name] = checkpoints, model
+            while len(self._models) > MAX_MODELS:
+                self._models.popitem(last=False)
+            return model
+
+    def config(self, name: str) -> Config:
+        """Return the config of a run as it is stored."""
+        return _stored(self.path(name))
+
+    def log(self, name: str) -> list[dict[str, float]]:
+        """Return the rows of ``metrics.jsonl``."""
+        return read_metrics(self.path(name) / METRICS)
+
+    def evaluations(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the results in ``evaluation/`` by the name of their file."""
+        return stored_results(self.path(name))
+
+    def grids(self, name: str) -> dict[int, epath.Path]:
+        """Return the grids of samples that training wrote, by step."""
+        paths = (self.path(name) / 'samples').glob('step_*.png')
+        return dict(sorted((int(re.sub(r'\D', '', path.stem)), path) for path in paths))
+
+    def _checkpoints(self, folder: epath.Path) -> list[str]:
+        """Return the names of the checkpoints, or of the file with the weights."""
+        if (folder / weights.FILE).exists():
+            return [weights.FILE]
+        checkpoints = folder / CHECKPOINTS[self._config.checkpoint.restore]
+        return sorted(p.name for p in checkpoints.iterdir() if p.name.isdigit()) if checkpoints.exists() else []
+
+    def _config_of(self, folder: epath.Path) -> Config:
+        """Return the config of a run, with the devices and the choice of checkpoint of the page."""
+        page = self._config
+        config = _stored(folder).replace({'mesh': page.mesh, 'checkpoint.restore': page.checkpoint.restore})
+        validate(config)
+        return config
+
+
+def _stored(folder: epath.Path) -> Config:
+    return stored_config.read(folder / 'config.json', SECTIONS)
+
+
+def _samples(folder: epath.Path) -> bool:
+    """Return whether the method of a run samples images."""
+    try:
+        return METHODS[_stored(folder).method].supports.samples
+    except UserError:
+        return False
+
+
+def _typed(folder: epath.Path) -> str:
+    """Return the path of a folder as one would type it: relative to the current folder if it lies there."""
+    here = pathlib.Path.cwd()
+    path = pathlib.Path(folder)
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else str(folder)

@@ -1,0 +1,1 @@
+"""``--mode=edit``: change an image with a trained diffusion model."""

@@ -1,0 +1,203 @@
+"""Edits of images by a diffusion model: image to image, inpainting, interpolation and class transfer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from jaxgen.apps.edit.inputs import open_image, open_mask
+from jaxgen.apps.edit.start import edit_keys, require_editable, start_edit, to_images
+from jaxgen.apps.trained import Trained
+from jaxgen.diffusion import editing
+from jaxgen.diffusion.samplers import DDIM, ddim_inversion
+from jaxgen.diffusion.schedules import Level
+from jaxgen.errors import check, pick
+from jaxgen.io import images
+from jaxgen.io.files import write_atomically
+from jaxgen.methods.diffusion.denoiser import Edit, mean_only
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.runtime.random import root_key
+from jaxgen.runtime.types import Array
+from jaxgen.training.sampling import cycled_labels
+
+MAX_STRIP, MAX_FRAMES = 12, 60  # largest number of steps that strip.png and strip.webp show
+STRIP_ROWS = 4  # images whose way strip.png shows
+
+
+@dataclasses.dataclass(frozen=True)
+class Edited:
+    """The result of an edit.
+
+    Attributes:
+      given: uint8 ``[G, H, W, C]``, the input images as the network sees them.
+      made: uint8 ``[N, H, W, C]``, the edited images.
+      path: uint8 ``[S, N, H, W, C]``, the images after each step, scaled to the variance of an image.
+      notes: sentences about the result for the user.
+    """
+
+    given: np.ndarray
+    made: np.ndarray
+    path: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+class Editor:
+    """A trained diffusion model with the options of an edit, ``trained.config.edit``; each kind of edit is one of ``EDITS``.
+
+    Raises:
+      UserError: if the model cannot edit images, or ``source_class`` is none of its classes.
+    """
+
+    def __init__(self, trained: Trained):
+        config = trained.config
+        require_editable(config, trained.method)
+        self.trained, self.config, self.options = trained, config, config.edit
+        self.method = cast(Diffusion, trained.method)
+        key = root_key(config.seed, config.train.prng)
+        self.variables = self.method.sampling_variables(trained.model, key, config.sample.ema)
+        self.levels = self.method.levels(self.variables)
+        if self.options.source_class is not None:
+            pick(self.options.source_class, trained.class_names, 'config.edit.source_class:')
+
+    def image2image(self) -> Edited:
+        """Make images that share with the input what noise of ``strength`` leaves of it, as in SDEdit (Meng et al. 2022)."""
+        return self._edit_from_noise(self._open('input'))
+
+    def inpaint(self) -> Edited:
+        """Make images that are the input outside the mask."""
+        given = self._open('input')
+        return self._edit_from_noise(given, open_mask(self.options.mask, 'config.edit.mask', given.shape[0]))
+
+    def interpolate(self) -> Edited:
+        """Make images on the great circle between the noises from which DDIM makes the two input images.
+
+        ``sample.classes`` names the classes of the two: each image has the class of the input that is nearer to it.
+        """
+        given = np.stack([self._open('input'), self._open('other')])
+        share = np.linspace(0.0, 1.0, max(self.options.num, 2))
+        end_labels = self._labels_of_ends()
+        noise = self._invert(given, end_labels)
+        between = editing.slerp(noise[0], noise[1], jnp.asarray(share, jnp.float32))
+        made, path = self._sample(between, end_labels[(share >= 0.5).astype(int)], self.levels)
+        return Edited(given, made, path, (_reconstruction_note(made[[0, -1]], given),))
+
+    def transfer(self) -> Edited:
+        """Make the input anew from its noise as ``source_class``, and then as each of ``sample.classes``."""
+        classes = self.config.sample.classes
+        check(
+            self.method.capabilities.knows_classes,
+            'config.edit.kind=transfer needs a model that takes class labels: train one with model.conditional=True',
+        )
+        check(
+            classes is not None,
+            'config.sample.classes is not set, but config.edit.kind=transfer needs it: name the classes to transfer to',
+        )
+        given = self._open('input')[None]
+        label_of = self.trained.class_names.index
+        labels = np.array([label_of(name) for name in (self.options.source_class, *classes)], np.int32)
+        noise = self._invert(given, labels[:1])
+        made, path = self._sample(noise.repeat(len(labels), axis=0), labels, self.levels)
+        return Edited(given, made, path, (_reconstruction_note(made[:1], given),))
+
+    def _open(self, field: str) -> np.ndarray:
+        name = getattr(self.options, field)
+        return open_image(name, f'config.edit.{field}', self.method.image_shape, self.config.data.crop)
+
+    def _labels_of_ends(self) -> np.ndarray:
+        """Return the labels of the two inputs: of the first one or two of ``sample.classes``, or of no class if not set."""
+        classes = self.config.sample.classes
+        if classes is not None:
+            return cycled_labels([self.trained.class_names.index(name) for name in classes], 0, 2)
+        no_class = self.method.null_label if self.method.label_dropout else 0
+        return np.full(2, no_class, np.int32)
+
+    def _edit_from_noise(self, given: np.ndarray, mask: np.ndarray | None = None) -> Edited:
+        start = start_edit(self.trained, self.variables, given, mask=mask, num=self.options.num)
+        edit = editing.keep_known(start.known, jnp.ones(()) if mask is None else jnp.asarray(mask))
+        made, path = self._sample(start.x, start.labels, start.levels, edit)
+        return Edited(given[None], start.finish(made), path)
+
+    def _sample(
+        self, x: Array, labels: np.ndarray, levels: Level, edit: Edit | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images, and x after each step on the way there from ``x`` at the first of the levels, both uint8."""
+
+        @jax.jit
+        def sample_path(variables, keys, labels, x):
+            return self.method.prepare(variables, keys, labels, levels=levels, x=x, edit=edit).path()
+
+        keys = edit_keys(self.config, len(labels))
+        path = np.asarray(sample_path(self.variables, keys, jnp.asarray(labels), x))
+        return images.to_uint8(path[-1]), to_images(path, Level(*(table[1:] for table in levels)))
+
+    def _invert(self, given: np.ndarray, labels: np.ndarray) -> Array:
+        """Return the noise from which DDIM makes images uint8 ``[N, H, W, C]``.
+
+        The estimates are neither guided nor clipped: the iteration would not find the inverse of such steps.
+        """
+        check(
+            self.method.sampling.sampler == DDIM(eta=0.0),
+            f'config.edit.kind={self.options.kind} follows the image back along the way of a sampler without noise: set '
+            f'config.sample.sampler=ddim and config.sample.eta=0',
+        )
+
+        @jax.jit
+        def invert(variables, x0, labels):
+            denoiser = mean_only(self.method.predictor(variables, labels, clip=False))
+            return ddim_inversion(denoiser, self.levels, x0, iterations=self.options.inversion_iterations)
+
+        return invert(self.variables, images.from_uint8(jnp.asarray(given)), jnp.asarray(labels))
+
+
+# The kinds of edits by their names in ``EditOptions``
+EDITS: Mapping[str, Callable[[Editor], Edited]] = {
+    'image2image': Editor.image2image,
+    'inpaint': Editor.inpaint,
+    'interpolate': Editor.interpolate,
+    'transfer': Editor.transfer,
+}
+
+
+def edit(trained: Trained) -> Edited:
+    """Make the edit that ``trained.config.edit`` describes.
+
+    Raises:
+      UserError: if the model cannot make it, or an image cannot be read.
+    """
+    return EDITS[trained.config.edit.kind](Editor(trained))
+
+
+def write(edited: Edited, kind: str, workdir: epath.Path) -> epath.Path:
+    """Write the result of an edit to ``edits/<kind>`` in a run directory.
+
+    ``grid.png`` shows the given images and then the edited ones, ``strip.png`` and ``strip.webp`` the way of the first of
+    them, and ``images.npz`` holds the arrays.
+
+    Returns:
+      The folder.
+    """
+    folder = workdir / 'edits' / kind
+    write_atomically(folder / 'grid.png', images.png(images.grid(np.concatenate([edited.given, edited.made]))))
+    rows = spread_steps(edited.path[:, :STRIP_ROWS], MAX_STRIP).swapaxes(0, 1)
+    strip = images.grid(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
+    write_atomically(folder / 'strip.png', images.png(strip))
+    frames = [images.grid(frame) for frame in spread_steps(edited.path, MAX_FRAMES)]
+    write_atomically(folder / 'strip.webp', images.webp(frames))
+    write_atomically(folder / 'images.npz', images.npz(given=edited.given, images=edited.made))
+    return folder
+
+
+def spread_steps(path: np.ndarray, largest: int) -> np.ndarray:
+    """Return at most ``largest`` entries of a path, evenly spread, with its first and its last entry among them."""
+    return path[np.unique(np.linspace(0, len(path) - 1, largest).round().astype(int))]
+
+
+def _reconstruction_note(made: np.ndarray, given: np.ndarray) -> str:
+    error = np.sqrt(np.mean(np.square(made.astype(np.float32) - given)))
+    return f'sampled again from its noise, an image differs by {error:.1f} of 255 grey levels (root mean square)'

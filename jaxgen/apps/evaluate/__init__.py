@@ -1,0 +1,1 @@
+"""``--mode=evaluate``: metrics of a trained model or of any two sets of images."""

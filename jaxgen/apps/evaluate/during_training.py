@@ -1,0 +1,59 @@
+"""Evaluate a model at intervals of its training, and find its best step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.evaluator import make_evaluator
+from jaxgen.apps.evaluate.generated import generated_set
+from jaxgen.apps.trained import Trained
+from jaxgen.io.files import write_json
+from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
+from jaxgen.methods.base import Method
+from jaxgen.training.sampling import SamplePipeline
+
+METRICS = ('fid', 'kid')
+
+
+class DuringTraining:
+    """Evaluates the samples of a run while it trains, and writes ``evaluation/training/<step>.json``.
+
+    These samples come from the same stream of random keys as the grids of training. ``--mode=evaluate`` generates other
+    samples: its metrics are the ones to report, since the best step may owe part of its rank to the samples it was chosen by.
+    """
+
+    def __init__(self, config: Config, method: Method, mesh: Mesh, class_names: tuple[str, ...], workdir: epath.Path):
+        self._about, self._workdir = (config, method, mesh, class_names), workdir
+        self.every, self._num = cast(int, config.evaluation.every), config.evaluation.num
+        self._evaluator = make_evaluator(config, mesh, METRICS)
+
+    def has(self, step: int) -> bool:
+        """Return whether a step was evaluated already."""
+        return self._path(step).exists()
+
+    def __call__(
+        self, pipeline: SamplePipeline, model: Any, step: int, tick: Callable[[], None]
+    ) -> tuple[dict[str, float], bool]:
+        """Evaluate a model; return its metrics, and whether its FID is lower than that of every earlier step."""
+        config, method, mesh, class_names = self._about
+        trained = Trained(config, method, mesh, step, model, class_names)
+        result = self._evaluator(generated_set(trained, pipeline, self._num), tick)
+        write_json(self._path(step), result)
+        before = [row['fid'] for row in read(self._workdir) if row['step'] < step]
+        return {name: result[name] for name in METRICS}, all(result['fid'] < fid for fid in before)
+
+    def _path(self, step: int) -> epath.Path:
+        return self._workdir / EVALUATION_IN_TRAINING / f'{step}.json'
+
+
+def read(workdir: epath.Path) -> list[dict[str, Any]]:
+    """Return the results of all evaluations during the training of a run, each with its ``step``, in order."""
+    folder = workdir / EVALUATION_IN_TRAINING
+    files = sorted(folder.glob('*.json'), key=lambda p: int(p.stem)) if folder.exists() else []
+    return [{'step': int(p.stem)} | json.loads(p.read_text()) for p in files]

@@ -1,0 +1,47 @@
+"""Find the best length of the moving average of the weights after training, from the snapshots of ``power_ema``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etils import epath
+from matplotlib.figure import Figure
+
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
+from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.reports.plots import lines_on, png
+from jaxgen.apps.restore import restore
+from jaxgen.runtime.mesh import make_mesh
+
+
+def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[dict[str, Any]]]:
+    """Evaluate the averages of each of ``config.evaluation.ema_lengths``, all with the same seed.
+
+    A length of 0 is the average that training itself kept, with ``config.optimizer.ema_decay``.
+
+    Returns:
+      The step of the model, and the results in the order of rising length, each with its ``ema_length``.
+    """
+    evaluate = make_evaluator(config, make_mesh(config.mesh.fsdp))
+    sampler, found = None, []
+    for length in sorted(config.evaluation.ema_lengths or ()):
+        trained = restore(config.replace({'sample.ema_length': length or None}), workdir)
+        sampler = sampler or trained.sampler(config.evaluation.seed, STREAM)
+        result = evaluate(generated_set(trained, sampler, config.evaluation.num))
+        print(f'length {length:g}\n{summary(result)}', flush=True)
+        found.append({'ema_length': length, **result})
+    return trained.step, found
+
+
+def plot(found: list[dict[str, Any]], decay: float) -> bytes:
+    """Plot FID and KID over the length of the average as a PNG file; a line shows the average that training kept."""
+    metrics = [name for name in ('fid', 'kid') if name in found[0]]
+    figure = Figure(figsize=(5 * len(metrics), 3.5), layout='constrained')
+    for ax, name in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        by_length = {row['ema_length']: row[name] for row in found}
+        lines = {'chosen afterwards': [point for point in by_length.items() if point[0]]}
+        if 0 in by_length:
+            lines[f'ema_decay={decay:g}'] = [(length, by_length[0]) for length in (min(by_length), max(by_length))]
+        lines_on(ax, lines, 'length of the average, relative to the run', name.upper())
+    return png(figure)

@@ -1,0 +1,136 @@
+"""From a config to an evaluator, and results as files and as text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxgen.apps.config import Config
+from jaxgen.data import class_names
+from jaxgen.errors import UserError, check
+from jaxgen.io.files import write_json
+from jaxgen.io.run_directory import EVALUATION
+from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
+from jaxgen.metrics.evaluator import Evaluator
+from jaxgen.metrics.features import Extractor, inception_extractor
+from jaxgen.metrics.image_sets import ImageSet, open_set
+from jaxgen.metrics.progress import print_line
+from jaxgen.schema import located
+
+
+def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None = None) -> Evaluator:
+    """Return the evaluator that a config describes.
+
+    Args:
+      config: ``config.evaluation`` describes the evaluator; ``config.data`` names the reference if that does not.
+      mesh: the devices that compute features.
+      metrics: keys of ``METRICS``; those of ``config.evaluation.metrics`` if not set.
+
+    Raises:
+      UserError: if the reference or the weights of a network cannot be read, or the network cannot take the reference.
+    """
+    options = config.evaluation
+    classifier = classifier_of(config)
+    extractor = _extractor(config, classifier)
+    name = options.reference or f'{config.data.name}:train'
+    reference = open_set(name, 'config.evaluation.reference', options.reference_num, **set_options(config))
+    with located('config.evaluation.extractor'):
+        return Evaluator(
+            extractor,
+            reference,
+            options.metrics if metrics is None else metrics,
+            classifier=classifier,
+            mesh=mesh,
+            batch_size=options.batch_size,
+            report=print_line,
+        )
+
+
+def classifier_of(config: Config) -> TrainedClassifier | None:
+    """Return the classifier of ``config.evaluation.judge``, or the one that comes with jaxgen for the data of a config."""
+    with located('config.evaluation.judge'):
+        return find_classifier(config.data.name, config.evaluation.judge)
+
+
+def stored_set(config: Config) -> ImageSet:
+    """Open the images that ``config.evaluation.generated`` names.
+
+    Raises:
+      UserError: as ``open_set`` does.
+    """
+    options = config.evaluation
+    check(options.generated is not None, 'config.evaluation.generated is not set')
+    return open_set(str(options.generated), 'config.evaluation.generated', options.num, **set_options(config))
+
+
+def set_options(config: Config) -> dict[str, Any]:
+    """Return the arguments of ``open_set`` with which images have the size and the class labels of a config's data."""
+    return {'class_names': class_names(config.data.name, config.data.classes), **load_options(config)}
+
+
+def load_options(config: Config) -> dict[str, Any]:
+    """Return the arguments of ``jaxgen.data.load`` for the data of a config, without the limit of examples."""
+    d = config.data
+    return {'classes': d.classes, 'image_size': d.image_size, 'crop': d.crop}
+
+
+def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extractor:
+    options = config.evaluation
+    if options.extractor == 'inception':
+        with located('config.evaluation.inception_weights'):
+            return inception_extractor(options.inception_weights, options.resize)
+    if classifier is None:
+        raise UserError(
+            f'config.evaluation.extractor=judge needs a classifier, and jaxgen has none for {config.data.name}: train one '
+            f'and pass --config.evaluation.judge=FILE.safetensors, or use inception'
+        )
+    return classifier.extractor()
+
+
+def protocol_hash(protocol: dict[str, Any]) -> str:
+    """Return eight hexadecimal digits that identify a protocol."""
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def stored_results(workdir: epath.Path) -> dict[str, dict[str, Any]]:
+    """Return the results that ``evaluate`` and ``compare`` wrote to ``evaluation/``, by the stem of the file's name."""
+    found = {}
+    for path in sorted((workdir / EVALUATION).glob('*.json')):
+        result = json.loads(path.read_text())
+        if isinstance(result, dict) and 'protocol' in result:
+            found[path.stem] = result
+    return found
+
+
+def write(result: dict[str, Any], path: epath.Path) -> None:
+    """Write a result; an older result of another protocol moves to a name with the hash of its protocol."""
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before['protocol'] != json.loads(json.dumps(result['protocol'])):
+            path.rename(path.parent / f'{path.stem}-{protocol_hash(before["protocol"])}.json')
+    write_json(path, result)
+
+
+def summary(result: dict[str, Any]) -> str:
+    """Return a result as lines of text: metrics, then warnings."""
+    lines = []
+    for name in ('fid', 'inception_score', 'precision', 'recall'):
+        if result.get(name) is not None:
+            lines.append(f'{name}: {result[name]:.4f}')
+    if 'kid' in result:
+        spread = '' if result['kid_std'] is None else f' +- {result["kid_std"]:.6f} over subsets'
+        lines.append(f'kid: {result["kid"]:.6f}{spread}')
+    if 'judge' in result:
+        lines.append(f'classifier: {_recognised(result["judge"])}')
+    return '\n'.join(lines + [f'warning: {text}' for text in result['warnings']])
+
+
+def _recognised(found: dict[str, Any]) -> str:
+    confidence = f'mean confidence {found["mean_confidence"]:.3f}'
+    if found.get('accuracy') is None:
+        return confidence
+    return f'{found["accuracy"]:.1%} recognised as the class asked for, {confidence}'

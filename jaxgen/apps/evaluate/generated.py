@@ -1,0 +1,53 @@
+"""The images of a trained model as a set to evaluate; they are generated while they are evaluated, and never all kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxgen.apps.trained import Trained
+from jaxgen.io.hashes import weights_hash
+from jaxgen.metrics.image_sets import ImageSet
+from jaxgen.training.sampling import SamplePipeline
+
+STREAM = 'evaluation'  # stream of random keys; the samples of training come from another
+
+
+def generated_set(trained: Trained, sampler: SamplePipeline, num: int) -> ImageSet:
+    """Return the first ``num`` images that a sampler generates with a model."""
+    config = trained.config
+    length = getattr(config.sample, 'ema_length', None)
+
+    def pieces() -> Iterator[np.ndarray]:
+        for images, _ in sampler.batches(trained.model, num):
+            yield images
+
+    # Names as one text, 0 for no limit: the protocols of earlier results are compared with this one.
+    description = {
+        'family': config.method,
+        'data': config.data.name,
+        'data_classes': ','.join(config.data.classes or ()),
+        'max_examples': config.data.max_examples or 0,
+        'step': trained.step,
+        'ema': config.sample.ema,
+        **({} if length is None else {'ema_length': length}),
+        **trained.method.sampling_protocol(),
+        'classes': ','.join(config.sample.classes or ()),
+        'count': num,
+        'seed': sampler.seed,
+        'stream': sampler.stream,
+        'prng': config.train.prng,
+        'weights': weights_hash(sampler.variables(trained.model)),
+    }
+    shape, labels = trained.method.image_shape, requested_labels(trained, sampler, num)
+    return ImageSet(description, num, shape, pieces, labels, trained.class_names)
+
+
+def requested_labels(trained: Trained, sampler: SamplePipeline, num: int) -> np.ndarray | None:
+    """Return the classes int32 ``[num]`` that the first images should show.
+
+    They are None for a model that was trained on several classes without class labels.
+    """
+    has_known_class = trained.method.capabilities.knows_classes or len(trained.class_names) == 1
+    return sampler.labels(num) if has_known_class else None

@@ -1,0 +1,55 @@
+"""The mode ``evaluate``."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from etils import epath
+
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.evaluator import make_evaluator, stored_set, summary, write
+from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.restore import restore
+from jaxgen.io.files import write_atomically, write_json
+from jaxgen.io.run_directory import EVALUATION
+from jaxgen.runtime.mesh import make_mesh
+
+
+def run(config: Config, workdir: epath.Path) -> None:
+    """Evaluate a model or the set ``config.evaluation.generated``, and write ``evaluation/<step or set>.json``.
+
+    The last line that is printed is the content of that file.
+    """
+    options = config.evaluation
+    if options.ema_lengths is not None and options.generated is None:
+        _evaluate_ema_lengths(config, workdir)
+        return
+    if options.generated is not None:
+        generated = stored_set(config)
+        name = re.sub(r'\W+', '-', options.generated).strip('-')
+    else:
+        trained = restore(config, workdir)
+        generated = generated_set(trained, trained.sampler(options.seed, STREAM), options.num)
+        name = str(trained.step)
+    result = make_evaluator(config, make_mesh(config.mesh.fsdp))(generated)
+    path = workdir / EVALUATION / f'{name}.json'
+    write(result, path)
+    print(summary(result))
+    print(f'all metrics and their protocol: {path}')
+    print(json.dumps(result))
+
+
+def _evaluate_ema_lengths(config: Config, workdir: epath.Path) -> None:
+    """Write ``evaluation/<step>_ema_lengths.json`` and a plot of it; the last line printed is the content of the file."""
+    from jaxgen.apps.evaluate import ema_lengths  # it needs matplotlib, which takes a second to import
+
+    step, found = ema_lengths.evaluate_lengths(config, workdir)
+    path = workdir / EVALUATION / f'{step}_ema_lengths'
+    write_json(f'{path}.json', found)
+    write_atomically(f'{path}.png', ema_lengths.plot(found, config.optimizer.ema_decay or 0.0))
+    best = min(found, key=lambda row: row['fid'])
+    print(
+        f'best: FID {best["fid"]:.4f} with --config.sample.ema_length={best["ema_length"]:g}; all: {path}.json, {path}.png'
+    )
+    print(json.dumps(found))

@@ -1,0 +1,95 @@
+"""Build the method that adapts a trained model, from a config or from the file of an adapter."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import jax
+
+from jaxgen.apps import adapters
+from jaxgen.apps.config import Config
+from jaxgen.apps.trained import Trained
+from jaxgen.apps.untrained import build_method
+from jaxgen.errors import UserError, check
+from jaxgen.io import tensors
+from jaxgen.io.hashes import weights_hash
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
+from jaxgen.models import lora
+from jaxgen.runtime.mesh import on_host
+from jaxgen.runtime.random import root_key, stream
+
+
+def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
+    """Return the method that fine-tunes a base as ``config.finetune`` says, and the names of its classes.
+
+    Its classes are those of the base, which stay known, and after them those of the images that the base does not know. If
+    there are any, the whole label table is trained in addition to the adapted layers; a row without images gets no
+    gradient, and stays.
+
+    Raises:
+      UserError: if a layer in ``config.finetune.targets`` does not exist.
+    """
+    how = config.finetune
+    labelled = base.class_names + tuple(c for c in classes if c not in base.class_names)
+    params, base_hash = _weights(base)
+    params = with_new_labels(params, len(base.class_names), len(labelled) - len(base.class_names))
+    if how.method == 'full':
+        rank, paths = 0, tuple(lora.flat(params))
+    else:
+        new = config.model.conditional and len(labelled) > len(base.class_names)
+        targets = how.targets + (('label',) if new else ())
+        rank, paths = how.rank, lora.matching(params, targets, 'config.finetune.targets')
+    method = _diffusion(config, base, len(labelled))
+    fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': how.alpha / how.rank}
+    return FineTunedDiffusion.from_method(method, scale=config.sample.adapter_scale, **fields), labelled
+
+
+def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...]]:
+    """Return the method, the model and the class names of a base that ``config.sample.adapter`` adapts.
+
+    Raises:
+      UserError: if the adapter cannot be read, or belongs to another base.
+    """
+    config, field = base.config, f'config.sample.adapter={base.config.sample.adapter}'
+    adapter = adapters.read(config.sample.adapter, 'config.sample.adapter')
+    params, base_hash = _weights(base)
+    check(
+        adapter.base == base_hash,
+        f'{field} is for a base with the weights {adapter.base[:8]}, and those of this workdir are {base_hash[:8]}: pass '
+        f"the --workdir of its base, or this workdir's own adapter",
+    )
+    known = len(base.class_names)
+    params = with_new_labels(params, known, len(adapter.class_names) - known)
+    rank = 0 if adapter.finetune['method'] == 'full' else adapter.finetune['rank']
+    method = FineTunedDiffusion.from_method(
+        _diffusion(config, base, len(adapter.class_names)),
+        base=params,
+        base_hash=base_hash,
+        paths=tuple(adapter.factors),
+        rank=rank,
+        strength=adapter.strength,
+        scale=config.sample.adapter_scale,
+    )
+    strange = [path for path in method.paths if path not in lora.flat(params)]
+    if strange:
+        raise UserError(f'{field} changes {strange[0]}, which the base does not have: get the file again')
+    needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, method.paths, rank), jax.random.key(0)))
+    tensors.require(lora.flat(adapter.factors), {name: x.shape for name, x in needed.items()}, field)
+    return method, method.with_frozen(method.initial_state(adapter.factors)), adapter.class_names
+
+
+def _diffusion(config: Config, base: Trained, num_classes: int) -> Diffusion:
+    """Return the diffusion model that a fine-tuned one adapts; ``rules.validate`` refuses other methods."""
+    return cast(Diffusion, build_method(config, base.method.image_shape, num_classes))
+
+
+def _weights(trained: Trained) -> tuple[Any, str]:
+    """Return the averaged parameters of a model on the host, with which it samples by default, and their hash."""
+    key = stream(root_key(trained.config.seed, trained.config.train.prng), 'statistics')
+
+    def averaged(model: Any) -> Any:
+        return trained.method.sampling_variables(model, key, True)
+
+    variables = on_host(trained.mesh, jax.jit(averaged)(trained.model))
+    return variables['params'], weights_hash(variables)

@@ -1,0 +1,91 @@
+"""The objects of the library that a config describes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxgen.apps.config import Config
+from jaxgen.apps.same_run import require_same, run_fields
+from jaxgen.apps.stored_config import modernised
+from jaxgen.data import Dataset
+from jaxgen.methods.base import Method
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.training import Evaluation, SamplePipeline, SaveHook, Trainer
+from jaxgen.training.sampling import chosen_classes
+
+
+def trainer(
+    config: Config,
+    method: Method,
+    dataset: Dataset,
+    workdir: epath.Path,
+    *,
+    evaluation: Evaluation | None = None,
+    on_save: SaveHook | None = None,
+) -> Trainer:
+    """Return the trainer of a config."""
+
+    def require_same_config(stored: dict[str, Any]) -> None:
+        require_same(config, modernised(stored), run_fields(config), str(workdir))
+
+    return Trainer(
+        method,
+        dataset,
+        workdir,
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        random_flip=config.data.random_flip,
+        train=config.train,
+        sample=dataclasses.replace(config.sample, classes=config.sample.classes or config.data.classes),
+        checkpoint=config.checkpoint,
+        mesh=make_mesh(config.mesh.fsdp),
+        snapshot_every=getattr(config.optimizer, 'ema_snapshot_every', None),
+        evaluation=evaluation,
+        on_save=on_save,
+        config_json=config.to_tree(),
+        require_same=require_same_config,
+    )
+
+
+def sample_pipeline(
+    config: Config,
+    method: Method,
+    mesh: Mesh,
+    model: Any,
+    class_names: Sequence[str],
+    *,
+    seed: int | None = None,
+    stream: str = 'sample',
+) -> SamplePipeline:
+    """Return the pipeline that samples as ``config.sample`` says.
+
+    Args:
+      config: the config of the model.
+      method: how to sample a batch.
+      mesh: the devices that hold the model.
+      model: the full model, or the shapes of its arrays.
+      class_names: the classes of the model, in the order of their labels.
+      seed: seed of the images; that of the config if not set.
+      stream: which stream of that seed the images come from.
+    """
+    return SamplePipeline(
+        method,
+        mesh,
+        model,
+        classes=classes_to_sample(config, class_names),
+        seed=config.seed if seed is None else seed,
+        stream=stream,
+        batch_size=config.sample.batch_size,
+        ema=config.sample.ema,
+        prng=config.train.prng,
+    )
+
+
+def classes_to_sample(config: Config, class_names: Sequence[str]) -> tuple[int, ...]:
+    """Return the labels that images have in turn: of the classes asked for, or those trained on, or all of the model."""
+    return chosen_classes(class_names, config.sample.classes, config.data.classes)

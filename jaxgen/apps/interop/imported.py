@@ -1,0 +1,51 @@
+"""A model from elsewhere with the config that describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jaxgen.apps.config import Config
+from jaxgen.data import SOURCES
+from jaxgen.errors import check
+from jaxgen.methods.base import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """What a run directory is made of.
+
+    Attributes:
+      config: the config that describes the model.
+      method: the method that the config describes.
+      model: the trainable state before the first step.
+      notes: what the user should know, a sentence each.
+    """
+
+    config: Config
+    method: Method
+    model: Any
+    notes: tuple[str, ...]
+
+
+def with_image_size(config: Config, side: int, channels: int, where: object) -> Config:
+    """Return a config whose images have the size of the model's.
+
+    Args:
+      config: the config of the command.
+      side: side of the model's images, in pixels.
+      channels: channels of the model's images.
+      where: the file and the field that give the channels, for the message.
+
+    Raises:
+      UserError: if the data set of the config has another number of channels.
+    """
+    source = SOURCES[config.data.name]
+    check(
+        channels == source.channels,
+        f'{where}={channels}, but the images of config.data.name={config.data.name} have {source.channels}: choose '
+        f'another --config',
+    )
+    if (config.data.image_size or source.image_size) == side:
+        return config
+    return config.replace({'data.image_size': side})

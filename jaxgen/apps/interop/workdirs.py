@@ -1,0 +1,136 @@
+"""``--mode=import`` and ``--mode=export``: a run directory from a folder of weights, and a folder of weights from one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from types import ModuleType
+
+import jax
+from clu import parameter_overview
+from etils import epath
+
+from jaxgen.apps import weights
+from jaxgen.apps.config import Config
+from jaxgen.apps.interop import diffusers_folder, tutorial_folder
+from jaxgen.apps.interop.imported import Imported
+from jaxgen.apps.restore import restore
+from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
+from jaxgen.errors import UserError, check
+from jaxgen.io import hub
+from jaxgen.io.files import write_json
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.random import root_key, stream
+from jaxgen.schema import located
+from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.preemption import exclusive
+from jaxgen.training.state import initializer, start_state, state_template
+
+FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder}  # the format of each method that PyTorch has
+
+
+def import_weights(config: Config, workdir: epath.Path) -> None:
+    """Make a run directory from the weights in ``config.interop.path``: its config, and a checkpoint of step 0.
+
+    The parameters and their moving average are both these weights. Nothing is written before all is read and checked.
+
+    Args:
+      config: the config of the command.
+      workdir: the run directory to make.
+
+    Raises:
+      UserError: if the run directory has checkpoints, or the config cannot describe the folder.
+    """
+    method_format, path = _format(config, 'imported'), _path(config)
+    for name in (CHECKPOINTS, BEST):
+        folder = workdir / name
+        check(
+            not folder.exists() or not any(folder.iterdir()),
+            f'{folder} holds checkpoints already: import into another --workdir',
+        )
+    weights.require_none(workdir)
+    with located('config.interop.path'):
+        source = hub.folder(path)
+    imported = method_format.load(config, source)
+    _write(imported, workdir)
+    for name, params in imported.method.networks(imported.model).items():
+        print(f'{name}: {parameter_overview.count_parameters(params):,} parameters from {path}')
+    for note in imported.notes:
+        print(note)
+    print(f'sample from it: python main.py --config={workdir}/config.json --mode=sample')
+    changed = differences(config.to_tree(), imported.config.to_tree(), NETWORK_FIELDS)
+    flags = [flag(name, value) for name, _, value in changed]
+    print(f'or with the --config of this command{" and " if flags else ""}{" ".join(flags)} and --workdir={workdir}')
+
+
+def _write(imported: Imported, workdir: epath.Path) -> None:
+    config, method = imported.config, imported.method
+    mesh, key = make_mesh(config.mesh.fsdp), root_key(config.seed, config.train.prng)
+    template = state_template(initializer(method, key), mesh)
+    state = start_state(method, imported.model)
+    state = jax.device_put(state, jax.tree.map(lambda s: s.sharding, template))
+    workdir.mkdir(parents=True, exist_ok=True)
+    with exclusive(workdir):
+        write_json(workdir / CONFIG, config.to_tree())
+        checkpoints = Checkpoints(workdir / CHECKPOINTS, config.checkpoint.keep, config.checkpoint.keep_every)
+        checkpoints.save(0, state)
+        checkpoints.wait()
+        checkpoints.close()
+
+
+def export_weights(config: Config, workdir: epath.Path) -> None:
+    """Write the weights that the run directory samples with to the new folder ``config.interop.path``.
+
+    Args:
+      config: the config of the command.
+      workdir: the run directory.
+
+    Raises:
+      UserError: if it holds no such model, the model cannot be represented, or the folder is not empty.
+    """
+    written_format, path = _format(config, 'exported'), _path(config)
+    if config.interop.format == 'jaxgen':
+        written_format = weights
+    folder = pathlib.Path(path).expanduser()
+    check(
+        not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
+        f'config.interop.path={path} exists already, and is not an empty folder: name a new one',
+    )
+    trained = restore(config, workdir)
+    key = stream(root_key(config.seed, config.train.prng), 'statistics')
+    exported = jax.device_get(trained.method.weights(trained.model, key, config.sample.ema))
+    with _complete(folder) as temporary:
+        what = written_format.write(trained, exported, temporary)
+    averaged = 'averaged weights' if config.sample.ema else 'weights'
+    print(f'{what}, with the {averaged} of step {trained.step}: {folder}')
+
+
+def _path(config: Config) -> str:
+    if config.interop.path is None:
+        raise UserError('config.interop.path is not set: name the folder of the weights')
+    return config.interop.path
+
+
+def _format(config: Config, done: str) -> ModuleType:
+    """Return the module that reads and writes the weights of a method; ``done`` is what cannot be done without one."""
+    if config.method not in FORMATS:
+        raise UserError(
+            f'config.family={config.method} cannot be {done}: only {" and ".join(FORMATS)} have counterparts in PyTorch'
+        )
+    return FORMATS[config.method]
+
+
+@contextlib.contextmanager
+def _complete(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a folder to fill, which takes the place of ``folder`` at the end of the block; on an error nothing is left."""
+    temporary = folder.parent / f'.{os.getpid()}.{folder.name}'
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""What channels cause: a model samples with some of them multiplied, from the same seeds, and a classifier says what changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import flax.linen as nn
+import numpy as np
+
+from jaxgen.apps.interpret.activations import channel_scaling
+from jaxgen.apps.interpret.intervals import Interval, difference
+from jaxgen.apps.interpret.options import InterpretOptions
+from jaxgen.apps.interpret.selectivity import Channel
+from jaxgen.apps.trained import Trained
+from jaxgen.methods.base import Method
+from jaxgen.metrics.class_accuracy import TrainedClassifier
+from jaxgen.metrics.features import Extraction
+from jaxgen.runtime.types import Array
+from jaxgen.training.sampling import SamplePipeline
+
+SHOWN = 8  # images of each class that are kept for the report
+STREAM = 'interpretation'  # the stream of the seed that the images come from
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledMethod:
+    """A method that samples with channels multiplied. Its model is ``(model, factors)``, with factors ``[C]`` by block.
+
+    What a method computes before it samples, such as running statistics, is that of the unchanged network.
+    """
+
+    method: Method
+
+    def sampling_variables(self, model: Any, key: Array, ema: bool) -> Any:
+        """Return the variables of the method together with the factors; see ``Method.sampling_variables``."""
+        model, factors = model
+        return self.method.sampling_variables(model, key, ema), factors
+
+    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+        """Generate images with channels multiplied; see ``Method.sample``."""
+        variables, factors = variables
+        with nn.intercept_methods(channel_scaling(factors)):
+            return self.method.sample(variables, keys, labels)
+
+
+def factors_of(blocks: Mapping[str, int], channels: Sequence[Channel], factor: float) -> dict[str, np.ndarray]:
+    """Return the factor of every channel, float32 ``[C]`` by block: ``factor`` for the given channels, 1 for all others."""
+    factors = {block: np.ones(size, np.float32) for block, size in blocks.items()}
+    for channel in channels:
+        factors[channel.block][channel.number] = factor
+    return factors
+
+
+def random_channels(blocks: Mapping[str, int], channels: Sequence[Channel], rng: np.random.Generator) -> list[Channel]:
+    """Return random other channels, as many of each block as ``channels`` has there, or all others if there are fewer."""
+    chosen = []
+    for block in dict.fromkeys(channel.block for channel in channels):
+        taken = {channel.number for channel in channels if channel.block == block}
+        others = np.setdiff1d(np.arange(blocks[block]), list(taken))
+        chosen += [Channel(block, int(c)) for c in rng.permutation(others)[: len(taken)]]
+    return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """What multiplying some channels by ``factor`` does to the share of images that show the class asked for.
+
+    Attributes:
+      name: the class that the channels were chosen for.
+      factor: the factor.
+      control: 0 for the channels of the class itself; from 1 on the number of the random choice.
+      channels: the channels.
+      on_class: the change among the images of that class.
+      on_others: the change among all other images.
+      right: whether each image shows the class asked for, bool ``[N]``.
+      images: the first images of the class, uint8 ``[SHOWN, H, W, C]``.
+    """
+
+    name: str
+    factor: float
+    control: int
+    channels: tuple[Channel, ...]
+    on_class: Interval
+    on_others: Interval
+    right: np.ndarray
+    images: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+    """All effects, and the images of the unchanged network with which they are compared.
+
+    Attributes:
+      effects: the effects.
+      labels: the class that was asked for in each image, int32 ``[N]``, the same in all runs.
+      right: whether each image of the unchanged network shows that class, bool ``[N]``.
+      images: the first images of the unchanged network, uint8 ``[SHOWN, H, W, C]`` by class.
+    """
+
+    effects: tuple[Effect, ...]
+    labels: np.ndarray
+    right: np.ndarray
+    images: dict[str, np.ndarray]
+
+
+class ClassPredictor:
+    """Predicts the class that images show, among the classes of a model.
+
+    Args:
+      trained: the model.
+      classifier: a classifier that knows all of those classes, for images of the same shape.
+    """
+
+    def __init__(self, trained: Trained, classifier: TrainedClassifier):
+        self._extraction = Extraction([classifier.extractor()], trained.mesh, trained.config.evaluation.batch_size)
+        num = len(trained.class_names)
+        labels_of_classifier = classifier.own_labels(np.arange(num), trained.class_names)
+        self._label_of = np.full(len(classifier.class_names), -1)
+        self._label_of[labels_of_classifier] = np.arange(num)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the label of each image, int ``[N]``; -1 for a class that the model does not have.
+
+        Args:
+          images: uint8 ``[N, H, W, C]``.
+        """
+        (found,) = self._extraction([images])
+        return self._label_of[np.asarray(found.logits).argmax(1)]
+
+
+class _Runs:
+    """Samples the same images again and again, each time with other channels multiplied, in one compiled program.
+
+    Attributes:
+      labels: the class that is asked for in each image, int32 ``[N]``.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        options: InterpretOptions,
+        predict: Callable[[np.ndarray], np.ndarray],
+        blocks: Mapping[str, int],
+        progress: Callable[[int], None],
+    ):
+        self._model, self._blocks, self._predict, self._progress = trained.model, blocks, predict, progress
+        self._sampler = SamplePipeline(
+            cast(Method, ScaledMethod(trained.method)),  # all that a pipeline needs of one
+            trained.mesh,
+            (trained.model, factors_of(blocks, (), 1.0)),
+            classes=range(len(trained.class_names)),
+            seed=options.seed,
+            stream=STREAM,
+            batch_size=trained.config.sample.batch_size,
+            ema=trained.config.sample.ema,
+            prng=trained.config.train.prng,
+        )
+        self._num, self._done = options.images_per_class * len(trained.class_names), 0
+        self.labels = self._sampler.labels(self._num)
+
+    def __call__(self, channels: Sequence[Channel], factor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images, and whether each shows the class asked for."""
+        images, labels = self._sampler((self._model, factors_of(self._blocks, channels, factor)), self._num)
+        self._done += 1
+        self._progress(self._done)
+        return images, self._predict(images) == labels
+
+
+def ablate(
+    trained: Trained,
+    options: InterpretOptions,
+    predict: Callable[[np.ndarray], np.ndarray],
+    chosen: Mapping[str, Sequence[Channel]],
+    blocks: Mapping[str, int],
+    *,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Ablation:
+    """Sample images of every class with each choice of channels multiplied by each of ``options.factors``.
+
+    All runs share one compiled program, one seed and one order of labels, so an image differs by the factors alone.
+
+    Args:
+      trained: the model.
+      options: ``images_per_class``, ``factors``, ``controls`` and ``seed``.
+      predict: returns the label that each image shows, as ``ClassPredictor`` does.
+      chosen: the channels of each class that is examined.
+      blocks: the number of channels of each block.
+      progress: called with the number of runs done.
+    """
+    run = _Runs(trained, options, predict, blocks, progress)
+    labels, label_of = run.labels, trained.class_names.index
+    images, right_before = run((), 1.0)
+    shown = {name: images[labels == label_of(name)][:SHOWN] for name in chosen}
+    effects = []
+    for name, own in chosen.items():
+        is_class = labels == label_of(name)
+        for control in range(options.controls + 1):
+            rng = np.random.default_rng([options.seed, label_of(name), control])
+            channels = random_channels(blocks, own, rng) if control else own
+            for factor in options.factors:
+                images, right = run(channels, factor)
+                on_class, on_others = (difference(right[rows], right_before[rows]) for rows in (is_class, ~is_class))
+                kept = images[is_class][:SHOWN]
+                effects.append(Effect(name, factor, control, tuple(channels), on_class, on_others, right, kept))
+    return Ablation(tuple(effects), labels, right_before, shown)

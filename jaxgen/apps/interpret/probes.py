@@ -1,0 +1,101 @@
+"""The networks of a trained model on labelled images: a denoiser at several noise levels, or the two networks of a GAN."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgen.apps.interpret.activations import Forward, Probe
+from jaxgen.apps.trained import Trained
+from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.schedules import DiscreteSchedule, Level
+from jaxgen.methods.dcgan import DCGAN
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.runtime.types import Array
+
+# Ends the name of a conditional denoiser that is not given the class; it is part of the name of a file
+WITHOUT_CLASS = '_untold'
+
+
+def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
+    """Return the networks to examine: the first samples the images, and the last knows the class from the image alone.
+
+    A denoiser that takes class labels is both. First it is given the class of each image; then it is given none, or a random
+    class if it was not trained without one. A channel that tells classes apart by the label alone does so only in the first.
+    A generator is called on latents instead of images, and only if it takes class labels.
+
+    Args:
+      trained: a diffusion model or a GAN.
+      variables: the variables that the model samples with.
+      num_levels: number of noise levels of a denoiser.
+    """
+    method = trained.method
+    if method.capabilities.denoises:
+        return _denoiser_probes(cast(Diffusion, method), variables, num_levels, len(trained.class_names))
+    gan = cast(DCGAN, method)
+    discriminator = Probe('discriminator', _discriminator(gan), trained.model.discriminator.variables, ('images',))
+    if not method.capabilities.knows_classes:
+        return [discriminator]
+    return [Probe('generator', _generator(gan), variables, ('latents',)), discriminator]
+
+
+def probed_levels(method: Diffusion, variables: Any, num: int) -> Level:
+    """Return ``num`` noise levels, from the noisiest on: every second level of a sampler of 2 ``num`` steps."""
+    levels = method.levels(variables, 2 * num)
+    return Level(*(np.asarray(table)[1:-1:2] for table in levels))
+
+
+def level_names(method: Diffusion, levels: Level) -> tuple[str, ...]:
+    """Return the name of each noise level: its timestep, or sigma / alpha if the schedule has none."""
+    if isinstance(method.schedule, DiscreteSchedule):
+        return tuple(f't={t:.0f}' for t in levels.t)
+    return tuple(f'σ/α={ratio:.3g}' for ratio in levels.sigma / levels.alpha)
+
+
+def _denoiser_probes(method: Diffusion, variables: Any, num_levels: int, num_classes: int) -> list[Probe]:
+    def own_labels(labels: Array, keys: Array) -> Array:
+        return labels
+
+    def uninformative_labels(labels: Array, keys: Array) -> Array:
+        if method.label_dropout:
+            return jnp.full(len(keys), method.null_label, jnp.int32)
+        return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
+
+    levels, name = probed_levels(method, variables, num_levels), type(method.network).__name__.lower()
+    with_class = Probe(name, _denoiser(method, levels, own_labels), variables, level_names(method, levels))
+    if not method.capabilities.knows_classes:
+        return [with_class]
+    forward = _denoiser(method, levels, uninformative_labels)
+    return [with_class, dataclasses.replace(with_class, network=f'{name}{WITHOUT_CLASS}', forward=forward)]
+
+
+def _denoiser(method: Diffusion, levels: Level, labels_for: Callable[[Array, Array], Array]) -> Forward:
+    table = Level(*(jnp.asarray(numbers, jnp.float32) for numbers in levels))
+
+    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
+        at = Level(*(numbers[level] for numbers in table))
+        noise = step_noise(keys, level, images.shape[1:])
+        predict = method.predictor(variables, labels_for(labels, keys), clip=False)
+        x: Any = at.alpha * images + at.sigma * noise
+        return predict(x, at)
+
+    return forward
+
+
+def _generator(method: DCGAN) -> Forward:
+    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Array:
+        return method.sample(variables, keys, labels)
+
+    return forward
+
+
+def _discriminator(method: DCGAN) -> Forward:
+    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
+        return method.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
+
+    return forward

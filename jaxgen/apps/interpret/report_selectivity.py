@@ -1,0 +1,173 @@
+"""The part of a report that says which channels of a network tell classes apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxgen.apps.interpret.activations import Atlas
+from jaxgen.apps.interpret.interpret import Interpretation
+from jaxgen.apps.interpret.probes import WITHOUT_CLASS
+from jaxgen.apps.interpret.selectivity import Selectivity
+from jaxgen.apps.reports import plots
+from jaxgen.apps.reports.pages import section, svg, table, text
+from jaxgen.apps.reports.plots import HeatMap
+
+MAX_ROWS = 20  # largest number of channels or classes in a table or a map
+DETAILED = 3  # channels that are shown by class and noise level
+ABOUT = {
+    'generator': 'On latents: all it knows of a class is the label.',
+    'discriminator': 'On real images; the label enters after its blocks.',
+}
+
+
+def selectivity_section(found: Interpretation, atlas: Atlas, tested: Selectivity) -> str:
+    """Return the section about one network."""
+    rate = found.config.interpret.false_discoveries
+    discovered = {block: tested.index.q[block] <= rate for block in atlas.means}
+    parts = [
+        _summary(found, atlas, tested, discovered),
+        _block_table(tested, discovered, rate),
+        _maps(found, atlas, tested, discovered),
+        _ranking(found, atlas, tested),
+    ]
+    return section(f'Which channels of {atlas.network} tell classes apart', ''.join(parts))
+
+
+def _about(found: Interpretation, atlas: Atlas) -> str:
+    if atlas.network in ABOUT:
+        return ABOUT[atlas.network]
+    if not found.config.model.conditional:
+        return 'On real images with noise; the network takes no classes.'
+    if not atlas.network.endswith(WITHOUT_CLASS):
+        return 'On real images with noise, given the class of each: image and label act together.'
+    given = 'no class' if found.config.diffusion.label_dropout else 'a random class'
+    return f'The same network, given {given}: a channel that tells classes apart here takes them from the image.'
+
+
+def _summary(found: Interpretation, atlas: Atlas, tested: Selectivity, discovered: dict[str, np.ndarray]) -> str:
+    options, blocks = found.config.interpret, list(atlas.means)
+    rate = options.false_discoveries
+    total = sum(x.size for x in discovered.values())
+    by_index = sum(int(x.sum()) for x in discovered.values())
+    by_information = sum(int((tested.information.q[block] <= rate).sum()) for block in blocks)
+    strictly = sum(int((tested.index.strict[block] <= rate).sum()) for block in blocks)
+    best = blocks[int(np.argmax([float(discovered[block].mean()) for block in blocks]))]
+    return (
+        f'<p>{text(_about(found, atlas))}</p>'
+        f'<p>Of {total:,} channels and noise levels {by_index:,} tell classes apart by the index of Morcos et al. 2018 (of '
+        f'activations shifted to begin at 0, or of their negatives), {by_information:,} by mutual information, compared with '
+        f'{options.permutations:,} permutations of the labels of {len(atlas.labels):,} images at a false discovery rate of '
+        f'{rate:.0%} (Benjamini and Hochberg). {strictly:,} pass the maximum statistic, by which the chance that any is '
+        f'wrong is {rate:.0%}. With shuffled labels, the same tests find {tested.index.shuffled:,} and '
+        f'{tested.information.shuffled:,}. The largest share is in {text(best)}.</p>'
+    )
+
+
+def _block_table(tested: Selectivity, discovered: dict[str, np.ndarray], rate: float) -> str:
+    head = (
+        'block',
+        'channels',
+        'above chance at some level',
+        'index',
+        'information',
+        'maximum statistic',
+        'largest index',
+    )
+    rows = []
+    for block, found in discovered.items():
+        tests = tested.index.q[block], tested.information.q[block], tested.index.strict[block]
+        shares = (f'{np.mean(q <= rate):.0%}' for q in tests)
+        some_level, largest = int(found.any(0).sum()), tested.index.value[block].max()
+        rows.append((block, str(found.shape[1]), str(some_level), *shares, f'{largest:.2f}'))
+    return table(head, rows)
+
+
+def _maps(found: Interpretation, atlas: Atlas, tested: Selectivity, discovered: dict[str, np.ndarray]) -> str:
+    blocks, num_classes = list(atlas.means), len(found.class_names)
+    bits = np.array([tested.information.excess[block].mean(1) for block in blocks])
+    preferred = {block: tested.by_class[block].argmax(1) for block in blocks}
+    counts = np.array([np.bincount(preferred[block][discovered[block]], minlength=num_classes) for block in blocks])
+    shown = np.sort(np.argsort(-counts.sum(0), kind='stable')[:MAX_ROWS])
+    names = [found.class_names[c] for c in shown]
+    maps = [
+        HeatMap(('block', blocks), ('noise level', atlas.levels), bits),
+        HeatMap(('block', blocks), ('class', names), counts[:, shown].astype(float)),
+    ]
+    caption = (
+        'Left: the information of a channel about the class by noise level, in bits over chance, the mean of each block. Right: '
+        'how many channels above chance, all levels counted, respond most to each class.'
+    )
+    return svg(plots.heat_maps(maps, lower_is_better=False), caption)
+
+
+class _Best(NamedTuple):
+    """A channel at the noise level of its largest index."""
+
+    block: str
+    channel: int
+    level: int
+
+    def __str__(self) -> str:
+        return f'{self.block}:{self.channel}'
+
+
+def _best_channels(atlas: Atlas, tested: Selectivity) -> list[_Best]:
+    """Return the channels with the largest index at any level, the largest first."""
+    scored = []
+    for block in atlas.means:
+        values = tested.index.value[block]
+        best_levels = values.argmax(0)
+        scored += [(-float(values[level, c]), _Best(block, c, int(level))) for c, level in enumerate(best_levels)]
+    return [channel for _, channel in sorted(scored)[:MAX_ROWS]]
+
+
+def _ranking(found: Interpretation, atlas: Atlas, tested: Selectivity) -> str:
+    best = _best_channels(atlas, tested)
+    index, shared = tested.index, tested.information
+    rows = []
+    for channel in best:
+        block, c, level = channel
+        label = int(tested.by_class[block][level, :, c].argmax())
+        row = (
+            str(channel),
+            found.class_names[label] + (' (low)' if tested.low[block][level, label, c] else ''),
+            atlas.levels[level],
+            f'{index.value[block][level, c]:.2f}',
+            f'{index.p[block][level, c]:.4f}',
+            f'{index.q[block][level, c]:.4f}',
+            f'{shared.excess[block][level, c]:.2f}',
+            f'{shared.q[block][level, c]:.4f}',
+        )
+        rows.append(row)
+    head = ('channel', 'class', 'level', 'index', 'p', 'q', 'information over chance, bits', 'q')
+    introduction = '<p>The channels with the largest index, each at its best level:</p>'
+    return introduction + table(head, rows) + _mean_activations(found, atlas, tested, best)
+
+
+def _mean_activations(found: Interpretation, atlas: Atlas, tested: Selectivity, best: Sequence[_Best]) -> str:
+    """Show mean activations in standard deviations over images: of the best channels by class, of some by class and level."""
+
+    def standardised(channel: _Best) -> np.ndarray:
+        block, c, _ = channel
+        deviation = tested.deviation[block][:, c][:, None]
+        centred = atlas.means[block][:, :, c] - tested.mean[block][:, c][:, None]
+        return np.round(centred / np.where(deviation > 0, deviation, 1), 2) + 0.0
+
+    rows = np.array([standardised(channel)[channel.level] for channel in best])
+    shown = np.sort(np.argsort(-np.abs(rows).max(0), kind='stable')[:MAX_ROWS])
+    classes = ('class', [found.class_names[c] for c in shown])
+    by_class = HeatMap(('channel', [str(channel) for channel in best]), classes, rows[:, shown])
+    plots_of_means = svg(
+        plots.heat_maps([by_class], lower_is_better=False),
+        'Mean activation by class of the channels above, in standard deviations over images from the mean of all.',
+    )
+    if len(atlas.levels) == 1:
+        return plots_of_means
+    for channel in best[:DETAILED]:
+        by_level = HeatMap(('noise level', atlas.levels), classes, standardised(channel)[:, shown])
+        caption = f'The same for {channel}, by class and noise level.'
+        plots_of_means += svg(plots.heat_maps([by_level], lower_is_better=False), caption)
+    return plots_of_means

@@ -1,0 +1,20 @@
+"""The options of a bound on the likelihood: the section ``likelihood``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxgen.schema import Options, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LikelihoodOptions(Options):
+    """On which images, and at how many noise levels, the bound is estimated."""
+
+    split: str = option('test', 'split of data.name whose images are evaluated')
+    num: int | None = option(1000, 'number of images; all of them if not set', at_least=2)
+    terms: int | None = option(
+        None,
+        'number of terms of the bound to estimate, at most; all timesteps, or 100 levels of a continuous schedule, if not set',
+        at_least=2,
+    )

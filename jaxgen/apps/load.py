@@ -1,0 +1,186 @@
+"""Trained models for use from Python: ``jaxgen.load``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jaxtyping import Float, UInt8
+
+from jaxgen.apps import stored_config
+from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate
+from jaxgen.apps.trained import Trained
+from jaxgen.diffusion.schedules import Level
+from jaxgen.errors import check, pick
+from jaxgen.io import hub
+from jaxgen.io.files import absolute, is_remote
+from jaxgen.io.run_directory import ADAPTER, CONFIG, WEIGHTS
+from jaxgen.methods.base import Method
+from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.types import Array
+from jaxgen.schema import specs
+from jaxgen.training.sampling import SamplePipeline, chosen_classes
+
+# Fields of ``config.sample`` that are arguments of ``load`` or of ``Model.sample``, or that only the command line uses.
+NO_OPTIONS = ('adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
+
+
+class Model:
+    """A trained model that generates images; ``load`` returns one.
+
+    Attributes:
+      step: the training step of its parameters.
+      class_names: the classes that it was trained on, in the order of their labels.
+      method: its networks and its mathematics.
+    """
+
+    def __init__(self, trained: Trained):
+        self._trained = trained
+        self.step, self.class_names, self.method = trained.step, trained.class_names, trained.method
+        self._pipelines: dict[Any, SamplePipeline] = {}
+
+    def __repr__(self) -> str:
+        height, width, channels = self.method.image_shape
+        return f'<jaxgen model: {type(self.method).__name__}, {height}x{width}x{channels}, step {self.step}>'
+
+    @property
+    def params(self) -> Any:
+        """The averaged parameters, with which the model samples: nested dicts of arrays."""
+        return self._variables['params']
+
+    def sample(
+        self,
+        num: int,
+        *,
+        classes: Sequence[str] | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> UInt8[np.ndarray, 'n h w c']:
+        """Generate images; image i depends on the seed, on its class and on i alone.
+
+        Example::
+
+            images = model.sample(16, classes=['ship', 'horse'], seed=0)
+            quick = model.sample(16, sampler='dpmpp_2m', num_steps=10)
+
+        Args:
+          num: number of images.
+          classes: the classes that the images have in turn; all classes of the model if not set.
+          seed: seed of the random keys.
+          batch_size: images that are generated at once; at most 64 if not set.
+          options: other values of the options of ``config.sample`` with which the model was trained: ``sampler``,
+            ``num_steps``, ``guidance_scale``, ``eta``, ``clip`` and so on for a diffusion model.
+
+        Returns:
+          The images, uint8 ``[num, height, width, channels]``.
+
+        Raises:
+          UserError: (a ValueError) if a class or an option does not exist, or the method generates no images.
+        """
+        check(
+            self.method.capabilities.samples,
+            f'{type(self.method).__name__} generates no images: load a diffusion model or a GAN',
+        )
+        check(num >= 1, f'num={num} must be at least 1')
+        check(batch_size is None or batch_size >= 1, f'batch_size={batch_size} must be at least 1, or None')
+        check(classes is None or self.method.capabilities.knows_classes, 'this model was trained without class labels')
+        devices = self._trained.mesh.size
+        size = batch_size or min(num, 64)
+        pipeline = self._pipeline(-(-size // devices) * devices, tuple(sorted(options.items())))
+        pipeline = pipeline.with_classes(chosen_classes(self.class_names, classes)).reseeded(seed)
+        return pipeline(self._trained.model, num)[0]
+
+    def noise_levels(self, num_steps: int | None = None) -> Level:
+        """Return the noise levels that the sampler of a diffusion model visits, from noise to data.
+
+        Args:
+          num_steps: number of steps; that of the model's sampler if not set.
+
+        Returns:
+          alpha, sigma and the network's time, arrays ``[num_steps + 1]`` each, where x = alpha x_0 + sigma noise.
+
+        Raises:
+          UserError: (a ValueError) if the model has no noise levels.
+        """
+        return self._denoising_method().levels(self._variables, num_steps)
+
+    def denoise(
+        self, x: Float[Array, 'n h w c'], level: Level, *, classes: Sequence[str] | None = None
+    ) -> Float[Array, 'n h w c']:
+        """Return the estimates of x_0 of noisy images, neither guided nor clipped.
+
+        Args:
+          x: noisy images, alpha x_0 + sigma noise with x_0 in [-1, 1].
+          level: a scalar noise level, such as ``Level(*(z[10] for z in model.noise_levels(50)))``.
+          classes: the classes that the images have in turn; all classes of the model if not set.
+
+        Returns:
+          The estimates, in the shape of ``x``.
+
+        Raises:
+          UserError: (a ValueError) if the model does not denoise, or a class does not exist.
+        """
+        method, chosen = self._denoising_method(), chosen_classes(self.class_names, classes)
+        labels = jnp.asarray(np.resize(np.asarray(chosen, np.int32), len(x)))
+        return method.predictor(self._variables, labels, clip=False)(jnp.asarray(x), level).mean
+
+    @property
+    def _variables(self) -> Any:
+        config = self._trained.config
+        key = stream(root_key(config.seed, config.train.prng), 'statistics')
+        return self.method.sampling_variables(self._trained.model, key, True)
+
+    def _denoising_method(self) -> Any:
+        check(
+            self.method.capabilities.denoises and self.method.capabilities.has_likelihood,
+            'this model estimates no image at a noise level: load a diffusion model other than a mean flow',
+        )
+        return self.method
+
+    def _pipeline(self, batch_size: int, options: tuple[tuple[str, Any], ...]) -> SamplePipeline:
+        """Return the compiled sampler of these options."""
+        if (batch_size, options) not in self._pipelines:
+            known = [name for name in specs(type(self._trained.config.sample)) if name not in NO_OPTIONS]
+            changes = {f'sample.{pick(name, known, "the option")}': value for name, value in options}
+            config = self._trained.config.replace({**changes, 'sample.batch_size': batch_size})
+            validate(config)
+            method: Method = self.method.with_sample_options(config.sample)
+            trained = dataclasses.replace(self._trained, config=config, method=method)
+            self._pipelines[batch_size, options] = trained.sampler()
+        return self._pipelines[batch_size, options]
+
+
+def load(path: str | epath.PathLike, *, adapter: str | None = None, adapter_scale: float = 1.0) -> Model:
+    """Load a trained model.
+
+    Example::
+
+        model = jaxgen.load('pretrained/ddpm_cifar')
+        images = model.sample(16, classes=['ship', 'horse'], seed=0)  # uint8 [16, 32, 32, 3]
+
+    Args:
+      path: a run directory, or the name of a model on the Hugging Face Hub with the files of ``--mode=export
+        --config.interop.format=jaxgen``, such as ``owner/name``.
+      adapter: an ``adapter.safetensors`` that ``--mode=finetune`` made for this model.
+      adapter_scale: share of the adapter, from 0 (the model alone) to 1.
+
+    Returns:
+      The model of the newest checkpoint, or of ``weights.safetensors``, on all devices.
+
+    Raises:
+      UserError: (a ValueError) if there is no model, a file is damaged, or the Hub cannot be reached.
+    """
+    workdir = absolute(path)
+    if not is_remote(path) and not (workdir / CONFIG).exists() and hub.NAME.fullmatch(str(path)):
+        workdir = epath.Path(hub.folder(str(path), (CONFIG, WEIGHTS, ADAPTER)))
+    check((workdir / CONFIG).exists(), f'{path} holds no trained model (no {CONFIG}): name the folder of a run')
+    config = stored_config.read(workdir / CONFIG)
+    config = config.replace({'mesh.fsdp': 1, 'sample.adapter': adapter, 'sample.adapter_scale': adapter_scale})
+    validate(config)
+    return Model(restore(config, workdir))

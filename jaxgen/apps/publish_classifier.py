@@ -1,0 +1,102 @@
+"""Make the file of a classifier for ``--config.evaluation.judge`` from a trained run.
+
+python -m jaxgen.apps.publish_classifier runs/judge_cifar OUT.safetensors
+
+The command also prints one JSON object: accuracy on the test images, their confusion matrix, and the temperature.
+
+Label smoothing makes a classifier less confident than its accuracy justifies. Therefore the logits in the file are divided by
+the temperature that makes the labels of the test images most likely (Guo et al. 2017). This changes no predicted class, apart
+from rounding, and calibrates the confidence on the test images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+
+from jaxgen.apps import stored_config
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.apps.restore import restore
+from jaxgen.data import load
+from jaxgen.errors import UserError, check
+from jaxgen.io.run_directory import CONFIG
+from jaxgen.metrics.class_accuracy import (
+    TrainedClassifier,
+    calibration_temperature,
+    class_metrics,
+    rounded,
+    save_classifier,
+)
+from jaxgen.metrics.features import Extraction
+from jaxgen.models.classifier import LOGIT_SCALE, Classifier
+
+BATCH_SIZE = 50  # test images a device in a batch
+
+
+def publish(workdir: epath.Path, path: os.PathLike | str) -> dict[str, Any]:
+    """Write the classifier of a run's newest checkpoint, with its averaged weights, to a file.
+
+    Returns:
+      ``class_metrics`` on the test images, of the classifier as it is in the file, and the ``temperature``.
+
+    Raises:
+      UserError: if the run has no checkpoint, or is not that of a classifier.
+    """
+    config = _config(workdir)
+    trained = restore(config, workdir)
+    variables = trained.method.sampling_variables(trained.model, jax.random.key(0), ema=True)
+    classifier = TrainedClassifier(
+        Classifier(len(trained.class_names), tuple(config.model.widths)),
+        rounded(variables),
+        config.data.name,
+        trained.class_names,
+        trained.method.image_shape,
+        config.data.random_flip,
+    )
+    test = load(config.data.name, 'test', **load_options(config))
+    extraction = Extraction([classifier.extractor()], trained.mesh, BATCH_SIZE * trained.mesh.size)
+    (found,) = extraction([test.images])  # the features are those of the file; only the head still has to be scaled
+    head = np.asarray(variables['params']['head']['kernel'])
+    temperature = calibration_temperature(found.features @ head * LOGIT_SCALE, test.labels)
+    params = {**variables['params'], 'head': {'kernel': head / temperature}}
+    classifier = dataclasses.replace(classifier, variables=rounded({**variables, 'params': params}))
+    logits = found.features @ classifier.variables['params']['head']['kernel'] * LOGIT_SCALE
+    result = class_metrics(logits, test.labels, test.class_names)
+    save_classifier(path, dataclasses.replace(classifier, test_accuracy=result['accuracy']))
+    return result | {'temperature': temperature}
+
+
+def _config(workdir: epath.Path) -> Config:
+    """Return the config of a run that trained a classifier, for the devices of this machine."""
+    stored = workdir / CONFIG
+    check(stored.exists(), f'{workdir} holds no trained model (no {CONFIG}): train a classifier there')
+    config = stored_config.read(stored)
+    check(config.method == 'judge', f'{workdir} holds a {config.method} and not a classifier (config.family=judge)')
+    return config.replace({'mesh.fsdp': 1})
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    logging.set_verbosity(logging.FATAL)
+    if len(argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        print(json.dumps(publish(epath.Path(argv[1]), argv[2])))
+    except UserError as e:
+        print(f'jaxgen: {e}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

@@ -1,0 +1,1 @@
+"""Charts and parts of pages that several modes share."""

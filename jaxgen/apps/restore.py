@@ -1,0 +1,141 @@
+"""Read a trained model from its run directory, or from the run directory of its base and an adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+from jaxgen.apps import finetuning, stored_config, untrained, weights
+from jaxgen.apps.config import Config
+from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
+from jaxgen.apps.trained import Trained
+from jaxgen.data import SOURCES, class_names
+from jaxgen.errors import UserError, check
+from jaxgen.io.files import absolute
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, read_config
+from jaxgen.methods.base import Method
+from jaxgen.methods.options import require_known_classes
+from jaxgen.runtime.mesh import make_mesh, on_mesh
+from jaxgen.runtime.random import root_key
+from jaxgen.schema import located
+from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.snapshots import Snapshots
+from jaxgen.training.state import initializer, state_template
+
+
+def restore(config: Config, workdir: epath.Path) -> Trained:
+    """Return the model of a run directory.
+
+    It is that of ``weights.safetensors`` if there is one, otherwise that of the newest whole checkpoint, or of the best one
+    (``config.checkpoint.restore``). ``config.sample.adapter`` adapts it.
+
+    Raises:
+      UserError: if there is no model, it was made with another config, or the adapter belongs to another model.
+    """
+    stored = _stored(workdir)
+    if stored is None:
+        raise UserError(
+            f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
+        )
+    require_same(config, stored, NETWORK_FIELDS, str(workdir))
+    method, labels = build(config, workdir)
+    mesh = make_mesh(config.mesh.fsdp)
+    step, trainable = _trainable(config, workdir, method)
+    length = getattr(config.sample, 'ema_length', None)
+    if length is not None:
+        with located('config.sample.ema_length'):
+            average = Snapshots(workdir).average(length, step)
+        trainable = trainable.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, trainable.ema)))
+    trained = Trained(config, method, mesh, step, on_mesh(mesh, method.with_frozen(trainable)), labels)
+    if config.sample.adapter is None:
+        return trained
+    method, model, labels = finetuning.with_adapter(trained)
+    _require_classes(config, labels)
+    return dataclasses.replace(trained, method=method, model=on_mesh(mesh, model), class_names=labels)
+
+
+def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]:
+    """Return the method of the model in a run directory, with its base if it is fine-tuned, and the names of its classes.
+
+    Raises:
+      UserError: if the base cannot be read, is not the one of the run directory, or does not match the config.
+    """
+    base, stored = config.finetune.base, _stored(workdir)
+    check(
+        base is None or absolute(base) != absolute(workdir),
+        f'config.finetune.base={base} is the --workdir itself: pass another --workdir',
+    )
+    then = {'base': base} if stored is None else stored.get('finetune', {})
+    check(
+        base is not None or then.get('base') is None,
+        f'config.finetune.base is not set, but the model in {workdir} was fine-tuned from {then.get("base")}: pass '
+        f'--config={workdir}/config.json, or another --workdir',
+    )
+    check(
+        base is None or then.get('base') is not None,
+        f'config.finetune.base is {base}, but the model in {workdir} was not fine-tuned: pass another --workdir',
+    )
+    if base is None:
+        return untrained.build(config)
+    classes = class_names(config.data.name, config.data.classes or ())
+    method, labels = finetuning.from_base(config, _base(config, base), classes)
+    expected = then.get('base_hash') or method.base_hash
+    check(
+        method.base_hash == expected,
+        f'config.finetune.base={base} holds other weights ({method.base_hash[:8]}) than those from which the model in '
+        f'{workdir} was fine-tuned ({expected[:8]}): bring those back, or fine-tune in another --workdir',
+    )
+    _require_classes(config, labels)
+    return method, labels
+
+
+def _trainable(config: Config, workdir: epath.Path, method: Method) -> tuple[int, Any]:
+    """Return the step and the trainable state that a run directory holds."""
+    if (workdir / weights.FILE).exists():
+        return weights.read(workdir / weights.FILE, method)
+    which = config.checkpoint.restore
+    folder = workdir / {'newest': CHECKPOINTS, 'best': BEST}[which]
+    init = initializer(method, root_key(config.seed, config.train.prng))
+    template = state_template(init, make_mesh(config.mesh.fsdp))
+    restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
+    if restored is None:
+        how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
+        raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
+    return restored[0], restored[1].model
+
+
+def _require_classes(config: Config, class_names: tuple[str, ...]) -> None:
+    with located('config.'):
+        require_known_classes(config.sample, class_names)
+
+
+def _base(config: Config, base: str) -> Trained:
+    """Return the model that is fine-tuned, on the mesh of ``config``."""
+    where, field = absolute(base), f'config.finetune.base={base}'
+    stored = _stored(where)
+    if stored is None:
+        raise UserError(f'{field} holds no trained model (no config.json): name the run directory of one')
+    own = Config.from_tree(stored)
+    asked, has = _image_shape(config), _image_shape(own)
+    check(
+        asked == has,
+        f'{field} generates images of {has[0]} pixels and {has[1]} channels, but config.data has {asked[0]} and {asked[1]}: '
+        f'choose others',
+    )
+    require_same(config, stored, BASE_FIELDS, base, 'another config.finetune.base')
+    return restore(own.replace({'mesh': config.mesh}), where)
+
+
+def _image_shape(config: Config) -> tuple[int, int]:
+    """Return the side of the images in pixels, and their channels."""
+    source = SOURCES[config.data.name]
+    return config.data.image_size or source.image_size, source.channels
+
+
+def _stored(workdir: epath.Path) -> Mapping[str, Any] | None:
+    tree = read_config(workdir)
+    return None if tree is None else stored_config.modernised(tree)

@@ -1,0 +1,48 @@
+"""Which options of different sections go together, for every method: what is refused before anything is computed."""
+
+from __future__ import annotations
+
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.options import require_averages, require_samples
+from jaxgen.apps.finetune_options import require_finetunable
+from jaxgen.data.dataset import SOURCES
+from jaxgen.methods import METHODS
+from jaxgen.methods.options import require_conditional, require_known_classes
+from jaxgen.schema import located, require_one_of
+from jaxgen.training.options import require_devices, require_micro_batches
+
+
+def validate(config: Config) -> None:
+    """Refuse a config whose sections do not go together.
+
+    Raises:
+      UserError: one sentence that names the field.
+    """
+    method, source = METHODS[config.method], SOURCES[config.data.name]
+    with located('config.optimizer.'):
+        config.optimizer.resolved(config.train.steps)
+    with located('config.'):
+        require_micro_batches(config.data.batch_size, config.train.grad_accumulation)
+        require_conditional(config.sample, config.model.conditional)
+        require_finetunable(config.finetune, config.sample, config.method, method.supports.finetunes)
+        if config.finetune.base is None and config.sample.adapter is None:  # otherwise the base has classes of its own
+            require_known_classes(config.sample, config.data.classes or source.class_names)
+        if 'evaluation' in config.sections:
+            require_samples(config.evaluation, config.method, method.supports.samples)
+            require_averages(config.evaluation, getattr(config.optimizer, 'ema_lengths', None), config.sample.ema)
+        if 'likelihood' in config.sections:
+            require_one_of([config.likelihood.split], source.splits, 'likelihood.split')
+        method.check_options(config.sections, config.data.image_size or source.image_size)
+
+
+def validate_devices(config: Config, devices: int) -> None:
+    """Refuse batches that do not divide over the devices.
+
+    Raises:
+      UserError: one sentence that names the field.
+    """
+    sizes = {'sample.batch_size': config.sample.batch_size}
+    if 'evaluation' in config.sections and config.evaluation.batch_size is not None:
+        sizes['evaluation.batch_size'] = config.evaluation.batch_size
+    with located('config.'):
+        require_devices(config.data.batch_size, config.train.grad_accumulation, sizes, config.mesh.fsdp, devices)

@@ -1,0 +1,98 @@
+"""Whether a config is the one that a checkpoint was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from jaxgen.apps.config import Config
+from jaxgen.errors import UserError
+
+# Fields, or sections of fields, that decide the parameters of a checkpoint (NETWORK_FIELDS), that a model shares with the
+# base from which it is fine-tuned (BASE_FIELDS), and that decide every step of a run (RUN_FIELDS).
+ADAPTER_FIELDS = ('finetune.method', 'finetune.rank', 'finetune.alpha', 'finetune.targets')
+NETWORK_FIELDS = (
+    'family',
+    'data.name',
+    'data.classes',
+    'data.image_size',
+    'model',
+    'diffusion',
+    'gan',
+    *ADAPTER_FIELDS,
+)
+BASE_FIELDS = ('family', 'model', 'diffusion')
+RUN_FIELDS = (
+    'family',
+    'model',
+    'diffusion',
+    'gan',
+    'seed',
+    'data',
+    'optimizer',
+    'train.grad_accumulation',
+    'train.prng',
+    *ADAPTER_FIELDS,
+)
+
+
+def run_fields(config: Config) -> tuple[str, ...]:
+    """Return the fields that decide the steps of a run: a decay that ends with the run depends on its length."""
+    optimizer = config.optimizer
+    ends_with_the_run = optimizer.decay != 'none' and optimizer.decay_steps is None
+    return (*RUN_FIELDS, 'train.steps') if ends_with_the_run else RUN_FIELDS
+
+
+def require_same(
+    config: Config,
+    stored: Mapping[str, Any],
+    fields: Iterable[str],
+    where: str,
+    otherwise: str = 'another --workdir',
+) -> None:
+    """Refuse a config that is not the one a checkpoint was made with.
+
+    Args:
+      config: the config to check.
+      stored: the config of the checkpoint, as ``stored_config.modernised`` returns it; a field that it lacks is not
+        compared.
+      fields: dotted names of the fields, or of sections of fields, that must agree.
+      where: the run directory, for the message.
+      otherwise: what the user can do instead, for the message.
+
+    Raises:
+      UserError: naming the first field that differs.
+    """
+    for name, now, then in differences(config.to_tree(), stored, fields):
+        raise UserError(
+            f'config.{name} is {now!r}, but the checkpoint in {where} was made with {then!r}: '
+            f'pass {flag(name, then)}, or {otherwise}'
+        )
+
+
+def differences(
+    config: Mapping[str, Any], stored: Mapping[str, Any], fields: Iterable[str]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield ``(name, value in config, value in stored)`` of the fields in which two configs differ, as JSON values."""
+    now = flatten(config)
+    for name, then in flatten(stored).items():
+        if any(name == f or name.startswith(f'{f}.') for f in fields) and _plain(now.get(name)) != _plain(then):
+            yield name, _plain(now.get(name)), _plain(then)
+
+
+def flag(name: str, value: Any) -> str:
+    """Return the argument of the command line that gives a field this value."""
+    text = ','.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return f'--config.{name}={text}'
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Return the leaves of nested mappings by their dotted names."""
+    flat = {}
+    for key, value in tree.items():
+        flat.update(flatten(value, f'{prefix}{key}.') if isinstance(value, Mapping) else {prefix + key: value})
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

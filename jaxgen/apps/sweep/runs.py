@@ -1,0 +1,141 @@
+"""``--mode=sweep``: train and evaluate what is planned, one run after another; a stopped sweep resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+import jaxgen
+from jaxgen.apps.config import Config
+from jaxgen.apps.sweep import results
+from jaxgen.apps.sweep.plan import FOLDER, Plan, Run, is_done, plan, require_own
+from jaxgen.errors import UserError
+from jaxgen.io.files import write_json
+from jaxgen.training.preemption import StopSignals, exclusive
+
+POLL_SECONDS = 0.05  # seconds between two looks at a signal
+
+
+def sweep(config: Config, workdir: epath.Path) -> results.Results:
+    """Do what is left of the sweep that ``config.sweep`` describes.
+
+    ``workdir/sweep`` has a run directory for each run, and ``results.json``, which is written after each of them. A run
+    that fails is noted, and the next sweep tries it again; a run whose loss is not finite counts as done.
+
+    Args:
+      config: the config of the sweep.
+      workdir: the run directory of the sweep.
+
+    Raises:
+      UserError: if a run cannot work, before the first run starts; if a run cannot go on for a reason that all runs share,
+        such as a full disk.
+      SystemExit: with 128 + the signal's number after SIGTERM or SIGINT, when the current run is saved.
+    """
+    planned = plan(config)
+    folder = workdir / FOLDER
+    for run in planned.runs:
+        require_own(run, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        left = [run for run in planned.runs if not is_done(run, folder)]
+        _announce(planned, left)
+        if left:
+            _check(planned, left)
+        failures: dict[str, str] = {}
+        found = _write_results(planned, folder, failures)
+        for number, run in enumerate(left, 1):
+            print(f'\nrun {number} of {len(left)}: {run.folder}', flush=True)
+            ended = in_a_process(_spec(run, folder))
+            if 'refused' in ended:
+                raise UserError(f'{folder / run.folder}: {ended["refused"]}')
+            if 'failed' in ended:
+                failures[run.folder] = ended['failed']
+            found = _write_results(planned, folder, failures)
+    return found
+
+
+def _announce(planned: Plan, left: list[Run]) -> None:
+    steps = sorted({run.config.train.steps for run in planned.runs})
+    print(
+        f'settings: {len(planned.settings)}, seeds: {planned.config.sweep.seeds}, runs: {len(planned.runs)}, of which done: '
+        f'{len(planned.runs) - len(left)}, steps of a run: {" or ".join(f"{n:,}" for n in steps)}',
+        flush=True,
+    )
+
+
+def _check(planned: Plan, left: list[Run]) -> None:
+    """Refuse what only the devices and the data can tell; see ``worker.check_devices``."""
+    configs = [
+        (setting.name, sampler.config.to_tree())
+        for setting in planned.settings
+        for run, sampler in setting.runs
+        if run in left
+    ]
+    for reason in in_a_process({'task': 'check', 'configs': configs}).values():
+        raise UserError(reason)
+
+
+def _write_results(planned: Plan, folder: epath.Path, failures: Mapping[str, str]) -> results.Results:
+    found = results.collect(planned, folder, failures)
+    write_json(folder / 'results.json', results.as_json(found))
+    return found
+
+
+def _spec(run: Run, folder: epath.Path) -> dict[str, Any]:
+    samplers = [(sampler.name, sampler.config.to_tree()) for sampler in run.samplers]
+    return {'task': 'run', 'name': run.name, 'seed': run.seed, 'samplers': samplers, 'folder': os.fspath(folder)}
+
+
+def in_a_process(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return what ``worker.work`` returns for a spec; the process that is killed or returns nothing has ``failed``.
+
+    Ctrl-C does not reach the process by itself, but once, through this process: a second one would interrupt it before it
+    has saved. Its standard input is a pipe that closes when this process ends, however it ends.
+
+    Raises:
+      SystemExit: after SIGTERM or SIGINT, when the process has ended.
+    """
+    root = str(pathlib.Path(jaxgen.__path__[0]).parent)
+    env = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
+    with tempfile.TemporaryDirectory(prefix='jaxgen-sweep-') as folder:
+        spec_path, result_path = (pathlib.Path(folder, name) for name in ('spec.json', 'result.json'))
+        spec_path.write_text(json.dumps(spec))
+        command = [sys.executable, '-m', 'jaxgen.apps.sweep.worker', str(spec_path), str(result_path)]
+        with StopSignals() as signals:
+            process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, start_new_session=True)
+            try:
+                _wait(process, signals)
+            finally:
+                process.kill()
+                process.wait()
+                if process.stdin is not None:
+                    process.stdin.close()
+        if signals.received is not None:
+            raise SystemExit(128 + signals.received)
+        if result_path.exists():
+            return json.loads(result_path.read_text())
+    if process.returncode < 0:
+        return {'failed': f'its process was killed by {signal.Signals(-process.returncode).name}'}
+    return {'failed': f'its process ended with {process.returncode}'}
+
+
+def _wait(process: subprocess.Popen, signals: StopSignals) -> None:
+    """Wait until a process has ended, and pass the first signal that arrives on to it."""
+    passed_on = False
+    while True:
+        try:
+            process.wait(POLL_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            if signals.received is not None and not passed_on:
+                process.send_signal(signals.received)
+                passed_on = True

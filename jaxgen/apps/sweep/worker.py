@@ -1,0 +1,171 @@
+"""One run of a sweep in its own process: it has the devices to itself, and its failure does not end the other runs.
+
+``python -m jaxgen.apps.sweep.worker SPEC.json RESULT.json``: ``runs.py`` writes the first file and reads the second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from logging import CRITICAL, getLogger
+from typing import Any
+
+import jax
+from absl import logging
+from clu import parameter_overview
+from etils import epath
+
+from jaxgen.apps import train as training
+from jaxgen.apps.config import Config, import_plugins
+from jaxgen.apps.devices import set_up
+from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
+from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.restore import restore
+from jaxgen.apps.rules import validate, validate_devices
+from jaxgen.apps.sweep.plan import DIVERGED, RESULTS, SECTIONS, Run, SamplerConfig, result
+from jaxgen.errors import UserError, check
+from jaxgen.io import images
+from jaxgen.io.files import write_atomically, write_json
+from jaxgen.metrics.evaluator import Evaluator
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.training import DivergedError
+
+SHOWN, COLUMNS = 40, 5  # images of each sampler on the page, in a grid narrow enough to stand next to others
+
+
+def work(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what a spec says.
+
+    Args:
+      spec: the ``task``: ``check`` with ``configs``, or ``run`` with the attributes of a ``Run`` and a ``folder``.
+
+    Returns:
+      Nothing if it worked; under ``refused`` what the user can fix, under ``failed`` any other reason.
+    """
+    try:
+        if spec['task'] == 'check':
+            check_devices([(name, _config(tree)) for name, tree in spec['configs']])
+        else:
+            samplers = [SamplerConfig(name, _config(tree)) for name, tree in spec['samplers']]
+            train_and_evaluate(Run(spec['name'], spec['seed'], samplers), epath.Path(spec['folder']))
+    except UserError as e:
+        return {'refused': str(e)}
+    except OSError as e:
+        return {'refused': f'{e.filename or "a file"}: {e.strerror or e}; fix that and run the same command again'}
+    except Exception as e:  # whatever it is, the other runs go on
+        traceback.print_exc()
+        return {'failed': f'{type(e).__name__}: {str(e).strip()[:300]}'.splitlines()[0]}
+    return {}
+
+
+def _config(tree: Mapping[str, Any]) -> Config:
+    import_plugins(tree.get('plugins') or ())
+    return Config.from_tree(tree, SECTIONS)
+
+
+def check_devices(settings: Sequence[tuple[str, Config]]) -> None:
+    """Refuse what only the devices and the data can tell: batches that do not divide, a metric that cannot be computed.
+
+    Afterwards the features of the reference and the weights of the network that computes them are in the cache.
+
+    Args:
+      settings: the name and the config of each setting.
+
+    Raises:
+      UserError: naming the setting and the field.
+    """
+    for number, (name, config) in enumerate(settings):
+        try:
+            if number == 0:
+                set_up(config)
+            else:
+                validate_devices(config, jax.device_count())
+        except UserError as e:
+            raise UserError(f'config.sweep.settings, the setting {name}: {e}') from e
+    config = settings[0][1]
+    evaluator, metric = _evaluator(config), config.sweep.metric
+    check(
+        not metric.startswith('judge.') or evaluator.protocol(evaluator.reference)['judge'] is not None,
+        f'config.sweep.metric={metric} needs a classifier, and jaxgen has none for these images: pass '
+        f'--config.evaluation.judge=FILE.safetensors, or choose another metric',
+    )
+
+
+def _evaluator(config: Config) -> Evaluator:
+    return make_evaluator(config, make_mesh(config.mesh.fsdp))
+
+
+def train_and_evaluate(run: Run, folder: epath.Path) -> None:
+    """Train to the last step from wherever the run was left, and evaluate the samplers that have no result yet.
+
+    A loss that is not finite is noted in ``DIVERGED``, and ends the run without an error.
+
+    Args:
+      run: the run.
+      folder: the folder of the sweep.
+
+    Raises:
+      UserError: as training and evaluation do.
+    """
+    workdir = folder / run.folder
+    validate(run.config)
+    set_up(run.config)
+    try:
+        if run.config.finetune.base is None:
+            training.train(run.config, workdir)
+        else:
+            training.finetune(run.config, workdir)
+    except DivergedError as e:
+        print(e, flush=True)
+        write_json(workdir / DIVERGED, {'step': e.step, 'reason': f'the loss is not finite at step {e.step}'})
+        return
+    evaluator = _evaluator(run.config)
+    for sampler in run.samplers:
+        if result(run, sampler, folder) is None:
+            _evaluate(sampler, workdir, evaluator)
+
+
+def _evaluate(sampler: SamplerConfig, workdir: epath.Path, evaluator: Evaluator) -> None:
+    """Write the metrics of a sampler together with its config, after a grid of its first images."""
+    config = sampler.config
+    trained = restore(config, workdir)
+    pipeline = trained.sampler(config.evaluation.seed, STREAM)
+    found = evaluator(generated_set(trained, pipeline, config.evaluation.num))
+    shown, _ = pipeline(trained.model, SHOWN)
+    picture = images.png(images.grid(shown, columns=COLUMNS))
+    write_atomically(workdir / 'samples' / f'sweep-{sampler.stem}.png', picture)
+    networks = trained.method.networks(trained.model)
+    found['parameters'] = {part: int(parameter_overview.count_parameters(params)) for part, params in networks.items()}
+    found['config'] = config.to_tree()
+    write_json(workdir / RESULTS / f'{sampler.stem}.json', found)
+    print(summary(found | {'warnings': []}), flush=True)  # the warnings are the same for all runs, and are on the page
+
+
+def _end_with_the_sweep() -> None:
+    """Wait until the sweep's end of the pipe is closed, as it is when the sweep is killed; then save and end."""
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(argv: list[str]) -> int:
+    """Do what the file of the first argument says, write the result to that of the second, and return the exit code."""
+    logging.set_verbosity(logging.FATAL)
+    getLogger('asyncio').setLevel(CRITICAL)  # as in jaxgen.cli.main
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    threading.Thread(target=_end_with_the_sweep, daemon=True).start()
+    try:
+        found = work(json.loads(pathlib.Path(argv[1]).read_text()))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    pathlib.Path(argv[2]).write_text(json.dumps(found))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

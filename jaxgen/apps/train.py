@@ -1,0 +1,72 @@
+"""The modes ``train`` and ``finetune``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etils import epath
+
+from jaxgen.apps import adapters, from_config, weights
+from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.during_training import DuringTraining
+from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.apps.restore import build
+from jaxgen.data import Dataset, load
+from jaxgen.errors import UserError, check
+from jaxgen.methods.base import Method
+from jaxgen.runtime.mesh import make_mesh, on_host
+
+
+def train(config: Config, workdir: epath.Path) -> None:
+    """Train a model, or resume from the newest checkpoint of the run directory."""
+    check(
+        config.finetune.base is None,
+        f'config.finetune.base={config.finetune.base} is for --mode=finetune: pass that, or leave it out',
+    )
+    _train(config, workdir)
+
+
+def finetune(config: Config, workdir: epath.Path) -> None:
+    """Train like ``train``, and write ``adapter.safetensors`` with the averaged factors at each checkpoint."""
+    check(
+        config.finetune.base is not None,
+        'config.finetune.base is not set: name the run directory of the model to fine-tune',
+    )
+    _train(config, workdir)
+    print(f'the adapter, for the model in {config.finetune.base} only: {workdir / adapters.FILE}')
+
+
+def method_and_data(config: Config, workdir: epath.Path) -> tuple[Method, Dataset]:
+    """Return the method of a run directory and its training images, with the labels of the method's classes.
+
+    Raises:
+      UserError: if no image is left to train on.
+    """
+    method, class_names = build(config, workdir)
+    dataset = load(config.data.name, 'train', max_examples=config.data.max_examples, **load_options(config))
+    if not len(dataset.images):
+        raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
+    return method, dataset.relabelled(class_names)
+
+
+def _train(config: Config, workdir: epath.Path) -> None:
+    check(
+        config.sample.adapter is None,
+        f'config.sample.adapter={config.sample.adapter} is for sampling: leave it out in training, and name the run '
+        f'directory of a fine-tuned model in config.finetune.base to train it further',
+    )
+    weights.require_none(workdir)
+    method, dataset = method_and_data(config, workdir)
+    mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
+    base_hash = method.base_hash
+    if base_hash is not None:
+        config = config.replace({'finetune.base_hash': base_hash})
+
+        def on_save(model: Any) -> None:
+            factors = on_host(mesh, model.learner.ema)
+            adapter = adapters.of_config(config, factors, base_hash, dataset.class_names)
+            adapters.write(workdir / adapters.FILE, adapter)
+
+    if config.evaluation.every is not None:
+        evaluation = DuringTraining(config, method, mesh, dataset.class_names, workdir)
+    from_config.trainer(config, method, dataset, workdir, evaluation=evaluation, on_save=on_save).train()

@@ -1,0 +1,48 @@
+"""A trained model in memory, with its config and the names of its classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jax.sharding import Mesh
+
+from jaxgen.apps import from_config
+from jaxgen.apps.config import Config
+from jaxgen.errors import check
+from jaxgen.methods.base import Method
+from jaxgen.training.sampling import SamplePipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained model.
+
+    Attributes:
+      config: how it was trained, and how it samples.
+      mesh: the devices that hold it.
+      step: the training step of its parameters.
+      model: the full state of the method.
+      class_names: the classes in the order of their labels.
+    """
+
+    config: Config
+    method: Method
+    mesh: Mesh
+    step: int
+    model: Any
+    class_names: tuple[str, ...]
+
+    def sampler(self, seed: int | None = None, stream: str = 'sample') -> SamplePipeline:
+        """Return the pipeline that samples as ``config.sample`` says; see ``from_config.sample_pipeline``.
+
+        Raises:
+          UserError: if the method generates no images.
+        """
+        check(
+            self.method.capabilities.samples,
+            f'config.family={self.config.method} generates no images: pass the --config of a diffusion model or a GAN',
+        )
+        return from_config.sample_pipeline(
+            self.config, self.method, self.mesh, self.model, self.class_names, seed=seed, stream=stream
+        )

@@ -1,0 +1,21 @@
+"""The method that a config describes, without a trained model and without its data."""
+
+from __future__ import annotations
+
+from jaxgen import methods
+from jaxgen.apps.config import Config
+from jaxgen.data import SOURCES, class_names
+from jaxgen.methods.base import Method
+
+
+def build(config: Config) -> tuple[Method, tuple[str, ...]]:
+    """Return the method of a config and the names of its classes; the data need not have been downloaded."""
+    source = SOURCES[config.data.name]
+    side = config.data.image_size or source.image_size
+    classes = class_names(config.data.name, config.data.classes or ())
+    return build_method(config, (side, side, source.channels), len(classes)), classes
+
+
+def build_method(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> Method:
+    """Return the method of a config for images and classes other than those of its data; see ``methods.build``."""
+    return methods.build(config.method, config.sections, image_shape, num_classes)

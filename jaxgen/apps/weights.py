@@ -1,0 +1,86 @@
+"""A run directory without the state of training: the config, and the weights in one small file."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from jaxgen.apps.config import MODEL, Config
+from jaxgen.apps.trained import Trained
+from jaxgen.errors import check
+from jaxgen.io import run_directory, tensors
+from jaxgen.io.files import write_json
+from jaxgen.methods.base import Method
+
+FILE = run_directory.WEIGHTS
+
+
+def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
+    """Write ``config.json`` and the weights in bfloat16 to a folder.
+
+    Args:
+      trained: the model that the weights come from.
+      weights: see ``Method.weights``.
+      folder: an existing folder.
+
+    Returns:
+      What the folder is good for, for a message.
+
+    Raises:
+      UserError: if the model is fine-tuned.
+    """
+    check(
+        trained.method.base_hash is None,
+        'a fine-tuned model is its base and its adapter.safetensors: pass those on, or export for PyTorch',
+    )
+    flat = {name: np.asarray(x, ml_dtypes.bfloat16) for name, x in flatten_dict(weights, sep='/').items()}
+    save_file(flat, folder / FILE, metadata={'step': str(trained.step)})
+    write_json(folder / run_directory.CONFIG, _own_config(trained).to_tree())
+    return 'a run directory to sample from, to fine-tune and to evaluate'
+
+
+def _own_config(trained: Trained) -> Config:
+    """Return the sections that make a model, without the averages from which its weights were made."""
+    config, wanted = trained.config, {*MODEL, *trained.method.sections}
+    config = Config(config.run, {name: section for name, section in config.sections.items() if name in wanted})
+    if hasattr(config.sample, 'ema_length'):
+        config = config.replace({'sample.ema_length': None, 'optimizer.ema_lengths': None})
+    return config
+
+
+def read(path: pathlib.Path, method: Method) -> tuple[int, Any]:
+    """Return the step, and the trainable state in float32, of a file that ``write`` made.
+
+    Raises:
+      UserError: if the file is damaged, or belongs to another network.
+    """
+    stored, key = tensors.float32(tensors.read(path), path), jax.random.key(0)
+    needed = flatten_dict(jax.eval_shape(lambda: method.weights(method.init(key), key, True)), sep='/')
+    tensors.require(stored, {name: x.shape for name, x in needed.items()}, path)
+    with safe_open(path, 'np') as file:
+        step = int((file.metadata() or {}).get('step', 0))
+    weights = unflatten_dict({name: jnp.asarray(x) for name, x in stored.items()}, sep='/')
+    return step, jax.jit(method.from_weights)(weights, key)
+
+
+def require_none(workdir: epath.Path) -> None:
+    """Refuse to train or to import where such a file is: it would not be clear which of two models is meant.
+
+    Raises:
+      UserError: naming the file.
+    """
+    check(
+        not (workdir / FILE).exists(),
+        f'{workdir / FILE} is a trained model without the state of its training: pass another --workdir; a diffusion '
+        f'model goes on from it there with --mode=finetune --config.finetune.method=full --config.finetune.base={workdir}',
+    )

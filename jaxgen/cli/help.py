@@ -1,0 +1,57 @@
+"""What ``--mode=help`` prints: the modes, or the fields of a config."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxgen.apps.config import RunOptions, section_classes
+from jaxgen.cli.modes import MODES
+from jaxgen.diffusion import compatibility
+from jaxgen.methods import METHODS
+from jaxgen.schema import Options, specs
+
+USAGE = (
+    'python main.py --config=configs/NAME.py[:VARIANT] [--workdir=runs/NAME] [--mode=MODE] [--config.FIELD=VALUE ...]'
+)
+
+
+def modes() -> str:
+    """Return a line and an example for each mode."""
+    lines = [USAGE, '']
+    for name, mode in MODES.items():
+        lines += [f'  --mode={name}: {mode.help}', f'      {mode.example}']
+    lines += [
+        '  --mode=help: this text; with a --config, all fields of it',
+        '      python main.py --mode=help --config=configs/ddpm_digits.py',
+    ]
+    return '\n'.join(lines)
+
+
+def fields(draft: ConfigDict) -> str:
+    """Return a line for each field of a config: its name, its value, its default if that differs, its meaning, its type."""
+    lines = [*_section('', RunOptions, draft, {})]
+    for section, options in section_classes(draft.family).items():
+        summary, *_ = (inspect.getdoc(options) or '').splitlines()
+        lines += ['', f'{section}: {summary}']
+        lines += _section(f'{section}.', options, draft[section], METHODS[draft.family].defaults.get(section, {}))
+    if 'diffusion' in draft:
+        lines += ['', 'What goes together in config.diffusion and config.sample.sampler:', '', compatibility.table()]
+    return '\n'.join(lines)
+
+
+def _section(
+    prefix: str, options: type[Options], values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Iterator[str]:
+    for name, spec in specs(options).items():
+        value, default = values[name], defaults.get(name, spec.default)
+        changed = '' if value == default else f' (default: {_shown(default)})'
+        yield f'  --config.{prefix}{name}={_shown(value)}{changed}'
+        yield f'      {spec.help} [{spec.expected}]'
+
+
+def _shown(value: Any) -> str:
+    return ','.join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -1,1 +1,0 @@
-"""``--mode=demo``: a page in the browser over trained models."""

@@ -1,0 +1,131 @@
+"""The losses that training minimises, one number for each example. The variational bound is in ``likelihood``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxgen.diffusion.predictions import PREDICTIONS, Network
+from jaxgen.diffusion.schedules import LearnedSchedule, Level
+from jaxgen.runtime.types import Array
+
+
+def mean_of_each(x: Float[Array, 'n ...']) -> Float[Array, ' n']:
+    """Return the mean over all axes but the first."""
+    return jnp.mean(x, axis=tuple(range(1, x.ndim)))
+
+
+def add_noise(x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...'], level: Level) -> Float[Array, 'n ...']:
+    """Return x = alpha x_0 + sigma noise at ``level``, whose arrays are scalars or ``[N]``."""
+    here = level.broadcast_to(x0)
+    return here.alpha * x0 + here.sigma * noise
+
+
+def simple(alpha: Array, sigma: Array, c_out: Array | float) -> Array:
+    """Return 1: for eps equation 14 of Ho et al. 2020, for edm the lambda(sigma) of Karras et al. 2022."""
+    return jnp.ones_like(sigma)
+
+
+def min_snr(alpha: Array, sigma: Array, c_out: Array | float, gamma: float = 5.0) -> Array:
+    """Return min(SNR, gamma) on the squared error of x_0, which is that of F times ``c_out`` squared (Hang et al. 2023)."""
+    return jnp.minimum((alpha / sigma) ** 2, gamma) * c_out**2
+
+
+# Weights on the squared error of F from (alpha, sigma, c_out). The third weighting, elbo, is the bound in likelihood.py.
+WEIGHTINGS: dict[str, Callable[[Array, Array, Array | float], Array]] = {'simple': simple, 'min_snr': min_snr}
+
+
+def prediction_loss(
+    network: Network,
+    x0: Float[Array, 'n ...'],
+    noise: Float[Array, 'n ...'],
+    level: Level,
+    *,
+    prediction: str = 'eps',
+    weighting: str = 'simple',
+) -> Float[Array, ' n']:
+    """Return the weighted squared error of a network's prediction, averaged over each example's pixels.
+
+    Args:
+      network: F(x, t).
+      x0: images.
+      noise: standard normal noise in the shape of the images.
+      level: noise levels ``[N]``.
+      prediction: what the network predicts, one of ``PREDICTIONS``.
+      weighting: one of ``WEIGHTINGS``.
+    """
+    here = level.broadcast_to(x0)
+    p = PREDICTIONS[prediction](here.alpha, here.sigma)
+    output = network(p.c_in * add_noise(x0, noise, level), here.t)
+    error = output - p.target(x0, noise)
+    weight = WEIGHTINGS[weighting](level.alpha, level.sigma, PREDICTIONS[prediction](level.alpha, level.sigma).c_out)
+    return weight * mean_of_each(jnp.square(error))
+
+
+def sample_mean_flow_times(
+    key: Array, num: int, equal: float = 0.75
+) -> tuple[Float[Array, ' num'], Float[Array, ' num']]:
+    """Sample the times (t, r) of MeanFlow, r <= t (Geng et al. 2025, section 4.3 and table 1).
+
+    They are the larger and the smaller of two logistic normal times with mean -0.4 and deviation 1, made equal with
+    probability ``equal``.
+    """
+    times_key, equal_key = jax.random.split(key)
+    times = jax.nn.sigmoid(jax.random.normal(times_key, (2, num)) - 0.4)
+    t = jnp.max(times, axis=0)
+    return t, jnp.where(jax.random.bernoulli(equal_key, equal, (num,)), t, jnp.min(times, axis=0))
+
+
+def mean_flow_loss(
+    network: Callable[[Array, Array, Array], Array],
+    x0: Float[Array, 'n ...'],
+    noise: Float[Array, 'n ...'],
+    t: Float[Array, ' n'],
+    r: Float[Array, ' n'],
+) -> Float[Array, ' n']:
+    """Return the loss of MeanFlow (Geng et al. 2025, algorithm 1).
+
+    The mean velocity u satisfies u = v - (t - r) du/dt, with the derivative along the line from image to noise. The right
+    side is the target, and the squared error is divided by itself plus 1e-3; both are constants for the gradient.
+
+    Args:
+      network: ``network(x, t, r)`` is the mean velocity from time t back to r.
+      x0: images.
+      noise: standard normal noise in the shape of the images.
+      t: times in [0, 1].
+      r: times in [0, 1], r <= t; where they are equal, this is the loss of ``flow``.
+    """
+    t_of_pixels = t.reshape(t.shape + (1,) * (x0.ndim - 1))
+    duration = (t - r).reshape(t_of_pixels.shape)
+    velocity = noise - x0
+    x = (1 - t_of_pixels) * x0 + t_of_pixels * noise
+    u, du_dt = jax.jvp(network, (x, t, r), (velocity, jnp.ones_like(t), jnp.zeros_like(r)))
+    error = mean_of_each(jnp.square(u - jax.lax.stop_gradient(velocity - duration * du_dt)))
+    return error / jax.lax.stop_gradient(error + 1e-3)
+
+
+def schedule_variance_loss(
+    schedule: LearnedSchedule, times: Float[Array, ' n'], error: Float[Array, ' n']
+) -> Float[Array, '']:
+    """Return a scalar whose gradient moves a learned schedule so that its diffusion loss varies less over time.
+
+    The diffusion loss at a time u is gamma'(u) m(gamma(u)) / 2, where m is the squared error in the noise. Its mean does not
+    depend on the curve between the ends (Kingma et al. 2021, section 5.1). Its mean square is
+    J = integral of m(gamma)^2 gamma'(u(gamma)) dgamma / 4, and dJ = E_u[m^2 gamma' (d gamma' - gamma'' / gamma' d gamma)] / 4
+    needs no derivative of the network.
+
+    Args:
+      schedule: the schedule, with its parameters.
+      times: u.
+      error: m, a constant for the gradient.
+    """
+
+    def slope(u: Array) -> tuple[Array, Array]:
+        return jax.jvp(schedule.gamma, (u,), (jnp.ones_like(u),))
+
+    (gamma, first), (_, second) = jax.jvp(slope, (times,), (jnp.ones_like(times),))
+    fixed = jax.lax.stop_gradient
+    return jnp.mean(fixed(jnp.square(error) * first) * (first - fixed(second / first) * gamma)) / 4

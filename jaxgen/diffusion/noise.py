@@ -1,0 +1,34 @@
+"""Gaussian noise for sampling: one normal for each image and step, and the start of the way from noise to image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Key
+
+from jaxgen.diffusion.schedules import Level
+from jaxgen.runtime.types import Array
+
+Noise = Callable[[Array], Array]  # the standard normal of a sampler's step, from the number of the step
+
+
+def step_noise(keys: Key[Array, ' n'], i: Array | int, image_shape: tuple[int, ...]) -> Float[Array, 'n h w c']:
+    """Return the standard normal noise number ``i`` of each image, a function of its key and ``i`` alone.
+
+    Number 0 is the noise that sampling starts from, and step i of a sampler adds number i + 1; see ``noise_of_steps``.
+    """
+    numbered = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+    return jax.vmap(lambda key: jax.random.normal(key, image_shape))(numbered)
+
+
+def noise_of_steps(keys: Key[Array, ' n'], image_shape: tuple[int, ...]) -> Noise:
+    """Return the function that gives a sampler the noise of its step ``i``."""
+    return lambda i: step_noise(keys, i + 1, image_shape)
+
+
+def initial_noise(levels: Level, normal: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
+    """Scale standard normal noise to the first of the levels, to the variance alpha^2 + sigma^2 of images of unit variance."""
+    std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
+    return std * normal

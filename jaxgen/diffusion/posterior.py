@@ -1,0 +1,52 @@
+"""One step of the process towards the data, given x_0: the Gaussian posterior that ancestral sampling and the bound share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxgen.diffusion.schedules import Level
+from jaxgen.runtime.types import Array
+
+
+class PosteriorCoefficients(NamedTuple):
+    """q(x_next | x_t, x_0) = N(coef_x0 x_0 + coef_xt x_t, posterior_variance) of a Gaussian process, next being cleaner.
+
+    Attributes:
+      coef_x0, coef_xt: factors of x_0 and of x_t in the mean.
+      posterior_variance: variance of x_next given x_t and x_0, beta~_t in Ho et al. 2020 (equation 7).
+      forward_variance: variance of x_t given x_next; beta_t for a variance-preserving process.
+    """
+
+    coef_x0: Any
+    coef_xt: Any
+    posterior_variance: Any
+    forward_variance: Any
+
+
+def posterior_coefficients(level: Level, next_level: Level) -> PosteriorCoefficients:
+    """Return the posterior from each level to a cleaner one, which need not be its neighbour.
+
+    Ho et al. 2020, equations 6 and 7, for any process with Gaussian noise as in Kingma et al. 2021, appendix A.
+    """
+    ratio = level.alpha / next_level.alpha
+    forward_variance = level.sigma**2 - ratio**2 * next_level.sigma**2
+    return PosteriorCoefficients(
+        coef_x0=next_level.alpha * forward_variance / level.sigma**2,
+        coef_xt=ratio * next_level.sigma**2 / level.sigma**2,
+        posterior_variance=forward_variance * next_level.sigma**2 / level.sigma**2,
+        forward_variance=forward_variance,
+    )
+
+
+def interpolated_variance(
+    fraction: Float[Array, ' ...'], posterior_variance: Array, forward_variance: Array
+) -> Float[Array, ' ...']:
+    """Return the variance that a network means by ``fraction`` (Nichol & Dhariwal 2021, equation 15).
+
+    The interpolation is in the logarithm: -1 is the posterior's variance and 1 is the forward variance.
+    """
+    share = (fraction + 1) / 2
+    return jnp.exp(share * jnp.log(forward_variance) + (1 - share) * jnp.log(posterior_variance))

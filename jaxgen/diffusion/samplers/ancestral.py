@@ -1,0 +1,110 @@
+"""Ancestral sampling: the sampler of DDPM, on all timesteps or on some of them.
+
+Ho et al. 2020 (Denoising Diffusion Probabilistic Models), algorithm 2; respaced as in Nichol & Dhariwal 2021.
+
+    symbol in the paper                         variable
+    x_t                                         carry.x
+    x_0 estimated from x_t, equation 15         x0
+    z                                           noise(i)
+    factors of x_0 and x_t, equation 7          coef_x0, coef_xt
+    beta~_t, variance of the posterior          posterior_variance
+    beta_t                                      forward_variance
+    sigma_t                                     std
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxgen.diffusion.noise import Noise
+from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
+from jaxgen.diffusion.schedules import Level, Schedule
+from jaxgen.runtime.types import Array
+
+
+class AncestralCoefficients(NamedTuple):
+    """The posterior of each step, and 1 where the step adds noise: all but the last."""
+
+    coef_x0: Any
+    coef_xt: Any
+    posterior_variance: Any
+    forward_variance: Any
+    adds_noise: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Ancestral(Sampler):
+    """Ancestral sampling.
+
+    Attributes:
+      variance: of each step: 'fixedlarge' (beta_t), 'fixedsmall' (beta~_t), or 'learned': the denoiser then returns a
+        ``Prediction`` whose fraction interpolates between the two.
+    """
+
+    variance: str = 'fixedlarge'
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the steps add noise: all but the last do."""
+        return True
+
+    @property
+    def needs_variance(self) -> bool:
+        """Whether the denoiser returns the variance fraction, too."""
+        return self.variance == 'learned'
+
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> AncestralCoefficients:
+        """Compute the posterior q(x_{t-1} | x_t, x_0) of each step."""
+        xp = array_module(levels)
+        posterior = posterior_coefficients(*step_ends(levels))
+        last = xp.arange(len(levels.t) - 1) == len(levels.t) - 2
+        # The posterior at the data has no variance. The last step adds no noise, so a number that has a logarithm stands there.
+        posterior_variance = xp.where(last, posterior.forward_variance, posterior.posterior_variance)
+        return AncestralCoefficients(
+            posterior.coef_x0, posterior.coef_xt, posterior_variance, posterior.forward_variance, ~last
+        )
+
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
+        """Sample x_{t-1} (lines 3 and 4)."""
+        c, x = step.coefficients, carry.x
+        if self.variance == 'learned':
+            x0, fraction = denoiser(x, step.level)
+            std = jnp.sqrt(interpolated_variance(fraction, c.posterior_variance, c.forward_variance))
+        else:
+            x0 = denoiser(x, step.level)
+            std = jnp.sqrt({'fixedlarge': c.forward_variance, 'fixedsmall': c.posterior_variance}[self.variance])
+        # Line 4: the mean of the posterior, and noise, which line 3 sets to 0 in the last step.
+        return Carry(c.coef_x0 * x0 + c.coef_xt * x + c.adds_noise * std * noise(step.number))
+
+
+def ancestral(
+    denoiser: Denoiser,
+    levels: Level,
+    x: Float[Array, 'n ...'],
+    *,
+    variance: str = 'fixedlarge',
+    key: Array | None = None,
+    noise: Noise | None = None,
+) -> Float[Array, 'n ...']:
+    """Sample images by ancestral sampling, see ``Ancestral``.
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      variance: ``fixedlarge``, ``fixedsmall`` or ``learned``.
+      key: random key of the noise that the steps add.
+      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+
+    Returns:
+      The images, in the shape of ``x``.
+
+    Raises:
+      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+    """
+    return Ancestral(variance).sample(denoiser, levels, x, key=key, noise=noise)

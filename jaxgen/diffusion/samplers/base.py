@@ -1,0 +1,173 @@
+"""The interface of all samplers, and the loop over their steps.
+
+A sampler has two parts: ``init`` makes tables of coefficients, one row a step, and ``step`` takes one step by its row. So the
+same object runs as one compiled loop (``sample``), or step by step::
+
+    carry, steps = sampler.init(levels, x)
+    for i in range(num_steps):
+        carry = sampler.step(denoiser, carry, jax.tree.map(lambda table: table[i], steps), noise)
+
+All randomness enters through ``x`` and ``noise``, so that a sampler is a deterministic function, and the distribution of its
+samples can be computed from its derivatives.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxgen.diffusion.noise import Noise
+from jaxgen.diffusion.schedules import Level, Schedule
+from jaxgen.runtime.types import Array
+
+Denoiser = Callable[..., Any]  # denoiser(x, level): the estimate of x_0 from x [N, ...] at a scalar level
+
+
+class Carry(NamedTuple):
+    """What a step hands to the next.
+
+    Attributes:
+      x: the images on their way, ``[N, ...]``.
+      previous_x0: the estimate of x_0 of the step before, for samplers that use it.
+    """
+
+    x: Array
+    previous_x0: Array | None = None
+
+
+class Step(NamedTuple):
+    """One step of a sampler, or all of them with arrays ``[S]``.
+
+    Attributes:
+      number: number of the step, from 0.
+      level: noise level at which the step begins.
+      coefficients: numbers of the step; each sampler has its own named tuple.
+    """
+
+    number: Array
+    level: Level
+    coefficients: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler(abc.ABC):
+    """A sampling algorithm with its settings.
+
+    Attributes:
+      order: order of convergence: the error of the sample distribution falls as ``num_steps ** -order``.
+      options: names of the fields that a user may set, see ``with_options``.
+    """
+
+    order: ClassVar[int] = 1
+    options: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the steps add noise."""
+        return False
+
+    @property
+    def needs_variance(self) -> bool:
+        """Whether the denoiser must return a ``Prediction`` with a variance fraction instead of x_0."""
+        return False
+
+    @abc.abstractmethod
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> Any:
+        """Return the coefficients of all steps, a named tuple of arrays ``[S]``."""
+
+    @abc.abstractmethod
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
+        """Take one step; ``noise(i)`` is the standard normal of step i, in the shape of x."""
+
+    def with_options(self, **values: Any) -> Sampler:
+        """Return the sampler with other values of its ``options``."""
+        return dataclasses.replace(self, **values)
+
+    def network_calls(self, levels: Level) -> int:
+        """Return how often the sampler calls the denoiser."""
+        return len(levels.t) - 1
+
+    def first_carry(self, x: Array) -> Carry:
+        """Return what the first step is given."""
+        return Carry(x)
+
+    def init(self, levels: Level, x: Float[Array, 'n ...'], schedule: Schedule | None = None) -> tuple[Carry, Step]:
+        """Prepare the way from ``x`` at the first of the levels to the last of them.
+
+        Args:
+          levels: those to visit, ``[S + 1]``, from noise to data.
+          x: the images at the first of them.
+          schedule: the schedule of the levels, for a sampler that adds noise up to levels between them.
+
+        Returns:
+          What ``step`` carries, and all steps stacked; tables are rounded to the dtype of ``x``.
+        """
+        starts = Level(*(jnp.asarray(array[:-1], x.dtype) for array in levels))
+        coefficients = jax.tree.map(lambda table: jnp.asarray(table, x.dtype), self.coefficients(levels, schedule))
+        return self.first_carry(x), Step(jnp.arange(len(starts.t)), starts, coefficients)
+
+    def run(
+        self, denoiser: Denoiser, carry: Carry, steps: Step, noise: Noise, keep_path: bool = False
+    ) -> Float[Array, ' ...']:
+        """Take all steps in one loop on the device; return x at the end, or x after each step, ``[S, N, ...]``."""
+
+        def body(carry: Carry, step: Step) -> tuple[Carry, Any]:
+            carry = self.step(denoiser, carry, step, noise)
+            return carry, carry.x if keep_path else None
+
+        last, path = jax.lax.scan(body, carry, steps)
+        return path if keep_path else last.x
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        levels: Level,
+        x: Float[Array, 'n ...'],
+        *,
+        key: Array | None = None,
+        noise: Noise | None = None,
+        schedule: Schedule | None = None,
+        keep_path: bool = False,
+    ) -> Float[Array, ' ...']:
+        """Return images ``[N, ...]``.
+
+        Args:
+          denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+          levels: those to visit, ``[S + 1]``, as ``schedule.levels(num_steps)`` gives them.
+          x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+          key: random key of the noise that the steps add.
+          noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+          schedule: see ``init``.
+          keep_path: return x after each step instead, ``[S, N, ...]``.
+
+        Raises:
+          ValueError: if the sampler adds noise and there is neither ``key`` nor ``noise``.
+        """
+        if noise is None and key is None and self.stochastic:
+            raise ValueError(f'{type(self).__name__} adds noise in its steps: pass key=jax.random.key(0), for example')
+        if noise is None:
+            noise = noise_of_key(jax.random.key(0) if key is None else key, x)  # without a key, no step calls it
+        carry, steps = self.init(levels, x, schedule)
+        return self.run(denoiser, carry, steps, noise, keep_path)
+
+
+def noise_of_key(key: Array, x: Float[Array, 'n ...']) -> Noise:
+    """Return the function that gives step i its standard normal, in the shape and dtype of ``x``."""
+    return lambda i: jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype)
+
+
+def step_ends(levels: Level) -> tuple[Level, Level]:
+    """Return the levels at which the steps begin, and those at which they end, ``[S]`` each."""
+    return Level(*(array[:-1] for array in levels)), Level(*(array[1:] for array in levels))
+
+
+def array_module(levels: Level) -> Any:
+    """Return NumPy for tables of float64, and ``jax.numpy`` for levels that depend on parameters."""
+    return jnp if isinstance(levels.alpha, jax.Array) else np

@@ -1,0 +1,99 @@
+"""Heun's second-order method for the probability-flow equation: the deterministic sampler of EDM.
+
+Karras et al. 2022 (Elucidating the Design Space of Diffusion-Based Generative Models), algorithm 1. The paper has alpha = 1;
+other processes are sampled as y = x / alpha at time t = sigma / alpha, where the equation is the same. Algorithm 2 begins its
+steps at x^_i and t^_i instead of x_i and t_i, which therefore have the names of these here.
+
+    symbol in the paper                         variable
+    x_i (x^_i), t_i (t^_i)                      x_hat, t_hat
+    D_theta(x_i; t_i)                           x0
+    d_i, d'_i                                   d_cur, d_prime
+    x_{i+1}, t_{i+1}                            x_next, t_next
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+from jaxtyping import Float
+
+from jaxgen.diffusion.noise import Noise
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, step_ends
+from jaxgen.diffusion.schedules import Level, Schedule
+from jaxgen.runtime.types import Array
+
+
+class HeunCoefficients(NamedTuple):
+    """The two levels of a step, Euler's step x_next = euler_x0 x_0 + euler_x x_hat, and whether it is then corrected."""
+
+    hat: Level
+    next: Level
+    euler_x0: Any
+    euler_x: Any
+    corrected: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Heun(Sampler):
+    """Heun's method (algorithm 1). A step to the data or from pure noise, alpha = 0, is Euler's alone."""
+
+    order: ClassVar[int] = 2
+
+    def network_calls(self, levels: Level) -> int:
+        """Return the number of steps plus that of their corrections."""
+        return len(levels.t) - 1 + int(is_corrected(levels).sum())
+
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> Any:
+        """Return the coefficients of steps from the levels themselves."""
+        return heun_coefficients(levels, step_ends(levels)[0])
+
+    def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
+        """Take one step (lines 4 to 8)."""
+        return Carry(heun_step(denoiser, carry.x, step.coefficients))
+
+
+def heun_step(denoiser: Denoiser, x_hat: Array, c: HeunCoefficients) -> Array:
+    """Take one step of Heun's method (lines 4 to 8 of algorithm 1, lines 7 to 11 of algorithm 2)."""
+    # Lines 4 and 5: Euler's step, with d_cur put in.
+    x0 = denoiser(x_hat, c.hat)
+    x_next = c.euler_x0 * x0 + c.euler_x * x_hat
+
+    def correct(x_next: Array) -> Array:
+        # Lines 7 and 8: the mean of the slopes at both ends.
+        t_hat, t_next = c.hat.sigma / c.hat.alpha, c.next.sigma / c.next.alpha
+        d_cur = (x_hat / c.hat.alpha - x0) / t_hat
+        d_prime = (x_next / c.next.alpha - denoiser(x_next, c.next)) / t_next
+        return c.next.alpha * (x_hat / c.hat.alpha + (t_next - t_hat) * 0.5 * (d_cur + d_prime))
+
+    # Line 6: a step to the data is not corrected.
+    return jax.lax.cond(c.corrected > 0, correct, lambda x_next: x_next, x_next)
+
+
+def heun_coefficients(levels: Level, hat: Level) -> HeunCoefficients:
+    """Return the coefficients of the steps from the levels ``hat`` ``[S]``, each to the next of the levels ``[S + 1]``."""
+    _, next_level = step_ends(levels)
+    euler_x = next_level.sigma / hat.sigma
+    euler_x0 = next_level.alpha - euler_x * hat.alpha
+    return HeunCoefficients(hat, next_level, euler_x0, euler_x, is_corrected(levels))
+
+
+def is_corrected(levels: Level) -> Any:
+    """Return which steps have a slope at both ends: bool ``[S]``."""
+    level, next_level = step_ends(levels)
+    return (level.alpha > 0) & (next_level.sigma > 0)
+
+
+def heun(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
+    """Sample images by Heun's method.
+
+    Args:
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
+      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
+      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+
+    Returns:
+      The images, in the shape of ``x``.
+    """
+    return Heun().sample(denoiser, levels, x)

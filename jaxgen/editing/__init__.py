@@ -1,1 +1,0 @@
-"""``--mode=edit``: images from images by a trained diffusion model."""

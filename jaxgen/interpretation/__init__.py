@@ -1,1 +1,0 @@
-"""What a trained network's channels answer to, and what they cause."""

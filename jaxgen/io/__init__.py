@@ -1,0 +1,1 @@
+"""Files: atomic writes, images, tensors, hashes, downloads, the names in a run directory. Imports only ``jaxgen.errors``."""

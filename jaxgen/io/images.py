@@ -1,0 +1,103 @@
+"""Images for people to look at: grids of images, PNG and WebP files."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SMALLEST_TILE = 64  # side in pixels to which small images of a grid are magnified
+CAPTIONED_TILE = 128  # the same with captions, which need more width
+GAP = 2  # pixels between the images of a grid
+
+
+def to_uint8(images: Any) -> Any:
+    """Convert images from [-1, 1] to 0 .. 255: values are rounded, and clipped to that range.
+
+    Args:
+      images: an array of numbers. The result is a NumPy array, or within ``jax.jit`` an array of JAX.
+    """
+    if isinstance(images, jax.core.Tracer):
+        return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
+    return np.clip(np.round((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def from_uint8(images: Any) -> Any:
+    """Convert uint8 images, arrays of NumPy or JAX, from 0 .. 255 to float32 in [-1, 1]."""
+    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def grid(images: np.ndarray, columns: int | None = None, captions: Sequence[str] | None = None) -> np.ndarray:
+    """Arrange images in one picture, row by row.
+
+    Small images are magnified by a whole factor to about 64 pixels a side, or 128 if there are captions; each pixel stays
+    visible as a square.
+
+    Args:
+      images: uint8 ``[N, H, W, C]``.
+      columns: images in a row; if not set, the grid is as square as possible.
+      captions: one text for each image, written below it and cut at its width.
+
+    Returns:
+      uint8 ``[H', W', C]``.
+    """
+    scale = max(1, (CAPTIONED_TILE if captions else SMALLEST_TILE) // images.shape[1])
+    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    if captions:
+        below = np.stack([_caption(text, images.shape[2], images.shape[3]) for text in captions])
+        images = np.concatenate([images, below], axis=1)
+    n, h, w, c = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    canvas = np.full((rows * (h + GAP) + GAP, columns * (w + GAP) + GAP, c), 255, np.uint8)
+    for i, image in enumerate(images):
+        y, x = GAP + i // columns * (h + GAP), GAP + i % columns * (w + GAP)
+        canvas[y : y + h, x : x + w] = image
+    return canvas
+
+
+def _caption(text: str, width: int, channels: int) -> np.ndarray:
+    """Draw black text on white, 14 pixels high: uint8 ``[14, width, channels]``."""
+    strip = Image.new('L', (width, 14), 255)
+    ImageDraw.Draw(strip).text((1, 1), text, fill=0, font=ImageFont.load_default(size=10))
+    return np.asarray(strip)[..., None].repeat(channels, axis=2)
+
+
+def png(image: np.ndarray) -> bytes:
+    """Encode an image uint8 ``[H, W, 1 or 3]`` as a PNG file."""
+    out = io.BytesIO()
+    _picture(image).save(out, 'PNG', optimize=True)
+    return out.getvalue()
+
+
+def webp(frames: Sequence[np.ndarray], milliseconds: int = 120, last: int = 1500) -> bytes:
+    """Encode images as an animated, lossless WebP file.
+
+    Args:
+      frames: uint8 ``[H, W, 1 or 3]`` each.
+      milliseconds: time that each frame but the last is shown.
+      last: time that the last frame is shown, in milliseconds.
+    """
+    pictures = [_picture(frame).convert('RGB') for frame in frames]
+    times = [milliseconds] * (len(pictures) - 1) + [last]
+    out = io.BytesIO()
+    pictures[0].save(out, 'WEBP', save_all=True, append_images=pictures[1:], duration=times, loop=0, lossless=True)
+    return out.getvalue()
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """Encode arrays as a compressed ``.npz`` file."""
+    out = io.BytesIO()
+    contents: dict[str, Any] = arrays
+    np.savez_compressed(out, **contents)
+    return out.getvalue()

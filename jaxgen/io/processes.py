@@ -1,0 +1,10 @@
+"""Decide which process of a run writes its files."""
+
+from __future__ import annotations
+
+import jax
+
+
+def is_first() -> bool:
+    """Return whether this process writes the files and prints for all processes of the run; no device is touched."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0

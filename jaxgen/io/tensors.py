@@ -1,0 +1,109 @@
+"""Files of named tensors: reading them without PyTorch, and comparing them with what a network needs."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from jaxgen.errors import UserError, check
+from jaxgen.io import pth
+
+READABLE = (np.float32, np.float16, ml_dtypes.bfloat16)  # types whose values float32 holds exactly
+
+
+def find(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path | None:
+    """Return the first of these files that exists in a folder, or None."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a ``.safetensors`` file or of a PyTorch file.
+
+    Raises:
+      UserError: if the file is damaged or holds anything but tensors.
+    """
+    if path.suffix != '.safetensors':
+        return pth.read(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
+        raise UserError(f'{path} is not a complete file of tensors ({e}): get it again') from e
+
+
+def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.ndarray]:
+    """Convert tensors to float32 without changing any value.
+
+    Args:
+      tensors: of any type in ``READABLE``.
+      where: the file, for the message.
+
+    Raises:
+      UserError: if the type of a tensor has values that float32 cannot hold.
+    """
+    for name, x in tensors.items():
+        check(x.dtype in READABLE, f'{where}: {name} is {x.dtype}, and the weights of jaxgen are float32')
+    return {name: x.astype(np.float32) for name, x in tensors.items()}
+
+
+def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], where: object) -> None:
+    """Check that tensors are exactly those of a network.
+
+    Args:
+      tensors: the tensors that were found, by name.
+      shapes: the shape of each tensor that the network needs, by name.
+      where: the file, for the message.
+
+    Raises:
+      UserError: if a tensor is missing, has another shape or is one too many. The message names the first of them and
+        counts the others.
+    """
+    missing = [name for name in shapes if name not in tensors]
+    wrong = [name for name in shapes if name in tensors and tensors[name].shape != shapes[name]]
+    unknown = [name for name in tensors if name not in shapes]
+    if missing:
+        raise UserError(f'{where}: {missing[0]} is missing{_more(missing)}')
+    if wrong:
+        name = wrong[0]
+        raise UserError(
+            f'{where}: {name} is {_size(tensors[name].shape)}, where the network that is described has '
+            f'{_size(shapes[name])}{_more(wrong)}'
+        )
+    if unknown:
+        raise UserError(f'{where}: {unknown[0]} belongs to no layer of the network that is described{_more(unknown)}')
+
+
+def flatten(tree: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
+    """Return the leaves of nested dictionaries by their joined names, as in ``params.head.kernel``."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= {f'{name}{separator}{rest}': leaf for rest, leaf in flatten(value, separator).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def unflatten(tensors: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
+    """Return the nested dictionaries of which :func:`flatten` makes these tensors."""
+    tree: dict[str, Any] = {}
+    for name, value in tensors.items():
+        *parents, last = name.split(separator)
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    return tree
+
+
+def _more(names: list[str]) -> str:
+    return f' (and {len(names) - 1} more)' if len(names) > 1 else ''
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return 'x'.join(map(str, shape)) or 'a single number'

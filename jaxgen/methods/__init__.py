@@ -1,0 +1,30 @@
+"""Methods: each joins networks, mathematics and an optimizer behind one abstract class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxgen.methods.base import Capabilities, Method
+from jaxgen.methods.classifier import ClassifierMethod
+from jaxgen.methods.dcgan import DCGAN
+from jaxgen.methods.diffusion.method import Diffusion
+
+__all__ = ['METHODS', 'Capabilities', 'ClassifierMethod', 'DCGAN', 'Diffusion', 'Method', 'build']
+
+METHODS: dict[str, type[Method]] = {'ddpm': Diffusion, 'dcgan': DCGAN, 'judge': ClassifierMethod}
+
+
+def build(name: str, sections: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int) -> Method:
+    """Return the method of this name that options describe.
+
+    Args:
+      name: one of ``METHODS``.
+      sections: see ``Method.from_sections``.
+      image_shape: height, width and channels of the images.
+      num_classes: number of classes; labels lie below it.
+
+    Returns:
+      The method, without parameters: ``method.init(key)`` makes its first state.
+    """
+    return METHODS[name].from_sections(sections, image_shape=image_shape, num_classes=num_classes)

@@ -1,0 +1,1 @@
+"""Diffusion as a method: network, objective, sampler and optimizer together."""

@@ -1,0 +1,145 @@
+"""The options of a diffusion model: the sections ``model``, ``diffusion``, ``optimizer`` and ``sample``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxgen.diffusion import compatibility
+from jaxgen.diffusion.samplers import SAMPLERS
+from jaxgen.diffusion.schedules import SCHEDULES
+from jaxgen.methods.options import DTYPES, SampleOptions
+from jaxgen.models.networks import NETWORKS
+from jaxgen.optim.options import OptimizerOptions
+from jaxgen.optim.power_ema import LONGEST
+from jaxgen.schema import Options, option, require, with_default
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """The network, with the values of Ho et al. 2020 for CIFAR-10; each kind of network uses the options that it has."""
+
+    name: str = option('unet', 'kind of network', choices=lambda: NETWORKS)
+    conditional: bool = option(False, 'give the class label to the network as an input')
+    base_channels: int = option(128, 'channels of the first level; an even number', at_least=4)
+    channel_multipliers: tuple[int, ...] = option(
+        (1, 2, 2, 2), 'channels of each level of the UNet, in multiples of base_channels', at_least=1
+    )
+    num_res_blocks: int = option(2, 'residual blocks of each level of the UNet', at_least=1)
+    num_blocks: int = option(8, 'number of blocks of the cnn and of the dit', at_least=1)
+    attention_resolutions: tuple[int, ...] = option(
+        (16,), 'sides of the feature maps on which the UNet has attention, in pixels', at_least=1, empty=True
+    )
+    num_heads: int = option(1, 'number of attention heads', at_least=1)
+    attention_head_dim: int | None = option(
+        None,
+        'channels of each attention head, from which their number follows; num_heads decides if not set',
+        at_least=1,
+    )
+    dropout: float = option(0.1, 'share of the activations that is set to 0 in training', at_least=0, below=1)
+    norm_groups: int = option(32, 'number of groups of channels that are normalised together', at_least=1)
+    norm_eps: float = option(1e-6, 'number added to the variance before normalising', above=0)
+    freq_shift: int = option(
+        1, 'shift of the frequencies of the timestep embedding: 1 in the paper, 0 by default in diffusers', at_least=0
+    )
+    flip_sin_to_cos: bool = option(
+        False, 'put the cosines of the timestep embedding first: False in the paper, True by default in diffusers'
+    )
+    downsample_padding: int = option(
+        0, 'padding of the UNet before downsampling: 0 in the paper, 1 by default in diffusers', at_least=0, at_most=1
+    )
+    patch_size: int = option(1, 'side in pixels of the patches that the network sees as one position', at_least=1)
+    dtype: str = option('float32', 'precision of the computation; parameters are float32', choices=DTYPES)
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        require(self.base_channels % 2 == 0, 'base_channels', f'={self.base_channels} must be even')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionOptions(Options):
+    """The noise, the target of the network and the loss."""
+
+    schedule: str = option('linear', 'noise schedule', choices=lambda: SCHEDULES)
+    timesteps: int = option(1000, 'number of timesteps; edm, flow and learned are continuous and have none', at_least=1)
+    parameterisation: str = option('eps', 'what the network predicts', choices=lambda: compatibility.ALL_PREDICTIONS)
+    weighting: str = option(
+        'simple', 'weight of the loss at each noise level', choices=lambda: compatibility.ALL_WEIGHTINGS
+    )
+    variance: str = option(
+        'fixed',
+        'variance of the reverse process; learned takes the hybrid loss of Improved DDPM',
+        choices=lambda: compatibility.VARIANCES,
+    )
+    label_dropout: float = option(
+        0.0,
+        'share of the training images whose label is withheld, as classifier-free guidance needs',
+        at_least=0,
+        below=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionOptimizerOptions(OptimizerOptions):
+    """The optimizer of Ho et al. 2020 for CIFAR-10, and averages from which one of any length can be made later."""
+
+    warmup_steps: int = with_default(OptimizerOptions, 'warmup_steps', 5000)
+    grad_clip_norm: float | None = with_default(OptimizerOptions, 'grad_clip_norm', 1.0)
+    ema_lengths: tuple[float, ...] | None = option(
+        None,
+        'lengths of two or more averages, as shares of the run, from which one of any length is made after training, as in '
+        '0.05,0.1; none if not set',
+        above=0,
+        at_most=LONGEST,
+    )
+    ema_snapshot_every: int = option(1000, 'steps between two snapshots of those averages', at_least=1)
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        super().check()
+        if self.ema_lengths is not None:
+            require(
+                len(set(self.ema_lengths)) == len(self.ema_lengths) > 1,
+                'ema_lengths',
+                f'={",".join(map(str, self.ema_lengths))} must be two or more different lengths, as in 0.05,0.1',
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionSampleOptions(SampleOptions):
+    """The sampler, its noise and its guidance."""
+
+    ema_length: float | None = option(
+        None,
+        'length of an average made after training, as a share of the run; the average of optimizer.ema_decay if not set',
+        above=0,
+        at_most=LONGEST,
+    )
+    sampler: str = option('ddim', 'sampling algorithm', choices=lambda: SAMPLERS)
+    num_steps: int = option(50, 'steps from noise to image', at_least=1)
+    eta: float = option(
+        0.0, 'noise of ddim: 0 is deterministic, 1 adds as much as ddpm_fixedsmall', at_least=0, at_most=1
+    )
+    churn: float = option(0.0, 'noise of edm (S_churn): 0 is deterministic', at_least=0)
+    clip: bool = option(True, 'clip each estimate of the image to [-1, 1]')
+    guidance_scale: float = option(
+        1.0, "scale of classifier-free guidance: 1 is the network's own estimate", at_least=0
+    )
+    guidance_low: float = option(0.0, 'guide only at noise levels sigma / alpha above this', at_least=0)
+    guidance_high: float | None = option(
+        None, 'guide only at noise levels sigma / alpha below this; no limit if not set', above=0
+    )
+    guidance_rescale: float = option(
+        0.0,
+        'how far the contrast of a guided estimate is brought back to that of the unguided one',
+        at_least=0,
+        at_most=1,
+    )
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        require(
+            self.guidance_high is None or self.guidance_low < self.guidance_high,
+            'guidance_low',
+            f'={self.guidance_low} must be below guidance_high={self.guidance_high}, or nothing is guided',
+        )
+        require(self.ema or self.ema_length is None, 'ema_length', f'={self.ema_length} needs ema=True')

@@ -1,0 +1,123 @@
+"""How a diffusion model generates images: its sampler, noise levels, guidance, and one run of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+from jaxtyping import Float
+
+from jaxgen.diffusion.guidance import Guidance
+from jaxgen.diffusion.noise import Noise
+from jaxgen.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Sampler
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step
+from jaxgen.diffusion.schedules import LearnedSchedule, Level, Schedule
+from jaxgen.methods.diffusion.options import DiffusionSampleOptions
+from jaxgen.runtime.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingSettings:
+    """What ``Diffusion.sample`` does with the network.
+
+    Attributes:
+      sampler_name: the sampler's name in ``SAMPLERS``.
+      sampler: the sampling algorithm with its settings.
+      num_steps: steps from noise to image.
+      clip: whether each estimate of x_0 is clipped to [-1, 1].
+      guidance: classifier-free guidance; with a scale of 1 there is none.
+    """
+
+    sampler_name: str = 'ddim'
+    sampler: Sampler = DDIM()
+    num_steps: int = 50
+    clip: bool = True
+    guidance: Guidance = Guidance()
+
+    @classmethod
+    def from_options(cls, options: DiffusionSampleOptions, learned_variance: bool) -> SamplingSettings:
+        """Return the settings that the options ask for; ``ddpm`` uses the variance that a network has learned."""
+        sampler = SAMPLERS[options.sampler]
+        sampler = sampler.with_options(**{name: getattr(options, name) for name in sampler.options})
+        if learned_variance and options.sampler == 'ddpm':
+            sampler = Ancestral(variance='learned')
+        return cls(
+            sampler_name=options.sampler,
+            sampler=sampler,
+            num_steps=options.num_steps,
+            clip=options.clip,
+            guidance=Guidance(
+                scale=options.guidance_scale,
+                low=options.guidance_low,
+                high=options.guidance_high,
+                rescale=options.guidance_rescale,
+            ),
+        )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the guidance changes anything."""
+        return bool(self.guidance.scale != 1)
+
+    def protocol(self, schedule: Schedule) -> dict[str, Any]:
+        """Return how an image is generated, as JSON values; a ``guidance_high`` of 0 stands for no limit."""
+        if isinstance(schedule, LearnedSchedule):
+            schedule = schedule.with_params(
+                schedule.init(jax.random.key(0))
+            )  # the number of calls is that of any parameters
+        protocol = {
+            'sampler': self.sampler_name,
+            'num_steps': self.num_steps,
+            'network_calls': self.sampler.network_calls(schedule.levels(self.num_steps)),
+            **{name: getattr(self.sampler, name) for name in self.sampler.options},
+            'guidance_scale': self.guidance.scale,
+        }
+        if self.is_guided:
+            protocol['guidance_low'] = self.guidance.low
+            protocol['guidance_high'] = 0.0 if self.guidance.high is None else self.guidance.high
+            protocol['guidance_rescale'] = self.guidance.rescale
+        if not self.clip:
+            protocol['clip'] = False
+        return protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingRun:
+    """Sampling that is ready to start, to be run as a whole or step by step.
+
+    ::
+
+        images = run.images()
+
+        carry = run.carry
+        for i in range(len(run.levels.t) - 1):
+            carry = run.step(carry, jax.tree.map(lambda table: table[i], run.steps))
+
+    Attributes:
+      sampler: the sampling algorithm.
+      denoiser: what it calls at each noise level.
+      noise: standard normal noise of each step.
+      levels: noise levels ``[S + 1]``, from the start to the data.
+      carry: what the first step is given, with ``carry.x`` at the first of the levels.
+      steps: all steps, stacked.
+    """
+
+    sampler: Sampler
+    denoiser: Denoiser
+    noise: Noise
+    levels: Level
+    carry: Carry
+    steps: Step
+
+    def images(self) -> Float[Array, 'n h w c']:
+        """Return the images at the last of the levels."""
+        return self.sampler.run(self.denoiser, self.carry, self.steps, self.noise)
+
+    def path(self) -> Float[Array, 's n h w c']:
+        """Return x after each step."""
+        return self.sampler.run(self.denoiser, self.carry, self.steps, self.noise, keep_path=True)
+
+    def step(self, carry: Carry, step: Step) -> Carry:
+        """Take one step; neither the levels nor the steps of this run matter."""
+        return self.sampler.step(self.denoiser, carry, step, self.noise)

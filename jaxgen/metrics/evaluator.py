@@ -1,0 +1,191 @@
+"""Evaluate sets of images against one reference: metrics, and the protocol that makes them comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Int, UInt8
+
+from jaxgen.errors import MANY, UserError, names, pick
+from jaxgen.metrics import features
+from jaxgen.metrics.class_accuracy import TrainedClassifier, class_metrics
+from jaxgen.metrics.features import Extraction, Extractor
+from jaxgen.metrics.image_sets import ImageSet
+from jaxgen.metrics.progress import Meter
+from jaxgen.metrics.registry import METRICS, PARAMETERS, Pair
+
+FEWEST = 2048  # images below which the covariance of Inception's 2,048 features is singular
+
+
+class Evaluator:
+    """Evaluates any number of sets against one reference under one protocol.
+
+    The features of the reference are computed when the evaluator is made, or read from the cache.
+
+    Args:
+      extractor: the network whose features the metrics compare.
+      reference: real images.
+      metrics: keys of ``METRICS``.
+      classifier: says what generated images show, if they have the shape that it takes. May also be the extractor.
+      mesh: the devices that compute features; the default device if not set.
+      batch_size: images in a batch (see ``Extraction``).
+      report: receives lines about the progress, such as ``print``.
+
+    Attributes:
+      reference: as given.
+
+    Raises:
+      UserError: if there is no such metric, or the extractor cannot take the reference images.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        reference: ImageSet,
+        metrics: Sequence[str] = tuple(METRICS),
+        *,
+        classifier: TrainedClassifier | None = None,
+        mesh: Mesh | None = None,
+        batch_size: int | None = None,
+        report: Callable[[str], None] | None = None,
+    ):
+        self._metrics = tuple(pick(metric, METRICS, 'the metric') for metric in metrics)
+        self._extractor, self._classifier, self._report = extractor, classifier, report
+        self.reference = reference
+        extractors = [extractor]
+        if classifier is not None and classifier.description != extractor.description:
+            extractors.append(classifier.extractor())
+        self._extraction = Extraction(extractors, mesh, batch_size)
+        self._classifier_index = len(extractors) - 1  # 0 if the classifier is the extractor
+        self._require_compatible(reference, 'the reference images')
+        meter = Meter('reference', reference.count, report)
+        self._real = features.stored_features(self._extraction, extractor.description, reference, meter)
+
+    def __call__(self, images: ImageSet, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """Evaluate a set of images.
+
+        Args:
+          images: generated images.
+          tick: called after each batch.
+
+        Returns:
+          JSON values: the metrics, ``judge`` with what the classifier recognises, ``metrics`` with their names,
+          ``images_per_sec``, ``warnings`` and ``protocol``.
+
+        Raises:
+          UserError: if the extractor cannot take these images.
+        """
+        self._require_compatible(images, 'the generated images')
+        is_classified = self._can_classify(images.image_shape)
+        meter = Meter('generated', images.count, self._report)
+
+        def progress(count: int) -> None:
+            meter(count)
+            tick()
+
+        which = sorted({0, self._classifier_index}) if is_classified else [0]
+        found = self._extraction(images.pieces(), progress, which)
+        pair = self._pair(images, found[0])
+        result: dict[str, Any] = {}
+        for name in self._metrics:
+            result |= METRICS[name](pair)
+        if is_classified:
+            classifier, logits = cast(TrainedClassifier, self._classifier), cast(np.ndarray, found[-1].logits)
+            labels = classifier.own_labels(images.labels, images.class_names)
+            result['judge'] = class_metrics(logits, labels, classifier.class_names)
+        return result | {
+            'metrics': list(self._metrics),
+            'images_per_sec': meter.rate,
+            'warnings': self._warnings(images, pair, result),
+            'protocol': self.protocol(images),
+        }
+
+    def best(
+        self, images: UInt8[np.ndarray, 'n h w c'], labels: Int[np.ndarray, ' n'] | None, class_names: Sequence[str]
+    ) -> Int[np.ndarray, ' n']:
+        """Return the order of images by the classifier's confidence, the most confident first.
+
+        Args:
+          images: generated images.
+          labels: the classes that they should show. If None, the confidence is that of any class.
+          class_names: the names that labels index.
+
+        Returns:
+          Indices of the images; in their own order if there is no classifier that takes them.
+        """
+        if not self._can_classify(images.shape[1:]):
+            return np.arange(len(images))
+        (found,) = self._extraction([images], which=[self._classifier_index])
+        probabilities = np.asarray(jax.nn.softmax(cast(np.ndarray, found.logits)))
+        own = cast(TrainedClassifier, self._classifier).own_labels(labels, class_names)
+        confidence = probabilities.max(1) if own is None else probabilities[np.arange(len(images)), own]
+        return np.argsort(-confidence, kind='stable')
+
+    def protocol(self, images: ImageSet) -> dict[str, Any]:
+        """Return everything that the metrics of a set depend on, as JSON values."""
+        judge = self._classifier if self._can_classify(images.image_shape) else None
+        return {
+            'generated': images.description,
+            'reference': self.reference.description,
+            'extractor': self._extractor.description,
+            'judge': None if judge is None else judge.description,
+            'parameters': PARAMETERS,
+            **features.environment(),
+        }
+
+    def _pair(self, images: ImageSet, fake: features.Features) -> Pair:
+        real = self.reference
+        is_labelled = images.labels is not None and real.labels is not None and images.class_names == real.class_names
+        return Pair(fake, self._real, images.labels, real.labels, images.class_names if is_labelled else ())
+
+    def _can_classify(self, image_shape: tuple[int, ...]) -> bool:
+        return self._classifier is not None and image_shape == self._classifier.image_shape
+
+    def _require_compatible(self, images: ImageSet, what: str) -> None:
+        height, width, channels = images.image_shape
+        name, size = self._extractor.description['name'], self._extractor.image_size
+        if channels not in (1, self._extractor.channels):
+            raise UserError(
+                f'{what} have {channels} channels, and {name} takes {self._extractor.channels}: choose another extractor'
+            )
+        if size is not None and (height, width) != (size, size):
+            raise UserError(f'{what} are {height}x{width}, and {name} takes {size}x{size}: choose another extractor')
+
+    def _warnings(self, images: ImageSet, pair: Pair, result: dict[str, Any]) -> list[str]:
+        found = []
+        name = self._extractor.description['name']
+        if not name.startswith('inception'):
+            found.append(f'distances are those of features of {name}: they compare with no FID elsewhere')
+        for what, count in (('generated', images.count), ('reference', self.reference.count)):
+            if count < FEWEST:
+                found.append(
+                    f'{count} {what} images are fewer than {FEWEST}: FID is biased upwards, and compares with no '
+                    f'published figure; look at KID, which is not biased'
+                )
+        if images.image_shape != self.reference.image_shape:
+            found.append(f'the generated images are {images.image_shape}, the reference {self.reference.image_shape}')
+        found += self._class_warnings(images)
+        if 'kid' in result and result['kid_std'] is None:
+            found.append(f'every subset of KID is the whole set of {images.count} images: it has no deviation')
+        if 'fid_per_class' in self._metrics and pair.class_names:
+            found.append('FID by class is of few images each: compare it between classes and models, not with FID')
+        if 'inception_score' in self._metrics and pair.fake.logits is None:
+            found.append('no Inception Score: the weights have no classifier')
+        return found
+
+    def _class_warnings(self, images: ImageSet) -> list[str]:
+        """Warn if a model was asked for other classes than the reference has."""
+        description, known = images.description, self.reference.class_names
+        asked = names(description['classes']) if 'sampler' in description else ()
+        if asked and self.reference.labels is not None and set(asked) != set(known):
+            return [f'the generated images are of {_listed(asked)}, the reference of {_listed(known)}']
+        return []
+
+
+def _listed(class_names: Sequence[str]) -> str:
+    more = f' and {len(class_names) - MANY} more' if len(class_names) > MANY else ''
+    return ', '.join(class_names[:MANY]) + more

@@ -1,0 +1,198 @@
+"""Features of images: run networks over any number of images on all devices, and cache the features of stored sets."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float32, UInt8
+
+from jaxgen.data.pipeline import Prefetcher
+from jaxgen.errors import check
+from jaxgen.io.files import cache_dir, read_npz, replacing
+from jaxgen.metrics.image_sets import ImageSet
+from jaxgen.models import inception
+from jaxgen.models.inception_weights import inception_variables
+from jaxgen.runtime import memory
+from jaxgen.runtime.mesh import batch_sharding, replicated
+from jaxgen.runtime.types import Array
+
+CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # images a device in a batch, by default
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """A network that computes features of images.
+
+    Attributes:
+      apply: the function ``(variables, images uint8 [N, H, W, C]) -> (features [N, D], logits [N, K] or None)``.
+      variables: the first argument of ``apply``.
+      channels: C.
+      image_size: H and W in pixels; None if the network takes images of any size.
+      description: for the protocol: its name, the hash of its tensors, and everything else that the features depend on.
+    """
+
+    apply: Callable[[Any, Array], tuple[Array, Array | None]]
+    variables: Any
+    channels: int
+    image_size: int | None
+    description: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What an extractor computes of images.
+
+    Attributes:
+      features: one row for each image.
+      logits: of each class; None if the extractor has no classifier.
+    """
+
+    features: Float32[np.ndarray, 'n d']
+    logits: Float32[np.ndarray, 'n k'] | None
+
+
+def inception_extractor(weights_path: str | os.PathLike | None = None, resize: str = 'tf1') -> Extractor:
+    """Return the Inception network of FID; it takes grey images as colour images of equal channels.
+
+    Args:
+      weights_path: a ``.pth`` file with the weights. If not set, the published file is downloaded once.
+      resize: how images become 299x299: ``tf1`` as in published FIDs, or ``clean``, antialiased, as in clean-FID.
+
+    Raises:
+      UserError: if the file of weights cannot be read or downloaded, or there is no such resize.
+    """
+    variables, weights_hash = inception_variables(weights_path)
+    apply = inception.feature_function(resize, classifier='fc' in variables['params'])
+    description = {'name': 'inception-2015-12-05', 'weights': weights_hash, 'resize': resize}
+    return Extractor(apply, variables, 3, None, description)
+
+
+class Extraction:
+    """Runs extractors over any number of images, in batches of one compiled shape.
+
+    Args:
+      extractors: the networks.
+      mesh: the devices over which the images of a batch are spread; the default device if not set.
+      batch_size: images in a batch, a multiple of the number of devices. If not set, 8 a device on CPUs and 64 on others.
+    """
+
+    def __init__(self, extractors: Sequence[Extractor], mesh: Mesh | None = None, batch_size: int | None = None):
+        self._batch_size = batch_size or default_batch_size(mesh)
+        self._mesh = mesh
+        self._sharding = None if mesh is None else batch_sharding(mesh)
+        self._runs = [self._compiled(extractor.apply) for extractor in extractors]
+        variables = [extractor.variables for extractor in extractors]
+        self._variables = jax.device_put(variables, None if mesh is None else replicated(mesh))
+
+    def _compiled(self, apply: Callable) -> Callable:
+        if self._mesh is None:
+            return jax.jit(apply)
+        copies = replicated(self._mesh)
+        return jax.jit(apply, in_shardings=(copies, self._sharding), out_shardings=copies)
+
+    def __call__(
+        self,
+        pieces: Iterable[UInt8[np.ndarray, 'n h w c']],
+        progress: Callable[[int], None] = lambda count: None,
+        which: Sequence[int] = (0,),
+    ) -> list[Features]:
+        """Return the features that each extractor computes, in the order of the images.
+
+        Args:
+          pieces: the images in pieces of any lengths; a thread reads them while the devices work.
+          progress: called after each batch with the number of images done.
+          which: indices of the extractors to run; the others are not compiled.
+
+        Raises:
+          UserError: if a feature is not finite.
+        """
+
+        def put(item):
+            return item[0], jax.device_put(item[1], self._sharding)
+
+        batches = Prefetcher(_batches(pieces, self._batch_size), put)
+        results: list[list[Any]] = []
+        done = 0
+        try:
+            for kept, images in batches:
+                with contextlib.nullcontext() if results else memory.compiling():
+                    found = jax.block_until_ready([self._runs[i](self._variables[i], images) for i in which])
+                results.append([tuple(x if x is None else np.asarray(x)[:kept] for x in pair) for pair in found])
+                done += kept
+                progress(done)
+        finally:
+            batches.close()
+        joined = []
+        for pairs in zip(*results, strict=True):
+            features, logits = zip(*pairs, strict=True)
+            joined.append(Features(np.concatenate(features), None if logits[0] is None else np.concatenate(logits)))
+        check(all(np.isfinite(f.features).all() for f in joined), 'the features of the images are not finite')
+        return joined
+
+
+def default_batch_size(mesh: Mesh | None = None) -> int:
+    """Return the number of images in a batch: 8 a device on CPUs, 64 a device on GPUs and TPUs."""
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    devices = 1 if mesh is None else mesh.size
+    return devices * (CPU_BATCH_SIZE if platform == 'cpu' else ACCELERATOR_BATCH_SIZE)
+
+
+def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield batches of one size with the number of images that count; zeros fill up the last batch."""
+    waiting: list[np.ndarray] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= size:
+            images = np.concatenate(waiting)
+            whole = len(images) // size * size
+            for start in range(0, whole, size):
+                yield size, images[start : start + size]
+            waiting = [images[whole:]]
+    rest = np.concatenate(waiting) if waiting else np.empty(0)
+    if len(rest):
+        yield len(rest), np.concatenate([rest, np.zeros((size - len(rest), *rest.shape[1:]), rest.dtype)])
+
+
+def environment() -> dict[str, Any]:
+    """Return what metrics may depend on apart from images and weights: the device, the precision, the versions."""
+    import jaxlib
+
+    versions = {'jax': jax.__version__, 'jaxlib': jaxlib.__version__, 'numpy': np.__version__}
+    return {'device': jax.devices()[0].device_kind, 'precision': 'float32, highest', 'versions': versions}
+
+
+def stored_features(
+    extraction: Extraction,
+    description: dict[str, Any],
+    images: ImageSet,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Features:
+    """Return the features of a stored set, from the cache (``JAXGEN_CACHE_DIR``) if they were computed before.
+
+    The cache knows them by a hash of the images, of the description of the extractor and of the environment.
+
+    Args:
+      extraction: its first extractor computes the features.
+      description: of that extractor.
+      images: their description must contain a hash of all images.
+      progress: called with the number of images done.
+    """
+    decisive = {'images': images.description, 'extractor': description, **environment()}
+    fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    cached = cache_dir() / f'features-{fingerprint[:16]}.npz'
+    arrays = read_npz(cached)
+    if arrays is not None and len(arrays['features']) == images.count:
+        return Features(arrays['features'], arrays.get('logits'))
+    (found,) = extraction(images.pieces(), progress)
+    with replacing(cached) as temporary:
+        np.savez(temporary, **{k: v for k, v in dataclasses.asdict(found).items() if v is not None})
+    return found

@@ -1,0 +1,98 @@
+"""The registry of metrics: each is a function of the features of two sets of images.
+
+To add a metric, write a function of a ``Pair`` that returns JSON values by name, and add it to ``METRICS``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from jaxgen.metrics.class_probabilities import inception_score
+from jaxgen.metrics.features import Features
+from jaxgen.metrics.frechet import frechet_distance, frechet_distance_of_few
+from jaxgen.metrics.kernel import kernel_distance
+from jaxgen.metrics.manifold import precision_recall
+from jaxgen.metrics.moments import Moments
+
+FEWEST_OF_A_CLASS = 100  # images of a class in both sets, below which its FID is left out
+MANIFOLD_IMAGES = 10_000  # images of each set that span the manifolds of precision and recall: the first ones
+MANIFOLD_NEIGHBOURS = 3  # a ball of the manifold reaches to this nearest neighbour
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
+INCEPTION_SCORE_SPLITS = 10
+# What metrics depend on apart from features, for the protocol.
+PARAMETERS = {
+    'kid_subsets': KID_SUBSETS,
+    'kid_subset_size': KID_SUBSET_SIZE,
+    'inception_score_splits': INCEPTION_SCORE_SPLITS,
+    'manifold_images': MANIFOLD_IMAGES,
+    'manifold_neighbours': MANIFOLD_NEIGHBOURS,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """The features of generated and of reference images.
+
+    Attributes:
+      fake: features of the generated images.
+      real: features of the reference images.
+      fake_labels: the class of each generated image, or None if the classes are not known.
+      real_labels: the class of each reference image, or None.
+      class_names: the names that both labels index; empty unless both sets have labels of the same classes.
+    """
+
+    fake: Features
+    real: Features
+    fake_labels: Int32[np.ndarray, ' n'] | None = None
+    real_labels: Int32[np.ndarray, ' m'] | None = None
+    class_names: tuple[str, ...] = ()
+
+
+def _fid(pair: Pair) -> dict[str, Any]:
+    fake, real = pair.fake.features, pair.real.features
+    if 2 * min(len(fake), len(real)) < fake.shape[1]:
+        return {'fid': frechet_distance_of_few(fake, real)}
+    return {'fid': frechet_distance(Moments.streamed(fake), Moments.streamed(real))}
+
+
+def _kid(pair: Pair) -> dict[str, Any]:
+    mean, std = kernel_distance(pair.fake.features, pair.real.features, KID_SUBSETS, KID_SUBSET_SIZE)
+    return {'kid': mean, 'kid_std': std}
+
+
+def _inception_score(pair: Pair) -> dict[str, Any]:
+    if pair.fake.logits is None:  # these weights have no classifier
+        return {'inception_score': None, 'inception_score_std': None}
+    mean, std = inception_score(pair.fake.logits, INCEPTION_SCORE_SPLITS)
+    return {'inception_score': mean, 'inception_score_std': std}
+
+
+def _precision_recall(pair: Pair) -> dict[str, Any]:
+    fake, real = pair.fake.features[:MANIFOLD_IMAGES], pair.real.features[:MANIFOLD_IMAGES]
+    precision, recall = precision_recall(fake, real, MANIFOLD_NEIGHBOURS)
+    return {'precision': precision, 'recall': recall}
+
+
+def _fid_per_class(pair: Pair) -> dict[str, Any]:
+    """Compute the FID of each class with enough images in both sets."""
+    found = {}
+    for label, name in enumerate(pair.class_names):
+        fake = pair.fake.features[pair.fake_labels == label]
+        real = pair.real.features[pair.real_labels == label]
+        if min(len(fake), len(real)) >= FEWEST_OF_A_CLASS:
+            found[name] = frechet_distance_of_few(fake, real)
+    return {'fid_per_class': found} if found else {}
+
+
+METRICS: dict[str, Callable[[Pair], dict[str, Any]]] = {
+    'fid': _fid,
+    'kid': _kid,
+    'inception_score': _inception_score,
+    'precision_recall': _precision_recall,
+    'fid_per_class': _fid_per_class,
+}

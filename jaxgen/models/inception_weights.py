@@ -1,0 +1,102 @@
+"""The published weights of the FID Inception network: download them, check them, and convert them once."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import urllib.request
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from jaxgen.errors import UserError
+from jaxgen.io import pth
+from jaxgen.io.download import reachable
+from jaxgen.io.files import cache_dir, replacing
+from jaxgen.io.hashes import file_hash, tensors_hash
+
+URL = 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth'
+SHA256_STARTS = '6726825d'  # by PyTorch's convention the name of a published file ends in the first digits of its hash
+BATCH_NORM_EPSILON = 1e-3
+CONVOLUTIONS = 94
+
+
+def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[dict[str, Any], str]:
+    """Return the variables of ``Inception`` and the hash of the tensors that they were made of.
+
+    Args:
+      weights_path: a ``.pth`` file with the tensor names of the published file, with or without the classifier. If not set,
+        the published file is downloaded once.
+
+    Returns:
+      The variables, and a hash in hexadecimal digits.
+
+    Raises:
+      UserError: if the file does not exist, cannot be downloaded, or holds another network.
+    """
+    source = pathlib.Path(weights_path).expanduser() if weights_path is not None else _downloaded()
+    if not source.is_file():
+        raise UserError(f'{weights_path} is not a file: name the .pth of the Inception weights')
+    converted = cache_dir() / f'inception-{file_hash(source)[:16]}.safetensors'
+    if not converted.exists():
+        tensors = _network_tensors(pth.read(source), source)
+        with replacing(converted) as temporary:
+            save_file(tensors, temporary, metadata={'format': 'np'})
+    tensors = load_file(converted)
+    return {'params': _folded(tensors)}, tensors_hash(tensors)
+
+
+def _network_tensors(tensors: dict[str, np.ndarray], source: pathlib.Path) -> dict[str, np.ndarray]:
+    """Return the tensors that the network needs, without PyTorch's counters of batches.
+
+    Raises:
+      UserError: if a tensor is missing or belongs to no layer.
+    """
+    kept = {k: v for k, v in tensors.items() if not k.endswith('num_batches_tracked')}
+    layers = {k.removesuffix('.conv.weight') for k in kept if k.endswith('.conv.weight')}
+    parts = ('conv.weight', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var')
+    needed = {f'{layer}.{part}' for layer in layers for part in parts}
+    unexpected = sorted(needed ^ (set(kept) - {'fc.weight', 'fc.bias'}))
+    if len(layers) != CONVOLUTIONS or unexpected:
+        about = f'; {unexpected[0]} is missing or out of place' if unexpected else ''
+        raise UserError(
+            f'{source} is not the FID Inception network, which has {CONVOLUTIONS} convolutions: found {len(layers)}{about}'
+        )
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in kept.items()}
+
+
+def _folded(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Fold batch normalisation into kernels and biases: ``y = (W x - mean) gamma / sqrt(var + eps) + beta``."""
+    params: dict[str, Any] = {}
+    for name in (k.removesuffix('.conv.weight') for k in tensors if k.endswith('.conv.weight')):
+        weight, gamma, beta, mean, var = (
+            tensors[f'{name}.{part}'].astype(np.float64)
+            for part in ('conv.weight', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var')
+        )
+        scale = gamma / np.sqrt(var + BATCH_NORM_EPSILON)
+        kernel = (weight * scale[:, None, None, None]).transpose(2, 3, 1, 0)
+        if kernel.shape[:2] == (1, 1):
+            kernel = kernel[0, 0]
+        params[name] = {'kernel': kernel.astype(np.float32), 'bias': (beta - mean * scale).astype(np.float32)}
+    if 'fc.weight' in tensors:
+        params['fc'] = {'kernel': np.ascontiguousarray(tensors['fc.weight'].T)}
+    return params
+
+
+def _downloaded() -> pathlib.Path:
+    """Return the published file in the cache, and download it first if it is not there."""
+    file = cache_dir() / URL.rpartition('/')[2]
+    if file.exists():
+        return file
+    how = f'download it elsewhere, and put it at {file} or pass the path of the file'
+    if not reachable(URL):
+        raise UserError(f'the Inception weights are not at {file} and {URL} cannot be reached: {how}')
+    try:
+        with replacing(file) as temporary:
+            urllib.request.urlretrieve(URL, os.fspath(temporary))
+            if not file_hash(temporary).startswith(SHA256_STARTS):
+                raise UserError(f'{URL} sent something other than the published file (its SHA-256 differs): {how}')
+    except OSError as e:
+        raise UserError(f'downloading {URL} failed ({e}): {how}') from e
+    return file

@@ -1,0 +1,41 @@
+"""Gradients of a batch in micro-batches, to save memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgen.runtime.types import Array
+
+
+def value_and_grad(
+    loss: Callable[[Any, Any, Array], Array], params: Any, examples: Any, key: Array, micro_batches: int
+) -> tuple[Array, Any]:
+    """Return the mean loss of a batch and its gradient, computed one micro-batch at a time.
+
+    Rows i, i + n, i + 2n ... are micro-batch i of n, so that each device keeps the rows that it holds.
+
+    Args:
+      loss: ``loss(params, examples, key)``, the mean over its examples.
+      params: the parameters to differentiate by.
+      examples: arrays ``[B, ...]``, with all randomness but that of dropout, which is then the same for any number of
+        micro-batches.
+      key: random key of dropout.
+      micro_batches: number of micro-batches; it divides B.
+    """
+    grad = jax.value_and_grad(loss)
+    if micro_batches == 1:
+        return grad(params, examples, key)
+
+    def add(total, piece):
+        i, rows = piece
+        return jax.tree.map(jnp.add, total, grad(params, rows, jax.random.fold_in(key, i))), None
+
+    pieces = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1), examples)
+    shapes = jax.eval_shape(grad, params, jax.tree.map(lambda x: x[0], pieces), key)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total, _ = jax.lax.scan(add, zeros, (jnp.arange(micro_batches), pieces))
+    return jax.tree.map(lambda x: x / micro_batches, total)

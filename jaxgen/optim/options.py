@@ -1,0 +1,65 @@
+"""The options of the optimizer that all methods share: the section ``optimizer``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeVar
+
+from jaxgen.schema import Options, option, require
+
+O = TypeVar('O', bound='OptimizerOptions')  # noqa: E741
+
+DECAYS = ('none', 'cosine', 'linear', 'triangular')  # ``schedules`` has a function for each
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerOptions(Options):
+    """How the parameters are updated, and how they are averaged."""
+
+    learning_rate: float = option(2e-4, 'learning rate at its peak', above=0)
+    beta1: float = option(0.9, 'momentum: how much of the mean gradient a step keeps', at_least=0, below=1)
+    warmup_steps: int = option(0, 'steps over which the learning rate rises from 0 to its peak', at_least=0)
+    decay: str = option('none', 'how the learning rate falls after its peak', choices=DECAYS)
+    decay_steps: int | None = option(
+        None, 'step at which the decay ends; the last step of the run if not set', at_least=1
+    )
+    cooldown_steps: int | None = option(
+        None, 'number of steps over which decay=linear falls; a fifth of decay_steps if not set', at_least=1
+    )
+    grad_clip_norm: float | None = option(
+        None, 'norm to which larger gradients are scaled down; they are not clipped if not set', above=0
+    )
+    ema_decay: float | None = option(
+        0.9999,
+        'share of the moving average of the parameters that a step keeps; the average is the parameters themselves if '
+        'not set',
+        above=0,
+        below=1,
+    )
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        if self.decay_steps is not None:
+            self._require_time(self.decay_steps, f'decay_steps={self.decay_steps}, the step at which the decay ends')
+
+    def resolved(self: O, steps: int) -> O:
+        """Return the options with the unset steps of the decay filled in, for a run of ``steps`` steps.
+
+        Raises:
+          OptionError: if the warm-up or the cool-down is longer than the decay.
+        """
+        if self.decay_steps is None:
+            self._require_time(steps, f'train.steps={steps}, where the decay ends with the run')
+        decay_steps = steps if self.decay_steps is None else self.decay_steps
+        cooldown_steps = max(1, decay_steps // 5) if self.cooldown_steps is None else self.cooldown_steps
+        return dataclasses.replace(self, decay_steps=decay_steps, cooldown_steps=cooldown_steps)
+
+    def _require_time(self, decay_steps: int, end: str) -> None:
+        """Refuse a warm-up or a cool-down that does not end by the step at which the decay ends, in words ``end``."""
+        if self.decay == 'none':
+            return
+        require(self.warmup_steps < decay_steps, 'warmup_steps', f'={self.warmup_steps} must be below {end}')
+        if self.decay == 'linear' and self.cooldown_steps is not None:
+            require(
+                self.cooldown_steps <= decay_steps, 'cooldown_steps', f'={self.cooldown_steps} must be at most {end}'
+            )

@@ -1,0 +1,1 @@
+"""The machine: XLA flags, memory, processes, the mesh of devices, random keys."""

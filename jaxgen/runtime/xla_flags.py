@@ -1,0 +1,62 @@
+"""XLA flags that jaxgen sets before JAX starts: for speed on CPUs, for reproducible runs on GPUs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+
+from jaxgen.errors import check
+
+# XLA:CPU hands matrix products, reductions and convolutions to YNNPACK. Its convolutions are slower than XLA's own, their
+# kernel gradients by up to three times, so they are taken out of that list. docs/results/speed_on_cpus.md has the rates.
+FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
+DEFAULT_FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=individual_dot,individual_convolution,reduce'
+
+# Operations that sum in any order are left out, and so is the choice of kernels by timing them, which varies.
+DETERMINISTIC = ('--xla_gpu_exclude_nondeterministic_ops=true', '--xla_gpu_autotune_level=0')
+
+# XLA ends the process on a flag that it does not know, so flags are set only for the releases of jaxlib that were tried.
+FIRST_VERSION, LAST_VERSION = (0, 10, 2), (0, 12)
+
+
+def set_defaults() -> None:
+    """Add ``FUSION_TYPE`` to ``XLA_FLAGS``, unless the user has set that flag or jaxlib may not know it.
+
+    XLA reads the variable when it compiles its first program, and processes started from here inherit it.
+    """
+    _add(FUSION_TYPE)
+
+
+def make_gpus_deterministic() -> None:
+    """Add ``DETERMINISTIC`` to ``XLA_FLAGS`` likewise; it has no effect on other devices.
+
+    Raises:
+      UserError: if this release of jaxlib was not tried with the flags.
+    """
+    check(
+        is_known(_jaxlib_version()),
+        f'reproducible runs need flags of XLA that were not tried with jaxlib {_jaxlib_version()}: install the versions of '
+        f'requirements.lock, or leave it out and set {" ".join(DETERMINISTIC)} in XLA_FLAGS',
+    )
+    for flag in DETERMINISTIC:
+        _add(flag)
+
+
+def _add(flag: str) -> None:
+    flags = os.environ.get('XLA_FLAGS', '')
+    if flag.partition('=')[0] not in flags and is_known(_jaxlib_version()):
+        os.environ['XLA_FLAGS'] = f'{flags} {flag}'.strip()
+
+
+def is_known(jaxlib_version: str) -> bool:
+    """Return whether this release of jaxlib was tried with these flags; ``''`` stands for no jaxlib."""
+    version = tuple(int(number) for number in re.findall(r'\d+', jaxlib_version)[:3])
+    return version >= FIRST_VERSION and version[:2] <= LAST_VERSION
+
+
+def _jaxlib_version() -> str:
+    try:
+        return importlib.metadata.version('jaxlib')
+    except importlib.metadata.PackageNotFoundError:
+        return ''

@@ -1,0 +1,84 @@
+"""Evaluation while a model trains, and the checkpoint of the best step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+from etils import epath
+
+from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.preemption import StopSignals
+from jaxgen.training.sampling import SamplePipeline
+from jaxgen.training.state import TrainState
+
+
+class Evaluation(Protocol):
+    """Evaluates the images that a pipeline samples with the model of a step.
+
+    Attributes:
+      every: steps between two evaluations.
+    """
+
+    every: int
+
+    def __call__(
+        self, pipeline: SamplePipeline, model: Any, step: int, tick: Callable[[], None]
+    ) -> tuple[dict[str, float], bool]:
+        """Return the metrics, and whether this step is the best so far.
+
+        Args:
+          pipeline: samples the images.
+          model: the full model of the method.
+          step: the step of the model.
+          tick: to be called often; it raises an exception when a signal ends the run.
+        """
+
+    def has(self, step: int) -> bool:
+        """Return whether a step has been evaluated."""
+
+
+class SaveHook(Protocol):
+    """Called before each checkpoint is written."""
+
+    def __call__(self, model: Any) -> None:
+        """Write what else belongs to the checkpoint.
+
+        Args:
+          model: the full model of the method.
+        """
+
+
+class _Interrupted(Exception):
+    """A signal ends the run during an evaluation, which can be repeated."""
+
+
+def evaluate(
+    evaluation: Evaluation, pipeline: SamplePipeline, model: Any, step: int, signals: StopSignals
+) -> tuple[dict[str, float], bool] | None:
+    """Return what ``evaluation`` does, or None if a signal interrupted it.
+
+    One of several processes does not stop there, because all of them must do the same work to the end.
+    """
+
+    def tick() -> None:
+        if signals.received and jax.process_count() == 1:
+            raise _Interrupted
+
+    try:
+        return evaluation(pipeline, model, step, tick)
+    except _Interrupted:
+        return None
+
+
+def keep_best(workdir: epath.Path, step: int, state: TrainState) -> None:
+    """Replace the checkpoint in ``workdir/best`` by the one of ``step``, on disk when this returns.
+
+    Nothing is written if a step as late is there: an interrupted run that repeats an evaluation finds the same step best.
+    """
+    checkpoints = Checkpoints(workdir / 'best', keep=1)
+    if all(kept < step for kept in checkpoints.steps()):
+        checkpoints.save(step, state)
+        checkpoints.wait()
+    checkpoints.close()

@@ -1,0 +1,33 @@
+"""Grids of samples from fixed seeds, in which the progress of training can be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etils import epath
+
+from jaxgen.io import images
+from jaxgen.io.files import write_atomically
+from jaxgen.training.log import RunLog
+from jaxgen.training.sampling import SamplePipeline
+
+LARGEST_GRID = 100  # images
+
+
+def write_grid(pipeline: SamplePipeline, model: Any, step: int, *, num: int, workdir: epath.Path, log: RunLog) -> None:
+    """Sample images, always the same ones of the seed, and write ``samples/step_<step>.png``.
+
+    Args:
+      pipeline: samples the images.
+      model: the full model of the method.
+      step: the step of the model.
+      num: number of images; at most ``LARGEST_GRID`` of them are sampled.
+      workdir: the run directory.
+      log: also gets the grid, for TensorBoard.
+    """
+    samples, _ = pipeline(model, min(num, LARGEST_GRID))
+    grid = images.grid(samples)
+    path = workdir / 'samples' / f'step_{step}.png'
+    write_atomically(path, images.png(grid))
+    log.image(step, 'samples', grid)
+    log.say(f'samples of step {step}: {path}')

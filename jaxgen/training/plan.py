@@ -1,0 +1,69 @@
+"""What a training run consists of, and when it reports and saves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxgen.data import Dataset
+from jaxgen.errors import check
+from jaxgen.methods.base import Method
+from jaxgen.methods.options import SampleOptions
+from jaxgen.runtime.random import root_key
+from jaxgen.runtime.types import Array
+from jaxgen.training.evaluation import Evaluation, SaveHook
+from jaxgen.training.options import CheckpointOptions, TrainOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that decides a training run: see ``Trainer``, whose arguments these are."""
+
+    method: Method
+    dataset: Dataset
+    workdir: epath.Path
+    mesh: Mesh
+    seed: int
+    batch_size: int
+    random_flip: bool
+    train: TrainOptions
+    sample: SampleOptions
+    checkpoint: CheckpointOptions
+    snapshot_every: int
+    evaluation: Evaluation | None
+    on_save: SaveHook | None
+
+    @property
+    def key(self) -> Array:
+        """The root key of the run."""
+        return root_key(self.seed, self.train.prng)
+
+    def check(self) -> None:
+        """Refuse batches that do not divide over the devices.
+
+        Raises:
+          UserError: naming the argument.
+        """
+        sizes = {'batch_size': self.batch_size}
+        if self.method.capabilities.samples:
+            sizes['sample.batch_size'] = self.sample.batch_size
+        for name, size in sizes.items():
+            check(size % self.mesh.size == 0, f'{name}={size} does not divide over {self.mesh.size} devices')
+
+    def is_due(self, every: int, start: int, end: int) -> bool:
+        """Return whether something that happens at an interval, and at the last step, happens after a dispatch."""
+        return end // every > start // every or end == self.train.steps
+
+    @property
+    def writes_grids(self) -> bool:
+        """Whether training writes grids of samples: not if the run is shorter than the interval between them."""
+        return self.method.capabilities.samples and self.train.steps >= self.sample.every
+
+    def misses_evaluation(self, step: int) -> bool:
+        """Return whether the run stopped before the evaluation of ``step`` was finished."""
+        if not self.evaluation or not step or self.evaluation.has(step):
+            return False
+        k = self.train.steps_per_dispatch
+        return self.is_due(self.evaluation.every, (step - 1) // k * k, step)

@@ -1,0 +1,232 @@
+"""The trainer: a method and a data set in, a run directory out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from clu import parameter_overview
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxgen.data import Dataset
+from jaxgen.io.files import absolute, write_json
+from jaxgen.methods.base import Method
+from jaxgen.methods.options import SampleOptions
+from jaxgen.runtime.mesh import make_mesh, on_mesh
+from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.evaluation import Evaluation, SaveHook
+from jaxgen.training.loop import Loop
+from jaxgen.training.options import CheckpointOptions, TrainOptions
+from jaxgen.training.plan import Plan
+from jaxgen.training.preemption import exclusive
+from jaxgen.training.record import require_same_run, run_record
+from jaxgen.training.sampling import SamplePipeline, chosen_classes
+from jaxgen.training.state import TrainState, initial_state, initializer, state_template
+
+
+class Trainer:
+    """Trains a method on a data set, and keeps everything in a run directory.
+
+    A run that was stopped or killed resumes from its newest checkpoint and gives the same bits as one that was not::
+
+        trainer = Trainer(method, dataset, 'runs/mine', steps=1000, batch_size=64, seed=0)
+        trainer.train()
+        images = trainer.sample(16)  # uint8 [16, H, W, C]
+
+    Args:
+      method: what to train.
+      dataset: the training images; their labels index ``dataset.class_names``.
+      workdir: the run directory. It gets ``config.json``, ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/`` and grids of
+        samples in ``samples/``.
+      steps: number of training steps; those of ``train`` if not set.
+      batch_size: images in a step, over all devices and processes.
+      seed: seed of the initial parameters, the order of the data, the noise and the samples.
+      random_flip: whether to mirror each training image with probability 1/2.
+      train: how the steps reach the devices, and the intervals of the log. ``grad_accumulation`` is the method's, and
+        ``deterministic`` must be set up before JAX starts: the trainer uses neither.
+      sample: which images the grids show, how often they are written, and the batch size of sampling.
+      checkpoint: when checkpoints are written, and which of them are kept.
+      mesh: devices to train on; all of them, each with a copy of the parameters, if not set.
+      snapshot_every: steps between snapshots of averages whose length is chosen after training, if the method has any; those
+        between checkpoints if not set.
+      evaluation: evaluates the model while it trains; the step that it calls the best is kept in ``best/``.
+      on_save: is called with the model before each checkpoint is written.
+      config_json: what to write to ``config.json``; a record of these arguments if not set.
+      require_same: is called with the ``config.json`` of a run to resume, and raises UserError if it is that of another run;
+        by default the two records are compared.
+
+    Raises:
+      UserError: if a batch does not divide over the devices, or a class of ``sample.classes`` does not exist.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        dataset: Dataset,
+        workdir: epath.PathLike,
+        *,
+        steps: int | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        random_flip: bool = False,
+        train: TrainOptions | None = None,
+        sample: SampleOptions | None = None,
+        checkpoint: CheckpointOptions | None = None,
+        mesh: Mesh | None = None,
+        snapshot_every: int | None = None,
+        evaluation: Evaluation | None = None,
+        on_save: SaveHook | None = None,
+        config_json: Mapping[str, Any] | None = None,
+        require_same: Callable[[dict[str, Any]], None] | None = None,
+    ):
+        train, checkpoint = train or TrainOptions(), checkpoint or CheckpointOptions()
+        self.plan = Plan(
+            method=method,
+            dataset=dataset,
+            workdir=absolute(workdir),
+            mesh=mesh or make_mesh(),
+            seed=seed,
+            batch_size=batch_size,
+            random_flip=random_flip,
+            train=train if steps is None else dataclasses.replace(train, steps=steps),
+            sample=sample or SampleOptions(),
+            checkpoint=checkpoint,
+            snapshot_every=snapshot_every or checkpoint.every,
+            evaluation=evaluation,
+            on_save=on_save,
+        )
+        self.plan.check()
+        self._classes = chosen_classes(dataset.class_names, self.plan.sample.classes)
+        self._config_json, self._require_same_config = config_json, require_same
+        self._init = initializer(method, self.plan.key)
+        self._model: Any = None
+
+    def train(self) -> None:
+        """Train to the last step, from the newest checkpoint of the run directory if it has any.
+
+        SIGTERM and SIGINT (Ctrl-C) end training after the current step, when the state is saved.
+
+        Raises:
+          UserError: if the run directory holds another run, another process trains there, a checkpoint cannot be written, or
+            the loss is not finite (a ``DivergedError``).
+          SystemExit: with 128 + the number of the signal, after SIGTERM or SIGINT.
+        """
+        plan, self._model = self.plan, None
+        plan.workdir.mkdir(parents=True, exist_ok=True)
+        with exclusive(plan.workdir):
+            checkpoints = Checkpoints(plan.workdir / 'checkpoints', plan.checkpoint.keep, plan.checkpoint.keep_every)
+            resumes = bool(checkpoints.steps())
+            if resumes:
+                self._require_same()
+            step, state = self._start(checkpoints)
+            if resumes:
+                checkpoints.discard_after(step)
+            write_json(plan.workdir / 'config.json', self._config_json or self._record())
+            if step >= plan.train.steps and not plan.misses_evaluation(step):
+                print(f'{plan.workdir} is already at step {step}: raise the number of steps to train on')
+                checkpoints.close()
+            else:
+                print(self._announcement(step), flush=True)
+                loop = Loop(plan, state, step, self._samples, checkpoints)
+                loop.run()
+                state = loop.state
+        self._model = state.model
+
+    def sample(self, num: int, *, classes: Sequence[str] | None = None, seed: int | None = None) -> np.ndarray:
+        """Sample images with the model as it is now: the trained one, or that of the newest checkpoint, or the untrained one.
+
+        Args:
+          num: number of images.
+          classes: names of the classes that the images have in turn; those of the grids of training if not set.
+          seed: seed of the images; that of the run if not set. Image i depends on the seed and on i alone.
+
+        Returns:
+          uint8 ``[num, H, W, C]``.
+
+        Raises:
+          UserError: if the method generates no images, a class does not exist, or the run directory holds another run.
+        """
+        if self._model is None:
+            self._model = self._stored_model()
+        samples = self._samples.reseeded(self.plan.seed if seed is None else seed)
+        if classes is not None:
+            samples = samples.with_classes(chosen_classes(self.plan.dataset.class_names, classes))
+        images, _ = samples(self._model, num)
+        return images
+
+    @functools.cached_property
+    def _template(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state that a checkpoint holds."""
+        return state_template(self._init, self.plan.mesh)
+
+    @functools.cached_property
+    def _model_shapes(self) -> Any:
+        """Shapes of the full model, with its frozen weights."""
+        return jax.eval_shape(self.plan.method.with_frozen, self._template.model)
+
+    @functools.cached_property
+    def _samples(self) -> SamplePipeline:
+        plan = self.plan
+        return SamplePipeline(
+            plan.method,
+            plan.mesh,
+            self._model_shapes,
+            classes=self._classes,
+            seed=plan.seed,
+            batch_size=plan.sample.batch_size,
+            ema=plan.sample.ema,
+            prng=plan.train.prng,
+        )
+
+    def _start(self, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:
+        """Return step and state of the newest checkpoint, or of the start of a run; the state has its frozen weights."""
+        restored = checkpoints.restore_newest(self._template, print) if checkpoints else None
+        step, trainable = restored or (0, initial_state(self._init, self._template))
+        return step, trainable.replace(model=on_mesh(self.plan.mesh, self.plan.method.with_frozen(trainable.model)))
+
+    def _stored_model(self) -> Any:
+        """Return the model of the newest checkpoint, or the one from which training would start."""
+        folder = self.plan.workdir / 'checkpoints'
+        if not folder.exists():
+            return self._start(None)[1].model
+        checkpoints = Checkpoints(folder, read_only=True)
+        if checkpoints.steps():
+            self._require_same()
+        _, state = self._start(checkpoints)
+        checkpoints.close()
+        return state.model
+
+    def _require_same(self) -> None:
+        """Refuse to go on with the run in the run directory if it is another one."""
+        path = self.plan.workdir / 'config.json'
+        if not path.exists():
+            return
+        stored = json.loads(path.read_text())
+        if self._require_same_config:
+            self._require_same_config(stored)
+        else:
+            require_same_run(self._record(), stored, self.plan.workdir)
+
+    def _record(self) -> dict[str, Any]:
+        return run_record(self.plan, self.plan.method.networks(self._model_shapes))
+
+    def _announcement(self, step: int) -> str:
+        """Return the lines that say what is trained: the parameters of each block, the data, the devices."""
+        plan, lines = self.plan, []
+        for name, params in plan.method.networks(self._model_shapes).items():
+            for block, part in params.items():
+                lines.append(f'  {name}.{block:24} {parameter_overview.count_parameters(part):>12,}')
+            lines.append(f'{name}: {parameter_overview.count_parameters(params):,} parameters')
+        devices = plan.mesh.devices.flat
+        what = f'resuming at step {step}' if step else f'training {plan.train.steps:,} steps in {plan.workdir}'
+        lines.append(
+            f'{len(plan.dataset.images):,} training images of {len(plan.dataset.class_names)} classes; '
+            f'{len(devices)} x {devices[0].device_kind}; {what}'
+        )
+        return '\n'.join(lines)

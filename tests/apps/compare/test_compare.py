@@ -1,0 +1,149 @@
+"""``--mode=compare``: one self-contained page, no metric computed twice, a warning where protocols differ."""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from etils import epath
+
+from jaxgen.apps.compare import compare
+from jaxgen.apps.reports import plots
+from jaxgen.cli import modes
+from jaxgen.errors import UserError
+from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
+from jaxgen.metrics.evaluator import Evaluator
+from tests.helpers.html_page import Page
+from tests.tiny import tiny_config, untrained
+
+FIELDS = {'evaluation.extractor': 'judge', 'evaluation.num': 150, 'compare.seeds': 2}
+
+
+@pytest.fixture(scope='module')
+def workdirs(tmp_path_factory):
+    root = epath.Path(tmp_path_factory.mktemp('runs'))
+    for family in ('ddpm', 'dcgan'):
+        folder = untrained(tiny_config(family), root / family) / EVALUATION_IN_TRAINING
+        folder.mkdir(parents=True)
+        for step in (2, 4):
+            result = {'fid': 9.0 / step, 'protocol': {'generated': {'count': 50}}}
+            (folder / f'{step}.json').write_text(json.dumps(result))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('JAXGEN_CACHE_DIR', str(root / 'cache'))
+        yield os.path.relpath(root / 'ddpm'), str(root / 'dcgan')  # a path as users write it, and a whole one
+
+
+@pytest.fixture(scope='module')
+def report(workdirs, tmp_path_factory):
+    workdir = epath.Path(tmp_path_factory.mktemp('comparison'))
+    modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs}), workdir)
+    return workdir
+
+
+def test_the_page_needs_nothing_from_elsewhere(report):
+    text = (report / 'report.html').read_text()
+    page = Page(text)
+    assert not page.open and 'script' not in page.tags
+    assert all(address.startswith(('data:', '#')) for address in page.addresses)
+    assert not re.search(r'url\((?!#)', text) and '@import' not in text
+    assert plots.INK not in text and text.count('currentColor') > 20
+
+
+def test_the_page_shows_everything(report):
+    page = Page((report / 'report.html').read_text())
+    for words in (
+        'FID', 'KID', 'precision', 'recall', 'classifier: right class', 'parameters', 'training images', 'sampling images/sec',
+        'network calls an image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
+        'generator ',  'fewer than 2048', '2 seeds', 'features of judge-digits', '±', 'In training, of 50 images',
+    ):  # fmt: skip
+        assert words in page.text, words
+    assert page.tags.count('svg') >= 4 and page.tags.count('img') == 5
+
+
+def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):
+    before = {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
+    assert len(before) == 4
+    evaluated = []
+    whole = Evaluator.__call__
+
+    def counted(self, images, *args):
+        evaluated.append(images.description['seed'])
+        return whole(self, images, *args)
+
+    monkeypatch.setattr(Evaluator, '__call__', counted)
+    fields = {**FIELDS, 'compare.workdirs': workdirs}
+    modes.run('compare', tiny_config(**fields), report)
+    assert not evaluated and before == {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
+    modes.run('compare', tiny_config(**{**fields, 'evaluation.num': 151, 'compare.seeds': 1}), report)
+    assert evaluated == [0, 0]
+
+
+def test_results_of_evaluate_are_used_again(workdirs, tmp_path, monkeypatch):
+    """A result under another protocol, or without one of the metrics, is not."""
+    fields = {**FIELDS, 'compare.seeds': 1, 'evaluation.metrics': ('fid',)}
+    folders = [epath.Path(folder) for folder in workdirs]
+    for folder in folders:
+        modes.run('evaluate', tiny_config(folder.name, **fields), folder)
+    stored = [(folder / 'evaluation' / '4.json').read_text() for folder in folders]
+    made = []
+    whole = Evaluator.__call__
+    monkeypatch.setattr(Evaluator, '__call__', lambda self, *args: made.append(1) or whole(self, *args))
+    fields['compare.workdirs'] = workdirs
+    modes.run('compare', tiny_config(**fields), epath.Path(tmp_path))
+    assert not made
+    assert sorted(p.read_text() for p in (tmp_path / 'evaluation').iterdir()) == sorted(stored)
+    modes.run('compare', tiny_config(**{**fields, 'evaluation.metrics': ('fid', 'kid')}), epath.Path(tmp_path))
+    assert len(made) == 2
+
+
+def test_differences_of_protocols():
+    one = {'generated': {'ema': True, 'step': 3}, 'reference': {'count': 5}}
+    assert compare.differences([one, {**one, 'generated': {'ema': True, 'step': 4}}]) == []
+    guided = {
+        **one['generated'],
+        'guidance_scale': 2.5,
+        'guidance_low': 0.0,
+        'guidance_high': 0.0,
+        'guidance_rescale': 0.0,
+    }
+    assert compare.differences([one, {**one, 'generated': guided}]) == []
+    other = {'generated': {'ema': False, 'step': 4, 'classes': 'dog'}, 'reference': {'count': 6}}
+    assert compare.differences([one, other]) == ['generated.classes', 'generated.ema', 'reference.count']
+
+
+def test_nearest_neighbours_by_brute_force():
+    rng = np.random.default_rng(0)
+    images, others = rng.integers(0, 256, (4, 5, 3, 2), np.uint8), rng.integers(0, 256, (7, 5, 3, 2), np.uint8)
+    others[2] = images[1, :, ::-1]
+    indices, distances = compare.nearest(images, others)
+    for image, index, distance in zip(images, indices, distances, strict=True):
+        each = [min(np.linalg.norm(image / 255 - x / 255) for x in (other, other[:, ::-1])) for other in others]
+        assert index == np.argmin(each)
+        np.testing.assert_allclose(distance, min(each), atol=2e-3)
+    assert indices[1] == 2
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'compare.workdirs': None}, 'config.compare.workdirs is not set'),
+        ({'compare.workdirs': ('nowhere',)}, 'nowhere holds no trained model'),
+        (
+            {'sample.num_steps': 21, 'diffusion.timesteps': 50},
+            'sample.num_steps=21 must be at most .*timesteps=20',
+        ),
+        ({'data.classes': ('3', '7')}, "trained with config.data.classes=None, and this comparison has \\('3', '7'\\)"),
+    ],
+)
+def test_bad_input_is_one_sentence(workdirs, tmp_path, fields, words):
+    with pytest.raises(UserError, match=words):
+        modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs, **fields}), epath.Path(tmp_path))
+
+
+def test_a_model_has_one_colour_in_all_charts():
+    first, second = '#1f77b4', '#ff7f0e'
+    alone = plots.by_class({'b': {'cat': 0.5}}, ('cat', 'dog'), 'seen', ['a', 'b'])
+    both = plots.bars({'fid': [('a', 1.0, 0.0), ('b', 2.0, 0.0)]})
+    assert second in alone and first not in alone
+    assert second in both and first in both

@@ -1,0 +1,330 @@
+"""The page in headless Chromium, from end to end: one server over a diffusion model and a GAN, tiny and untrained."""
+
+import base64
+import contextlib
+import io
+import json
+import re
+import shutil
+import socket
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from jaxgen.cli import modes
+from jaxgen.errors import UserError
+from jaxgen.io import images
+from jaxgen.methods import METHODS
+from tests.tiny import tiny_config, untrained
+
+page = pytest.importorskip('jaxgen.apps.demo.page', reason='the demo needs Gradio', exc_type=ModuleNotFoundError)
+playwright = pytest.importorskip('playwright.sync_api')
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed')
+PATIENCE = 120_000  # milliseconds
+
+
+class Served:
+    """The address of the page, the folder that uploads pass through, and how each generation ended."""
+
+    def __init__(self, folder, url, files, endings):
+        self.folder, self.url, self.files, self.endings = folder, url, files, endings
+
+
+@pytest.fixture(scope='module')
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('demo')
+    c = tiny_config(**{'diffusion.timesteps': 1000, 'diffusion.label_dropout': 0.1})
+    names = ['one', 'gan']
+    untrained(c, folder / 'one')
+    untrained(tiny_config('dcgan'), folder / 'gan')
+    (folder / 'one' / 'samples').mkdir()
+    for step in (0, 2, 4):
+        grid = np.full((16, 16, 1), 60 * step, np.uint8)
+        (folder / 'one' / 'samples' / f'step_{step}.png').write_bytes(images.png(grid))
+    (folder / 'one' / 'interpretation').mkdir()
+    (folder / 'one' / 'interpretation' / 'report.html').write_text('<p>the atlas</p>')
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        port = taken.getsockname()[1]
+    c = c.replace({'demo.workdirs': tuple(str(folder / name) for name in names), 'demo.port': port})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('GRADIO_TEMP_DIR', '')
+        endings = watch_sampling(patch)
+        blocks = page.start(c, epath.Path(folder / 'one'), str(folder / 'files'))
+        yield Served(folder, f'http://127.0.0.1:{port}', folder / 'files', endings)
+        blocks.close(verbose=False)
+
+
+def watch_sampling(patch):
+    """Return a list that gets 'finished' or 'stopped' when a generation ends."""
+    from jaxgen.apps.demo.engine import Model
+
+    ends, generate = [], Model.generate
+
+    def watched(self, fields):
+        end = 'stopped'
+        try:
+            yield from generate(self, fields)
+            end = 'finished'
+        finally:
+            ends.append(end)
+
+    patch.setattr(Model, 'generate', watched)
+    return ends
+
+
+@pytest.fixture(scope='module')
+def chromium():
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(served, chromium):
+    """Return a function that opens a tab and waits for the first samples."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(**options):
+            context = chromium.new_context(**options)
+            stack.callback(context.close)
+            tab = context.new_page()
+            tab.set_default_timeout(PATIENCE)
+            tab.asked, tab.faults = [], []
+            tab.on('request', lambda request: tab.asked.append(request.url))
+            tab.on('pageerror', lambda error: tab.faults.append(str(error)))
+            tab.goto(served.url)
+            done(tab)
+            return tab
+
+        yield opened
+
+
+def done(tab, words=': done'):
+    tab.get_by_text(words).locator('visible=true').first.wait_for()
+
+
+def picture(tab):
+    return tab.locator('img[alt^="grid"]').locator('visible=true').first.get_attribute('src')
+
+
+def box(tab):
+    """Return where the picture lies on the page."""
+    found = tab.locator('.box').locator('visible=true').first
+    return found.evaluate(
+        'e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height]; }'
+    )
+
+
+def sample(tab, **fields):
+    for label, value in fields.items():
+        tab.get_by_label(label, exact=True).locator('visible=true').first.fill(str(value))
+    tab.evaluate("document.querySelectorAll('.jg .line').forEach(e => e.remove())")
+    tab.get_by_role('button', name='Generate', exact=True).click()
+    done(tab)
+
+
+def kept(served):
+    """Return the files that are not empty in the folder that uploads pass through."""
+    return [path for path in served.files.rglob('*') if path.is_file() and path.stat().st_size]
+
+
+def until(holds):
+    end = time.monotonic() + PATIENCE / 1000
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_another_model_is_chosen_and_sampled(served, visit):
+    """Choose a GAN after a diffusion model, and back: their inputs differ."""
+    tab = visit()
+    first = picture(tab)
+    for name, interactive in (('gan', False), ('one', True)):
+        tab.get_by_label('Model', exact=True).locator('visible=true').first.click()
+        tab.get_by_role('option', name=str(served.folder / name)).click()
+        steps = tab.get_by_label('number input for Steps', exact=True).locator('visible=true').first
+        until(lambda steps=steps, interactive=interactive: steps.is_enabled() == interactive)
+        sample(tab)
+        assert f'of {served.folder / name}: done' in tab.locator('.jg .line').locator('visible=true').first.inner_text()
+        assert (picture(tab) == first) == (name == 'one')
+    assert not tab.faults
+
+
+def test_the_first_samples_are_there_and_a_seed_repeats_them(served, visit):
+    tab = visit()
+    first = picture(tab)
+    place = box(tab)
+    sample(tab, Seed=5)
+    other = picture(tab)
+    sample(tab, Seed=0)
+    assert picture(tab) == first != other
+    assert box(tab) == place
+    assert '--mode=sample' in tab.get_by_label('command').first.inner_text()
+    grid, arrays = (
+        base64.b64decode(tab.get_by_role('link', name=name).get_attribute('href').partition(',')[2])
+        for name in ('Download PNG', 'Download npz')
+    )
+    with np.load(io.BytesIO(arrays)) as drawn, Image.open(io.BytesIO(grid)) as shown:
+        assert drawn['images'].shape == (16, 8, 8, 1) and shown.size == (266, 266)
+        c = tiny_config(**{'diffusion.timesteps': 1000, 'diffusion.label_dropout': 0.1, 'sample.num_steps': 20})
+        modes.run('sample', c, epath.Path(served.folder / 'one'))
+        with np.load(served.folder / 'one' / 'samples' / 'samples.npz') as by_mode:
+            np.testing.assert_array_equal(drawn['images'], by_mode['images'])
+    assert not tab.faults and all(url.startswith((served.url, 'data:', 'blob:')) for url in tab.asked)
+
+
+def test_everything_has_a_name_and_fits_a_phone_in_the_dark(visit):
+    tab = visit(viewport={'width': 400, 'height': 800}, color_scheme='dark')
+    assert tab.evaluate('document.documentElement.scrollWidth') <= 400
+    colour = tab.evaluate('getComputedStyle(document.body).backgroundColor')
+    assert max(int(x) for x in re.findall(r'\d+', colour)[:3]) < 64
+    nameless = tab.evaluate("""() => [...document.querySelectorAll('input, button, select, textarea, img')]
+        .filter(e => e.offsetParent && !(e.ariaLabel || e.labels?.length || e.alt || e.title || e.innerText.trim()))
+        .map(e => e.outerHTML)""")
+    assert not nameless
+
+
+def test_an_upload_is_shown_as_seen_edited_and_not_kept(served, visit, tmp_path):
+    Image.new('RGB', (60, 20), (250, 200, 0)).save(tmp_path / 'photograph.png')
+    tab = visit()
+    tab.get_by_role('tab', name='From an image').click()
+    tab.locator('input[type=file]').set_input_files(tmp_path / 'photograph.png')
+    done(tab, '60x20 pixels, its middle square in 8x8 and grey')
+    assert tab.get_by_alt_text('the picture as the network sees it').is_visible()
+    painted = tab.get_by_role('application')
+    painted.focus()
+    for key in ('Space', 'ArrowRight', 'Space', 'ArrowDown', 'Space', 'Space'):
+        painted.press(key)
+    done(tab, 'row 2, column 2: kept; 2 of 64 pixels')
+    tab.get_by_role('button', name='Make images').click()
+    done(tab, 'from the picture: done')
+    line = tab.get_by_label('command').locator('visible=true').inner_text()
+    assert '--config.edit.kind=inpaint' in line and '--config.edit.mask=mask.png' in line
+    done(tab, 'after 12 of 12 steps')
+    tab.get_by_label('number input for The way: steps done').fill('3')
+    done(tab, 'after 3 of 12 steps')
+    assert not kept(served)
+
+
+def test_bad_uploads_are_refused_politely(served, visit, tmp_path):
+    (tmp_path / 'text.png').write_text('no picture')
+    Image.new('RGBA', (9, 9)).save(tmp_path / 'alpha.png')
+    Image.new('1', (9000, 100)).save(tmp_path / 'wide.png')
+    with open(tmp_path / 'large.png', 'wb') as large:
+        large.truncate(11_000_000)
+    tab = visit()
+    tab.get_by_role('tab', name='From an image').click()
+    for name, words in (
+        ('text.png', 'is not an image that can be read'),
+        ('alpha.png', 'has an alpha channel'),
+        ('wide.png', 'has 9000x100 pixels'),
+        ('large.png', 'exceed the maximum allowed size'),
+    ):
+        tab.locator('input[type=file]').set_input_files(tmp_path / name)
+        done(tab, re.compile(words))
+    assert not kept(served)
+
+
+def test_models_stand_side_by_side_with_real_images(visit):
+    tab = visit()
+    tab.get_by_role('tab', name='Compare').click()
+    tab.get_by_role('button', name='Compare', exact=True).click()
+    done(tab, 'real images of digits')
+    captions = tab.locator('figcaption').locator('visible=true').all_inner_texts()
+    assert len(captions) == 3 and 'one (step 4, ddim, 20 steps)' in captions[0] and 'generator' in captions[1]
+
+
+def test_training_is_followed_while_it_goes_on(served, visit):
+    tab = visit()
+    tab.get_by_role('tab', name='Training').click()
+    done(tab, re.compile('step 4, loss'))
+    done(tab, re.compile('^step 4$'))
+    tab.get_by_label('number input for Sample grids').fill('1')
+    done(tab, re.compile('^step 2$'))
+    with open(served.folder / 'one' / 'metrics.jsonl', 'a') as log:
+        log.write('{"step": 5, "loss": 0.125, "steps_per_sec": 10.0}\n')
+    done(tab, re.compile('step 5, loss 0.125'))
+
+
+def test_inside_shows_the_forward_process_and_the_report(visit):
+    tab = visit()
+    tab.get_by_role('tab', name='Inside').click()
+    done(tab, 'x = alpha image + sigma noise')
+    assert tab.frame_locator('iframe').get_by_text('the atlas').inner_text() == 'the atlas'
+
+
+def test_visitors_wait_in_turn_and_leaving_stops_the_work(served, visit):
+    one, other = visit(), visit()
+    before = len(served.endings)
+    one.get_by_label('number input for Steps').locator('visible=true').fill('1000')
+    one.get_by_label('number input for Images').locator('visible=true').fill('64')
+    one.get_by_role('button', name='Generate', exact=True).click()
+    done(one, 'step 0 of 4000')
+    other.get_by_role('button', name='Generate', exact=True).click()
+    done(other, re.compile('queue: 1/1'))
+    one.close()
+    until(lambda: len(served.endings) == before + 2)
+    assert served.endings[before:] == ['stopped', 'finished']
+
+
+def test_sampling_can_be_stopped(served, visit):
+    tab = visit()
+    before = len(served.endings)
+    tab.get_by_label('number input for Steps').locator('visible=true').fill('1000')
+    tab.get_by_label('number input for Images').locator('visible=true').fill('64')
+    tab.get_by_role('button', name='Generate', exact=True).click()
+    done(tab, ' of 4000')  # the first of them may have gone by
+    tab.get_by_role('button', name='Stop', exact=True).locator('visible=true').click()
+    until(lambda: served.endings[before:] == ['stopped'])
+
+
+@pytest.mark.parametrize('path', ['/etc/passwd', '{}/one/config.json', '{}/../x', 'main.py'])
+def test_no_file_can_be_read(served, path):
+    for route in ('/gradio_api/file=', '/file='):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(served.url + route + path.format(served.folder))
+        assert refused.value.code in (403, 404)
+
+
+def test_a_page_without_models_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = page.build(page.Workdirs(tiny_config(), epath.Path(tmp_path / 'none')))
+    shown = [part['props'] for part in blocks.config['components'] if 'make run' in str(part['props'].get('value'))]
+    assert len(shown) == 1 and shown[0]['visible']
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    c = tiny_config(**{'demo.workdirs': (str(tmp_path),)})
+    with pytest.raises(UserError, match='config.demo.workdirs: .* holds no run'):
+        page.Workdirs(c, epath.Path(tmp_path))
+
+
+def test_only_models_that_sample_are_there(tmp_path):
+    for family in METHODS:
+        (tmp_path / family / 'checkpoints' / '4').mkdir(parents=True)
+        (tmp_path / family / 'config.json').write_text(json.dumps(tiny_config(family).to_tree()))
+    c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / family) for family in METHODS)})
+    workdirs = page.Workdirs(c, epath.Path(tmp_path))
+    assert [epath.Path(name).name for name in workdirs.able_to_sample()] == ['ddpm', 'dcgan']
+    with pytest.raises(UserError, match='the run directory'):
+        workdirs.path(str(tmp_path / '..'))
+
+
+def test_the_first_comparison_is_of_one_data_set(tmp_path):
+    from jaxgen.apps.demo.tabs import compare
+
+    for name, data in (('a', 'cifar10'), ('b', 'digits'), ('c', 'cifar10')):
+        (tmp_path / name / 'checkpoints' / '4').mkdir(parents=True)
+        (tmp_path / name / 'config.json').write_text(json.dumps(tiny_config(**{'data.name': data}).to_tree()))
+    c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / name) for name in 'abc')})
+    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None).choose_first()
+    assert [epath.Path(name).name for name in chosen.value] == ['a', 'c']
+    assert [epath.Path(name).name for name, _ in chosen.choices] == ['a', 'b', 'c']

@@ -1,0 +1,74 @@
+"""What a visitor may upload, and how everything else is refused."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgen.apps.demo import uploads
+from jaxgen.errors import UserError
+
+
+def encoded(image, form='PNG', **options):
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def claims(width, height):
+    """Return a PNG of a few bytes whose header claims that size."""
+
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+    header = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
+
+
+def test_the_network_sees_the_middle_square():
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 14:46] = 200
+    taken = uploads.read_picture(encoded(Image.fromarray(wide)), (8, 8, 3))
+    np.testing.assert_array_equal(taken.seen, np.full((8, 8, 3), 200))
+    assert taken.shown.shape == (20, 60, 3) and '60x20 pixels' in taken.description
+    assert uploads.read_picture(encoded(Image.fromarray(wide), 'JPEG'), (8, 8, 1)).seen.shape == (8, 8, 1)
+
+
+def test_a_large_picture_is_shown_small():
+    taken = uploads.read_picture(encoded(Image.new('L', (3000, 1500), 7)), (8, 8, 1))
+    assert max(taken.shown.shape) == uploads.SHOWN_SIDE
+
+
+@pytest.mark.parametrize(
+    ('data', 'words'),
+    [
+        (b'no picture', 'is not an image that can be read'),
+        (b'', 'is not an image that can be read'),
+        (encoded(Image.new('L', (50, 50)))[:60], 'is not an image that can be read'),
+        (claims(60_000, 60_000), 'is not an image that can be read|has 60000x60000 pixels'),
+        (claims(9000, 10), 'has 9000x10 pixels, but at most 8192 a side'),
+        (encoded(Image.new('RGBA', (9, 9))), 'has an alpha channel'),
+        (
+            encoded(Image.new('L', (9, 9)), 'GIF', save_all=True, append_images=[Image.new('L', (9, 9), 200)]),
+            'the image is animated',
+        ),
+        (bytes(uploads.MAX_BYTES + 1), 'has 10,000,001 bytes'),
+    ],
+)
+def test_a_bad_upload_is_refused_in_a_sentence(data, words):
+    with pytest.raises(UserError, match=words):
+        uploads.read_picture(data, (8, 8, 1))
+
+
+def test_an_upload_is_deleted(tmp_path):
+    file = tmp_path / 'upload.png'
+    file.write_bytes(b'bytes')
+    assert uploads.take(str(file)) == b'bytes' and not file.exists()
+    with open(file, 'wb') as large:
+        large.truncate(uploads.MAX_BYTES + 1)
+    with pytest.raises(UserError, match='has 10,000,001 bytes'):
+        uploads.take(str(file))
+    assert not file.exists()

@@ -1,0 +1,69 @@
+"""Classifier-free guidance against its papers' formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgen.diffusion.guidance import Guidance, rescale_contrast
+from jaxgen.diffusion.predictions import Prediction
+from jaxgen.diffusion.schedules import Level
+
+RNG = np.random.default_rng(0)
+X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
+LABELS, NULL_LABEL = jnp.array([5, 7]), 10
+
+
+def level(sigma):
+    return Level(jnp.ones(()), jnp.asarray(sigma), 0)
+
+
+def test_guidance_adds_what_the_class_adds_within_its_interval():
+    def conditional(x, level, labels):
+        return Prediction(x + labels.reshape(-1, 1).astype(x.dtype))
+
+    predict = Guidance(scale=3.0, low=0.5, high=2.0)(conditional, LABELS, NULL_LABEL)
+    for sigma, expected in ((1.0, 1 + 10 + 3 * (LABELS - 10)), (0.4, 1 + LABELS), (2.5, 1 + LABELS)):
+        got = predict(jnp.ones((2, 4)), level(sigma))
+        np.testing.assert_allclose(got.mean[:, 0], expected)
+
+
+def test_guidance_asks_the_network_once_for_both():
+    asked = []
+
+    def conditional(x, level, labels):
+        asked.append(labels.tolist())
+        return Prediction(x, 2 * x)
+
+    predict = Guidance(scale=3.0, low=0.5)(conditional, LABELS, NULL_LABEL)
+    with jax.disable_jit():  # of the condition's two sides one is run
+        for sigma in (1.0, 0.4):
+            assert predict(jnp.ones((2, 4)), level(sigma)).variance_fraction.shape == (2, 4)
+    assert asked == [[5, 7, 10, 10], [5, 7]]
+
+
+def test_the_variance_is_that_of_the_conditional_prediction():
+    def conditional(x, level, labels):
+        return Prediction(x, x * labels.reshape(-1, 1))
+
+    got = Guidance(scale=3.0)(conditional, LABELS, NULL_LABEL)(jnp.ones((2, 4)), level(1.0))
+    np.testing.assert_array_equal(got.variance_fraction[:, 0], LABELS)
+
+
+@pytest.mark.parametrize('phi', [0.0, 0.7, 1.0])
+def test_rescaling_is_its_papers(phi):
+    """Lin et al. 2023, equations 15 and 16, image by image."""
+    guided, positive = X0 * np.arange(1, 6).reshape(-1, 1, 1, 1) + 0.5, NOISE
+    whole = [g * p.std() / g.std() for g, p in zip(guided, positive, strict=True)]
+    got = rescale_contrast(jnp.asarray(guided), jnp.asarray(positive), phi)
+    np.testing.assert_allclose(got, phi * np.array(whole) + (1 - phi) * guided, rtol=1e-5)
+
+    def conditional(x, level, labels):
+        return Prediction(x * labels.reshape(-1, 1))
+
+    x = np.arange(8.0).reshape(2, 4)
+    got = Guidance(scale=3.0, rescale=phi)(conditional, LABELS, NULL_LABEL)(jnp.asarray(x), Level(1.0, 1.0, 0))
+    with_class, without_class = x * np.array([[5], [7]]), 10 * x
+    guided = without_class + 3 * (with_class - without_class)
+    share = phi * with_class.std(1, keepdims=True) / guided.std(1, keepdims=True) + 1 - phi
+    np.testing.assert_allclose(got.mean, guided * share, rtol=1e-5)

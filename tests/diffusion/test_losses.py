@@ -1,0 +1,110 @@
+"""Losses against their papers' formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgen.diffusion import losses
+from jaxgen.diffusion.schedules import LearnedSchedule, linear
+
+RNG = np.random.default_rng(0)
+X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize('prediction', ['eps', 'x0', 'v'])
+def test_min_snr_is_its_papers_table(prediction):
+    """Hang et al. 2023, section 3.4: min(SNR, 5) over SNR for eps, itself for x_0, over SNR + 1 for v."""
+    level = linear(1000).level(jnp.array([0, 300, 600, 800, 999]))
+    snr = np.asarray((level.alpha / level.sigma) ** 2, np.float64)
+    expected = np.minimum(snr, 5) / {'eps': snr, 'x0': 1, 'v': snr + 1}[prediction]
+
+    def network(x, t):
+        return jnp.zeros_like(x)
+
+    simple, weighted = (
+        losses.prediction_loss(network, X0, NOISE, level, prediction=prediction, weighting=weighting)
+        for weighting in ('simple', 'min_snr')
+    )
+    np.testing.assert_allclose(weighted / simple, expected, rtol=1e-4)
+
+
+def test_loss_is_the_mean_square_per_example():
+    x0, noise = jnp.zeros((2, 2, 2, 3)), jnp.ones((2, 2, 2, 3))
+    level = linear(10).level(jnp.arange(2) * 3)
+    loss = losses.prediction_loss(lambda x, t: noise * t[:, None, None, None], x0, noise, level)
+    np.testing.assert_allclose(loss, [1.0, 4.0])
+
+
+def test_mean_flow_identity_holds_for_the_exact_mean_velocity():
+    """For data at one point the velocity along a line is constant, so the mean velocity is x/t - x0/t; its loss is 0."""
+    point = 0.3
+
+    def network(x, t, r):
+        return (x - point) / t.reshape(-1, 1, 1, 1)
+
+    x0 = jnp.full((4, 2, 2, 1), point)
+    noise = jax.random.normal(jax.random.key(0), x0.shape)
+    t, r = jnp.array([0.9, 0.5, 0.7, 0.3]), jnp.array([0.1, 0.5, 0.2, 0.0])
+    np.testing.assert_allclose(losses.mean_flow_loss(network, x0, noise, t, r), 0, atol=1e-6)
+
+    def wrong(x, t, r):
+        return network(x, t, r) + 0.1 * (t - r).reshape(-1, 1, 1, 1)
+
+    assert losses.mean_flow_loss(wrong, x0, noise, t, r)[0] > 0.5  # over itself plus 1e-3
+
+
+def test_mean_flow_target_uses_the_derivative_along_the_line():
+    """Against finite differences of u(x + v dt, t + dt, r), for a network that is nothing special."""
+
+    def network(x, t, r):
+        return jnp.sin(x * t.reshape(-1, 1, 1, 1)) + r.reshape(-1, 1, 1, 1) * x**2
+
+    with jax.enable_x64(True):
+        x0, noise = jnp.asarray(X0, jnp.float64), jnp.asarray(NOISE, jnp.float64)
+        t, r = jnp.linspace(0.5, 0.9, 5), jnp.linspace(0.0, 0.4, 5)
+        wide, v, dt = t.reshape(-1, 1, 1, 1), noise - x0, 1e-6
+        x = (1 - wide) * x0 + wide * noise
+        slope = (network(x + dt * v, t + dt, r) - network(x - dt * v, t - dt, r)) / (2 * dt)
+        error = jnp.mean((network(x, t, r) - (v - (t - r).reshape(-1, 1, 1, 1) * slope)) ** 2, (1, 2, 3))
+        got = losses.mean_flow_loss(network, x0, noise, t, r)
+        np.testing.assert_allclose(got, error / (error + 1e-3), rtol=1e-6)
+    t, r = losses.sample_mean_flow_times(jax.random.key(0), 4000)
+    assert jnp.all(r <= t) and abs(jnp.mean(r == t) - 0.75) < 0.03
+
+
+def test_a_learned_schedule_evens_out_its_loss():
+    """For a known error m(gamma) the variance is least where gamma' m is the same at all times; descent gets there."""
+    schedule = LearnedSchedule()
+    params = schedule.init(jax.random.key(0))
+    ends = params['ends']
+
+    def error(gamma):
+        return 0.02 + jnp.exp(-0.5 * ((gamma + 4) / 2) ** 2)
+
+    times = jnp.linspace(0.0, 1.0, 257)
+
+    def loss(params):
+        return losses.schedule_variance_loss(
+            LearnedSchedule(params), times, error(LearnedSchedule(params).gamma(times))
+        )
+
+    def spread(params):
+        gamma, slope = jax.jvp(LearnedSchedule(params).gamma, (times,), (jnp.ones_like(times),))
+        each = slope * error(gamma)
+        return jnp.std(each) / jnp.mean(each)
+
+    adam = optax.adam(0.03)
+
+    @jax.jit
+    def descend(params):
+        def step(carry, _):
+            params, state = carry
+            updates, state = adam.update(jax.grad(loss)(params), state)
+            return ({**optax.apply_updates(params, updates), 'ends': ends}, state), None
+
+        return jax.lax.scan(step, (params, adam.init(params)), None, length=1000)[0][0]
+
+    after = descend(params)
+    assert spread(after) < 0.5 * spread(params), (spread(params), spread(after))

@@ -1,0 +1,170 @@
+"""What the trainer expects of every method, and the steps and options of DCGAN."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxgen import methods
+from jaxgen.apps.untrained import build_method
+from jaxgen.gan import losses, penalties
+from jaxgen.runtime.mesh import make_mesh
+from jaxgen.training.state import start_on_mesh
+from jaxgen.training.step import make_dispatch
+from tests.tiny import tiny_config
+
+KEY = jax.random.key(0)
+
+
+def build(name, **fields):
+    return build_method(tiny_config(name, **fields), (8, 8, 1), 10)
+
+
+def batch(size=16):
+    rng = np.random.default_rng(0)
+    return {'image': rng.uniform(-1, 1, (size, 8, 8, 1)), 'label': np.arange(size, dtype=np.int32) % 10}
+
+
+@pytest.mark.parametrize('name', [name for name, method in methods.METHODS.items() if method.supports.samples])
+@pytest.mark.parametrize('ema', [True, False])
+def test_an_image_depends_on_its_key_and_label_alone(name, ema):
+    method = build(name)
+    shapes = jax.eval_shape(method.init, KEY)
+    rng = np.random.default_rng(0)
+    model = jax.tree.map(lambda s: abs(rng.normal(0, 0.3, s.shape)).astype(s.dtype), shapes)
+    variables = jax.jit(lambda m: method.sampling_variables(m, KEY, ema))(model)
+    draw = jax.jit(method.sample)
+    keys, labels = jax.random.split(KEY, 6), np.arange(6)
+    images = draw(variables, keys, labels)
+    assert images.shape == (6, 8, 8, 1) and abs(images).max() <= 1 and images.std() > 0.05
+    np.testing.assert_allclose(draw(variables, keys[3:5], labels[3:5]), images[3:5], atol=1e-4)
+    assert abs(draw(variables, keys[:2], labels[[0, 5]])[1] - images[1]).max() > 1e-3
+
+
+def one_step(method, devices, fsdp=1):
+    mesh = make_mesh(fsdp, jax.devices()[:devices])
+    template, state = start_on_mesh(method, KEY, mesh)
+    images = np.random.default_rng(0).integers(0, 256, (1, 16, 8, 8, 1), np.uint8)
+    batches = {'image': images, 'label': batch()['label'][None]}
+    return jax.device_get(make_dispatch(method, KEY, mesh, template, random_flip=True)(state, batches)[0])
+
+
+def test_dcgan_on_one_and_eight_devices_with_everything_on():
+    """Above all the statistics of its normalisation: those of the global batch, whatever a device holds of it."""
+    fields = {
+        'gan.r1_gamma': 0.1,
+        'gan.augment': ('color', 'translation', 'cutout'),
+        'gan.diffusion_noise': True,
+        'model.spectral_norm': True,
+    }
+    with jax.enable_x64(True):
+        method = build('dcgan', **fields)
+        types = {'dtype': np.float64, 'param_dtype': np.float64}
+        method = dataclasses.replace(
+            method, generator=method.generator.clone(**types), discriminator=method.discriminator.clone(**types)
+        )
+        one, eight = one_step(method, 1), one_step(method, 8, fsdp=2)
+    assert one.step == 1
+    for (path, x), y in zip(jax.tree.leaves_with_path(eight), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-9 * max(1, abs(y).max()), err_msg=jax.tree_util.keystr(path))
+
+
+def test_steps_and_learning_rate_of_the_discriminator():
+    method = build('dcgan', **{'gan.discriminator_steps': 2, 'gan.discriminator_learning_rate': 1e-12})
+    start = jax.jit(method.init)(KEY)
+    model, _ = jax.jit(method.step)(start, batch(), KEY)
+    players = model.generator, model.discriminator
+    counts = [int(optax.tree_utils.tree_get_all_with_path(p.opt_state, 'count')[0][1]) for p in players]
+    assert counts == [1, 2] and model.updates == 1
+    moved = [
+        jax.tree.leaves(jax.tree.map(lambda a, b: abs(a - b).max(), after.params, before.params))
+        for after, before in zip(players, (start.generator, start.discriminator), strict=True)
+    ]
+    assert min(moved[0]) > 1e-5 and max(moved[1]) < 1e-8
+
+
+def test_the_penalty_is_added_to_the_discriminators_loss():
+    model = jax.jit(build('dcgan').init)(KEY)
+    without, penalised = (
+        jax.jit(build('dcgan', **{'gan.r1_gamma': gamma}).step)(model, batch(), KEY)[1]['loss_discriminator']
+        for gamma in (None, 100.0)
+    )
+    discriminator = build('dcgan').discriminator
+
+    def critic(x):
+        variables = {'params': model.discriminator.params, **model.discriminator.stats}
+        return discriminator.apply(variables, x, batch()['label'], train=True, mutable=['batch_stats'])[0]
+
+    penalty = penalties.r1(critic, batch()['image'].astype(np.float32), 100.0)
+    assert penalty > 0.001
+    np.testing.assert_allclose(penalised - without, penalty, rtol=1e-3)
+
+
+def test_the_noise_grows_every_fourth_step_while_the_discriminator_is_sure():
+    fields = {'gan.diffusion_noise': True, 'gan.diffusion_images': 640, 'gan.diffusion_target': -0.99}
+    method = build('dcgan', **fields)
+    model, advance = jax.jit(method.init)(KEY), jax.jit(method.step)
+    for i, strength in enumerate((0, 0, 0, 0.1, 0.1, 0.1, 0.1, 0.2)):
+        model, metrics = advance(model, batch(), jax.random.fold_in(KEY, i))
+        np.testing.assert_allclose(model.noise['strength'], strength, atol=1e-6)
+        if i in (3, 7):
+            assert model.noise['signs'] == 0
+    assert metrics['noise_timesteps'] == 109  # 10 + 0.1 * 990, during the eighth step
+
+
+class Spy:
+    """Records what a discriminator is shown."""
+
+    def __init__(self, network):
+        self.network, self.shown, self.labels = network, [], []
+
+    def apply(self, variables, images, label, *args, **kwargs):
+        self.shown.append(images)
+        self.labels.append(label)
+        return self.network.apply(variables, images, label, *args, **kwargs)
+
+
+@pytest.mark.parametrize(('loss', 'turns'), [('non_saturating', 2), ('hinge', 1)])
+def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
+    """In each turn its rows of the real images as ``--mode=data`` shows them, and generated ones augmented by the turn's
+    keys; at last those of the last turn for the generator."""
+    method = build('dcgan', **{'gan.augment': ('color', 'cutout'), 'gan.discriminator_steps': turns, 'gan.loss': loss})
+    data = {'image': batch()['image'].astype(np.float32), 'label': batch()['label']}
+    labels = []
+
+    @jax.jit
+    def run(model):
+        spy = Spy(method.discriminator)
+        _, metrics = dataclasses.replace(method, discriminator=spy).step(model, data, KEY)
+        labels.extend(spy.labels)
+        return spy.shown[: 2 * turns], metrics
+
+    @jax.jit
+    def expect(model):
+        real, shown = method.augment(data['image'], KEY), []
+        for i in range(turns):
+            turn_key = jax.random.fold_in(KEY, i + 1)
+            fake, _, model = method._generate(model, data['label'][i::turns], turn_key)
+            shown += [real[i::turns], method.augment(fake, jax.random.split(turn_key, 4)[2])]
+        variables = {'params': model.discriminator.params, **model.discriminator.stats}
+
+        def say(images):
+            label = data['label'][::turns]
+            return method.discriminator.apply(variables, images, label, train=True, mutable=['batch_stats'])
+
+        return shown, [say(x)[0] for x in shown[:2]]
+
+    model = jax.jit(method.init)(KEY)
+    (shown, metrics), (expected, (real_logits, fake_logits)) = run(model), expect(model)
+    assert abs(expected[0] - data['image'][::turns]).max() > 0.5
+    for got, images in zip(shown, expected, strict=True):
+        np.testing.assert_allclose(got, images, atol=1e-5)
+    for i, label in enumerate(labels):
+        np.testing.assert_array_equal(label, data['label'][min(i // 2, turns - 1) :: turns])
+    assert len(labels) == 2 * turns + 1
+    if turns == 1:  # later turns meet another discriminator
+        functions = losses.LOSSES[loss]
+        value = functions.real(real_logits) + functions.fake(fake_logits)
+        np.testing.assert_allclose(metrics['loss_discriminator'], value, rtol=1e-5)

@@ -1,0 +1,96 @@
+"""The public functions: torch-fidelity's numbers, all forms of images, examples that run, shapes that are checked."""
+
+import doctest
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import TypeCheckError, jaxtyped
+
+import jaxgen.metrics
+from jaxgen.errors import UserError
+from jaxgen.metrics import api
+from jaxgen.metrics.class_probabilities import inception_score, log_softmax
+from jaxgen.metrics.frechet import frechet_distance_of_few
+from jaxgen.metrics.kernel import kernel_distance
+from jaxgen.metrics.manifold import precision_recall
+from jaxgen.models import inception_weights
+from tests.helpers import random_inception
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp('weights') / 'random.pth'
+    torch.save(random_inception.state(), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path_factory.getbasetemp() / 'cache'))
+
+
+def test_numbers_are_those_of_torch_fidelity(tmp_path, weights):
+    fake, real = random_inception.two_sets()
+    np.savez(tmp_path / 'fake.npz', images=fake)
+    np.savez(tmp_path / 'real.npz', images=real)
+    sets = tmp_path / 'fake.npz', str(tmp_path / 'real.npz')
+    options = {'inception_weights': weights, 'batch_size': random_inception.COUNT}
+    expected = random_inception.TORCH_FIDELITY
+    np.testing.assert_allclose(jaxgen.metrics.fid(*sets, **options), expected['fid'], rtol=1e-3)
+    kid = jaxgen.metrics.kid(*sets, **options)
+    np.testing.assert_allclose(kid.mean, expected['kid'], rtol=1e-4)
+    assert kid.std is None
+    score = jaxgen.metrics.inception_score(sets[0], **options)
+    np.testing.assert_allclose(score, [expected['inception_score'], expected['inception_score_std']], rtol=1e-4)
+    found = jaxgen.metrics.precision_recall(*sets, **options)
+    np.testing.assert_allclose(found, [expected['precision'], expected['recall']], rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['fid', 'kid', 'inception_score', 'precision_recall'])
+def test_the_example_of_each_function_runs(name, weights, monkeypatch):
+    monkeypatch.setattr(inception_weights, '_downloaded', lambda: weights)
+    (example,) = doctest.DocTestFinder().find(getattr(api, name), name, globs={'np': np, 'jaxgen': jaxgen})
+    result = doctest.DocTestRunner().run(example)
+    assert result.attempted >= 2 and not result.failed
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'options', 'words'),
+    [
+        (
+            (np.zeros((4, 8, 8, 3)), 'digits:test'),
+            {},
+            'images holds float64 from 0 to 0, and images are evaluated as uint8',
+        ),
+        ((np.zeros((4, 8, 8, 3), np.uint8), 'nowhere'), {}, 'reference=nowhere is neither a folder'),
+        (('digits:test', 'digits:train'), {'num': 0}, 'num=0 must be at least 1, or None'),
+        (('digits:test', 'digits:train'), {'resize': 'bicubic'}, "resize 'bicubic' does not exist"),
+        (('digits:test', 'digits:train'), {'inception_weights': 'x.pth'}, 'x.pth is not a file'),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, options, words, weights):
+    with pytest.raises(UserError, match=words):
+        jaxgen.metrics.fid(*arguments, **{'inception_weights': weights, **options})
+
+
+def test_importing_the_metrics_imports_no_networks():
+    code = 'import sys, jaxgen.metrics; sys.exit("flax" in sys.modules or "PIL" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
+def test_shapes_in_the_signatures_are_those_of_the_arguments():
+    a, b = np.random.default_rng(0).normal(size=(2, 9, 5)).astype(np.float32)
+    for function in (kernel_distance, frechet_distance_of_few, precision_recall):
+        checked = jaxtyped(typechecker=beartype)(function)
+        assert checked(a, b[:7]) == function(a, b[:7])
+        with pytest.raises(TypeCheckError):
+            checked(a, b[:, :4])
+    for function in (log_softmax, inception_score):
+        checked = jaxtyped(typechecker=beartype)(function)
+        np.testing.assert_array_equal(checked(a), function(a))
+        with pytest.raises(TypeCheckError):
+            checked(a[0])
