@@ -14,7 +14,7 @@ from jaxgen.apps import sample
 from jaxgen.diffusion.schedules import Level
 from jaxgen.errors import UserError
 from jaxgen.io import hub
-from tests.apps.test_old_runs import assert_same_images
+from tests.helpers.old_runs import assert_same_images
 from tests.tiny import tiny_config, untrained
 
 OLD_RUNS = pathlib.Path(__file__).parents[1] / 'old_runs'

@@ -6,21 +6,18 @@ resumed.json the row of metrics.jsonl that one more step added. They are files o
 
 import json
 import pathlib
-import platform
 import shutil
 import signal
 import sys
 
-import jax
 import numpy as np
 import pytest
 from absl.testing import flagsaver
 
 from jaxgen.cli.main import main
+from tests.helpers.old_runs import RESUMED, RUNS, assert_same_images
 
 ROOT = pathlib.Path(__file__).parents[2]
-RUNS = ROOT / 'tests' / 'old_runs'
-RESUMED = json.loads((RUNS / 'resumed.json').read_text())
 SAMPLED = {
     ('ddpm', 'samples'): [],
     ('ddpm', 'ema_length'): ['--config.sample.ema_length=0.08'],
@@ -50,14 +47,6 @@ def command_line(monkeypatch, capsys):
 
     yield run
     signal.signal(signal.SIGTERM, on_sigterm)
-
-
-def assert_same_images(images, recorded):
-    """The same bits where the recording was made; other releases of JAX and other processors may round otherwise."""
-    if RESUMED['jax'] == jax.__version__ and platform.machine() == 'x86_64':
-        np.testing.assert_array_equal(images, recorded)
-    else:
-        np.testing.assert_allclose(images.astype(int), recorded.astype(int), atol=2)
 
 
 @pytest.mark.parametrize(('kind', 'name'), SAMPLED)

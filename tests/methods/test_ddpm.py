@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,25 +13,11 @@ from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError
 from jaxgen.methods.diffusion.objective import drop_labels
+from tests.helpers.product_network import ProductNetwork
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
 OBJECTIVES = sorted({choice[:4] for choice in compatible_combinations()})
-
-
-class Next(nn.Module):
-    """A product and a bias, so that hundreds of them compile in little time."""
-
-    out_channels: int
-    num_classes: int = 0
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x, t, labels=None, *, train=False):
-        emb = nn.Dense(4)(t.reshape(len(x), -1) / 1000) + nn.Embed(self.num_classes, 4)(labels)
-        return nn.Dense(self.out_channels)(
-            jnp.concatenate([x, jnp.broadcast_to(emb[:, None, None], (*x.shape[:3], 4))], -1)
-        )
 
 
 def method(*choice, **fields):
@@ -51,7 +36,7 @@ def method(*choice, **fields):
     )
     validate(c)
     made = build_method(c, (8, 8, 1), 10)
-    return dataclasses.replace(made, network=Next(made.network.out_channels, made.network.num_classes))
+    return dataclasses.replace(made, network=ProductNetwork(made.network.out_channels, made.network.num_classes))
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES, ids='-'.join)

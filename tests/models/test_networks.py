@@ -11,7 +11,7 @@ from jaxgen.apps.rules import validate
 from jaxgen.apps.untrained import build_method
 from jaxgen.models.networks import NETWORKS
 from tests.helpers.networks import random_params
-from tests.methods.test_ddpm import Next
+from tests.helpers.product_network import ProductNetwork
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
@@ -84,6 +84,6 @@ def test_without_classes_labels_say_nothing(name):
 
 
 def test_a_new_network_needs_its_name_and_no_more(monkeypatch):
-    monkeypatch.setitem(NETWORKS, 'mine', Next)
+    monkeypatch.setitem(NETWORKS, 'mine', ProductNetwork)
     test_an_image_depends_on_itself_its_time_and_its_label('mine', 'float32')
     test_a_step_moves_every_parameter('mine')
