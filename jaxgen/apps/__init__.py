@@ -1,1 +1,1 @@
-"""What the modes of the command line do: one module or package each."""
+"""The modes of the command line, one module or package each."""

@@ -25,7 +25,7 @@ FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-    """What fine-tuning adds to a base.
+    """An adapter: the update of a base that fine-tuning has trained.
 
     Attributes:
       factors: the factors of each adapted layer, see ``models.lora``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +20,12 @@ from jaxgen.diffusion.schedules import Level
 from jaxgen.errors import check, pick
 from jaxgen.io import hub
 from jaxgen.io.files import absolute, is_remote
-from jaxgen.io.run_directory import ADAPTER, CONFIG, WEIGHTS
+from jaxgen.io.run_directory import CONFIG, WEIGHTS
 from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.runtime.types import Array
 from jaxgen.schema import specs
-from jaxgen.training.sampling import SamplePipeline, chosen_classes
+from jaxgen.training.sampling import SamplePipeline, chosen_classes, cycled_labels
 
 # Fields of ``config.sample`` that are arguments of ``load`` or of ``Model.sample``, or that only the command line uses.
 NO_OPTIONS = ('adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
@@ -127,10 +128,10 @@ class Model:
           UserError: (a ValueError) if the model does not denoise, or a class does not exist.
         """
         method, chosen = self._denoising_method(), chosen_classes(self.class_names, classes)
-        labels = jnp.asarray(np.resize(np.asarray(chosen, np.int32), len(x)))
+        labels = jnp.asarray(cycled_labels(chosen, 0, len(x)))
         return method.predictor(self._variables, labels, clip=False)(jnp.asarray(x), level).mean
 
-    @property
+    @functools.cached_property
     def _variables(self) -> Any:
         config = self._trained.config
         key = stream(root_key(config.seed, config.train.prng), 'statistics')
@@ -178,7 +179,7 @@ def load(path: str | epath.PathLike, *, adapter: str | None = None, adapter_scal
     """
     workdir = absolute(path)
     if not is_remote(path) and not (workdir / CONFIG).exists() and hub.NAME.fullmatch(str(path)):
-        workdir = epath.Path(hub.folder(str(path), (CONFIG, WEIGHTS, ADAPTER)))
+        workdir = epath.Path(hub.folder(str(path), (CONFIG, WEIGHTS)))
     check((workdir / CONFIG).exists(), f'{path} holds no trained model (no {CONFIG}): name the folder of a run')
     config = stored_config.read(workdir / CONFIG)
     config = config.replace({'mesh.fsdp': 1, 'sample.adapter': adapter, 'sample.adapter_scale': adapter_scale})

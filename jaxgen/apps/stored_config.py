@@ -22,7 +22,7 @@ def read(path: epath.PathLike, sections: Iterable[str] = ()) -> Config:
     Raises:
       UserError: if the file is not a config, or has a value that this version refuses.
     """
-    return Config.from_tree(_tree(path), sections)
+    return Config.from_tree(_tree(path, str(path)), sections)
 
 
 def draft(path: epath.PathLike) -> ConfigDict:
@@ -31,7 +31,7 @@ def draft(path: epath.PathLike) -> ConfigDict:
     Raises:
       UserError: if the file is not a config.
     """
-    tree = _tree(path)
+    tree = _tree(path, f'--config={path}')
     found = base(tree['family'])
     found.update(tree)
     return found
@@ -65,15 +65,18 @@ def modernised(tree: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _tree(path: epath.PathLike) -> dict[str, Any]:
+def _tree(path: epath.PathLike, name: str) -> dict[str, Any]:
+    """Return the modernised content of a file, which messages call ``name``."""
     try:
         tree = modernised(json.loads(epath.Path(path).read_text()))
     except OSError as e:
-        raise UserError(f'--config={path} cannot be read ({e.strerror})') from e
+        raise UserError(f'{name} cannot be read ({e.strerror})') from e
     except UserError:
         raise
     except (ValueError, AttributeError) as e:
-        raise UserError(f'--config={path} is not the config.json of a run directory') from e
+        raise UserError(
+            f'{name} is not the config.json of a run directory; if jaxgen.Trainer wrote it without a config, use Trainer.sample'
+        ) from e
     tree.get('interop', {}).pop('path', None)
     return tree
 

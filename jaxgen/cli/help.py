@@ -1,4 +1,4 @@
-"""What ``--mode=help`` prints: the modes, or the fields of a config."""
+"""The text of ``--mode=help``: the modes, or the fields of a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``--mode`` selects: the function of each mode, the sections of the config that it loads, its help and an example."""
+"""The modes that ``--mode`` selects: the function of each, the sections of the config that it loads, help and an example."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Preconditioning(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a denoiser knows of an image after one look at x.
+    """The output of a denoiser for noisy images.
 
     Attributes:
       mean: the estimate of x_0, ``[N, H, W, C]``.

@@ -17,7 +17,7 @@ State = PyTree  # a pytree of everything that training changes: parameters, movi
 
 @dataclasses.dataclass(frozen=True)
 class Capabilities:
-    """What a method can do.
+    """The capabilities of a method.
 
     Attributes:
       samples: generates images with ``sample``.

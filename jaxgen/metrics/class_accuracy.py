@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
@@ -24,6 +23,7 @@ from safetensors.numpy import save_file
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import replacing
 from jaxgen.io.hashes import tensors_hash
+from jaxgen.io.images import from_uint8
 from jaxgen.io.tensors import flatten, unflatten
 from jaxgen.metrics.class_probabilities import log_softmax
 from jaxgen.metrics.features import Extractor
@@ -60,7 +60,7 @@ class TrainedClassifier:
         self, variables: dict[str, Any], images: UInt8[Array, 'n h w c']
     ) -> tuple[Float[Array, 'n d'], Float[Array, 'n k']]:
         """Return float32 features and logits, computed at the highest precision; a pure function."""
-        x = images.astype(jnp.float32) / 127.5 - 1
+        x = from_uint8(images)
         views = [x, x[:, :, ::-1]] if self.mirrored else [x]
         with jax.default_matmul_precision('highest'):
             outputs = [self.network.apply(variables, view) for view in views]

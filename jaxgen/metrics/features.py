@@ -49,7 +49,7 @@ class Extractor:
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What an extractor computes of images.
+    """The output of an extractor.
 
     Attributes:
       features: one row for each image.

@@ -16,7 +16,6 @@ from jaxgen.errors import pick
 from jaxgen.runtime.types import Array
 
 IMAGE_SIZE = 299  # side in pixels of the images that the network takes
-FEATURES = 2048
 CLASSES = 1008
 HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs default to a lower precision
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from jaxgen.io.files import is_remote, write_atomically
 from jaxgen.io.processes import is_first
+from jaxgen.io.run_directory import METRICS, read_metrics
 
 
 class MetricsFile:
@@ -50,15 +51,6 @@ class MetricsFile:
             file.write(json.dumps(row) + '\n')
             file.flush()
             os.fsync(file.fileno())
-
-
-def read_metrics(path: epath.Path) -> list[dict[str, float]]:
-    """Return the rows of a ``metrics.jsonl``, without a last line that a kill cut short."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
 
 
 class TensorBoard:
@@ -187,7 +179,7 @@ class RunLog:
     """
 
     def __init__(self, workdir: epath.Path, start: int, total: int):
-        self._file = MetricsFile(workdir / 'metrics.jsonl', start)
+        self._file = MetricsFile(workdir / METRICS, start)
         self._tensorboard = TensorBoard(workdir / 'tensorboard')
         self._progress = Progress(start, total)
 

@@ -1,4 +1,4 @@
-"""What a training run consists of, and when it reports and saves."""
+"""The parts of a training run, and the steps at which it reports and saves."""
 
 from __future__ import annotations
 

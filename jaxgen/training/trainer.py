@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from jaxgen.data import Dataset
 from jaxgen.io.files import absolute, write_json
+from jaxgen.io.run_directory import CHECKPOINTS, CONFIG
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import SampleOptions
 from jaxgen.runtime.mesh import make_mesh, on_mesh
@@ -57,7 +58,8 @@ class Trainer:
         between checkpoints if not set.
       evaluation: evaluates the model while it trains; the step that it calls the best is kept in ``best/``.
       on_save: is called with the model before each checkpoint is written.
-      config_json: what to write to ``config.json``; a record of these arguments if not set.
+      config_json: what to write to ``config.json``; a record of these arguments if not set, from which ``jaxgen.load`` cannot
+        make the method again: sample such a run with ``Trainer.sample``.
       require_same: is called with the ``config.json`` of a run to resume, and raises UserError if it is that of another run;
         by default the two records are compared.
 
@@ -120,14 +122,14 @@ class Trainer:
         plan, self._model = self.plan, None
         plan.workdir.mkdir(parents=True, exist_ok=True)
         with exclusive(plan.workdir):
-            checkpoints = Checkpoints(plan.workdir / 'checkpoints', plan.checkpoint.keep, plan.checkpoint.keep_every)
+            checkpoints = Checkpoints(plan.workdir / CHECKPOINTS, plan.checkpoint.keep, plan.checkpoint.keep_every)
             resumes = bool(checkpoints.steps())
             if resumes:
                 self._require_same()
             step, state = self._start(checkpoints)
             if resumes:
                 checkpoints.discard_after(step)
-            write_json(plan.workdir / 'config.json', self._config_json or self._record())
+            write_json(plan.workdir / CONFIG, self._config_json or self._record())
             if step >= plan.train.steps and not plan.misses_evaluation(step):
                 print(f'{plan.workdir} is already at step {step}: raise the number of steps to train on')
                 checkpoints.close()
@@ -192,7 +194,7 @@ class Trainer:
 
     def _stored_model(self) -> Any:
         """Return the model of the newest checkpoint, or the one from which training would start."""
-        folder = self.plan.workdir / 'checkpoints'
+        folder = self.plan.workdir / CHECKPOINTS
         if not folder.exists():
             return self._start(None)[1].model
         checkpoints = Checkpoints(folder, read_only=True)
@@ -204,7 +206,7 @@ class Trainer:
 
     def _require_same(self) -> None:
         """Refuse to go on with the run in the run directory if it is another one."""
-        path = self.plan.workdir / 'config.json'
+        path = self.plan.workdir / CONFIG
         if not path.exists():
             return
         stored = json.loads(path.read_text())

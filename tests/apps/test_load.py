@@ -151,7 +151,7 @@ def test_models_on_the_hub_are_downloaded(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub, 'folder', folder)
     model = jaxgen.load('someone/digits')
-    assert asked == [('someone/digits', ('config.json', 'weights.safetensors', 'adapter.safetensors'))]
+    assert asked == [('someone/digits', ('config.json', 'weights.safetensors'))]
     with np.load(OLD_RUNS / 'exported' / 'samples' / 'samples.npz') as recorded:
         images = recorded['images']
     config = model._trained.config
@@ -161,6 +161,11 @@ def test_models_on_the_hub_are_downloaded(monkeypatch, tmp_path):
 def test_folders_without_a_model_are_refused(tmp_path):
     with pytest.raises(UserError, match='holds no trained model'):
         jaxgen.load(tmp_path / 'nothing')
+    (tmp_path / 'config.json').write_text(
+        '{"seed": 0, "data": {"images": 3}}'
+    )  # as a Trainer without a config writes it
+    with pytest.raises(UserError, match=f'^{tmp_path}/config.json is not .* use Trainer.sample$'):
+        jaxgen.load(tmp_path)
 
 
 def test_gans_sample_and_do_not_denoise(tmp_path):

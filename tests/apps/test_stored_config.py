@@ -62,6 +62,8 @@ def test_other_files_are_refused(tmp_path, text):
     (tmp_path / 'config.json').write_text(text)
     with pytest.raises(UserError, match='config.json is not the config.json of a run directory'):
         stored_config.read(tmp_path / 'config.json')
+    with pytest.raises(UserError, match=f'^--config={tmp_path}/config.json is not'):
+        stored_config.draft(tmp_path / 'config.json')
     with pytest.raises(UserError, match='cannot be read'):
         stored_config.read(tmp_path / 'nothing' / 'config.json')
 

@@ -12,8 +12,9 @@ from PIL import Image
 from jaxgen.apps.same_run import RUN_FIELDS, require_same
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
+from jaxgen.io.run_directory import read_metrics
 from jaxgen.methods import METHODS
-from jaxgen.training.log import MetricsFile, read_metrics
+from jaxgen.training.log import MetricsFile
 from jaxgen.training.preemption import exclusive
 from tests.tiny import tiny_config
 

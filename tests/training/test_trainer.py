@@ -11,9 +11,9 @@ from etils import epath
 from jaxgen.cli import modes
 from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError
+from jaxgen.io.run_directory import read_metrics
 from jaxgen.methods.options import SampleOptions
 from jaxgen.training import CheckpointOptions, Trainer, TrainOptions
-from jaxgen.training.log import read_metrics
 from tests.helpers.runs import build, final_state, without_wall_clock
 from tests.tiny import tiny_config
 

@@ -33,7 +33,7 @@ from jaxgen.training.state import start_on_mesh
 from jaxgen.training.step import make_dispatch
 
 RESIDENT = 4  # batches that are kept on the device, and used in turn
-SECTIONS = ('benchmark', 'evaluation')  # of the config, besides those of the model
+SECTIONS = ('benchmark', 'evaluation')  # sections of the config, in addition to those of the model
 
 
 def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:

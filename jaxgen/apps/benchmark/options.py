@@ -10,7 +10,7 @@ from jaxgen.schema import Options, option
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(Options):
-    """What is measured, for how long, and against which PyTorch."""
+    """The measurements of a benchmark, their duration, and the PyTorch to compare with."""
 
     cases: tuple[str, ...] = option(('train', 'sample', 'features', 'data'), 'what to measure', choices=lambda: CASES)
     variants: tuple[str, ...] | None = option(

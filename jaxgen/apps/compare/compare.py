@@ -104,7 +104,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class _Shared:
-    """What the evaluations of all models have in common; ``train`` are the training images."""
+    """The inputs that the evaluations of all models share; ``train`` holds the training images."""
 
     config: Config
     workdir: epath.Path

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # of types whose name does not end in their number of bits
+BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # width of the types whose names do not end in it
 COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
 COPIES = ('copy', 'transpose')
 

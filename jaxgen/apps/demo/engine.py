@@ -56,7 +56,7 @@ class Progress(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """What decides the images of a batch, spread over the devices: ``[N]`` each."""
+    """The keys and labels of the images in a batch, ``[N]`` each, spread over the devices."""
 
     keys: Array
     labels: Array

@@ -1,4 +1,4 @@
-"""What the page remembers of a visitor, in memory, until the browser tab is closed."""
+"""The state of each visitor of the page, kept in memory until the browser tab is closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SESSIONS = 64  # largest number of visitors that are remembered
 
 @dataclasses.dataclass
 class Session:
-    """What belongs to one open browser tab.
+    """The state of one open browser tab.
 
     Attributes:
       picture: the image that edits start from.

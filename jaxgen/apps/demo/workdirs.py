@@ -17,12 +17,13 @@ from jaxgen.apps.evaluate.evaluator import stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError, check, pick
+from jaxgen.io import run_directory
 from jaxgen.io.run_directory import METRICS, read_metrics
 from jaxgen.methods import METHODS
 
 PLACES = 'runs', 'pretrained'  # folders in which run directories are looked for if none is named
 MAX_MODELS = 4  # largest number of models that are kept in memory
-CHECKPOINTS = {'newest': 'checkpoints', 'best': 'best'}
+CHECKPOINTS = {'newest': run_directory.CHECKPOINTS, 'best': run_directory.BEST}
 SECTIONS = ('edit',)  # sections of a stored config that the page needs besides those of the model
 
 
@@ -45,7 +46,7 @@ class Workdirs:
         self._lock = threading.Lock()
         for folder in self._named:
             check(
-                (folder / 'config.json').exists(),
+                (folder / run_directory.CONFIG).exists(),
                 f'config.demo.workdirs: {folder} holds no run (no config.json): train one there, or leave it out',
             )
 
@@ -53,7 +54,7 @@ class Workdirs:
         """Return the folders with a run by name, that of ``--workdir`` first."""
         found = [epath.Path(p) for place in PLACES for p in sorted(pathlib.Path(place).glob('*'))]
         folders = self._named or [self._workdir, *found]
-        return {_typed(folder): folder for folder in folders if (folder / 'config.json').exists()}
+        return {_typed(folder): folder for folder in folders if (folder / run_directory.CONFIG).exists()}
 
     def able_to_sample(self) -> list[str]:
         """Return the names of those with a trained model that samples images."""
@@ -118,7 +119,7 @@ class Workdirs:
 
 
 def _stored(folder: epath.Path) -> Config:
-    return stored_config.read(folder / 'config.json', SECTIONS)
+    return stored_config.read(folder / run_directory.CONFIG, SECTIONS)
 
 
 def _samples(folder: epath.Path) -> bool:

@@ -13,7 +13,7 @@ from jaxgen.methods.base import Method
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What a run directory is made of.
+    """An imported model, from which a run directory is made.
 
     Attributes:
       config: the config that describes the model.

@@ -1,4 +1,4 @@
-"""What channels cause: a model samples with some of them multiplied, from the same seeds, and a classifier says what changed."""
+"""Ablation of channels: a model samples with some of them multiplied, from the same seeds, and a classifier says what changed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def random_channels(blocks: Mapping[str, int], channels: Sequence[Channel], rng:
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """What multiplying some channels by ``factor`` does to the share of images that show the class asked for.
+    """The effect of multiplying some channels by ``factor`` on the share of images that show the class asked for.
 
     Attributes:
       name: the class that the channels were chosen for.

@@ -1,4 +1,4 @@
-"""What a diffusion model makes of synthesised images under noise of several strengths."""
+"""Synthesised images, denoised by a diffusion model from noise of several strengths."""
 
 from __future__ import annotations
 

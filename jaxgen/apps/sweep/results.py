@@ -20,7 +20,7 @@ FEW_DEVIATIONS = 2  # standard deviations over seeds below which a margin may be
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run has come to, with one of its samplers.
+    """The result of a run, with one of its samplers.
 
     Attributes:
       run: the run.

@@ -31,7 +31,7 @@ Denoiser = Callable[..., Any]  # denoiser(x, level): the estimate of x_0 from x 
 
 
 class Carry(NamedTuple):
-    """What a step hands to the next.
+    """The state between two steps.
 
     Attributes:
       x: the images on their way, ``[N, ...]``.

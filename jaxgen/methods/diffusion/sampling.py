@@ -19,7 +19,7 @@ from jaxgen.runtime.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class SamplingSettings:
-    """What ``Diffusion.sample`` does with the network.
+    """The settings with which ``Diffusion.sample`` uses the network.
 
     Attributes:
       sampler_name: the sampler's name in ``SAMPLERS``.

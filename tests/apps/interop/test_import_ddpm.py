@@ -150,7 +150,7 @@ def test_samples_and_figures_at_once(there, tmp_path, capsys):
 def test_a_config_json_that_is_none(tmp_path, content, words):
     if content:
         (tmp_path / 'config.json').write_text(content)
-    with pytest.raises(UserError, match=f'^--config={tmp_path}/config.json {words}'):
+    with pytest.raises(UserError, match=f'^{tmp_path}/config.json {words}'):
         read(f'{tmp_path}/config.json')
 
 

@@ -1,4 +1,4 @@
-"""What the tabs share: who may use the device when, the inputs of a model, and errors as sentences."""
+"""Parts that the tabs share: who may use the device when, the inputs of a model, and errors as sentences."""
 
 from __future__ import annotations
 
