@@ -32,7 +32,6 @@ DOGS := --config=configs/dcgan_dogs.py --config.model.conditional=False --config
 BENCHMARKS := runs/benchmark_ddpm runs/benchmark_dcgan runs/benchmark_features
 
 benchmark: $(VENV)/.test
-	$(BIN)/python -m pip install -q -r requirements-test.txt pytorch-fid $(PIP_ARGS)
 	$(BENCHMARK) $(CIFAR) $(TIMES) --workdir=runs/benchmark_ddpm "--config.benchmark.variants=$(WAYS),$(SETTINGS)" \
 	  --config.data.batch_size=8 --config.sample.batch_size=8 --config.sample.num_steps=5 --config.benchmark.cases=train,sample
 	$(BENCHMARK) $(DOGS) $(TIMES) --workdir=runs/benchmark_dcgan "--config.benchmark.variants=$(WAYS),$(SETTINGS),in memory,DataLoader" \
@@ -74,7 +73,7 @@ benchmark-gpu:
 BUDGET ?= 8
 
 flagship:
-	$(GPU_PYTHON) -m jaxgen.apps.flagship --minutes=$(BUDGET) $(FLAGSHIP_ARGS)
+	$(GPU_PYTHON) -m jaxgen.cli.flagship --minutes=$(BUDGET) $(FLAGSHIP_ARGS)
 
 flagship-fid: $(VENV)/.run
 	$(BIN)/python main.py --config=runs/flagship/flagship/weights/config.json --mode=evaluate --workdir=runs/flagship \
@@ -86,9 +85,9 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# Versions that are in the file stay where they can; PyTorch has its version in requirements-test.txt. Needs uv.
+# Versions that are in the file stay where they can; PyTorch and what needs it have theirs in requirements-test.txt. Needs uv.
 lock:
-	grep -v '^torch' requirements-test.txt | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
+	grep -vE '^(py)?torch' requirements-test.txt | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
 	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate - -o requirements.lock > /dev/null
 
 $(VENV)/.run: requirements.txt
