@@ -18,7 +18,7 @@ python main.py --config=configs/ddpm_cifar.py:edm
 
 python main.py --config=configs/ddpm_cifar.py:flagship
   Hardware: one GPU
-  Hours: 0.15, with the number of steps that python -m jaxgen.apps.flagship --minutes=8 (make flagship) sets
+  Hours: 0.15, with the number of steps that python -m jaxgen.cli.flagship --minutes=8 (make flagship) sets
   Expect: not yet run on a GPU
 
 python main.py --config=configs/ddpm_cifar.py:cnn
@@ -42,7 +42,7 @@ def get_config(variant: str = ''):
 
     ``small`` (4,448,076 parameters) and ``edm`` (1,585,116, class-conditional) work on 2x2 patches. ``cnn`` (722,412) has no
     down- and upsampling and is there to compare with ``edm``: its step is as much work, within 4%. ``flagship`` (6,475,011)
-    works on single pixels; ``jaxgen.apps.flagship`` sets its number of steps. ``one_class`` is ``edm`` for one class, dogs or
+    works on single pixels; ``jaxgen.cli.flagship`` sets its number of steps. ``one_class`` is ``edm`` for one class, dogs or
     those of ``data.classes``.
     """
     c = config.base()

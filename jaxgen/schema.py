@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from jaxgen.errors import UserError, pick
 
 Choices = Iterable[str] | Callable[[], Iterable[str]]
+Sections = Mapping[str, Any]  # options by the name of their section
 O = TypeVar('O', bound='Options')  # noqa: E741
 Scalar = type[Any]  # bool, int, float or str
 LARGEST_INT = 2**31 - 1

@@ -9,6 +9,8 @@ import os
 import platform
 import tempfile
 
+from jaxtyping import install_import_hook
+
 from jaxgen.runtime import xla_flags
 
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
@@ -24,8 +26,18 @@ if xla_flags.is_known(importlib.metadata.version('jaxlib')):  # XLA ends the pro
 os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *QUICK])
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+import jaxgen.types  # noqa: E402
+from tests.helpers import typechecking  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 8)
+
+# The shapes and types in the signatures of these packages are checked at every call; an array may be one of NumPy.
+jaxgen.types.Array = jax.Array | np.ndarray
+install_import_hook(
+    ['jaxgen.diffusion', 'jaxgen.gan', 'jaxgen.metrics', 'jaxgen.models'], f'{typechecking.__name__}.checked'
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -5,8 +5,10 @@ import importlib
 import inspect
 import pathlib
 import re
+import shutil
 import types
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +21,13 @@ MODULES = [name for name in jaxgen.__all__ if (PACKAGE / name / '__init__.py').e
 # tests/metrics/test_api.py runs the examples of metrics, which need weights.
 ELSEWHERE = PACKAGE / 'metrics/api.py'
 WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob('*.py') if '>>> ' in path.read_text() and path != ELSEWHERE)
+TRAINED = PACKAGE.parent / 'tests/old_runs/ddpm'
+SHORTENED = {
+    "classes=['ship', 'horse'], ": '',  # the small model has other classes
+    "'cifar10:train'": "'digits:test', reference_num=16",
+    'steps=1000': 'steps=2',
+    'warmup_steps=100': 'warmup_steps=1',
+}
 
 
 def dotted(path):
@@ -28,27 +37,19 @@ def dotted(path):
 
 
 def public(module, name):
-    """Return the public functions of a module and of the modules that it makes public, by their dotted names."""
+    """Return the public functions and classes of a module and of the modules that it makes public, by their dotted names."""
     found = {}
     for own in getattr(module, '__all__', ()):
         value = getattr(module, own)
-        if inspect.isfunction(value):
-            found[f'{name}.{own}'] = value
-        elif isinstance(value, types.ModuleType):
+        if isinstance(value, types.ModuleType):
             found |= public(value, f'{name}.{own}')
+        elif callable(value):
+            found[f'{name}.{own}'] = value
     return found
 
 
-def functions():
-    """Return every public function by its dotted name."""
-    found = {'jaxgen.load': lambda: jaxgen.load}
-    for name in MODULES:
-        module = getattr(jaxgen, name)
-        found |= {dotted_name: (lambda value=value: value) for dotted_name, value in public(module, name).items()}
-    return found
-
-
-FUNCTIONS = functions()
+PUBLIC = public(jaxgen, 'jaxgen')
+FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
 
 
 @pytest.mark.parametrize('name', jaxgen.__all__)
@@ -72,7 +73,7 @@ def test_names_of_modules_exist(name):
 
 @pytest.mark.parametrize('name', FUNCTIONS)
 def test_public_functions_say_what_they_take_and_give(name):
-    function = FUNCTIONS[name]()
+    function = FUNCTIONS[name]
     text, signature = inspect.getdoc(function) or '', inspect.signature(function)
     assert text, f'{name} has no docstring'
     summary = text.splitlines()[0]
@@ -87,16 +88,40 @@ def test_public_functions_say_what_they_take_and_give(name):
         assert '\nReturns:\n' in text or '\nYields:\n' in text, f'{name} does not say what it returns'
 
 
+@pytest.mark.parametrize('name', PUBLIC)
+def test_public_functions_and_classes_have_an_example(name):
+    results = (jaxgen.metrics.InceptionScore, jaxgen.metrics.KernelInceptionDistance, jaxgen.metrics.PrecisionRecall)
+    assert PUBLIC[name] in results or '>>> ' in inspect.getdoc(PUBLIC[name]), f'{name} has no example'
+
+
 @pytest.fixture
-def random_weights(tmp_path, monkeypatch):
-    """Put a random Inception where the published one is kept, so that no example downloads it."""
+def folder(tmp_path, monkeypatch):
+    """Work in a folder with a small trained model, and with a random Inception where the published one is kept."""
     torch.save(random_inception.state(), tmp_path / inception_weights.URL.rpartition('/')[2])
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
+    shutil.copytree(TRAINED, tmp_path / 'pretrained/ddpm_cifar')
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize('path', WITH_EXAMPLES, ids=dotted)
-def test_examples_in_docstrings_run(path, random_weights):
+def test_examples_in_docstrings_run(path, folder):
     module = importlib.import_module(dotted(path))
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failures, tried = doctest.testmod(module, optionflags=flags, extraglobs={'jaxgen': jaxgen})
     assert tried and not failures
+
+
+def test_examples_of_the_readme_run(folder):
+    """The Python of the README, one block after the other, on a small model and a small set of images."""
+    text = (PACKAGE.parent / 'README.md').read_text()
+    code = '\n'.join(re.findall('```python\n(.*?)```', text, flags=re.DOTALL))
+    for long, short in SHORTENED.items():
+        assert long in code, f'the README says {long!r} no more'
+        code = code.replace(long, short)
+    found = {}
+    exec(code, found)
+    assert found['images'].shape == (16, 8, 8, 1) and found['images'].dtype == np.uint8
+    assert found['distance'] > 0
+    assert found['x0'].shape == (4, *found['model'].method.image_shape)
+    assert 'quick' in jaxgen.diffusion.schedules.SCHEDULES
+    del jaxgen.diffusion.schedules.SCHEDULES['quick']

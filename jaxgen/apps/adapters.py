@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -17,6 +16,7 @@ from jaxgen.apps.config import Config
 from jaxgen.errors import UserError
 from jaxgen.io import run_directory
 from jaxgen.io.files import write_atomically
+from jaxgen.types import Fields, PyTree
 
 FILE = run_directory.ADAPTER
 METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
@@ -36,12 +36,12 @@ class Adapter:
       diffusion: ``config.diffusion`` of the base.
     """
 
-    factors: dict[str, dict[str, Any]]
+    factors: dict[str, PyTree]
     base: str
     class_names: tuple[str, ...]
-    finetune: Mapping[str, Any]
-    model: Mapping[str, Any]
-    diffusion: Mapping[str, Any]
+    finetune: Fields
+    model: Mapping[str, PyTree]
+    diffusion: Fields
 
     @property
     def strength(self) -> float:
@@ -49,7 +49,7 @@ class Adapter:
         return self.finetune['alpha'] / self.finetune['rank']
 
 
-def of_config(config: Config, factors: Any, base: str, class_names: tuple[str, ...]) -> Adapter:
+def of_config(config: Config, factors: PyTree, base: str, class_names: tuple[str, ...]) -> Adapter:
     """Return the adapter that the fine-tuning of a config has trained."""
     fields = config.to_tree()
     how = {name: fields['finetune'][name] for name in ('method', 'rank', 'alpha', 'targets')}

@@ -30,6 +30,7 @@ from jaxgen.methods.options import SampleOptions
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.schema import Options, located, option, specs, to_tree
 from jaxgen.training.options import CheckpointOptions, MeshOptions, TrainOptions
+from jaxgen.types import Fields, JsonObject, PyTree
 
 # The sections that all methods share; a method can put a class of its own in the place of each.
 SHARED: Mapping[str, type[Options]] = {
@@ -97,7 +98,7 @@ class _Sections:
     # The classes of these depend on the method.
     optimizer: Any
     sample: Any
-    model: Any
+    model: PyTree
     diffusion: Any
     gan: Any
 
@@ -131,7 +132,7 @@ class Config(_Sections):
         raise AttributeError(f'the config has no section {name!r} here; this mode loads {", ".join(sections)}')
 
     @classmethod
-    def from_tree(cls, tree: Mapping[str, Any], sections: Iterable[str] = ()) -> Config:
+    def from_tree(cls, tree: Fields, sections: Iterable[str] = ()) -> Config:
         """Return the config that nested mappings hold; fields that they lack have their defaults.
 
         Args:
@@ -154,12 +155,12 @@ class Config(_Sections):
                     loaded[name] = options(**{**method.defaults.get(name, {}), **groups.get(name, {})})
         return cls(run, loaded)
 
-    def to_tree(self) -> dict[str, Any]:
+    def to_tree(self) -> JsonObject:
         """Return the config as a JSON object."""
         run = {name: value for name, value in to_tree(self.run).items() if name != 'plugins' or value is not None}
         return {**run, **{name: to_tree(options) for name, options in self.sections.items()}}
 
-    def replace(self, changes: Mapping[str, Any]) -> Config:
+    def replace(self, changes: Fields) -> Config:
         """Return the config with other values of some fields, as in ``replace({'sample.num': 4, 'seed': 1})``.
 
         A whole section can be replaced as well, as in ``replace({'mesh': other.mesh})``.
@@ -168,7 +169,7 @@ class Config(_Sections):
           OptionError: naming the field whose value is refused.
         """
         run: dict[str, Any] = {}
-        fields: dict[str, dict[str, Any]] = {}
+        fields: dict[str, dict[str, object]] = {}
         sections = dict(self.sections)
         for name, value in changes.items():
             section, dot, field = name.partition('.')
@@ -219,7 +220,7 @@ def _fields_of(section: str, family: str) -> Iterable[str]:
     return specs(classes[section]) if section in classes else ()
 
 
-def _require_known(groups: Mapping[str, Any], family: str) -> None:
+def _require_known(groups: Fields, family: str) -> None:
     """Refuse a section or a field that the config of a method does not have."""
     for section, values in groups.items():
         known = _fields_of(section, family)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import jax
 
@@ -18,6 +18,7 @@ from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
 from jaxgen.models import lora
 from jaxgen.runtime.mesh import on_host
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.types import PyTree
 
 
 def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
@@ -45,7 +46,7 @@ def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[
     return FineTunedDiffusion.from_method(method, scale=config.sample.adapter_scale, **fields), labelled
 
 
-def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, Any, tuple[str, ...]]:
+def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, PyTree, tuple[str, ...]]:
     """Return the method, the model and the class names of a base that ``config.sample.adapter`` adapts.
 
     Raises:
@@ -84,11 +85,11 @@ def _diffusion(config: Config, base: Trained, num_classes: int) -> Diffusion:
     return cast(Diffusion, build_method(config, base.method.image_shape, num_classes))
 
 
-def _weights(trained: Trained) -> tuple[Any, str]:
+def _weights(trained: Trained) -> tuple[PyTree, str]:
     """Return the averaged parameters of a model on the host, with which it samples by default, and their hash."""
     key = stream(root_key(trained.config.seed, trained.config.train.prng), 'statistics')
 
-    def averaged(model: Any) -> Any:
+    def averaged(model: PyTree) -> PyTree:
         return trained.method.sampling_variables(model, key, True)
 
     variables = on_host(trained.mesh, jax.jit(averaged)(trained.model))

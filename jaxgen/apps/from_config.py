@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from etils import epath
 from jax.sharding import Mesh
@@ -17,6 +16,7 @@ from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import Evaluation, SamplePipeline, SaveHook, Trainer
 from jaxgen.training.sampling import chosen_classes
+from jaxgen.types import JsonObject, PyTree
 
 
 def trainer(
@@ -30,7 +30,7 @@ def trainer(
 ) -> Trainer:
     """Return the trainer of a config."""
 
-    def require_same_config(stored: dict[str, Any]) -> None:
+    def require_same_config(stored: JsonObject) -> None:
         require_same(config, modernised(stored), run_fields(config), str(workdir))
 
     return Trainer(
@@ -56,7 +56,7 @@ def sample_pipeline(
     config: Config,
     method: Method,
     mesh: Mesh,
-    model: Any,
+    model: PyTree,
     class_names: Sequence[str],
     *,
     seed: int | None = None,

@@ -29,7 +29,7 @@ from jaxgen.methods.base import Method
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.mesh import batch_sharding
 from jaxgen.runtime.random import image_keys, root_key, stream
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, JsonObject, PyTree
 
 # sigma / alpha at the two ends of a continuous schedule that has no ends of its own
 ENDS = (0.002, 80.0)
@@ -47,7 +47,7 @@ def run(config: Config, workdir: epath.Path) -> None:
     print(f'at most {bits} bits per dimension; all terms: {path}')
 
 
-def bound(trained: Trained, dataset: Dataset) -> dict[str, Any]:
+def bound(trained: Trained, dataset: Dataset) -> JsonObject:
     """Estimate the bits per dimension of the first ``config.likelihood.num`` images, and the terms they are made of.
 
     A schedule of timesteps has the bound of Ho et al. 2020 (equation 5), of which all terms are computed or a choice of them;
@@ -133,8 +133,8 @@ class _Estimates(NamedTuple):
     """
 
     prior: Array
-    term: Callable[[Array, Any], Array]
-    rows: Any
+    term: Callable[[Array, PyTree], Array]
+    rows: PyTree
 
 
 class _BoundTerms(abc.ABC):
@@ -149,12 +149,12 @@ class _BoundTerms(abc.ABC):
     name: str
     levels: np.ndarray
 
-    def __init__(self, method: Diffusion, variables: Any):
+    def __init__(self, method: Diffusion, variables: PyTree):
         self.method, self.variables = method, variables
 
     def __call__(
         self,
-        variables: Any,
+        variables: PyTree,
         key: Array,
         images: UInt8[Array, 'n h w c'],
         labels: Int[Array, ' n'],
@@ -171,7 +171,7 @@ class _BoundTerms(abc.ABC):
         return jnp.concatenate([prior[None], rest])
 
     @abc.abstractmethod
-    def estimates(self, variables: Any, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
+    def estimates(self, variables: PyTree, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
         """Return the prior of images x0, and how their other terms are computed.
 
         Args:
@@ -192,7 +192,7 @@ class _DiscreteBound(_BoundTerms):
 
     name = 'discrete'
 
-    def __init__(self, method: Diffusion, variables: Any, num_terms: int | None):
+    def __init__(self, method: Diffusion, variables: PyTree, num_terms: int | None):
         super().__init__(method, variables)
         self.schedule = cast(DiscreteSchedule, method.schedule)
         timesteps = self.schedule.timesteps
@@ -203,7 +203,7 @@ class _DiscreteBound(_BoundTerms):
         self.levels = np.append(0, np.sqrt(edges[:-1] * (edges[1:] - 1)).astype(int))
         self.weights = np.append(1, np.diff(edges))
 
-    def estimates(self, variables: Any, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
+    def estimates(self, variables: PyTree, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
         schedule, predict = self.schedule, self.method.predictor(variables, labels)
 
         def term(i: Array, row: tuple[Array, Array]) -> Array:
@@ -224,7 +224,7 @@ class _ContinuousBound(_BoundTerms):
     name = 'continuous'
     ends: np.ndarray
 
-    def __init__(self, method: Diffusion, variables: Any, num_terms: int | None):
+    def __init__(self, method: Diffusion, variables: PyTree, num_terms: int | None):
         super().__init__(method, variables)
         num_terms = CONTINUOUS_TERMS if num_terms is None else num_terms
         schedule = method.schedule_of(variables)
@@ -235,7 +235,7 @@ class _ContinuousBound(_BoundTerms):
         low, high = self.ends
         self.levels = np.append(-(low + (high - low) * (np.arange(num_terms) + 0.5) / num_terms), -low)
 
-    def estimates(self, variables: Any, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
+    def estimates(self, variables: PyTree, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
         low, high = self.ends
         schedule: Any = self.method.schedule_of(variables)
         num_terms = len(self.levels) - 1

@@ -23,9 +23,9 @@ from jaxgen.io.files import absolute, is_remote
 from jaxgen.io.run_directory import CONFIG, WEIGHTS
 from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key, stream
-from jaxgen.runtime.types import Array
 from jaxgen.schema import specs
 from jaxgen.training.sampling import SamplePipeline, chosen_classes, cycled_labels
+from jaxgen.types import Array, PyTree
 
 # Fields of ``config.sample`` that are arguments of ``load`` or of ``Model.sample``, or that only the command line uses.
 NO_OPTIONS = ('adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
@@ -43,14 +43,14 @@ class Model:
     def __init__(self, trained: Trained):
         self._trained = trained
         self.step, self.class_names, self.method = trained.step, trained.class_names, trained.method
-        self._pipelines: dict[Any, SamplePipeline] = {}
+        self._pipelines: dict[object, SamplePipeline] = {}
 
     def __repr__(self) -> str:
         height, width, channels = self.method.image_shape
         return f'<jaxgen model: {type(self.method).__name__}, {height}x{width}x{channels}, step {self.step}>'
 
     @property
-    def params(self) -> Any:
+    def params(self) -> PyTree:
         """The averaged parameters, with which the model samples: nested dicts of arrays."""
         return self._variables['params']
 
@@ -61,7 +61,7 @@ class Model:
         classes: Sequence[str] | None = None,
         seed: int = 0,
         batch_size: int | None = None,
-        **options: Any,
+        **options: object,
     ) -> UInt8[np.ndarray, 'n h w c']:
         """Generate images; image i depends on the seed, on its class and on i alone.
 
@@ -132,7 +132,7 @@ class Model:
         return method.predictor(self._variables, labels, clip=False)(jnp.asarray(x), level).mean
 
     @functools.cached_property
-    def _variables(self) -> Any:
+    def _variables(self) -> PyTree:
         config = self._trained.config
         key = stream(root_key(config.seed, config.train.prng), 'statistics')
         return self.method.sampling_variables(self._trained.model, key, True)
@@ -144,7 +144,7 @@ class Model:
         )
         return self.method
 
-    def _pipeline(self, batch_size: int, options: tuple[tuple[str, Any], ...]) -> SamplePipeline:
+    def _pipeline(self, batch_size: int, options: tuple[tuple[str, object], ...]) -> SamplePipeline:
         """Return the compiled sampler of these options."""
         if (batch_size, options) not in self._pipelines:
             known = [name for name in specs(type(self._trained.config.sample)) if name not in NO_OPTIONS]
@@ -160,11 +160,6 @@ class Model:
 def load(path: str | epath.PathLike, *, adapter: str | None = None, adapter_scale: float = 1.0) -> Model:
     """Load a trained model.
 
-    Example::
-
-        model = jaxgen.load('pretrained/ddpm_cifar')
-        images = model.sample(16, classes=['ship', 'horse'], seed=0)  # uint8 [16, 32, 32, 3]
-
     Args:
       path: a run directory, or the name of a model on the Hugging Face Hub with the files of ``--mode=export
         --config.interop.format=jaxgen``, such as ``owner/name``.
@@ -176,6 +171,13 @@ def load(path: str | epath.PathLike, *, adapter: str | None = None, adapter_scal
 
     Raises:
       UserError: (a ValueError) if there is no model, a file is damaged, or the Hub cannot be reached.
+
+    Example:
+      >>> import jaxgen
+      >>> model = jaxgen.load('pretrained/ddpm_cifar')
+      >>> images = model.sample(8, sampler='ddim', num_steps=2, seed=0)
+      >>> images.shape[0], images.dtype
+      (8, dtype('uint8'))
     """
     workdir = absolute(path)
     if not is_remote(path) and not (workdir / CONFIG).exists() and hub.NAME.fullmatch(str(path)):

@@ -15,7 +15,6 @@ import dataclasses
 import json
 import os
 import sys
-from typing import Any
 
 import jax
 import numpy as np
@@ -38,11 +37,12 @@ from jaxgen.metrics.class_accuracy import (
 )
 from jaxgen.metrics.features import Extraction
 from jaxgen.models.classifier import LOGIT_SCALE, Classifier
+from jaxgen.types import JsonObject
 
 BATCH_SIZE = 50  # test images a device in a batch
 
 
-def publish(workdir: epath.Path, path: os.PathLike | str) -> dict[str, Any]:
+def publish(workdir: epath.Path, path: os.PathLike | str) -> JsonObject:
     """Write the classifier of a run's newest checkpoint, with its averaged weights, to a file.
 
     Returns:

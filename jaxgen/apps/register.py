@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from jaxgen.data.dataset import SOURCES
 from jaxgen.diffusion.samplers import SAMPLERS
@@ -14,9 +14,10 @@ from jaxgen.gan.losses import LOSSES
 from jaxgen.methods import METHODS
 from jaxgen.metrics.registry import METRICS
 from jaxgen.models.networks import NETWORKS
+from jaxgen.types import PyTree
 
 T = TypeVar('T')
-REGISTRIES: dict[str, dict[str, Any]] = {
+REGISTRIES: dict[str, dict[str, PyTree]] = {
     'augmentation': AUGMENTATIONS,
     'data': SOURCES,
     'gan_loss': LOSSES,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 from etils import epath
@@ -25,6 +23,7 @@ from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.snapshots import Snapshots
 from jaxgen.training.state import initializer, state_template
+from jaxgen.types import Fields, PyTree
 
 
 def restore(config: Config, workdir: epath.Path) -> Trained:
@@ -93,7 +92,7 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
     return method, labels
 
 
-def _trainable(config: Config, workdir: epath.Path, method: Method) -> tuple[int, Any]:
+def _trainable(config: Config, workdir: epath.Path, method: Method) -> tuple[int, PyTree]:
     """Return the step and the trainable state that a run directory holds."""
     if (workdir / weights.FILE).exists():
         return weights.read(workdir / weights.FILE, method)
@@ -136,6 +135,6 @@ def _image_shape(config: Config) -> tuple[int, int]:
     return config.data.image_size or source.image_size, source.channels
 
 
-def _stored(workdir: epath.Path) -> Mapping[str, Any] | None:
+def _stored(workdir: epath.Path) -> Fields | None:
     tree = read_config(workdir)
     return None if tree is None else stored_config.modernised(tree)

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxgen.apps.config import Config
 from jaxgen.errors import UserError
+from jaxgen.types import Fields
 
 # Fields, or sections of fields, that decide the parameters of a checkpoint (NETWORK_FIELDS), that a model shares with the
 # base from which it is fine-tuned (BASE_FIELDS), and that decide every step of a run (RUN_FIELDS).
@@ -45,7 +46,7 @@ def run_fields(config: Config) -> tuple[str, ...]:
 
 def require_same(
     config: Config,
-    stored: Mapping[str, Any],
+    stored: Fields,
     fields: Iterable[str],
     where: str,
     otherwise: str = 'another --workdir',
@@ -70,9 +71,7 @@ def require_same(
         )
 
 
-def differences(
-    config: Mapping[str, Any], stored: Mapping[str, Any], fields: Iterable[str]
-) -> Iterator[tuple[str, Any, Any]]:
+def differences(config: Fields, stored: Fields, fields: Iterable[str]) -> Iterator[tuple[str, object, object]]:
     """Yield ``(name, value in config, value in stored)`` of the fields in which two configs differ, as JSON values."""
     now = flatten(config)
     for name, then in flatten(stored).items():
@@ -80,19 +79,19 @@ def differences(
             yield name, _plain(now.get(name)), _plain(then)
 
 
-def flag(name: str, value: Any) -> str:
+def flag(name: str, value: object) -> str:
     """Return the argument of the command line that gives a field this value."""
     text = ','.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return f'--config.{name}={text}'
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+def flatten(tree: Fields, prefix: str = '') -> Fields:
     """Return the leaves of nested mappings by their dotted names."""
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         flat.update(flatten(value, f'{prefix}{key}.') if isinstance(value, Mapping) else {prefix + key: value})
     return flat
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return list(value) if isinstance(value, tuple) else value

@@ -14,6 +14,7 @@ from jaxgen.apps.same_run import flatten
 from jaxgen.errors import UserError, names
 from jaxgen.methods import METHODS
 from jaxgen.schema import OptionError, Spec, specs
+from jaxgen.types import Fields, JsonObject
 
 
 def read(path: epath.PathLike, sections: Iterable[str] = ()) -> Config:
@@ -37,7 +38,7 @@ def draft(path: epath.PathLike) -> ConfigDict:
     return found
 
 
-def modernised(tree: Mapping[str, Any]) -> dict[str, Any]:
+def modernised(tree: Fields) -> JsonObject:
     """Return what a ``config.json`` holds as this version writes it.
 
     Earlier versions wrote 0, '' and [] where a field was not set, names separated by commas as one text, and had fields
@@ -52,7 +53,7 @@ def modernised(tree: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f'family={family}')
     known: dict[str, Mapping[str, Spec]] = {name: {'': spec} for name, spec in specs(RunOptions).items()}
     known |= {section: specs(options) for section, options in section_classes(family).items()}
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for old, value in flatten(tree).items():
         section, _, field = RENAMED.get(old, old).partition('.')
         if field not in known.get(section, {}):
@@ -65,7 +66,7 @@ def modernised(tree: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _tree(path: epath.PathLike, name: str) -> dict[str, Any]:
+def _tree(path: epath.PathLike, name: str) -> JsonObject:
     """Return the modernised content of a file, which messages call ``name``."""
     try:
         tree = modernised(json.loads(epath.Path(path).read_text()))

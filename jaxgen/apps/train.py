@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from etils import epath
 
 from jaxgen.apps import adapters, from_config, weights
@@ -15,6 +13,7 @@ from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, check
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh, on_host
+from jaxgen.types import PyTree
 
 
 def train(config: Config, workdir: epath.Path) -> None:
@@ -62,7 +61,7 @@ def _train(config: Config, workdir: epath.Path) -> None:
     if base_hash is not None:
         config = config.replace({'finetune.base_hash': base_hash})
 
-        def on_save(model: Any) -> None:
+        def on_save(model: PyTree) -> None:
             factors = on_host(mesh, model.learner.ema)
             adapter = adapters.of_config(config, factors, base_hash, dataset.class_names)
             adapters.write(workdir / adapters.FILE, adapter)

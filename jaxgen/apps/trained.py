@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jax.sharding import Mesh
 
@@ -12,6 +11,7 @@ from jaxgen.apps.config import Config
 from jaxgen.errors import check
 from jaxgen.methods.base import Method
 from jaxgen.training.sampling import SamplePipeline
+from jaxgen.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Trained:
     method: Method
     mesh: Mesh
     step: int
-    model: Any
+    model: PyTree
     class_names: tuple[str, ...]
 
     def sampler(self, seed: int | None = None, stream: str = 'sample') -> SamplePipeline:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,12 @@ from jaxgen.errors import check
 from jaxgen.io import run_directory, tensors
 from jaxgen.io.files import write_json
 from jaxgen.methods.base import Method
+from jaxgen.types import PyTree
 
 FILE = run_directory.WEIGHTS
 
 
-def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
+def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path) -> str:
     """Write ``config.json`` and the weights in bfloat16 to a folder.
 
     Args:
@@ -58,7 +58,7 @@ def _own_config(trained: Trained) -> Config:
     return config
 
 
-def read(path: pathlib.Path, method: Method) -> tuple[int, Any]:
+def read(path: pathlib.Path, method: Method) -> tuple[int, PyTree]:
     """Return the step, and the trainable state in float32, of a file that ``write`` made.
 
     Raises:

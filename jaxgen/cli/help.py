@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -13,6 +12,7 @@ from jaxgen.cli.modes import MODES
 from jaxgen.diffusion import compatibility
 from jaxgen.methods import METHODS
 from jaxgen.schema import Options, specs
+from jaxgen.types import Fields
 
 USAGE = (
     'python main.py --config=configs/NAME.py[:VARIANT] [--workdir=runs/NAME] [--mode=MODE] [--config.FIELD=VALUE ...]'
@@ -43,9 +43,7 @@ def fields(draft: ConfigDict) -> str:
     return '\n'.join(lines)
 
 
-def _section(
-    prefix: str, options: type[Options], values: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> Iterator[str]:
+def _section(prefix: str, options: type[Options], values: Fields, defaults: Fields) -> Iterator[str]:
     for name, spec in specs(options).items():
         value, default = values[name], defaults.get(name, spec.default)
         changed = '' if value == default else f' (default: {_shown(default)})'
@@ -53,5 +51,5 @@ def _section(
         yield f'      {spec.help} [{spec.expected}]'
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return ','.join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -21,6 +21,12 @@ class Dataset:
       images: uint8 ``[N, H, W, C]``.
       labels: int32 ``[N]``, indices into ``class_names``.
       class_names: the name of each class.
+
+    Example:
+      >>> import numpy as np, jaxgen
+      >>> images, labels = np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 1], np.int32)
+      >>> jaxgen.data.Dataset(images, labels, ('cat', 'dog')).relabelled(('dog', 'cat')).labels.tolist()
+      [1, 0]
     """
 
     images: np.ndarray
@@ -46,6 +52,17 @@ class Source:
       image_size: side of the images in pixels, if the caller asks for no other.
       channels: 1 or 3.
       crops: ways to crop a square from an image; the first is the default.
+
+    Example:
+      >>> import numpy as np, jaxgen
+      >>> def read(split, image_size, crop):
+      ...     return np.zeros((4, image_size, image_size, 1), np.uint8), np.zeros(4, np.int32)
+      >>> source = jaxgen.data.Source(read, ('black',), ('train',), (4,), image_size=8, channels=1)
+      >>> jaxgen.register('data', 'black')(source) is source
+      True
+      >>> jaxgen.data.load('black:train').images.shape
+      (4, 8, 8, 1)
+      >>> del jaxgen.data.SOURCES['black']  # so that the name is free again
     """
 
     read: Callable[[str, int, str], tuple[np.ndarray, np.ndarray]]

@@ -69,7 +69,7 @@ def is_discrete(schedule: str) -> bool:
 def ends_without_signal(schedule: str) -> bool:
     """Return whether the noisiest level of a schedule is pure noise."""
     made = SCHEDULES[schedule](10)
-    return not isinstance(made, LearnedSchedule) and made.levels(1).alpha[0] == 0
+    return not isinstance(made, LearnedSchedule) and bool(made.levels(1).alpha[0] == 0)
 
 
 def _prediction_reason(schedule: str, prediction: str) -> str | None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from jaxgen.diffusion.noise import initial_noise
 from jaxgen.diffusion.schedules import Level
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 def last_levels(levels: Level, strength: float) -> Level:

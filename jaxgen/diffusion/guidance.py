@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from jaxgen.diffusion.predictions import Prediction
 from jaxgen.diffusion.schedules import Level
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 ConditionalPredict = Callable[[Array, Level, Array], Prediction]  # predict(x, level, labels)
 Predict = Callable[[Array, Level], Prediction]  # predict(x, level)
@@ -26,6 +26,13 @@ class Guidance:
       low, high: noise levels sigma / alpha between which the estimate is guided (Kynkaanniemi et al. 2024); a ``high`` of
         None sets no limit.
       rescale: how far the contrast of the guided estimate is brought back to that of the conditional one, 0 to 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> guidance = diffusion.Guidance(scale=3.0)
+      >>> guidance.combine(conditional=jnp.array([[0.5]]), unconditional=jnp.array([[0.25]])).tolist()
+      [[1.0]]
     """
 
     scale: float | Array = 1.0
@@ -71,7 +78,7 @@ class Guidance:
         guided = unconditional + self.scale * (conditional - unconditional)
         return rescale_contrast(guided, conditional, self.rescale)
 
-    def _applies_at(self, level: Level) -> Array:
+    def _applies_at(self, level: Level) -> Array | bool:
         applies = level.sigma > self.low * level.alpha
         if self.high is not None:
             applies &= level.sigma < self.high * level.alpha

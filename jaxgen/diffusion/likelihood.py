@@ -12,7 +12,7 @@ are ``timestep_term``, of which L_0 is the decoder.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 
 from jaxgen.diffusion.losses import add_noise, mean_of_each
 from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
-from jaxgen.diffusion.schedules import DiscreteSchedule, Level
-from jaxgen.runtime.types import Array
+from jaxgen.diffusion.schedules import DiscreteSchedule, Level, Numbers
+from jaxgen.types import Array
 
 HALF_BIN = 1 / 255  # half of the distance between two grey levels
 
@@ -47,7 +47,7 @@ def reconstruction_term(x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...'],
 
 
 def diffusion_term(
-    x0: Float[Array, 'n ...'], level: Level, x0_estimate: Float[Array, 'n ...'], gamma_range: Array
+    x0: Float[Array, 'n ...'], level: Level, x0_estimate: Float[Array, 'n ...'], gamma_range: Numbers
 ) -> Float[Array, ' n']:
     """Return an estimate of the diffusion loss of infinitely many steps from one level (Kingma et al. 2021, equation 15).
 
@@ -73,11 +73,11 @@ class ReverseStep(NamedTuple):
       small, large: the model's variance with 'fixedsmall' (beta~_t, and that of t = 1 for the decoder) and 'fixedlarge'.
     """
 
-    coef_x0: Any
-    coef_xt: Any
-    true_variance: Any
-    small: Any
-    large: Any
+    coef_x0: Array
+    coef_xt: Array
+    true_variance: Numbers
+    small: Numbers
+    large: Numbers
 
 
 def timestep_term(
@@ -133,7 +133,7 @@ def reverse_steps(schedule: DiscreteSchedule) -> ReverseStep:
     )
 
 
-def gaussian_kl(mean: Array, variance: Array, other_mean: Array | float, other_variance: Array) -> Array:
+def gaussian_kl(mean: Numbers, variance: Numbers, other_mean: Numbers, other_variance: Numbers) -> Array:
     """Return KL(N(mean, variance) || N(other_mean, other_variance)), element by element."""
     ratio = variance / other_variance
     return 0.5 * (ratio - 1 - jnp.log(ratio) + jnp.square(mean - other_mean) / other_variance)

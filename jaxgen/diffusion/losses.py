@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from jaxgen.diffusion.predictions import PREDICTIONS, Network
 from jaxgen.diffusion.schedules import LearnedSchedule, Level
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 def mean_of_each(x: Float[Array, 'n ...']) -> Float[Array, ' n']:

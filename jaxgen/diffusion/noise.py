@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Key
 
 from jaxgen.diffusion.schedules import Level
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 Noise = Callable[[Array], Array]  # the standard normal of a sampler's step, from the number of the step
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxgen.diffusion.schedules import Level
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 class PosteriorCoefficients(NamedTuple):
@@ -20,10 +20,10 @@ class PosteriorCoefficients(NamedTuple):
       forward_variance: variance of x_t given x_next; beta_t for a variance-preserving process.
     """
 
-    coef_x0: Any
-    coef_xt: Any
-    posterior_variance: Any
-    forward_variance: Any
+    coef_x0: Array
+    coef_xt: Array
+    posterior_variance: Array
+    forward_variance: Array
 
 
 def posterior_coefficients(level: Level, next_level: Level) -> PosteriorCoefficients:

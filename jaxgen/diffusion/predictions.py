@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgen.diffusion.schedules import Level
-from jaxgen.runtime.types import Array
+from jaxgen.diffusion.schedules import Level, Numbers
+from jaxgen.types import Array
 
 Network = Callable[[Array, Array], Array]  # F(x, t): images [N, H, W, C] and times [N] or scalar to an output
 
@@ -45,27 +45,27 @@ class Prediction(NamedTuple):
     variance_fraction: Array | None = None
 
 
-def eps(alpha: Array, sigma: Array) -> Preconditioning:
+def eps(alpha: Numbers, sigma: Numbers) -> Preconditioning:
     """Predict the noise: x_0 = (x - sigma F) / alpha (Ho et al. 2020, equation 15)."""
     return Preconditioning(1.0, 1 / alpha, -sigma / alpha, 0.0, 1.0)
 
 
-def x0(alpha: Array, sigma: Array) -> Preconditioning:
+def x0(alpha: Numbers, sigma: Numbers) -> Preconditioning:
     """Predict the image: x_0 = F (Salimans & Ho 2022, section 4)."""
     return Preconditioning(1.0, 0.0, 1.0, 1.0, 0.0)
 
 
-def v(alpha: Array, sigma: Array) -> Preconditioning:
+def v(alpha: Numbers, sigma: Numbers) -> Preconditioning:
     """Predict v = alpha noise - sigma x_0 (Salimans & Ho 2022), where alpha^2 + sigma^2 = 1."""
     return Preconditioning(1.0, alpha, -sigma, -sigma, alpha)
 
 
-def flow(alpha: Array, sigma: Array) -> Preconditioning:
+def flow(alpha: Numbers, sigma: Numbers) -> Preconditioning:
     """Predict the velocity noise - x_0 (Liu et al. 2023), where alpha + sigma = 1."""
     return Preconditioning(1.0, 1.0, -sigma, -1.0, 1.0)
 
 
-def edm(alpha: Array, sigma: Array, sigma_data: float = 0.5) -> Preconditioning:
+def edm(alpha: Numbers, sigma: Numbers, sigma_data: float = 0.5) -> Preconditioning:
     """Give the network an input and a target of unit variance (Karras et al. 2022, table 1).
 
     For y = x / alpha and s = sigma / alpha, x_0 = c_skip y + c_out F(c_in y) with c_in = 1 / sqrt(s^2 + sigma_data^2),

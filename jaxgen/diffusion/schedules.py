@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
-A = TypeVar('A', bound=Array | np.ndarray)
+Numbers = Any  # an array of NumPy or JAX
 
 
-class Level(NamedTuple, Generic[A]):
+class Level(NamedTuple):
     """One noise level, or several: arrays of one shape, of NumPy or of JAX.
 
     Attributes:
@@ -28,11 +28,11 @@ class Level(NamedTuple, Generic[A]):
       t: the time that the network is given.
     """
 
-    alpha: A
-    sigma: A
-    t: A
+    alpha: Numbers
+    sigma: Numbers
+    t: Numbers
 
-    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level[Array]:
+    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level:
         """Return the level with ``alpha`` and ``sigma`` in the dtype of ``x``, shaped to broadcast against it.
 
         ``t`` keeps its shape, in float32 or a wider dtype.
@@ -42,6 +42,7 @@ class Level(NamedTuple, Generic[A]):
         return Level(alpha, sigma, jnp.asarray(self.t, jnp.promote_types(x.dtype, jnp.float32)))
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """The interface of all schedules."""
 
@@ -51,7 +52,7 @@ class Schedule(Protocol):
     def levels(self, num_steps: int) -> Level:
         """Return the levels that a sampler of ``num_steps`` steps visits, from noise to data: arrays ``[num_steps + 1]``."""
 
-    def at(self, ratio: np.ndarray) -> Level:
+    def at(self, ratio: Numbers) -> Level:
         """Return the levels at which sigma / alpha is ``ratio``; a table is interpolated between its timesteps."""
 
 
@@ -75,6 +76,12 @@ class DiscreteSchedule:
 
     Raises:
       ValueError: if the betas are not of this kind.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxgen import diffusion
+      >>> diffusion.DiscreteSchedule(np.array([0.5, 0.5])).alphas_cumprod.tolist()
+      [0.5, 0.25]
     """
 
     betas: np.ndarray
@@ -110,7 +117,7 @@ class DiscreteSchedule:
         alphas_cumprod = np.append(self.alphas_cumprod[t], 1.0)
         return Level(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod), np.append(t, 0).astype(np.float64))
 
-    def at(self, ratio: np.ndarray) -> Level:
+    def at(self, ratio: Numbers) -> Level:
         """Return the levels at which sigma / alpha is ``ratio``, with t interpolated in the logarithm of the ratio."""
         with np.errstate(divide='ignore'):
             table = np.sqrt(1 / self.alphas_cumprod - 1)
@@ -154,6 +161,11 @@ def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.0
 
     Returns:
       The schedule.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.linear_betas(3, 0.1, 0.3).betas.tolist()
+      [0.1, 0.2, 0.3]
     """
     return DiscreteSchedule(np.linspace(beta_start, beta_end, timesteps, dtype=np.float64))
 
@@ -168,6 +180,12 @@ def cosine(timesteps: int) -> DiscreteSchedule:
 
     Returns:
       The schedule.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> schedule = diffusion.cosine(1000)
+      >>> schedule.timesteps, schedule.levels(50).alpha.shape
+      (1000, (51,))
     """
     f = np.cos((np.arange(timesteps + 1) / timesteps + 0.008) / 1.008 * np.pi / 2) ** 2
     return DiscreteSchedule(np.minimum(1 - f[1:] / f[:-1], 0.999))
@@ -202,6 +220,11 @@ class EDMSchedule:
       sigma_min, sigma_max: the noise between which a sampler goes, in equal steps of sigma^(1/rho), and then to 0.
       rho: how much shorter steps are near the image.
       log_mean, log_std: mean and standard deviation of the normal distribution of ln(sigma) in training.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.EDMSchedule().levels(5).sigma.round(3).tolist()
+      [80.0, 17.528, 2.515, 0.17, 0.002, 0.0]
     """
 
     sigma_min: float = 0.002
@@ -221,7 +244,7 @@ class EDMSchedule:
         level = self.at(np.linspace(ends[0], ends[1], num_steps) ** self.rho)
         return _with_data_at_the_end(level, np)
 
-    def at(self, ratio: np.ndarray) -> Level:
+    def at(self, ratio: Numbers) -> Level:
         """Return the levels at which sigma is ``ratio``."""
         xp = jnp if isinstance(ratio, jax.Array) else np
         return Level(xp.ones_like(ratio), ratio, xp.log(ratio) / 4)
@@ -232,6 +255,11 @@ class FlowSchedule:
     """The straight line from noise to image, alpha = 1 - sigma (Liu et al. 2023, rectified flow; Lipman et al. 2023).
 
     Training samples sigma uniformly, a sampler takes equal steps from 1 to 0, and the network is given 1000 sigma.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.FlowSchedule().levels(4).sigma.tolist()
+      [1.0, 0.75, 0.5, 0.25, 0.0]
     """
 
     def sample_levels(self, key: Array, num: int) -> Level:
@@ -242,11 +270,11 @@ class FlowSchedule:
         """Return the levels of ``num_steps`` equal steps of sigma."""
         return self._level(np.linspace(1.0, 0.0, num_steps + 1))
 
-    def at(self, ratio: np.ndarray) -> Level:
+    def at(self, ratio: Numbers) -> Level:
         """Return the levels at which sigma / alpha is ``ratio``."""
         return self._level(ratio / (1 + ratio))
 
-    def _level(self, sigma: Any) -> Level:
+    def _level(self, sigma: Numbers) -> Level:
         return Level(1 - sigma, sigma, 1000 * sigma)
 
 
@@ -260,7 +288,7 @@ class LearnedSchedule:
       params: the parameters, from ``init`` or from training; None before they are known.
     """
 
-    params: Any = None
+    params: PyTree = None
     hidden: ClassVar[int] = 64
 
     def init(self, key: Array) -> dict[str, Array]:
@@ -274,7 +302,7 @@ class LearnedSchedule:
             'heights': jnp.full((self.hidden,), -6.0),
         }
 
-    def with_params(self, params: Any) -> LearnedSchedule:
+    def with_params(self, params: PyTree) -> LearnedSchedule:
         """Return the schedule with these parameters."""
         return dataclasses.replace(self, params=params)
 
@@ -307,7 +335,7 @@ class LearnedSchedule:
         level = self.level(self.gamma(jnp.linspace(1.0, 0.0, num_steps + 1)[:-1]))
         return _with_data_at_the_end(level, jnp)
 
-    def at(self, ratio: Array | np.ndarray) -> Level:
+    def at(self, ratio: Numbers) -> Level:
         """Return the levels at which sigma / alpha is ``ratio``."""
         return self.level(2 * jnp.log(ratio))
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 __all__ = ['AUGMENTATIONS', 'augment', 'brightness', 'contrast', 'cutout', 'saturation', 'translation']
 
@@ -27,6 +27,12 @@ def brightness(images: Images, shift: Float[Array, ' n']) -> Images:
 
     Returns:
       ``images + shift``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> gan.augment.brightness(jnp.zeros((2, 1, 1, 1)), jnp.array([0.25, -0.5])).ravel().tolist()
+      [0.25, -0.5]
     """
     return images + shift[:, None, None, None]
 
@@ -40,6 +46,13 @@ def saturation(images: Images, factor: Float[Array, ' n']) -> Images:
 
     Returns:
       The images with other colours and the same brightness.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> pixel = jnp.array([0.5, 0.0, -0.5]).reshape(1, 1, 1, 3)
+      >>> gan.augment.saturation(pixel, jnp.array([2.0])).ravel().tolist()
+      [1.0, 0.0, -1.0]
     """
     grey = jnp.mean(images, axis=3, keepdims=True)
     return (images - grey) * factor[:, None, None, None] + grey
@@ -54,6 +67,13 @@ def contrast(images: Images, factor: Float[Array, ' n']) -> Images:
 
     Returns:
       The images with another contrast and the same mean.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> image = jnp.array([0.5, -0.5]).reshape(1, 1, 2, 1)
+      >>> gan.augment.contrast(image, jnp.array([0.5])).ravel().tolist()
+      [0.25, -0.25]
     """
     mean = jnp.mean(images, axis=(1, 2, 3), keepdims=True)
     return (images - mean) * factor[:, None, None, None] + mean
@@ -68,6 +88,13 @@ def translation(images: Images, shift: Int[Array, 'n 2']) -> Images:
 
     Returns:
       The moved images, of the same size.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> image = jnp.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+      >>> gan.augment.translation(image, jnp.array([[0, 1]])).ravel().tolist()
+      [0.0, 1.0, 2.0]
     """
     n, h, w, _ = images.shape
 
@@ -89,6 +116,12 @@ def cutout(images: Images, centre: Int[Array, 'n 2']) -> Images:
 
     Returns:
       The images with the squares.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> gan.augment.cutout(jnp.ones((1, 4, 4, 1)), jnp.array([[1, 1]]))[0, :, :, 0].tolist()
+      [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
     """
     _, h, w, _ = images.shape
 
@@ -131,6 +164,13 @@ def augment(key: Array, images: Images, policy: Sequence[str]) -> Images:
 
     Returns:
       The augmented images.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> images = jnp.zeros((2, 8, 8, 3))
+      >>> gan.augment.augment(jax.random.key(0), images, ['color', 'translation', 'cutout']).shape
+      (2, 8, 8, 3)
     """
     for i, name in enumerate(policy):
         images = AUGMENTATIONS[name](jax.random.fold_in(key, i), images)

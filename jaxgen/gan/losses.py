@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 __all__ = ['HINGE', 'LOSSES', 'NON_SATURATING', 'Loss']
 
@@ -23,6 +23,12 @@ class Loss(NamedTuple):
     Attributes:
       real, fake: the discriminator minimises ``real(D(x)) + fake(D(G(z)))``.
       generator: the generator minimises ``generator(D(G(z)))``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> float(gan.HINGE.generator(jnp.array([2.0, -1.0])))
+      -0.5
     """
 
     real: Callable[[Logits], Scalar]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 __all__ = ['r1']
 
@@ -28,6 +28,14 @@ def r1(
 
     Returns:
       The penalty, a mean over the images.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> def discriminator(x):
+      ...     return 3.0 * x[:, 0, 0, 0]
+      >>> float(gan.penalties.r1(discriminator, jnp.zeros((2, 1, 1, 1)), gamma=2.0))
+      9.0
     """
     gradient = jax.grad(lambda x: jnp.sum(discriminator(x)))(images)
     return gamma / 2 * jnp.mean(jnp.sum(jnp.square(gradient), axis=tuple(range(1, images.ndim))))

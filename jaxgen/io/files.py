@@ -8,7 +8,6 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -57,7 +56,7 @@ def write_atomically(path: epath.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: epath.PathLike, tree: Any) -> None:
+def write_json(path: epath.PathLike, tree: object) -> None:
     """Write indented JSON as :func:`write_atomically` writes bytes."""
     write_atomically(path, (json.dumps(tree, indent=2) + '\n').encode())
 

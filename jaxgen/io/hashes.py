@@ -6,10 +6,11 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
+
+from jaxgen.types import PyTree
 
 
 def file_hash(path: os.PathLike | str) -> str:
@@ -30,7 +31,7 @@ def tensors_hash(tensors: Mapping[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def weights_hash(variables: Any) -> str:
+def weights_hash(variables: PyTree) -> str:
     """Return the :func:`tensors_hash` of a pytree of arrays, each named by its path in the tree."""
     leaves = jax.tree.leaves_with_path(jax.device_get(variables))
     return tensors_hash({jax.tree_util.keystr(path): np.asarray(value, np.float32) for path, value in leaves})

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxgen.types import Fields
+
 SMALLEST_TILE = 64  # side in pixels to which small images of a grid are magnified
 CAPTIONED_TILE = 128  # the same with captions, which need more width
 GAP = 2  # pixels between the images of a grid
@@ -98,6 +100,6 @@ def _picture(image: np.ndarray) -> Image.Image:
 def npz(**arrays: np.ndarray) -> bytes:
     """Encode arrays as a compressed ``.npz`` file."""
     out = io.BytesIO()
-    contents: dict[str, Any] = arrays
+    contents: Fields = arrays
     np.savez_compressed(out, **contents)
     return out.getvalue()

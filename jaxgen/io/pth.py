@@ -13,11 +13,12 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from jaxgen.errors import UserError
+from jaxgen.types import PyTree
 
 DTYPES = {
     'FloatStorage': '<f4',
@@ -82,14 +83,14 @@ class _Tensor:
 class _Unpickler(pickle.Unpickler):
     """An unpickler that builds dictionaries and tensors and refuses every other name."""
 
-    def __init__(self, file: IO[bytes], storage: Callable[[tuple], Any]):
+    def __init__(self, file: IO[bytes], storage: Callable[[tuple], object]):
         super().__init__(file, encoding='utf-8')
         self._storage = storage
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: tuple) -> object:
         return self._storage(pid)
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) == ('collections', 'OrderedDict'):
             return collections.OrderedDict
         if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
@@ -101,13 +102,13 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused(f'{module}.{name}')
 
 
-def _arrays(tree: Any) -> Any:
+def _arrays(tree: PyTree) -> PyTree:
     if not isinstance(tree, dict):
         return tree
     return {name: value.array() if isinstance(value, _Tensor) else value for name, value in tree.items()}
 
 
-def _read_zip(path: pathlib.Path) -> Any:
+def _read_zip(path: pathlib.Path) -> PyTree:
     with zipfile.ZipFile(path) as archive:
         (index,) = (n for n in archive.namelist() if n.endswith('/data.pkl') or n == 'data.pkl')
         folder = index.removesuffix('data.pkl')
@@ -123,7 +124,7 @@ def _read_zip(path: pathlib.Path) -> Any:
         return _arrays(_Unpickler(io.BytesIO(archive.read(index)), storage).load())
 
 
-def _read_stream(path: pathlib.Path) -> Any:
+def _read_stream(path: pathlib.Path) -> PyTree:
     with open(path, 'rb') as file:
         # The header is three pickles: magic number, protocol, and byte order with sizes of types.
         header = [_Unpickler(file, _no_storage).load() for _ in range(3)]

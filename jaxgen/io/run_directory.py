@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
 
 from etils import epath
+
+from jaxgen.types import JsonObject
 
 CONFIG = 'config.json'  # the resolved config that the run was made with
 METRICS = 'metrics.jsonl'  # one JSON object a line, for each row of the log
@@ -20,7 +21,7 @@ ADAPTER = 'adapter.safetensors'  # what a fine-tuned run changes of its base
 REPORT = 'report.html'  # a comparison
 
 
-def read_config(workdir: epath.Path) -> dict[str, Any] | None:
+def read_config(workdir: epath.Path) -> JsonObject | None:
     """Return the config of a run as the JSON object that is stored, or None if the folder holds no run."""
     path = workdir / CONFIG
     return json.loads(path.read_text()) if path.exists() else None

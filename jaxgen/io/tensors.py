@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +12,7 @@ from safetensors.numpy import load_file
 
 from jaxgen.errors import UserError, check
 from jaxgen.io import pth
+from jaxgen.types import Fields, PyTree
 
 READABLE = (np.float32, np.float16, ml_dtypes.bfloat16)  # types whose values float32 holds exactly
 
@@ -78,9 +78,9 @@ def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
         raise UserError(f'{where}: {unknown[0]} belongs to no layer of the network that is described{_more(unknown)}')
 
 
-def flatten(tree: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
+def flatten(tree: Fields, separator: str = '.') -> dict[str, PyTree]:
     """Return the leaves of nested dictionaries by their joined names, as in ``params.head.kernel``."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, PyTree] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             flat |= {f'{name}{separator}{rest}': leaf for rest, leaf in flatten(value, separator).items()}
@@ -89,9 +89,9 @@ def flatten(tree: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
     return flat
 
 
-def unflatten(tensors: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
+def unflatten(tensors: Fields, separator: str = '.') -> dict[str, PyTree]:
     """Return the nested dictionaries of which :func:`flatten` makes these tensors."""
-    tree: dict[str, Any] = {}
+    tree: dict[str, PyTree] = {}
     for name, value in tensors.items():
         *parents, last = name.split(separator)
         branch = tree

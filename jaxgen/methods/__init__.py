@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.classifier import ClassifierMethod
 from jaxgen.methods.dcgan import DCGAN
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.schema import Sections
 
 __all__ = ['METHODS', 'Capabilities', 'ClassifierMethod', 'DCGAN', 'Diffusion', 'Method', 'build']
 
 METHODS: dict[str, type[Method]] = {'ddpm': Diffusion, 'dcgan': DCGAN, 'judge': ClassifierMethod}
 
 
-def build(name: str, sections: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int) -> Method:
+def build(name: str, sections: Sections, image_shape: tuple[int, int, int], num_classes: int) -> Method:
     """Return the method of this name that options describe.
 
     Args:
@@ -26,5 +24,12 @@ def build(name: str, sections: Mapping[str, Any], image_shape: tuple[int, int, i
 
     Returns:
       The method, without parameters: ``method.init(key)`` makes its first state.
+
+    Example:
+      >>> import jaxgen
+      >>> config = jaxgen.config.Config.from_tree({'family': 'dcgan'})
+      >>> method = jaxgen.methods.build('dcgan', config.sections, image_shape=(64, 64, 3), num_classes=10)
+      >>> method.generator.latent_size
+      100
     """
     return METHODS[name].from_sections(sections, image_shape=image_shape, num_classes=num_classes)

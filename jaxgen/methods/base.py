@@ -5,12 +5,12 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
 from jaxgen.errors import UserError
 from jaxgen.methods.options import SampleOptions
-from jaxgen.runtime.types import Array, PyTree
-from jaxgen.schema import Options
+from jaxgen.schema import Options, Sections
+from jaxgen.types import Array, Fields, JsonObject, PyTree
 
 State = PyTree  # a pytree of everything that training changes: parameters, moving averages, optimizer state, counters
 
@@ -26,6 +26,11 @@ class Capabilities:
       has_likelihood: has a bound on the likelihood of an image.
       finetunes: its trained models can be fine-tuned.
       knows_classes: takes class labels as an input.
+
+    Example:
+      >>> from jaxgen import methods
+      >>> methods.METHODS['dcgan'].supports.edits
+      False
     """
 
     samples: bool = False
@@ -49,18 +54,21 @@ class Method(abc.ABC):
       defaults: the method's defaults in other sections that all methods share, by section and field.
       image_shape: height, width and channels of an image.
       base_hash: hash of the frozen weights that the method adapts, or None if it trains all of its parameters.
+
+    Example:
+      >>> from jaxgen import methods
+      >>> issubclass(methods.Diffusion, methods.Method), sorted(methods.Diffusion.sections)
+      (True, ['diffusion', 'model', 'optimizer', 'sample'])
     """
 
     supports: ClassVar[Capabilities]
     sections: ClassVar[Mapping[str, type[Options]]] = {}
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    defaults: ClassVar[Mapping[str, Fields]] = {}
     image_shape: tuple[int, int, int]
     base_hash: str | None = None
 
     @classmethod
-    def from_sections(
-        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
-    ) -> Method:
+    def from_sections(cls, sections: Sections, *, image_shape: tuple[int, int, int], num_classes: int) -> Method:
         """Return the method that options describe. The default refuses: such a method is constructed in Python.
 
         Args:
@@ -76,7 +84,7 @@ class Method(abc.ABC):
         )
 
     @staticmethod
-    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+    def check_options(options: Sections, image_size: int) -> None:
         """Refuse options of different sections that do not go together. The default accepts all.
 
         Args:
@@ -115,14 +123,14 @@ class Method(abc.ABC):
         return trainable
 
     @abc.abstractmethod
-    def networks(self, state: State) -> dict[str, Any]:
+    def networks(self, state: State) -> dict[str, PyTree]:
         """Return the parameters of each network by its name, to be counted.
 
         Args:
           state: the full state, or the shapes of its arrays.
         """
 
-    def moving_averages(self, state: State) -> dict[float, Any]:
+    def moving_averages(self, state: State) -> dict[float, PyTree]:
         """Return the power-function averages of the parameters by their relative length, to be kept as snapshots.
 
         A method that returns any also has an attribute ``ema`` in its trainable state, which an average of another length,
@@ -153,7 +161,7 @@ class Method(abc.ABC):
         return images
 
     @abc.abstractmethod
-    def sampling_variables(self, state: State, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, state: State, key: Array, ema: bool) -> PyTree:
         """Return the variables of the network after training, to be computed once and used for any number of images.
 
         Args:
@@ -162,7 +170,7 @@ class Method(abc.ABC):
           ema: whether to take the moving average of the parameters instead of their last values.
         """
 
-    def weights(self, state: State, key: Array, ema: bool) -> dict[str, Any]:
+    def weights(self, state: State, key: Array, ema: bool) -> dict[str, PyTree]:
         """Return the trained weights of all networks, without what only training needs, as nested dicts of arrays.
 
         The default is ``sampling_variables``, which takes the same arguments.
@@ -170,7 +178,7 @@ class Method(abc.ABC):
         return self.sampling_variables(state, key, ema)
 
     @abc.abstractmethod
-    def from_weights(self, weights: dict[str, Any], key: Array) -> State:
+    def from_weights(self, weights: dict[str, PyTree], key: Array) -> State:
         """Return the trainable state before the first step, with given weights.
 
         Args:
@@ -186,7 +194,7 @@ class Method(abc.ABC):
         """
         return self
 
-    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+    def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
         """Generate images; image i depends on entry i of ``keys`` and ``labels`` alone. The default refuses.
 
         Args:
@@ -202,7 +210,7 @@ class Method(abc.ABC):
         """
         self._refuse_to_sample()
 
-    def sampling_protocol(self) -> dict[str, Any]:
+    def sampling_protocol(self) -> JsonObject:
         """Return how ``sample`` generates an image, as JSON values, ``network_calls`` among them. The default refuses.
 
         Raises:

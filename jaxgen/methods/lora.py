@@ -14,7 +14,7 @@ from jaxgen.methods.base import State
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.state import DiffusionState
 from jaxgen.models import lora
-from jaxgen.runtime.types import Array, PyTree, Struct
+from jaxgen.types import Array, JsonObject, PyTree, Struct
 
 
 @flax.struct.dataclass
@@ -43,7 +43,7 @@ class FineTunedDiffusion(Diffusion):
       scale: multiple of the updates in sampling, from 0 to 1; training uses 1.
     """
 
-    base: Any = None
+    base: PyTree = None
     base_hash: str = ''
     paths: tuple[str, ...] = ()
     rank: int = 0
@@ -72,29 +72,29 @@ class FineTunedDiffusion(Diffusion):
         """Return the state of the factors joined with the base."""
         return FineTunedState(self.base, trainable)
 
-    def networks(self, state: State) -> dict[str, Any]:
+    def networks(self, state: State) -> dict[str, PyTree]:
         """Return the parameters of each network by its name."""
         return {'adapter': state.learner.params, type(self.network).__name__.lower(): state.base}
 
-    def moving_averages(self, state: State) -> dict[float, Any]:
+    def moving_averages(self, state: State) -> dict[float, PyTree]:
         """Return the power-function averages of the parameters by their relative length."""
         return super().moving_averages(state.learner)
 
     def step(self, state: State, batch: dict[str, Array], key: Array) -> tuple[State, dict[str, Array]]:
         """Make one update of the parameters, see ``Method.step``."""
 
-        def merged(factors: Any) -> Any:
+        def merged(factors: PyTree) -> PyTree:
             return lora.merge(state.base, factors, self.strength)
 
         learner, metrics = self.update(state.learner, batch, key, merged)
         return state.replace(learner=learner), metrics
 
-    def sampling_variables(self, state: State, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, state: State, key: Array, ema: bool) -> PyTree:
         """Return the variables of the network after training, see ``Method.sampling_variables``."""
         factors = state.learner.ema if ema else state.learner.params
         return {'params': lora.merge(state.base, factors, self.strength, self.scale)}
 
-    def from_weights(self, weights: dict[str, Any], key: Array) -> DiffusionState:
+    def from_weights(self, weights: dict[str, PyTree], key: Array) -> DiffusionState:
         """Refuse: merged weights do not say which part of them is the base.
 
         Raises:
@@ -102,12 +102,12 @@ class FineTunedDiffusion(Diffusion):
         """
         raise UserError('merged weights are no fine-tuned model: fine-tune them as a base instead')
 
-    def sampling_protocol(self) -> dict[str, Any]:
+    def sampling_protocol(self) -> JsonObject:
         """Return how ``sample`` generates an image, as JSON values."""
         return super().sampling_protocol() | {'base': self.base_hash, 'adapter_scale': self.scale}
 
 
-def with_new_labels(params: Mapping[str, Any], known: int, new: int) -> Mapping[str, Any]:
+def with_new_labels(params: Mapping[str, PyTree], known: int, new: int) -> Mapping[str, PyTree]:
     """Return the parameters of a network with ``new`` more classes after its ``known`` ones.
 
     The known rows of the label table keep their meaning, and the new rows come after them. If the table has a last row that

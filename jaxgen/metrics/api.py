@@ -12,9 +12,10 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from jaxgen.errors import check
+from jaxgen.types import JsonObject
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -59,7 +60,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def fid(
-    images: UInt8[np.ndarray, 'n h w c'] | str | os.PathLike,
+    images: Shaped[np.ndarray, 'n h w *channels'] | str | os.PathLike,
     reference: UInt8[np.ndarray, 'm h w c'] | str | os.PathLike,
     *,
     num: int | None = None,
@@ -101,7 +102,7 @@ def fid(
 
 
 def kid(
-    images: UInt8[np.ndarray, 'n h w c'] | str | os.PathLike,
+    images: Shaped[np.ndarray, 'n h w *channels'] | str | os.PathLike,
     reference: UInt8[np.ndarray, 'm h w c'] | str | os.PathLike,
     *,
     num: int | None = None,
@@ -144,7 +145,7 @@ def kid(
 
 
 def inception_score(
-    images: UInt8[np.ndarray, 'n h w c'] | str | os.PathLike,
+    images: Shaped[np.ndarray, 'n h w *channels'] | str | os.PathLike,
     *,
     num: int | None = None,
     inception_weights: str | os.PathLike | None = None,
@@ -183,7 +184,7 @@ def inception_score(
 
 
 def precision_recall(
-    images: UInt8[np.ndarray, 'n h w c'] | str | os.PathLike,
+    images: Shaped[np.ndarray, 'n h w *channels'] | str | os.PathLike,
     reference: UInt8[np.ndarray, 'm h w c'] | str | os.PathLike,
     *,
     num: int | None = None,
@@ -254,7 +255,7 @@ def _features(
     return found
 
 
-def _compute(metric: str, fake: Features, real: Features) -> dict[str, Any]:
+def _compute(metric: str, fake: Features, real: Features) -> JsonObject:
     from jaxgen.metrics.registry import METRICS, Pair
 
     return METRICS[metric](Pair(fake, real))

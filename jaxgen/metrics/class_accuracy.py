@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import ml_dtypes
@@ -28,7 +27,7 @@ from jaxgen.io.tensors import flatten, unflatten
 from jaxgen.metrics.class_probabilities import log_softmax
 from jaxgen.metrics.features import Extractor
 from jaxgen.models.classifier import Classifier, variable_shapes
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, JsonObject, PyTree
 
 CONFIDENT = 0.9  # probability above which the classifier counts as confident
 METADATA = ('data', 'class_names', 'image_shape', 'mirrored', 'test_accuracy')  # attributes in the header of a file
@@ -49,7 +48,7 @@ class TrainedClassifier:
     """
 
     network: Classifier
-    variables: dict[str, Any]
+    variables: dict[str, PyTree]
     data: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
@@ -57,7 +56,7 @@ class TrainedClassifier:
     test_accuracy: float | None = None
 
     def apply(
-        self, variables: dict[str, Any], images: UInt8[Array, 'n h w c']
+        self, variables: dict[str, PyTree], images: UInt8[Array, 'n h w c']
     ) -> tuple[Float[Array, 'n d'], Float[Array, 'n k']]:
         """Return float32 features and logits, computed at the highest precision; a pure function."""
         x = from_uint8(images)
@@ -72,7 +71,7 @@ class TrainedClassifier:
         return tensors_hash(flatten(self.variables))
 
     @property
-    def description(self) -> dict[str, Any]:
+    def description(self) -> JsonObject:
         """Everything that features and logits depend on, as JSON values for the protocol."""
         return {'name': f'judge-{self.data}', 'weights': self.hash, 'mirrored': self.mirrored}
 
@@ -104,7 +103,7 @@ class TrainedClassifier:
 
 def class_metrics(
     logits: Float[np.ndarray, 'n k'], labels: Int[np.ndarray, ' n'] | None, class_names: Sequence[str]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Summarise what a classifier recognises in images.
 
     Args:
@@ -121,7 +120,7 @@ def class_metrics(
     """
     confidence = np.exp(log_softmax(logits)).max(1)
     recognised, k = logits.argmax(1), len(class_names)
-    result: dict[str, Any] = {
+    result: JsonObject = {
         'mean_confidence': float(confidence.mean()),
         'confident': float(np.mean(confidence > CONFIDENT)),
         'seen': dict(zip(class_names, np.bincount(recognised, minlength=k).tolist(), strict=True)),
@@ -224,6 +223,6 @@ def load_classifier(path: os.PathLike | str) -> TrainedClassifier:
     return classifier
 
 
-def rounded(variables: dict[str, Any]) -> dict[str, Any]:
+def rounded(variables: dict[str, PyTree]) -> dict[str, PyTree]:
     """Return variables with the values that they have after ``save_classifier`` and ``load_classifier``."""
     return jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), variables)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from jaxgen.metrics.features import Extraction, Extractor
 from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.metrics.progress import Meter
 from jaxgen.metrics.registry import METRICS, PARAMETERS, Pair
+from jaxgen.types import JsonObject
 
 FEWEST = 2048  # images below which the covariance of Inception's 2,048 features is singular
 
@@ -65,7 +66,7 @@ class Evaluator:
         meter = Meter('reference', reference.count, report)
         self._real = features.stored_features(self._extraction, extractor.description, reference, meter)
 
-    def __call__(self, images: ImageSet, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    def __call__(self, images: ImageSet, tick: Callable[[], None] = lambda: None) -> JsonObject:
         """Evaluate a set of images.
 
         Args:
@@ -90,7 +91,7 @@ class Evaluator:
         which = sorted({0, self._classifier_index}) if is_classified else [0]
         found = self._extraction(images.pieces(), progress, which)
         pair = self._pair(images, found[0])
-        result: dict[str, Any] = {}
+        result: JsonObject = {}
         for name in self._metrics:
             result |= METRICS[name](pair)
         if is_classified:
@@ -125,7 +126,7 @@ class Evaluator:
         confidence = probabilities.max(1) if own is None else probabilities[np.arange(len(images)), own]
         return np.argsort(-confidence, kind='stable')
 
-    def protocol(self, images: ImageSet) -> dict[str, Any]:
+    def protocol(self, images: ImageSet) -> JsonObject:
         """Return everything that the metrics of a set depend on, as JSON values."""
         judge = self._classifier if self._can_classify(images.image_shape) else None
         return {
@@ -155,7 +156,7 @@ class Evaluator:
         if size is not None and (height, width) != (size, size):
             raise UserError(f'{what} are {height}x{width}, and {name} takes {size}x{size}: choose another extractor')
 
-    def _warnings(self, images: ImageSet, pair: Pair, result: dict[str, Any]) -> list[str]:
+    def _warnings(self, images: ImageSet, pair: Pair, result: JsonObject) -> list[str]:
         found = []
         name = self._extractor.description['name']
         if not name.startswith('inception'):

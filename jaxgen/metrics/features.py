@@ -23,7 +23,7 @@ from jaxgen.models import inception
 from jaxgen.models.inception_weights import inception_variables
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, replicated
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, JsonObject, PyTree
 
 CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # images a device in a batch, by default
 
@@ -40,11 +40,11 @@ class Extractor:
       description: for the protocol: its name, the hash of its tensors, and everything else that the features depend on.
     """
 
-    apply: Callable[[Any, Array], tuple[Array, Array | None]]
-    variables: Any
+    apply: Callable[[PyTree, Array], tuple[Array, Array | None]]
+    variables: PyTree
     channels: int
     image_size: int | None
-    description: dict[str, Any]
+    description: JsonObject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Extraction:
 
     def __call__(
         self,
-        pieces: Iterable[UInt8[np.ndarray, 'n h w c']],
+        pieces: Iterable[UInt8[np.ndarray, '_ h w c']],
         progress: Callable[[int], None] = lambda count: None,
         which: Sequence[int] = (0,),
     ) -> list[Features]:
@@ -162,7 +162,7 @@ def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.
         yield len(rest), np.concatenate([rest, np.zeros((size - len(rest), *rest.shape[1:]), rest.dtype)])
 
 
-def environment() -> dict[str, Any]:
+def environment() -> JsonObject:
     """Return what metrics may depend on apart from images and weights: the device, the precision, the versions."""
     import jaxlib
 
@@ -172,7 +172,7 @@ def environment() -> dict[str, Any]:
 
 def stored_features(
     extraction: Extraction,
-    description: dict[str, Any],
+    description: JsonObject,
     images: ImageSet,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Features:

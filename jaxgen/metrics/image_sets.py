@@ -8,15 +8,15 @@ import hashlib
 import io
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Int, Int32, Shaped, UInt8
 from PIL import Image
 
 from jaxgen.data import SOURCES, load
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import load_npz
+from jaxgen.types import JsonObject
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 GREY, COLOUR = ('1', 'L'), ('P', 'PA', 'LA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')  # PIL's modes of 8 bits
@@ -37,7 +37,7 @@ class ImageSet:
       class_names: the names that labels index; empty if they are not known.
     """
 
-    description: dict[str, Any]
+    description: JsonObject
     count: int
     image_shape: tuple[int, int, int]
     pieces: Callable[[], Iterator[np.ndarray]]
@@ -93,7 +93,7 @@ def open_set(
     )
 
 
-def from_array(images: UInt8[np.ndarray, 'n h w c'], name: str = 'images', num: int | None = None) -> ImageSet:
+def from_array(images: Shaped[np.ndarray, 'n h w *channels'], name: str = 'images', num: int | None = None) -> ImageSet:
     """Return images in memory as a set.
 
     Args:
@@ -119,7 +119,7 @@ def _from_arrays(
     images: np.ndarray,
     labels: np.ndarray | None,
     num: int | None,
-    description: dict[str, Any],
+    description: JsonObject,
     class_names: tuple[str, ...] = (),
 ) -> ImageSet:
     chosen = subset(len(images), num)

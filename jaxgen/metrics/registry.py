@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -18,6 +17,7 @@ from jaxgen.metrics.frechet import frechet_distance, frechet_distance_of_few
 from jaxgen.metrics.kernel import kernel_distance
 from jaxgen.metrics.manifold import precision_recall
 from jaxgen.metrics.moments import Moments
+from jaxgen.types import JsonObject
 
 FEWEST_OF_A_CLASS = 100  # images of a class in both sets, below which its FID is left out
 MANIFOLD_IMAGES = 10_000  # images of each set that span the manifolds of precision and recall: the first ones
@@ -53,32 +53,32 @@ class Pair:
     class_names: tuple[str, ...] = ()
 
 
-def _fid(pair: Pair) -> dict[str, Any]:
+def _fid(pair: Pair) -> JsonObject:
     fake, real = pair.fake.features, pair.real.features
     if 2 * min(len(fake), len(real)) < fake.shape[1]:
         return {'fid': frechet_distance_of_few(fake, real)}
     return {'fid': frechet_distance(Moments.streamed(fake), Moments.streamed(real))}
 
 
-def _kid(pair: Pair) -> dict[str, Any]:
+def _kid(pair: Pair) -> JsonObject:
     mean, std = kernel_distance(pair.fake.features, pair.real.features, KID_SUBSETS, KID_SUBSET_SIZE)
     return {'kid': mean, 'kid_std': std}
 
 
-def _inception_score(pair: Pair) -> dict[str, Any]:
+def _inception_score(pair: Pair) -> JsonObject:
     if pair.fake.logits is None:  # these weights have no classifier
         return {'inception_score': None, 'inception_score_std': None}
     mean, std = inception_score(pair.fake.logits, INCEPTION_SCORE_SPLITS)
     return {'inception_score': mean, 'inception_score_std': std}
 
 
-def _precision_recall(pair: Pair) -> dict[str, Any]:
+def _precision_recall(pair: Pair) -> JsonObject:
     fake, real = pair.fake.features[:MANIFOLD_IMAGES], pair.real.features[:MANIFOLD_IMAGES]
     precision, recall = precision_recall(fake, real, MANIFOLD_NEIGHBOURS)
     return {'precision': precision, 'recall': recall}
 
 
-def _fid_per_class(pair: Pair) -> dict[str, Any]:
+def _fid_per_class(pair: Pair) -> JsonObject:
     """Compute the FID of each class with enough images in both sets."""
     found = {}
     for label, name in enumerate(pair.class_names):
@@ -89,7 +89,7 @@ def _fid_per_class(pair: Pair) -> dict[str, Any]:
     return {'fid_per_class': found} if found else {}
 
 
-METRICS: dict[str, Callable[[Pair], dict[str, Any]]] = {
+METRICS: dict[str, Callable[[Pair], JsonObject]] = {
     'fid': _fid,
     'kid': _kid,
     'inception_score': _inception_score,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgen.models.layers import BatchNorm, at_least_float32
-from jaxgen.runtime.types import Array, Dtype
+from jaxgen.types import Array, Dtype, Fields, PyTree
 
 LOGIT_SCALE = 1 / 9
 NORM_MOMENTUM = 0.4  # share of the running statistics that a batch replaces, as in PyTorch
@@ -61,7 +59,7 @@ def halved(x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 c']:
     return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
 
 
-def variable_shapes(network: Classifier, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+def variable_shapes(network: Classifier, image_shape: tuple[int, int, int]) -> dict[str, PyTree]:
     """Return the shapes of the variables of a network for images ``[H, W, C]``, without computing anything."""
     return jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
 
@@ -76,6 +74,13 @@ class Classifier(nn.Module):
     Attributes:
       num_classes: number of logits.
       widths: channels of each block; each block halves the side. The last one is the number of features.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import models
+      >>> params = jax.eval_shape(models.Classifier(10).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))['params']
+      >>> sum(p.size for p in jax.tree.leaves(params))
+      1971328
     """
 
     num_classes: int
@@ -91,7 +96,7 @@ class Classifier(nn.Module):
         exact = at_least_float32(self.dtype)
 
         def norm(x: Array, name: str, use_bias: bool = True) -> Array:
-            settings: dict[str, Any] = {
+            settings: Fields = {
                 'epsilon': 1e-12,
                 'use_scale': False,
                 'use_bias': use_bias,
@@ -100,7 +105,7 @@ class Classifier(nn.Module):
             return BatchNorm(NORM_MOMENTUM, **settings, name=name)(x, train)
 
         def conv(x: Array, width: int, name: str) -> Array:
-            settings: dict[str, Any] = {'use_bias': False, 'kernel_init': identity, 'dtype': self.dtype}
+            settings: Fields = {'use_bias': False, 'kernel_init': identity, 'dtype': self.dtype}
             return nn.Conv(width, (3, 3), **settings, param_dtype=self.param_dtype, name=name)(x)
 
         def gelu(x: Array) -> Array:

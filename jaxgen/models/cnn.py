@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Float, Int, Num
 
 from jaxgen.models.layers import GroupNorm, MakeLayer, at_least_float32, conditioning, uniform_fan_avg
 from jaxgen.models.unet import ResBlock, fold, unfold
-from jaxgen.runtime.types import Array, Dtype
+from jaxgen.types import Array, Dtype, Fields
 
 
 class CNN(nn.Module):
@@ -30,6 +30,14 @@ class CNN(nn.Module):
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
       patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
       dtype: dtype of the computation (bfloat16 keeps norms and parameters in float32).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import models
+      >>> network = models.CNN(out_channels=1, base_channels=4, num_blocks=1, norm_groups=2)
+      >>> x, t = jnp.zeros((2, 8, 8, 1)), jnp.array([0.0, 500.0])
+      >>> jax.eval_shape(lambda key: network.init_with_output(key, x, t)[0], jax.random.key(0)).shape
+      (2, 8, 8, 1)
     """
 
     out_channels: int = 3
@@ -46,9 +54,16 @@ class CNN(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+    def __call__(
+        self,
+        x: Float[Array, 'n h w c'],
+        t: Num[Array, 'n ...'],
+        labels: Int[Array, ' n'] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, 'n h w out']:
         """Return the output of the network for noisy images, their times and their class labels."""
-        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
         emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
         h = fold(x.astype(self.dtype), self.patch_size)

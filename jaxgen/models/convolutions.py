@@ -11,21 +11,26 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 FEWEST_FEATURES = 16  # below this the dilated form is faster on a CPU, too
 
 
 @jax.custom_vjp
-def strided_conv(x: Array, kernel: Array) -> Array:
+def strided_conv(
+    x: Float[Array, 'n h w c'], kernel: Float[Array, '4 4 c features']
+) -> Float[Array, 'n h2 w2 features']:
     """Return the 4x4 convolution with stride 2 and padding 1: ``[N, 2H, 2W, C] -> [N, H, W, features]``."""
     return jax.lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS)
 
 
 @jax.custom_vjp
-def transposed_conv(x: Array, kernel: Array) -> Array:
+def transposed_conv(
+    x: Float[Array, 'n h w c'], kernel: Float[Array, '4 4 c features']
+) -> Float[Array, 'n h2 w2 features']:
     """Return the transposed 4x4 convolution with stride 2 and padding 1: ``[N, H, W, C] -> [N, 2H, 2W, features]``.
 
     ``torch.nn.functional.conv_transpose2d(x, kernel, stride=2, padding=1)`` computes the same. It is the gradient of
@@ -36,7 +41,9 @@ def transposed_conv(x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(x, kernel, cpu=_by_phases, default=_dilated)
 
 
-def upsample_conv(x: Array, kernel: Array) -> Array:
+def upsample_conv(
+    x: Float[Array, 'n h w c'], kernel: Float[Array, '3 3 c features']
+) -> Float[Array, 'n h2 w2 features']:
     """Return the 3x3 convolution, padding 1, of the image enlarged to twice its side by repeating pixels.
 
     ``[N, H, W, C] -> [N, 2H, 2W, features]``. A 3x3 window covers only 2x2 different pixels of the enlarged image, so that

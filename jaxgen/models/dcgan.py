@@ -5,8 +5,6 @@ They take images of 8, 16, 32, 64 ... pixels, and optionally class labels.
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxgen.models.convolutions import DIMENSIONS, strided_conv, transposed_conv
 from jaxgen.models.layers import BatchNorm, at_least_float32, spectral_norm, timestep_embedding
-from jaxgen.runtime.types import Array, Dtype
+from jaxgen.types import Array, Dtype, Fields
 
 SMALLEST = 4  # side of the generator's first feature map and of the discriminator's last one
 normal = nn.initializers.normal(0.02)
@@ -63,6 +61,14 @@ class Generator(nn.Module):
       num_classes: if not 0, an embedding of the label is appended to the latent. It has as many numbers as the latent, and a
         length of about 1 at the start, like a one-hot vector.
       momentum: share of the running statistics that a batch replaces.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import models
+      >>> z, label = jnp.zeros((2, 100)), jnp.zeros(2, int)
+      >>> network = models.Generator(image_size=64, out_channels=3)
+      >>> jax.eval_shape(lambda key: network.init_with_output(key, z, label)[0], jax.random.key(0)).shape
+      (2, 64, 64, 3)
     """
 
     image_size: int
@@ -77,7 +83,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, 'n z'], label: Int[Array, ' n'], train: bool = False) -> Float[Array, 'n h w c']:
         """Return images of latents and class labels; an unconditional network ignores the labels."""
-        dtypes: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        dtypes: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
 
         def norm_relu(x: Array, level: int) -> Array:
             norm = BatchNorm(self.momentum, param_dtype=self.param_dtype, name=f'norm_{level}')
@@ -160,6 +166,14 @@ class Discriminator(nn.Module):
       spectral_norm: divides the kernel of every convolution by its spectral norm.
       num_classes: takes labels if not 0.
       noise_levels: takes the timestep ``t`` of the noise of Diffusion-GAN if not 0.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import models
+      >>> images, label = jnp.zeros((2, 64, 64, 3)), jnp.zeros(2, int)
+      >>> network = models.Discriminator(image_size=64)
+      >>> jax.eval_shape(lambda key: network.init_with_output(key, images, label)[0], jax.random.key(0)).shape
+      (2,)
     """
 
     image_size: int
@@ -180,9 +194,9 @@ class Discriminator(nn.Module):
         train: bool = False,
     ) -> Float[Array, ' n']:
         """Return the logits of images; class labels and timesteps are ignored where the network takes none."""
-        dtypes: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        dtypes: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         x = x.astype(self.dtype)
-        conv: dict[str, Any] = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}
+        conv: Fields = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}
         levels = num_levels(self.image_size)
         for level in range(levels):
             width = self.base_channels * 2**level

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Float, Int, Num
 
 from jaxgen.models.layers import (
     MakeLayer,
@@ -17,7 +17,7 @@ from jaxgen.models.layers import (
     uniform_fan_avg,
 )
 from jaxgen.models.unet import fold, unfold
-from jaxgen.runtime.types import Array, Dtype
+from jaxgen.types import Array, Dtype, Fields
 
 SINUSOIDS = 256  # width of the time embedding in front of its layers
 
@@ -35,9 +35,11 @@ class Block(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+    def __call__(
+        self, x: Float[Array, 'n tokens c'], emb: Float[Array, 'n d'], train: bool
+    ) -> Float[Array, 'n tokens c']:
         """Return the tokens after the block."""
-        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         dense: MakeLayer = functools.partial(nn.Dense, kernel_init=uniform_fan_avg(), **common)
         c = x.shape[-1]
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(6, emb, c, **common)
@@ -67,6 +69,13 @@ class DiT(nn.Module):
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
       patch_size: each p x p patch of the image is one token.
       dtype: dtype of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import models
+      >>> x, t = jnp.zeros((2, 32, 32, 3)), jnp.array([0.0, 500.0])
+      >>> jax.eval_shape(lambda key: models.DiT().init_with_output(key, x, t)[0], jax.random.key(0)).shape
+      (2, 32, 32, 3)
     """
 
     out_channels: int = 3
@@ -83,9 +92,16 @@ class DiT(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+    def __call__(
+        self,
+        x: Float[Array, 'n h w c'],
+        t: Num[Array, 'n ...'],
+        labels: Int[Array, ' n'] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, 'n h w out']:
         """Return the output of the network for noisy images, their times and their class labels."""
-        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         c = self.base_channels
         emb = conditioning(self, t, labels, SINUSOIDS, c)
         h = fold(x.astype(self.dtype), self.patch_size)
@@ -100,19 +116,23 @@ class DiT(nn.Module):
         return unfold(h.reshape(n, height, width, -1), self.patch_size).astype(at_least_float32(self.dtype))
 
 
-def modulation(parts: int, emb: Array, features: int, **common) -> list[Array]:
+def modulation(parts: int, emb: Float[Array, 'n d'], features: int, **common) -> list[Float[Array, 'n 1 features']]:
     """Return ``parts`` shifts, scales and gates, ``[N, 1, features]`` each, by a layer of the calling module."""
     dense = nn.Dense(parts * features, kernel_init=nn.initializers.zeros, name='modulation', **common)
     return jnp.split(dense(nn.swish(emb))[:, None], parts, axis=-1)
 
 
-def modulated_norm(x: Array, shift: Array, scale: Array) -> Array:
+def modulated_norm(
+    x: Float[Array, 'n tokens c'], shift: Float[Array, 'n 1 c'], scale: Float[Array, 'n 1 c']
+) -> Float[Array, 'n tokens c']:
     """Return the layer normalisation of ``x [N, T, C]``, scaled by 1 + ``scale`` and shifted; float32 or better inside."""
     norm = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False, dtype=at_least_float32(x.dtype))
     return (norm(x) * (1 + scale) + shift).astype(x.dtype)
 
 
-def position_embedding(height: int, width: int, features: int, dtype=jnp.float32) -> Array:
+def position_embedding(
+    height: int, width: int, features: int, dtype=jnp.float32
+) -> Float[Array, 'height width features']:
     """Return ``[height, width, features]``: the column in the first half of the features, the row in the second.
 
     Each half is sines, then cosines, of wavelengths from 2 pi towards 20000 pi.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxgen.errors import pick
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 IMAGE_SIZE = 299  # side in pixels of the images that the network takes
 CLASSES = 1008
@@ -29,6 +28,14 @@ class Inception(nn.Module):
 
     Attributes:
       classifier: whether there are weights for the logits; without them the logits are None.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import models
+      >>> x = jnp.zeros((1, 299, 299, 3))
+      >>> output = jax.eval_shape(lambda key: models.Inception().init_with_output(key, x)[0], jax.random.key(0))
+      >>> output[0].shape
+      (1, 2048)
     """
 
     classifier: bool = True
@@ -192,7 +199,7 @@ RESIZES = {'tf1': tf1_resize, 'clean': clean_resize}
 
 def feature_function(
     resize: str = 'tf1', classifier: bool = True
-) -> Callable[[Any, UInt8[Array, 'n h w c']], tuple[Float[Array, 'n 2048'], Float[Array, 'n 1008'] | None]]:
+) -> Callable[[PyTree, UInt8[Array, 'n h w c']], tuple[Float[Array, 'n 2048'], Float[Array, 'n 1008'] | None]]:
     """Return the function ``(variables, images) -> (features, logits)`` of images of any size, with one or three channels.
 
     Args:
@@ -205,8 +212,8 @@ def feature_function(
     network = Inception(classifier=classifier)
     preprocess = RESIZES[pick(resize, RESIZES, 'resize')]
 
-    def apply(variables: Any, images: Array) -> tuple[Array, Array | None]:
-        found: Any = network.apply(variables, preprocess(jnp.broadcast_to(images, (*images.shape[:3], 3))))
+    def apply(variables: PyTree, images: Array) -> tuple[Array, Array | None]:
+        found: PyTree = network.apply(variables, preprocess(jnp.broadcast_to(images, (*images.shape[:3], 3))))
         return found
 
     return apply

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import urllib.request
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -15,6 +14,7 @@ from jaxgen.io import pth
 from jaxgen.io.download import reachable
 from jaxgen.io.files import cache_dir, replacing
 from jaxgen.io.hashes import file_hash, tensors_hash
+from jaxgen.types import PyTree
 
 URL = 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth'
 SHA256_STARTS = '6726825d'  # by PyTorch's convention the name of a published file ends in the first digits of its hash
@@ -22,7 +22,7 @@ BATCH_NORM_EPSILON = 1e-3
 CONVOLUTIONS = 94
 
 
-def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[dict[str, Any], str]:
+def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[dict[str, PyTree], str]:
     """Return the variables of ``Inception`` and the hash of the tensors that they were made of.
 
     Args:
@@ -34,6 +34,12 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
 
     Raises:
       UserError: if the file does not exist, cannot be downloaded, or holds another network.
+
+    Example:
+      >>> from jaxgen import models
+      >>> variables, digest = models.inception_variables()
+      >>> list(variables)
+      ['params']
     """
     source = pathlib.Path(weights_path).expanduser() if weights_path is not None else _downloaded()
     if not source.is_file():
@@ -66,9 +72,9 @@ def _network_tensors(tensors: dict[str, np.ndarray], source: pathlib.Path) -> di
     return {name: np.ascontiguousarray(value, np.float32) for name, value in kept.items()}
 
 
-def _folded(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+def _folded(tensors: dict[str, np.ndarray]) -> dict[str, PyTree]:
     """Fold batch normalisation into kernels and biases: ``y = (W x - mean) gamma / sqrt(var + eps) + beta``."""
-    params: dict[str, Any] = {}
+    params: dict[str, PyTree] = {}
     for name in (k.removesuffix('.conv.weight') for k in tensors if k.endswith('.conv.weight')):
         weight, gamma, beta, mean, var = (
             tensors[f'{name}.{part}'].astype(np.float64)

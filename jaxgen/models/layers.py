@@ -8,8 +8,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int, Num
 
-from jaxgen.runtime.types import Array, Dtype
+from jaxgen.types import Array, Dtype, Fields
 
 MakeLayer = Callable[..., Callable[..., Array]]  # makes a layer with some of its fields set already
 
@@ -25,8 +26,8 @@ def at_least_float32(dtype) -> jnp.dtype:
 
 
 def timestep_embedding(
-    t: Array, dim: int, dtype=jnp.float32, freq_shift: int = 1, flip_sin_to_cos: bool = False
-) -> Array:
+    t: Num[Array, ' n'], dim: int, dtype=jnp.float32, freq_shift: int = 1, flip_sin_to_cos: bool = False
+) -> Float[Array, 'n dim']:
     """Embed times in sinusoids (Vaswani et al. 2017) as Ho et al. 2020 do: ``[N, dim]``, sines first, then cosines.
 
     Args:
@@ -43,7 +44,9 @@ def timestep_embedding(
     return jnp.concatenate(waves[::-1] if flip_sin_to_cos else waves, axis=1)
 
 
-def conditioning(network: nn.Module, t: Array, labels: Array | None, sinusoids: int, features: int) -> Array:
+def conditioning(
+    network: nn.Module, t: Num[Array, 'n ...'], labels: Int[Array, ' n'] | None, sinusoids: int, features: int
+) -> Float[Array, 'n features']:
     """Return two layers on the time embedding, plus an embedding of the label: ``[N, features]``.
 
     A network that takes the end of a step as well gets ``t [N, 2]``, the time and how far to go back from there, and has two
@@ -58,7 +61,7 @@ def conditioning(network: nn.Module, t: Array, labels: Array | None, sinusoids: 
       sinusoids: width of the time embedding.
       features: width of the result.
     """
-    common: dict[str, Any] = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
+    common: Fields = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
     dtype = at_least_float32(network.dtype)
     emb: Any = 0
     for times, name in zip(t.reshape(len(t), -1).T, ('time', 'gap'), strict=False):
@@ -78,7 +81,7 @@ class GroupNorm(nn.Module):
     epsilon: float = 1e-6
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h w c']:
         """Return the normalised images."""
         return _GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm')(x)
 
@@ -91,7 +94,7 @@ class _GroupNorm(nn.Module):
     epsilon: float
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h w c']:
         channels = x.shape[-1]
         scale = self.param('scale', nn.initializers.ones, (channels,), self.param_dtype)
         bias = self.param('bias', nn.initializers.zeros, (channels,), self.param_dtype)
@@ -100,7 +103,7 @@ class _GroupNorm(nn.Module):
         return ((y - mean) * (jax.lax.rsqrt(variance + self.epsilon) * scale) + bias).astype(x.dtype)
 
 
-def group_moments(x: Array, groups: int) -> tuple[Array, Array]:
+def group_moments(x: Float[Array, 'n h w c'], groups: int) -> tuple[Float[Array, 'n 1 1 c'], Float[Array, 'n 1 1 c']]:
     """Return mean and variance of each group of channels of ``x [N, H, W, C]``, repeated to ``[N, 1, 1, C]``.
 
     The moments of each channel are taken first and combined within the group: on CPUs a sum over pixels is three times as
@@ -122,7 +125,9 @@ def group_moments(x: Array, groups: int) -> tuple[Array, Array]:
     return mean, variance
 
 
-def attention(query: Array, key: Array, value: Array, num_heads: int) -> Array:
+def attention(
+    query: Float[Array, 'n t c'], key: Float[Array, 'n t c'], value: Float[Array, 'n t c'], num_heads: int
+) -> Float[Array, 'n t c']:
     """Return multi-head attention of ``[N, T, C]`` each, ``[N, T, C]``; the softmax is in float32 or better."""
     n, t, c = query.shape
 
@@ -144,7 +149,7 @@ class SelfAttention(nn.Module):
     epsilon: float = 1e-6
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h w c']:
         """Return the images plus what attention adds."""
         n, h, w, c = x.shape
 
@@ -173,7 +178,7 @@ class BatchNorm(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Float[Array, 'n h w c'], train: bool) -> Float[Array, 'n h w c']:
         """Return the images, normalised by the statistics of the batch if ``train``, else by the running ones."""
         size = (x.shape[-1],)
         dtype = at_least_float32(self.param_dtype)
@@ -198,7 +203,9 @@ def _normal_around_one(key: Array, shape, dtype) -> Array:
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-def spectral_norm(kernel: Array, u: Array) -> tuple[Array, Array]:
+def spectral_norm(
+    kernel: Float[Array, '*inputs outputs'], u: Float[Array, ' outputs']
+) -> tuple[Float[Array, '*inputs outputs'], Float[Array, ' outputs']]:
     """Return ``W / sigma`` and the next ``u``, by one step of power iteration (Miyato et al. 2018).
 
     Args:

@@ -12,14 +12,13 @@ Factors are stored by the path of the parameter that they adapt: ``{'middle_atte
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
 from jaxgen.errors import pick
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 Factors = dict[str, dict[str, Array]]
 
@@ -27,12 +26,12 @@ PROJECTIONS = ('query', 'key', 'value', 'qkv')
 KINDS = ('attention', 'dense', 'conv', 'label')
 
 
-def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+def flat(params: Mapping[str, PyTree]) -> dict[str, PyTree]:
     """Return the arrays of a tree by their path, as in ``'middle_attention/query/kernel'``."""
     return traverse_util.flatten_dict(params, sep='/')
 
 
-def layers(params: Mapping[str, Any]) -> dict[str, str]:
+def layers(params: Mapping[str, PyTree]) -> dict[str, str]:
     """Return the kind, one of ``KINDS``, of each layer that can be adapted, by the path of its kernel or table.
 
     A layer named ``out`` belongs to attention if a sibling of it does.
@@ -51,7 +50,7 @@ def layers(params: Mapping[str, Any]) -> dict[str, str]:
     return {path: found for path in sorted(arrays) if (found := kind(path))}
 
 
-def matching(params: Mapping[str, Any], targets: Sequence[str], field: str) -> tuple[str, ...]:
+def matching(params: Mapping[str, PyTree], targets: Sequence[str], field: str) -> tuple[str, ...]:
     """Return the paths of the parameters that ``targets`` select.
 
     Args:
@@ -69,7 +68,7 @@ def matching(params: Mapping[str, Any], targets: Sequence[str], field: str) -> t
     return tuple(p for p, kind in there.items() if kind in targets or any(f'{p}/'.startswith(f'{t}/') for t in targets))
 
 
-def init(key: Array, params: Mapping[str, Any], paths: Iterable[str], rank: int) -> Factors:
+def init(key: Array, params: Mapping[str, PyTree], paths: Iterable[str], rank: int) -> Factors:
     """Return initial factors, with which the adapted parameters are equal to ``params``.
 
     Args:
@@ -82,7 +81,7 @@ def init(key: Array, params: Mapping[str, Any], paths: Iterable[str], rank: int)
     return {path: _start(jax.random.fold_in(key, i), path, arrays[path], rank) for i, path in enumerate(paths)}
 
 
-def merge(params: Mapping[str, Any], factors: Factors, strength: float, scale: float = 1.0) -> dict[str, Any]:
+def merge(params: Mapping[str, PyTree], factors: Factors, strength: float, scale: float = 1.0) -> dict[str, PyTree]:
     """Return the adapted parameters.
 
     Args:
@@ -100,14 +99,6 @@ def merge(params: Mapping[str, Any], factors: Factors, strength: float, scale: f
             update = (scale * strength) * jnp.matmul(f['a'], f['b'], precision='highest').reshape(w.shape)
         arrays[path] = w + update
     return traverse_util.unflatten_dict(arrays, sep='/')
-
-
-def unmerge(params: Mapping[str, Any], factors: Factors, strength: float, scale: float = 1.0) -> dict[str, Any]:
-    """Return the parameters before ``merge``.
-
-    They are exact to the rounding of one sum: 2 ** -22 of the larger of the parameter and its update.
-    """
-    return merge(params, factors, strength, -scale)
 
 
 def _layer(path: str) -> str:

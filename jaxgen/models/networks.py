@@ -24,6 +24,12 @@ def make_network(options: Options, **fields) -> nn.Module:
 
     Returns:
       The module, without parameters.
+
+    Example:
+      >>> from jaxgen import models
+      >>> from jaxgen.methods.diffusion.options import NetworkOptions
+      >>> models.make_network(NetworkOptions(base_channels=32), num_classes=10, out_channels=3).base_channels
+      32
     """
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     network = NETWORKS[values['name']]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Float, Int, Num, Shaped
 
 from jaxgen.models.convolutions import upsample_conv
 from jaxgen.models.layers import GroupNorm, MakeLayer, SelfAttention, at_least_float32, conditioning, uniform_fan_avg
-from jaxgen.runtime.types import Array, Dtype
+from jaxgen.types import Array, Dtype, Fields
 
 
 class ResBlock(nn.Module):
@@ -25,9 +25,11 @@ class ResBlock(nn.Module):
     epsilon: float = 1e-6
 
     @nn.compact
-    def __call__(self, x: Array, emb: Array, train: bool) -> Array:
+    def __call__(
+        self, x: Float[Array, 'n h w c'], emb: Float[Array, 'n d'], train: bool
+    ) -> Float[Array, 'n h w features']:
         """Return the feature map after the block."""
-        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         h = nn.swish(GroupNorm(self.groups, self.param_dtype, self.epsilon, name='norm1')(x))
         h = nn.Conv(self.features, (3, 3), kernel_init=uniform_fan_avg(), name='conv1', **common)(h)
         h += nn.Dense(self.features, kernel_init=uniform_fan_avg(), name='emb', **common)(nn.swish(emb))[:, None, None]
@@ -47,7 +49,7 @@ class Upsample(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 features']:
         """Return the feature map of twice the side."""
         kernel = self.param('kernel', uniform_fan_avg(), (3, 3, x.shape[-1], self.features), self.param_dtype)
         bias = self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype)
@@ -76,6 +78,14 @@ class UNet(nn.Module):
       downsample_padding: 0 pads below and on the right before a strided convolution, as TensorFlow does; 1 on all sides.
       patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
       dtype: dtype of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxgen import models
+      >>> x, t = jnp.zeros((2, 32, 32, 3)), jnp.array([0.0, 500.0])
+      >>> params = jax.eval_shape(models.UNet(out_channels=3).init, jax.random.key(0), x, t)
+      >>> sum(p.size for p in jax.tree.leaves(params))
+      35746307
     """
 
     out_channels: int = 3
@@ -97,9 +107,16 @@ class UNet(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, t: Array, labels: Array | None = None, *, train: bool = False) -> Array:
+    def __call__(
+        self,
+        x: Float[Array, 'n h w c'],
+        t: Num[Array, 'n ...'],
+        labels: Int[Array, ' n'] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, 'n h w out']:
         """Return the output of the network for noisy images, their times and their class labels."""
-        common: dict[str, Any] = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
         res_block: MakeLayer = functools.partial(
             ResBlock, groups=self.norm_groups, dropout=self.dropout, epsilon=self.norm_eps, **common
@@ -146,13 +163,13 @@ def attention_levels(num_levels: int, resolutions: Sequence[int], side: int) -> 
     return tuple(level for level in range(num_levels) if side >> level in resolutions)
 
 
-def fold(x: Array, p: int) -> Array:
+def fold(x: Shaped[Array, 'n h w c'], p: int) -> Shaped[Array, 'n h2 w2 c2']:
     """Fold each p x p patch into one pixel (space to depth): ``[N, H, W, C] -> [N, H/p, W/p, p*p*C]``."""
     n, h, w, c = x.shape
     return x.reshape(n, h // p, p, w // p, p, c).swapaxes(2, 3).reshape(n, h // p, w // p, p * p * c)
 
 
-def unfold(x: Array, p: int) -> Array:
+def unfold(x: Shaped[Array, 'n h w c'], p: int) -> Shaped[Array, 'n h2 w2 c2']:
     """Undo :func:`fold` (depth to space)."""
     n, h, w, c = x.shape
     return x.reshape(n, h, w, p, p, c // p**2).swapaxes(2, 3).reshape(n, h * p, w * p, c // p**2)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 
 def value_and_grad(
-    loss: Callable[[Any, Any, Array], Array], params: Any, examples: Any, key: Array, micro_batches: int
-) -> tuple[Array, Any]:
+    loss: Callable[[PyTree, PyTree, Array], Array], params: PyTree, examples: PyTree, key: Array, micro_batches: int
+) -> tuple[Array, PyTree]:
     """Return the mean loss of a batch and its gradient, computed one micro-batch at a time.
 
     Rows i, i + n, i + 2n ... are micro-batch i of n, so that each device keeps the rows that it holds.

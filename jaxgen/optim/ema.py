@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 LOOKAHEAD_STEPS = 5
 
 
-def ema_update(ema: Any, params: Any, step: Array, decay: float | None) -> Any:
+def ema_update(ema: PyTree, params: PyTree, step: Array, decay: float | None) -> PyTree:
     """Return the moving average after an update: ``ema + (1 - d) (params - ema)``.
 
     ``d = min(decay, (1 + step) / (10 + step))`` is small at first, so that the initial parameters are soon forgotten.
@@ -27,7 +25,9 @@ def ema_update(ema: Any, params: Any, step: Array, decay: float | None) -> Any:
     return jax.tree.map(lambda e, p: e + (1 - d).astype(e.dtype) * (p - e), ema, params)
 
 
-def lookahead(slow: Any, fast: Any, step: Array, *, decay: float | None, decay_steps: int) -> tuple[Any, Any]:
+def lookahead(
+    slow: PyTree, fast: PyTree, step: Array, *, decay: float | None, decay_steps: int
+) -> tuple[PyTree, PyTree]:
     """Return the slow and the fast weights after an update of the fast ones (Zhang et al. 2019).
 
     After every fifth update the slow weights become ``slow + (1 - d) (fast - slow)``, and the fast weights continue from

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import optax
 
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
+from jaxgen.types import PyTree
 
 
 def make_adam(options: OptimizerOptions) -> optax.GradientTransformation:
@@ -29,8 +28,8 @@ def make_nesterov(options: OptimizerOptions, *, weight_decay: float, bias_scale:
       bias_scale: learning rate of the parameters named bias, as a multiple of that of the others; their decay is the same.
     """
 
-    def scale_biases(updates: Any, params: Any = None) -> Any:
-        def scale(path: Any, gradient: Any) -> Any:
+    def scale_biases(updates: PyTree, params: PyTree = None) -> PyTree:
+        def scale(path: PyTree, gradient: PyTree) -> PyTree:
             return gradient * bias_scale if path[-1].key == 'bias' else gradient
 
         return jax.tree.map_with_path(scale, updates)

@@ -9,13 +9,12 @@ two such averages comes very close to an average of any length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 LONGEST = 0.28  # the length of the plain mean, gamma = 0, is sqrt(1 / 12)
 
@@ -30,12 +29,12 @@ def exponent(length: float) -> float:
     return float(roots.real.max())
 
 
-def start(params: Any, lengths: Sequence[float]) -> tuple[Any, ...]:
+def start(params: PyTree, lengths: Sequence[float]) -> tuple[PyTree, ...]:
     """Return the averages before the first update: a copy of the parameters for each length."""
     return tuple(jax.tree.map(jnp.copy, params) for _ in lengths)
 
 
-def update(averages: Sequence[Any], params: Any, updates: Array, lengths: Sequence[float]) -> tuple[Any, ...]:
+def update(averages: Sequence[PyTree], params: PyTree, updates: Array, lengths: Sequence[float]) -> tuple[PyTree, ...]:
     """Return the averages after one more update, with ``beta = (1 - 1/t)**(gamma + 1)`` (equation 127).
 
     Args:
@@ -46,14 +45,14 @@ def update(averages: Sequence[Any], params: Any, updates: Array, lengths: Sequen
     """
     t = updates + 1.0
 
-    def updated(average: Any, length: float) -> Any:
+    def updated(average: PyTree, length: float) -> PyTree:
         share = 1 - (1 - 1 / t) ** (exponent(length) + 1)
         return jax.tree.map(lambda a, p: a + share.astype(a.dtype) * (p - a), average, params)
 
     return tuple(updated(average, length) for average, length in zip(averages, lengths, strict=True))
 
 
-def inner_product(t_a: Any, gamma_a: Any, t_b: Any, gamma_b: Any) -> Any:
+def inner_product(t_a: PyTree, gamma_a: PyTree, t_b: PyTree, gamma_b: PyTree) -> PyTree:
     """Return the integral over time of ``p_a p_b``, the weights of two averages (equation 151).
 
     Args:

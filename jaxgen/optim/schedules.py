@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgen.optim.options import OptimizerOptions
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 def learning_rate(options: OptimizerOptions) -> optax.Schedule:

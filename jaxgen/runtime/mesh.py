@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from jaxgen.types import PyTree
 
 BATCH_AXES = ('data', 'fsdp')
 
@@ -38,7 +39,7 @@ def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, P(*(None,) * axis, BATCH_AXES))
 
 
-def state_shardings(mesh: Mesh, state: Any) -> Any:
+def state_shardings(mesh: Mesh, state: PyTree) -> PyTree:
     """Return the sharding of each array in a state.
 
     An array is split along its longest axis that the number of ``fsdp`` devices divides; without such an axis each device
@@ -63,21 +64,21 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
     return jax.tree.map(sharding, state)
 
 
-def on_mesh(mesh: Mesh, state: Any) -> Any:
+def on_mesh(mesh: Mesh, state: PyTree) -> PyTree:
     """Return the state with its NumPy arrays copied to the devices that :func:`state_shardings` names."""
 
-    def put(x: Any, sharding: NamedSharding) -> jax.Array:
+    def put(x: PyTree, sharding: NamedSharding) -> jax.Array:
         return jax.device_put(x, sharding, may_alias=False) if isinstance(x, np.ndarray) else x
 
     return jax.tree.map(put, state, state_shardings(mesh, state))
 
 
-def on_host(mesh: Mesh, state: Any) -> Any:
+def on_host(mesh: Mesh, state: PyTree) -> PyTree:
     """Return NumPy copies of all arrays of a state, on every process."""
     return jax.tree.map(np.array, _gather(mesh)(state))
 
 
 @functools.cache
-def _gather(mesh: Mesh) -> Callable[[Any], Any]:
+def _gather(mesh: Mesh) -> Callable[[PyTree], PyTree]:
     """Return the function that gathers a state; it is cached, so that checkpoints do not compile it again."""
     return jax.jit(lambda state: state, out_shardings=replicated(mesh))

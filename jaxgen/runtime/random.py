@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 STREAMS = ('init', 'train', 'sample', 'statistics', 'evaluation', 'interpretation')  # append new ones at the end
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from jaxgen.data import Dataset, pipeline
 from jaxgen.runtime.mesh import batch_sharding, replicated
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 def dispatches(start: int, end: int, steps_per_dispatch: int) -> Iterator[tuple[int, int]]:

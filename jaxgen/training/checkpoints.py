@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from jax.experimental import multihost_utils
 from jaxgen.errors import UserError
 from jaxgen.io.files import absolute
 from jaxgen.io.processes import is_first
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 # By default Orbax has every device write a part of each array that all of them hold, and compiles a program for each part and
 # shape to cut it out. To compile them takes longer than to write a state of this size from one device.
@@ -25,7 +24,7 @@ _ARRAYS = ocp.type_handlers.create_type_handler_registry(
 )
 
 
-def checksum(state: Any) -> Array:
+def checksum(state: PyTree) -> Array:
     """Return the sum of all bytes of all arrays, uint32, each byte weighted by an odd number of its own.
 
     A change of a single byte always changes the sum. Integer sums do not depend on their order, so the sharding of the
@@ -70,7 +69,7 @@ class Checkpoints:
         """Return the steps of the complete checkpoints, in ascending order."""
         return sorted(self._manager.all_steps(read=True))
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: int, state: PyTree) -> None:
         """Start to write a checkpoint; return as soon as the buffers of the state may be reused.
 
         Raises:
@@ -96,7 +95,7 @@ class Checkpoints:
                 f'checkpoints are complete'
             ) from e
 
-    def restore(self, step: int, template: Any) -> Any:
+    def restore(self, step: int, template: PyTree) -> PyTree:
         """Return the state of a step.
 
         Args:
@@ -117,7 +116,7 @@ class Checkpoints:
             raise DamagedError('its checksum differs')
         return tree['state']
 
-    def restore_newest(self, template: Any, report: Callable[[str], None]) -> tuple[int, Any] | None:
+    def restore_newest(self, template: PyTree, report: Callable[[str], None]) -> tuple[int, PyTree] | None:
         """Return ``(step, state)`` of the newest checkpoint that is not damaged, or None if there are no checkpoints.
 
         Args:

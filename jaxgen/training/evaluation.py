@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 from etils import epath
@@ -12,6 +12,7 @@ from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.preemption import StopSignals
 from jaxgen.training.sampling import SamplePipeline
 from jaxgen.training.state import TrainState
+from jaxgen.types import PyTree
 
 
 class Evaluation(Protocol):
@@ -24,7 +25,7 @@ class Evaluation(Protocol):
     every: int
 
     def __call__(
-        self, pipeline: SamplePipeline, model: Any, step: int, tick: Callable[[], None]
+        self, pipeline: SamplePipeline, model: PyTree, step: int, tick: Callable[[], None]
     ) -> tuple[dict[str, float], bool]:
         """Return the metrics, and whether this step is the best so far.
 
@@ -42,7 +43,7 @@ class Evaluation(Protocol):
 class SaveHook(Protocol):
     """Called before each checkpoint is written."""
 
-    def __call__(self, model: Any) -> None:
+    def __call__(self, model: PyTree) -> None:
         """Write what else belongs to the checkpoint.
 
         Args:
@@ -55,7 +56,7 @@ class _Interrupted(Exception):
 
 
 def evaluate(
-    evaluation: Evaluation, pipeline: SamplePipeline, model: Any, step: int, signals: StopSignals
+    evaluation: Evaluation, pipeline: SamplePipeline, model: PyTree, step: int, signals: StopSignals
 ) -> tuple[dict[str, float], bool] | None:
     """Return what ``evaluation`` does, or None if a signal interrupted it.
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from etils import epath
 
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
 from jaxgen.training.log import RunLog
 from jaxgen.training.sampling import SamplePipeline
+from jaxgen.types import PyTree
 
 LARGEST_GRID = 100  # images
 
 
-def write_grid(pipeline: SamplePipeline, model: Any, step: int, *, num: int, workdir: epath.Path, log: RunLog) -> None:
+def write_grid(
+    pipeline: SamplePipeline, model: PyTree, step: int, *, num: int, workdir: epath.Path, log: RunLog
+) -> None:
     """Sample images, always the same ones of the seed, and write ``samples/step_<step>.png``.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from typing import Any
 
 import jax
 
@@ -26,6 +25,7 @@ from jaxgen.training.sampling import SamplePipeline
 from jaxgen.training.snapshots import Snapshots
 from jaxgen.training.state import TrainState, shapes_of
 from jaxgen.training.step import make_dispatch
+from jaxgen.types import PyTree
 
 
 class DivergedError(UserError):
@@ -137,7 +137,7 @@ class Loop:
             with clock.paused():
                 self._save()
 
-    def _compile(self, length: int, batch: Any, clock: Clock) -> None:
+    def _compile(self, length: int, batch: PyTree, clock: Clock) -> None:
         """Compile the program of a dispatch of ``length`` steps, if that is not done yet."""
         if length in self._compiled:
             return

@@ -12,9 +12,9 @@ from jaxgen.errors import check
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import SampleOptions
 from jaxgen.runtime.random import root_key
-from jaxgen.runtime.types import Array
 from jaxgen.training.evaluation import Evaluation, SaveHook
 from jaxgen.training.options import CheckpointOptions, TrainOptions
+from jaxgen.types import Array
 
 
 @dataclasses.dataclass(frozen=True)

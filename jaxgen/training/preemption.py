@@ -18,7 +18,7 @@ from jaxgen.errors import UserError
 from jaxgen.io.files import is_remote
 from jaxgen.io.processes import is_first
 from jaxgen.runtime.mesh import batch_sharding, replicated
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from etils import epath
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 DISPATCHES = 5
 

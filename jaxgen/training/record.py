@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from clu import parameter_overview
 
 from jaxgen.errors import UserError
 from jaxgen.schema import to_tree
 from jaxgen.training.plan import Plan
+from jaxgen.types import Fields, JsonObject, PyTree
 
 # The fields that decide the steps of a run. A run may resume with other values of the remaining ones.
 SAME = ('seed', 'data', 'parameters', 'train.prng')
 
 
-def run_record(plan: Plan, networks: Mapping[str, Any]) -> dict[str, Any]:
+def run_record(plan: Plan, networks: Mapping[str, PyTree]) -> JsonObject:
     """Return what a run consists of as JSON values; the method itself is described by the size of its networks.
 
     Args:
@@ -37,7 +37,7 @@ def run_record(plan: Plan, networks: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def require_same_run(record: Mapping[str, Any], stored: Mapping[str, Any], workdir: Any) -> None:
+def require_same_run(record: Fields, stored: Fields, workdir: object) -> None:
     """Refuse to resume a run as another one.
 
     Args:
@@ -58,7 +58,7 @@ def require_same_run(record: Mapping[str, Any], stored: Mapping[str, Any], workd
             )
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Fields, prefix: str = '') -> Iterator[tuple[str, object]]:
     """Yield the values of nested dicts by their dotted name."""
     for name, value in tree.items():
         if isinstance(value, Mapping):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from jaxgen.io.images import to_uint8
 from jaxgen.methods.base import Method
 from jaxgen.runtime import memory, random
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.types import PyTree
 
 
 def cycled_labels(classes: Sequence[int], start: int, num: int) -> np.ndarray:
@@ -56,7 +56,7 @@ class SamplePipeline:
         self,
         method: Method,
         mesh: Mesh,
-        model: Any,
+        model: PyTree,
         *,
         classes: Sequence[int],
         seed: int = 0,
@@ -102,11 +102,11 @@ class SamplePipeline:
         other.classes = tuple(classes)
         return other
 
-    def variables(self, model: Any) -> Any:
+    def variables(self, model: PyTree) -> PyTree:
         """Return the variables that the method samples with."""
         return self._variables_of(model, self._key)
 
-    def lower(self, model: Any) -> jax.stages.Lowered:
+    def lower(self, model: PyTree) -> jax.stages.Lowered:
         """Return the program that samples a batch, not compiled yet.
 
         Args:
@@ -120,7 +120,7 @@ class SamplePipeline:
         """Return the labels of ``num`` images from image ``start`` on, int32 ``[num]``."""
         return cycled_labels(self.classes, start, num)
 
-    def batches(self, model: Any, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(self, model: PyTree, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield images 0 to num - 1 in batches ``(uint8 [n, H, W, C], labels int32 [n])``."""
         variables = self.variables(model)
         for start in range(0, num, self._batch_size):
@@ -132,7 +132,7 @@ class SamplePipeline:
             kept = min(self._batch_size, num - start)
             yield np.asarray(images)[:kept], labels[:kept]
 
-    def __call__(self, model: Any, num: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, model: PyTree, num: int) -> tuple[np.ndarray, np.ndarray]:
         """Return images 0 to num - 1: ``(uint8 [num, H, W, C], labels int32 [num])``."""
         images, labels = zip(*self.batches(model, num), strict=True)
         return np.concatenate(images), np.concatenate(labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -13,6 +12,7 @@ from safetensors.numpy import load, save
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_atomically
 from jaxgen.optim.power_ema import coefficients
+from jaxgen.types import PyTree
 
 
 class Snapshots:
@@ -21,7 +21,7 @@ class Snapshots:
     def __init__(self, workdir: epath.Path):
         self._folder = workdir / 'ema'
 
-    def save(self, step: int, averages: dict[float, Any]) -> None:
+    def save(self, step: int, averages: dict[float, PyTree]) -> None:
         """Write the averages of a step.
 
         Args:
@@ -41,7 +41,7 @@ class Snapshots:
         found = sorted(int(file.stem) for file in files if re.fullmatch(r'\d+', file.stem))
         return [step for step in found if step <= until]
 
-    def average(self, length: float, until: int) -> dict[str, Any]:
+    def average(self, length: float, until: int) -> dict[str, PyTree]:
         """Return the float32 average of any length, at the last snapshot up to and including ``until``.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.struct
 import jax
@@ -13,7 +12,7 @@ from jax.sharding import Mesh
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import state_shardings
 from jaxgen.runtime.random import stream
-from jaxgen.runtime.types import Array, PyTree, Struct
+from jaxgen.types import Array, PyTree, Struct
 
 
 @flax.struct.dataclass
@@ -35,7 +34,7 @@ class TrainState(Struct):
     nonfinite_step: Array
 
 
-def start_state(method: Method, model: Any) -> TrainState:
+def start_state(method: Method, model: PyTree) -> TrainState:
     """Return the state at step 0 of a run that starts from a model.
 
     Args:
@@ -86,6 +85,6 @@ def start_on_mesh(method: Method, key: Array, mesh: Mesh) -> tuple[TrainState, T
     return template, initial_state(init, template)
 
 
-def shapes_of(state: Any) -> Any:
+def shapes_of(state: PyTree) -> PyTree:
     """Return shapes, dtypes and shardings of arrays on devices."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -12,8 +10,8 @@ from jaxgen.io.images import from_uint8
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import stream
-from jaxgen.runtime.types import Array
 from jaxgen.training.state import TrainState
+from jaxgen.types import Array, PyTree
 
 
 def prepare_batch(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:
@@ -68,7 +66,7 @@ def train_step(method: Method, key: Array, random_flip: bool, state: TrainState,
 
 
 def make_dispatch(
-    method: Method, key: Array, mesh: Mesh, state: Any, *, random_flip: bool = False, resident: bool = False
+    method: Method, key: Array, mesh: Mesh, state: PyTree, *, random_flip: bool = False, resident: bool = False
 ) -> jax.stages.Wrapped:
     """Return the jitted function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -29,16 +28,13 @@ from jaxgen.training.preemption import exclusive
 from jaxgen.training.record import require_same_run, run_record
 from jaxgen.training.sampling import SamplePipeline, chosen_classes
 from jaxgen.training.state import TrainState, initial_state, initializer, state_template
+from jaxgen.types import Fields, JsonObject, PyTree
 
 
 class Trainer:
     """Trains a method on a data set, and keeps everything in a run directory.
 
-    A run that was stopped or killed resumes from its newest checkpoint and gives the same bits as one that was not::
-
-        trainer = Trainer(method, dataset, 'runs/mine', steps=1000, batch_size=64, seed=0)
-        trainer.train()
-        images = trainer.sample(16)  # uint8 [16, H, W, C]
+    A run that was stopped or killed resumes from its newest checkpoint and gives the same bits as one that was not.
 
     Args:
       method: what to train.
@@ -65,6 +61,19 @@ class Trainer:
 
     Raises:
       UserError: if a batch does not divide over the devices, or a class of ``sample.classes`` does not exist.
+
+    Example:
+      >>> import jaxgen
+      >>> from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
+      >>> network = jaxgen.models.CNN(out_channels=1, base_channels=4, num_blocks=1, norm_groups=2)
+      >>> optimizer = DiffusionOptimizerOptions().resolved(steps=2)
+      >>> method = jaxgen.methods.Diffusion(network, jaxgen.diffusion.linear(1000), optimizer, image_shape=(8, 8, 1))
+      >>> trainer = jaxgen.Trainer(method, jaxgen.data.load('digits:train'), 'runs/example', steps=2, batch_size=8)
+      >>> trainer.train()
+      cnn.block0  380
+      ...
+      >>> trainer.sample(8).shape
+      (8, 8, 8, 1)
     """
 
     def __init__(
@@ -84,8 +93,8 @@ class Trainer:
         snapshot_every: int | None = None,
         evaluation: Evaluation | None = None,
         on_save: SaveHook | None = None,
-        config_json: Mapping[str, Any] | None = None,
-        require_same: Callable[[dict[str, Any]], None] | None = None,
+        config_json: Fields | None = None,
+        require_same: Callable[[JsonObject], None] | None = None,
     ):
         train, checkpoint = train or TrainOptions(), checkpoint or CheckpointOptions()
         self.plan = Plan(
@@ -107,7 +116,7 @@ class Trainer:
         self._classes = chosen_classes(dataset.class_names, self.plan.sample.classes)
         self._config_json, self._require_same_config = config_json, require_same
         self._init = initializer(method, self.plan.key)
-        self._model: Any = None
+        self._model: PyTree = None
 
     def train(self) -> None:
         """Train to the last step, from the newest checkpoint of the run directory if it has any.
@@ -168,7 +177,7 @@ class Trainer:
         return state_template(self._init, self.plan.mesh)
 
     @functools.cached_property
-    def _model_shapes(self) -> Any:
+    def _model_shapes(self) -> PyTree:
         """Shapes of the full model, with its frozen weights."""
         return jax.eval_shape(self.plan.method.with_frozen, self._template.model)
 
@@ -192,7 +201,7 @@ class Trainer:
         step, trainable = restored or (0, initial_state(self._init, self._template))
         return step, trainable.replace(model=on_mesh(self.plan.mesh, self.plan.method.with_frozen(trainable.model)))
 
-    def _stored_model(self) -> Any:
+    def _stored_model(self) -> PyTree:
         """Return the model of the newest checkpoint, or the one from which training would start."""
         folder = self.plan.workdir / CHECKPOINTS
         if not folder.exists():
@@ -215,7 +224,7 @@ class Trainer:
         else:
             require_same_run(self._record(), stored, self.plan.workdir)
 
-    def _record(self) -> dict[str, Any]:
+    def _record(self) -> JsonObject:
         return run_record(self.plan, self.plan.method.networks(self._model_shapes))
 
     def _announcement(self, step: int) -> str:

@@ -11,12 +11,12 @@ from etils import epath
 
 from configs import ddpm_cifar
 from jaxgen.apps.config import Config
-from jaxgen.apps.flagship import __main__ as command_line
 from jaxgen.apps.flagship import flagship, packed, results
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import read
 from jaxgen.apps.untrained import build_method
+from jaxgen.cli import flagship as command_line
 from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.metrics.image_sets import open_npz_files, open_set

@@ -12,7 +12,7 @@ import torch
 from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError
 from jaxgen.methods.classifier import translation
-from jaxgen.methods.classifier_options import ClassifierOptimizerOptions
+from jaxgen.methods.classifier.options import ClassifierOptimizerOptions
 from jaxgen.optim.ema import lookahead
 from jaxgen.optim.optimizer import make_nesterov
 from jaxgen.optim.schedules import learning_rate

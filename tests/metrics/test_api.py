@@ -7,8 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from beartype import beartype
-from jaxtyping import TypeCheckError, jaxtyped
+from jaxtyping import TypeCheckError
 
 import jaxgen.metrics
 from jaxgen.errors import UserError
@@ -83,14 +82,13 @@ def test_importing_the_metrics_imports_no_networks():
 
 
 def test_shapes_in_the_signatures_are_those_of_the_arguments():
+    """conftest.py has the signatures checked."""
     a, b = np.random.default_rng(0).normal(size=(2, 9, 5)).astype(np.float32)
     for function in (kernel_distance, frechet_distance_of_few, precision_recall):
-        checked = jaxtyped(typechecker=beartype)(function)
-        assert checked(a, b[:7]) == function(a, b[:7])
+        function(a, b[:7])
         with pytest.raises(TypeCheckError):
-            checked(a, b[:, :4])
+            function(a, b[:, :4])
     for function in (log_softmax, inception_score):
-        checked = jaxtyped(typechecker=beartype)(function)
-        np.testing.assert_array_equal(checked(a), function(a))
+        function(a)
         with pytest.raises(TypeCheckError):
-            checked(a[0])
+            function(a[0])

@@ -94,9 +94,12 @@ def test_the_cache_depends_on_images_network_and_environment(tmp_path, monkeypat
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
     calls = []
 
-    def extraction(pieces, progress):
-        calls.append(1)
-        return Extraction([TINY], make_mesh(), 8)(pieces, progress)
+    class Counted(Extraction):
+        def __call__(self, pieces, progress):
+            calls.append(1)
+            return super().__call__(pieces, progress)
+
+    extraction = Counted([TINY], make_mesh(), 8)
 
     def ask(about='tiny', num=20):
         return stored_features(extraction, {'name': about}, open_set('digits:test', 'field', num), nothing)

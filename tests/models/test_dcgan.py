@@ -9,7 +9,7 @@ from torch import nn
 
 from jaxgen.apps.interop import dcgan as interop
 from jaxgen.methods.dcgan import DCGAN
-from jaxgen.methods.dcgan_options import DCGANOptimizerOptions, GANOptions
+from jaxgen.methods.dcgan.options import DCGANOptimizerOptions, GANOptions
 from jaxgen.models.dcgan import Discriminator, Generator, num_levels
 from jaxgen.models.layers import spectral_norm
 from tests.helpers.tutorial_networks import nchw, randomise, tutorial_networks

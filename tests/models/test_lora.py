@@ -105,7 +105,7 @@ def test_at_full_rank_it_can_be_any_update(shape):
     np.testing.assert_allclose(np.linalg.norm(less - w - update), s[-1], rtol=1e-3)
 
 
-def test_scale_is_linear_and_unmerge_gives_the_base_back():
+def test_scale_is_linear_and_its_negative_gives_the_base_back():
     params = params_of('cnn')
     before = jax.tree.map(np.copy, params)
     factors = random_like(lora.init(KEY, params, lora.layers(params), 2), 5)
@@ -113,7 +113,7 @@ def test_scale_is_linear_and_unmerge_gives_the_base_back():
     none, half, whole = (lora.merge(params, factors, 1.5, scale) for scale in (0.0, 0.5, 1.0))
     jax.tree.map(np.testing.assert_array_equal, none, params)
     jax.tree.map(lambda p, h, w: np.testing.assert_allclose(h, (p + w) / 2, atol=1e-6), params, half, whole)
-    for path, back in lora.flat(lora.unmerge(whole, factors, 1.5)).items():
+    for path, back in lora.flat(lora.merge(whole, factors, 1.5, -1.0)).items():
         w, there = lora.flat(params)[path], lora.flat(whole)[path]
         assert np.all(abs(back - w) <= 2.0**-22 * np.maximum(abs(w), abs(there - w))), path
     jax.tree.map(np.testing.assert_array_equal, params, before)

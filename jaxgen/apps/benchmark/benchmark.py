@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -17,11 +15,12 @@ from jaxgen.apps.benchmark.variants import CASES, PLATFORMS, Variant, variants
 from jaxgen.apps.config import Config
 from jaxgen.errors import check, pick
 from jaxgen.io.files import write_json
+from jaxgen.types import Fields, JsonObject
 
 CLOSE = {'highest': 1e-4, 'tensorfloat32': 1e-2}  # relative difference of first losses that rounding explains
 
 
-def benchmark(config: Config, workdir: epath.Path) -> dict[str, Any]:
+def benchmark(config: Config, workdir: epath.Path) -> JsonObject:
     """Run each variant of ``config.benchmark.cases`` ``config.benchmark.rounds`` times, the two sides in turn.
 
     Args:
@@ -37,14 +36,14 @@ def benchmark(config: Config, workdir: epath.Path) -> dict[str, Any]:
     """
     options = config.benchmark
     baseline = None if options.baseline is None else read_baseline(options.baseline, config)
-    made: dict[str, Any] = {}
+    made: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix='jaxgen-benchmark-') as folder:
         bench = Bench(config, pathlib.Path(folder), str(workdir / 'profile') if options.trace else None)
         facts = bench.describe()
         planned = plan(config, facts)
         if any(v.side == 'pytorch' for case in TWIN_CASES for v in planned.get(case, ())):
             require_twin(bench.run('check', Variant('pytorch', 'check')), facts, options.precision)
-        found: dict[str, list[tuple[Variant, list[dict[str, Any]]]]] = {
+        found: dict[str, list[tuple[Variant, list[JsonObject]]]] = {
             case: [(variant, []) for variant in of_case] for case, of_case in planned.items()
         }
         for number in range(options.rounds):
@@ -62,7 +61,7 @@ def benchmark(config: Config, workdir: epath.Path) -> dict[str, Any]:
     return made
 
 
-def plan(config: Config, facts: Mapping[str, Any]) -> dict[str, list[Variant]]:
+def plan(config: Config, facts: Fields) -> dict[str, list[Variant]]:
     """Return the variants of each case that this machine can run and ``config.benchmark.variants`` asks for.
 
     Products of matrices that are not asked for are measured in the precisions of the other variants alone: a precision
@@ -97,7 +96,7 @@ def plan(config: Config, facts: Mapping[str, Any]) -> dict[str, list[Variant]]:
     return {case: of_case for case, of_case in planned.items() if case != 'sample' or 'sample' in facts['flops']}
 
 
-def require_twin(result: Mapping[str, Any], facts: Mapping[str, Any], precision: str) -> None:
+def require_twin(result: Fields, facts: Fields, precision: str) -> None:
     """Refuse a twin that has other parameters than jaxgen's model, or other losses in its first step.
 
     Args:
@@ -122,7 +121,7 @@ def require_twin(result: Mapping[str, Any], facts: Mapping[str, Any], precision:
         )
 
 
-def _line(result: Mapping[str, Any]) -> str:
+def _line(result: Fields) -> str:
     if not is_measured(result):
         return reason(result)
     unit = np.median(result['seconds_per_unit'])

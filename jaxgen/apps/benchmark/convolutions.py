@@ -9,12 +9,12 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, Fields
 
 SECONDS = 1.0  # minimum time to measure each function, in seconds
 
@@ -103,7 +103,7 @@ def _pytorch(c: Convolution) -> dict[str, Callable[[], object]]:
 
     x, kernel = random(c.batch, c.channels, c.side, c.side), random(c.features, c.channels, c.window, c.window)
     out = random(c.batch, c.features, c.side_out, c.side_out)
-    options: dict[str, Any] = {'padding': 1, 'stride': c.stride}
+    options: Fields = {'padding': 1, 'stride': c.stride}
     return {
         'forward': lambda: functional.conv2d(x, kernel, **options),
         'input gradient': lambda: grad.conv2d_input(x.shape, kernel, out, **options),

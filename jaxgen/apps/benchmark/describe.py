@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import jax
@@ -24,9 +24,9 @@ from jaxgen.methods import DCGAN, METHODS, Diffusion
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
-from jaxgen.runtime.types import Array
 from jaxgen.training.state import initializer
 from jaxgen.training.step import train_step
+from jaxgen.types import Array, Fields, JsonObject, PyTree
 
 CHECKED = 8  # images of the example
 
@@ -41,8 +41,8 @@ class Counterpart:
       random_inputs: the random numbers of a step, as a function of the method and of the key of the step.
     """
 
-    loss: Mapping[str, Any]
-    deterministic: Mapping[str, Any]
+    loss: Fields
+    deterministic: Fields
     random_inputs: Callable[[Any, Array], dict[str, Array]]
 
 
@@ -64,7 +64,7 @@ COUNTERPARTS = {
 }
 
 
-def describe(config: Config, folder: pathlib.Path) -> dict[str, Any]:
+def describe(config: Config, folder: pathlib.Path) -> JsonObject:
     """Return the facts of a model, and fill a folder with what its counterpart in PyTorch is made of.
 
     The folder gets the weights as PyTorch has them, and ``example.npz``: a batch with the random numbers of a training step.
@@ -106,7 +106,7 @@ def describe(config: Config, folder: pathlib.Path) -> dict[str, Any]:
     images, labels = examples(method.image_shape, len(class_names))
     batch = {'image': from_uint8(images[:CHECKED]), 'label': labels[:CHECKED]}
     _, metrics = jax.jit(without_dropout(config).step)(model, batch, key)
-    example: dict[str, Any] = {**batch, **COUNTERPARTS[config.method].random_inputs(method, key)}
+    example: dict[str, PyTree] = {**batch, **COUNTERPARTS[config.method].random_inputs(method, key)}
     np.savez(folder / 'example.npz', **example)
     return facts | {'losses': {name: float(m) for name, m in metrics.items() if name.startswith('loss')}}
 
@@ -129,11 +129,11 @@ def without_dropout(config: Config) -> Method:
     return build(config.replace(COUNTERPARTS[config.method].deterministic))[0]
 
 
-def randomised(model: Any) -> Any:
+def randomised(model: PyTree) -> PyTree:
     """Return a model with noise on every number except those of the optimizer; variances stay positive."""
     rng = np.random.default_rng(0)
 
-    def noisy(path: Any, x: Array) -> Array:
+    def noisy(path: tuple, x: Array) -> Array:
         where = jax.tree_util.keystr(path)
         if 'opt_state' in where or not jnp.issubdtype(x.dtype, jnp.floating):
             return x
@@ -176,7 +176,7 @@ def sampling_flops(config: Config) -> float:
     return calls * flops(method.sample, variables, keys, labels) / size
 
 
-def flops(function: Callable[..., Any], *inputs: Any) -> float:
+def flops(function: Callable[..., object], *inputs: PyTree) -> float:
     """Return the number of floating-point operations of ``function``, before compiler optimisation.
 
     Args:

@@ -6,8 +6,6 @@ import contextlib
 import itertools
 import pathlib
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,16 +25,16 @@ from jaxgen.models import layers
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
-from jaxgen.runtime.types import Array
 from jaxgen.training.batches import stacked_batches
 from jaxgen.training.state import start_on_mesh
 from jaxgen.training.step import make_dispatch
+from jaxgen.types import Array, Fields, JsonObject
 
 RESIDENT = 4  # batches that are kept on the device, and used in turn
 SECTIONS = ('benchmark', 'evaluation')  # sections of the config, in addition to those of the model
 
 
-def run(spec: Mapping[str, Any], start: float) -> dict[str, Any]:
+def run(spec: Fields, start: float) -> JsonObject:
     """Measure what a spec of ``processes.py`` asks for.
 
     Args:
@@ -71,7 +69,7 @@ def peak_memory() -> int | None:
     return statistics.get('peak_bytes_in_use') if statistics else None
 
 
-def matmul(config: Config, spec: Mapping[str, Any]) -> Subject:
+def matmul(config: Config, spec: Fields) -> Subject:
     """Return products of square matrices, one after the other."""
     side = MATRIX['cpu' if jax.default_backend() == 'cpu' else 'accelerator']
     x = jax.random.normal(jax.random.key(0), (side, side), spec['precision']) / side**0.5
@@ -104,7 +102,7 @@ class Stages:
         self._last = now
 
 
-def train(config: Config, spec: Mapping[str, Any]) -> Subject:
+def train(config: Config, spec: Fields) -> Subject:
     """Return dispatches of the training loop on resident batches, each of ``config.train.steps_per_dispatch`` steps."""
     stages = Stages(spec['start'])
     stages.end('imports')
@@ -139,7 +137,7 @@ def train(config: Config, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size * k, 'steps': k, 'stages': stages.seconds}, peak_memory)
 
 
-def sample(config: Config, spec: Mapping[str, Any]) -> Subject:
+def sample(config: Config, spec: Fields) -> Subject:
     """Return batches of ``config.sample.batch_size`` samples, copied to the host."""
     config = config.replace({'sample.ema': False})
     method, class_names = build(config)
@@ -154,7 +152,7 @@ def sample(config: Config, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size, 'network_calls': method.sampling_protocol()['network_calls']}, peak_memory)
 
 
-def features(config: Config, spec: Mapping[str, Any]) -> Subject:
+def features(config: Config, spec: Fields) -> Subject:
     """Return features of batches of ``evaluation.batch_size`` uint8 images, resized on the device, copied to the host."""
     method, _ = build(config)
     extractor = inception_extractor(config.evaluation.inception_weights, config.evaluation.resize)
@@ -170,7 +168,7 @@ def features(config: Config, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': size, 'flops': work}, peak_memory)
 
 
-def attention(config: Config, spec: Mapping[str, Any]) -> Subject:
+def attention(config: Config, spec: Fields) -> Subject:
     """Return attention and its gradients in bfloat16: that of the networks, or jax.nn.dot_product_attention with cuDNN."""
     shape = attention_shape(config.data.batch_size, spec['options']['tokens'])
     n, t, heads, d = shape
@@ -197,7 +195,7 @@ def attention(config: Config, spec: Mapping[str, Any]) -> Subject:
     return Subject(run, {'images': n}, peak_memory)
 
 
-def data(config: Config, spec: Mapping[str, Any]) -> Subject:
+def data(config: Config, spec: Fields) -> Subject:
     """Return batches as training has them from memory, copied to the devices."""
     method, class_names = build(config)
     size, sharding = config.data.batch_size, batch_sharding(make_mesh(config.mesh.fsdp))

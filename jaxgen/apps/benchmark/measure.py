@@ -7,9 +7,10 @@ import math
 import resource
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+
+from jaxgen.types import JsonObject
 
 BURST = 1.0  # minimum length of a burst in seconds, so that waiting for the device at its end weighs little
 FEWEST_BURSTS = 3
@@ -29,11 +30,11 @@ class Subject:
     """
 
     run: Callable[[int], None]
-    facts: dict[str, Any]
+    facts: JsonObject
     peak_memory: Callable[[], int | None] = lambda: None
 
 
-def measure(subject: Subject, seconds: float, start: float) -> dict[str, Any]:
+def measure(subject: Subject, seconds: float, start: float) -> JsonObject:
     """Measure a subject.
 
     Args:

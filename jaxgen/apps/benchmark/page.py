@@ -11,18 +11,18 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from jaxgen.apps.benchmark import table
 from jaxgen.io.files import write_atomically
+from jaxgen.types import Fields
 
 NETWORKS = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}  # the network that is measured, by method
 BEGIN, END = '<!-- begin of the benchmark -->', '<!-- end of the benchmark -->'
 MODEL_CASES = ('train', 'sample')  # cases in which the model is measured
 
 
-def page(reports: Sequence[Mapping[str, Any]], convolutions: str = '') -> str:
+def page(reports: Sequence[Fields], convolutions: str = '') -> str:
     """Return the page in Markdown: the machine, the ratios, all rows of each report, the rates of convolutions.
 
     Args:
@@ -41,7 +41,7 @@ def page(reports: Sequence[Mapping[str, Any]], convolutions: str = '') -> str:
     return '\n\n'.join(part.strip() for part in parts) + '\n'
 
 
-def machine(report: Mapping[str, Any]) -> str:
+def machine(report: Fields) -> str:
     """Return a sentence on the processor or accelerator, its cores and the versions."""
     m = report['machine']
     versions = ', '.join(f'{name} {version}' for name, version in m['versions'].items())
@@ -52,7 +52,7 @@ def machine(report: Mapping[str, Any]) -> str:
     )
 
 
-def title(report: Mapping[str, Any]) -> str:
+def title(report: Fields) -> str:
     """Return the name and the size of the model, or what is measured if that is no model."""
     if not any(case in report['rows'] for case in MODEL_CASES):
         return ' and '.join(table.TITLES[case] for case in report['rows'] if case != 'matmul').capitalize()
@@ -60,7 +60,7 @@ def title(report: Mapping[str, Any]) -> str:
     return f'{NETWORKS[report["config"]["family"]]} of {sizes} parameters'
 
 
-def settings(report: Mapping[str, Any]) -> str:
+def settings(report: Fields) -> str:
     """Return the flags that decide the work."""
     c = report['config']
     found = {'data.batch_size': c['data']['batch_size'], 'sample.batch_size': c['sample']['batch_size']}
@@ -70,7 +70,7 @@ def settings(report: Mapping[str, Any]) -> str:
     return ' '.join(f'--config.{name}={value}' for name, value in found.items())
 
 
-def summary(reports: Sequence[Mapping[str, Any]]) -> str:
+def summary(reports: Sequence[Fields]) -> str:
     """Return the table of ratios: jaxgen's fastest variant over PyTorch's fastest, and over eager PyTorch."""
     lines = ["| jaxgen's images/s as a multiple of PyTorch's | of its best | of eager |", '|---|---:|---:|']
     for report in reports:
@@ -84,7 +84,7 @@ def summary(reports: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def _of_eager(rows: Sequence[Mapping[str, Any]], precision: str) -> str:
+def _of_eager(rows: Sequence[Fields], precision: str) -> str:
     rates: dict[str, list[float]] = {side: [] for side in ('jaxgen', 'pytorch')}
     for row in rows:
         eager = row['side'] == 'jaxgen' or row['name'].startswith('eager')
@@ -95,7 +95,7 @@ def _of_eager(rows: Sequence[Mapping[str, Any]], precision: str) -> str:
     return f'{max(rates["jaxgen"]) / max(rates["pytorch"]):.2f}'
 
 
-def in_readme(readme: str, reports: Sequence[Mapping[str, Any]]) -> str:
+def in_readme(readme: str, reports: Sequence[Fields]) -> str:
     """Return the README with the machine and the ratios between its two marks.
 
     Args:

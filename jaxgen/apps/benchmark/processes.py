@@ -8,13 +8,12 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import jaxgen
 from jaxgen.apps.benchmark.variants import Variant
 from jaxgen.apps.config import Config
 from jaxgen.errors import UserError
+from jaxgen.types import Fields, JsonObject
 
 TWIN_CASES = ('check', 'train', 'sample')  # cases for which PyTorch needs a counterpart of the model
 OUT_OF_TIME = 'the time of config.benchmark.minutes is over'
@@ -33,10 +32,10 @@ class Bench:
         self._config, self._folder, self._trace = config, folder, trace
         self._stored = folder / 'config.json'
         self._stored.write_text(json.dumps(config.to_tree()))
-        self._facts: dict[str, Any] = {}
+        self._facts: JsonObject = {}
         self._start_time = time.monotonic()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Return the facts of the model and of the device; see ``describe.py``.
 
         Raises:
@@ -48,7 +47,7 @@ class Bench:
         self._facts = found
         return found
 
-    def run(self, case: str, variant: Variant) -> dict[str, Any]:
+    def run(self, case: str, variant: Variant) -> JsonObject:
         """Measure one variant.
 
         Args:
@@ -82,7 +81,7 @@ class Bench:
         minutes = self._config.benchmark.minutes
         return None if minutes is None else max(0.0, self._start_time + 60 * minutes - time.monotonic())
 
-    def _start(self, spec: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+    def _start(self, spec: Fields, timeout: float | None = None) -> JsonObject:
         """Run ``worker.py`` with a spec, and return its result."""
         spec_path, result_path = (self._folder / name for name in ('spec.json', 'result.json'))
         shared = {'config': str(self._stored), 'folder': str(self._folder / 'twin')}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -16,6 +15,7 @@ from jaxgen.apps.benchmark.variants import PLATFORMS, Variant
 from jaxgen.apps.config import Config
 from jaxgen.apps.same_run import differences, flag
 from jaxgen.errors import UserError, check
+from jaxgen.types import Fields, JsonObject
 
 # Fields that decide the work that is timed.
 WORK_FIELDS = (
@@ -31,22 +31,22 @@ WORK_FIELDS = (
     'sample.num_steps',
     'benchmark.precision',
 )
-Measured = Mapping[str, Sequence[tuple[Variant, Sequence[Mapping[str, Any]]]]]  # by case: variants and their results
+Measured = Mapping[str, Sequence[tuple[Variant, Sequence[Fields]]]]  # by case: variants and their results
 
 
-def is_measured(result: Mapping[str, Any]) -> bool:
+def is_measured(result: Fields) -> bool:
     """Return whether a process returned a measurement, and not the reason why it has none."""
     return 'seconds_per_unit' in result
 
 
-def reason(result: Mapping[str, Any]) -> str:
+def reason(result: Fields) -> str:
     """Return why a process returned no measurement."""
     if 'missing' in result:
         return f'{result["missing"]} is not installed'
     return result.get('refused') or f'failed: {result["failed"]}'
 
 
-def summarise(variant: Variant, results: Sequence[Mapping[str, Any]], flops: float | None) -> dict[str, Any]:
+def summarise(variant: Variant, results: Sequence[Fields], flops: float | None) -> JsonObject:
     """Summarise the results of a variant in a row: medians over the bursts of all rounds, with the least and the most.
 
     Args:
@@ -59,7 +59,7 @@ def summarise(variant: Variant, results: Sequence[Mapping[str, Any]], flops: flo
       ``seconds_to_first`` of each round, ``stages`` of it if they are known, ``peak_memory`` in bytes; or the ``reason``
       why there is no measurement.
     """
-    row: dict[str, Any] = {'side': variant.side, 'name': variant.name, 'precision': variant.precision}
+    row: JsonObject = {'side': variant.side, 'name': variant.name, 'precision': variant.precision}
     first = results[0]
     if not is_measured(first):
         return row | {'reason': reason(first)}
@@ -76,9 +76,7 @@ def summarise(variant: Variant, results: Sequence[Mapping[str, Any]], flops: flo
     return row
 
 
-def report(
-    config: Config, facts: Mapping[str, Any], found: Measured, baseline: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def report(config: Config, facts: Fields, found: Measured, baseline: Fields | None) -> JsonObject:
     """Return what ``benchmark.json`` holds, of the results that each variant has so far.
 
     Args:
@@ -115,7 +113,7 @@ def report(
     }
 
 
-def _machine(facts: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+def _machine(facts: Fields, versions: Mapping[str, str]) -> JsonObject:
     return {
         'device': facts['device'],
         'devices': facts['devices'],
@@ -126,7 +124,7 @@ def _machine(facts: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str,
     }
 
 
-def read_baseline(path: str, config: Config) -> dict[str, Any]:
+def read_baseline(path: str, config: Config) -> JsonObject:
     """Return PyTorch's rows of a stored ``benchmark.json``, and its machine.
 
     Args:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from jaxgen.apps.reports import plots
+from jaxgen.types import Fields
 
 TITLES = {
     'train': 'training step',
@@ -18,7 +18,7 @@ TITLES = {
 HEAD = ('', 'images/s', 'least to most', 'steps/s', 'GFLOP/s', 'of the matrix rate', 'first after', 'memory')
 
 
-def ratios(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def ratios(report: Fields) -> dict[str, dict[str, float]]:
     """Return images/s of jaxgen's fastest variant over those of PyTorch's fastest, by case and precision."""
     found: dict[str, dict[str, float]] = {}
     for case, rows in report['rows'].items():
@@ -29,7 +29,7 @@ def ratios(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _best(rows: Sequence[Mapping[str, Any]], side: str, precision: str) -> float:
+def _best(rows: Sequence[Fields], side: str, precision: str) -> float:
     rates = [
         row['images_per_sec'][0]
         for row in rows
@@ -38,7 +38,7 @@ def _best(rows: Sequence[Mapping[str, Any]], side: str, precision: str) -> float
     return max(rates, default=0.0)
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Fields) -> str:
     """Return a table for each case with its ratios below it, and the reasons of what was not measured."""
     machine = report['machine']
     versions = ', '.join(f'{name} {version}' for name, version in machine['versions'].items())
@@ -57,7 +57,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
-def stages(report: Mapping[str, Any]) -> str:
+def stages(report: Fields) -> str:
     """Return a table of what jaxgen does until the end of the first training step; empty if that is not known.
 
     A column is a round: the first one compiles, if the compilation cache was empty, and the next ones read the cache.
@@ -73,7 +73,7 @@ def stages(report: Mapping[str, Any]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def peak_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def peak_rates(rows: Sequence[Fields]) -> dict[str, float]:
     """Return FLOP/s of matrix products in each precision, of the faster side."""
     peaks: dict[str, float] = {}
     for row in _measured(rows):
@@ -81,11 +81,11 @@ def peak_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return peaks
 
 
-def _measured(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _measured(rows: Sequence[Fields]) -> list[Fields]:
     return [row for row in rows if 'reason' not in row]
 
 
-def _cells(row: Mapping[str, Any], peaks: Mapping[str, float]) -> list[str]:
+def _cells(row: Fields, peaks: Mapping[str, float]) -> list[str]:
     def median(name: str, scale: float = 1.0) -> str:
         return f'{row[name][0] / scale:.4g}' if name in row else ''
 
@@ -106,7 +106,7 @@ def _cells(row: Mapping[str, Any], peaks: Mapping[str, float]) -> list[str]:
     ]
 
 
-def chart(report: Mapping[str, Any]) -> str:
+def chart(report: Fields) -> str:
     """Return an SVG file with a chart for each case: images/s of each variant, with whiskers over the range."""
     charts = {}
     for case, rows in report['rows'].items():

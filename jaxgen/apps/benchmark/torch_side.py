@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +14,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.apps.twins import TWINS, AnyTwin, ConfigTree, Execution
+from jaxgen.types import Fields, JsonObject
 
-Spec = Mapping[str, Any]  # what processes.py asks for
+Spec = Fields  # what processes.py asks for
 
 FEATURES_BATCH_SIZE = 50  # the default of pytorch-fid
 GRAPH_WARM_UP = 3  # steps before a step is captured
 
 
-def run(spec: Spec, start: float) -> dict[str, Any]:
+def run(spec: Spec, start: float) -> JsonObject:
     """Measure what a spec of ``processes.py`` asks for.
 
     Args:
@@ -56,7 +56,7 @@ def _synchronize(execution: Execution) -> None:
         torch.cuda.synchronize()
 
 
-def _subject(execution: Execution, do: Callable[[], object], facts: dict[str, Any]) -> Subject:
+def _subject(execution: Execution, do: Callable[[], object], facts: JsonObject) -> Subject:
     """Return the subject of a function that does one unit of work."""
 
     def run(units: int) -> None:
@@ -119,7 +119,7 @@ def attention(config: ConfigTree, spec: Spec, device: str) -> Subject:
     return _subject(Execution(device), step, {'images': n, 'versions': {'torch': torch.__version__}})
 
 
-def check(config: ConfigTree, spec: Spec, execution: Execution) -> dict[str, Any]:
+def check(config: ConfigTree, spec: Spec, execution: Execution) -> JsonObject:
     """Return the number of ``parameters`` of the twin, and the ``losses`` of its first step on the example without dropout."""
     twin, _, _ = _twin(config, spec, execution)
     twin.without_dropout()

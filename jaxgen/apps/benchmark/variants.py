@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from jaxgen.runtime import xla_flags
+from jaxgen.types import Fields
 
 SIDES = ('jaxgen', 'pytorch')
 
@@ -27,7 +26,7 @@ class Variant:
     side: str
     name: str
     precision: str = 'float32'
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Fields = dataclasses.field(default_factory=dict)
     xla_flags: str = ''
     platforms: tuple[str, ...] = ('cpu', 'gpu', 'tpu')
 

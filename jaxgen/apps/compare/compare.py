@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from typing import Any
 
 import numpy as np
 from clu import parameter_overview
@@ -29,6 +28,7 @@ from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.schema import to_tree
 from jaxgen.training.sampling import SamplePipeline
+from jaxgen.types import JsonObject
 
 SHOWN = 40  # images of each model on the page
 SCRUTINISED = 200  # images among which the best are selected
@@ -75,10 +75,10 @@ class Entry:
     """
 
     name: str
-    results: list[dict[str, Any]]
-    facts: dict[str, Any]
+    results: list[JsonObject]
+    facts: JsonObject
     log: list[dict[str, float]]
-    history: list[dict[str, Any]]
+    history: list[JsonObject]
     images: np.ndarray
     neighbours: Neighbours
 
@@ -199,7 +199,7 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
     return Entry(name, results, facts, log, during_training.read(folder), images[:SHOWN], found)
 
 
-def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> dict[str, Any]:
+def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> JsonObject:
     """Return the stored result under this protocol, or evaluate the images; the result is then in ``evaluation/``."""
     wanted = set(shared.config.evaluation.metrics)
     protocol = protocol_hash(shared.evaluator.protocol(images))
@@ -250,7 +250,7 @@ def _by_class(dataset: Dataset) -> np.ndarray:
     return np.stack([queue[i] for i in range(rows) for queue in queues])
 
 
-def differences(protocols: list[dict[str, Any]]) -> list[str]:
+def differences(protocols: list[JsonObject]) -> list[str]:
     """Return the fields in which protocols differ, except those that distinguish models (``MODEL_FIELDS``)."""
     flat = [flatten(json.loads(json.dumps(protocol))) for protocol in protocols]
     fields = sorted({field for one in flat for field in one})

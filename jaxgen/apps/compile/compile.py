@@ -9,7 +9,6 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +25,13 @@ from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.state import initializer, state_template
 from jaxgen.training.step import make_dispatch
+from jaxgen.types import Fields, JsonObject
 
 # Variables without which libtpu looks for a TPU of this machine, and waits for the network.
 QUIET = {'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost', 'TPU_SKIP_MDS_QUERY': '1'}
 
 
-def compile_for(config: Config) -> dict[str, Any]:
+def compile_for(config: Config) -> JsonObject:
     """Compile for the chips of ``config.compile.topology``.
 
     Returns:
@@ -47,7 +47,7 @@ def compile_for(config: Config) -> dict[str, Any]:
     validate_devices(config, len(devices))
     mesh = make_mesh(config.mesh.fsdp, devices)
     chip = CHIPS[topology.partition(':')[0]]
-    report: dict[str, Any] = {'topology': topology, 'devices': len(devices), 'estimate': True, 'programs': {}}
+    report: JsonObject = {'topology': topology, 'devices': len(devices), 'estimate': True, 'programs': {}}
     for name, lower in PROGRAMS.items():
         if name == 'sample' and not build(config)[0].capabilities.samples:
             continue
@@ -58,7 +58,7 @@ def compile_for(config: Config) -> dict[str, Any]:
     return report
 
 
-def _devices(topology: str) -> list[Any]:
+def _devices(topology: str) -> list[jax.Device]:
     """Return descriptions of the devices of a TPU slice, for which the TPU compiler can compile."""
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     from jax.experimental import topologies
@@ -110,7 +110,7 @@ def _compiled(lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled | None, 
         return None, ' '.join(str(e).split())[:300]
 
 
-def _described(lowered: jax.stages.Lowered, chip: Chip, devices: int) -> dict[str, Any]:
+def _described(lowered: jax.stages.Lowered, chip: Chip, devices: int) -> JsonObject:
     """Return the estimates for each device; for a program that does not fit, the ``reason``."""
     program, reason = _compiled(lowered)
     if program is None:
@@ -159,7 +159,7 @@ def bounds(
     }
 
 
-def _largest_batch(config: Config, mesh: Mesh, chip: Chip, train: Mapping[str, Any]) -> int | None:
+def _largest_batch(config: Config, mesh: Mesh, chip: Chip, train: Fields) -> int | None:
     """Return the largest batch with which the training step fits, among powers of two times that of the config.
 
     Args:
@@ -193,7 +193,7 @@ def doublings(held: Mapping[str, float], memory: float) -> int:
     return max(0, math.floor(math.log2(max(free, 1) / max(held['temporaries'], 1))))
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Fields) -> str:
     """Return a report as text."""
     lines = [
         f'An estimate for {report["devices"]} chips of {report["topology"]}, from the TPU compiler and data sheets.',
@@ -206,7 +206,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _lines(name: str, program: Mapping[str, Any]) -> list[str]:
+def _lines(name: str, program: Fields) -> list[str]:
     """Return the lines of one program."""
     if not program['fits']:
         return [f'{name}: does not fit: {program["reason"]}']

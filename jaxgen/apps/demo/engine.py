@@ -8,8 +8,8 @@ number of steps, guidance, eta, seed, classes, strength and mask are its argumen
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,8 @@ from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import image_keys, root_key, stream
-from jaxgen.runtime.types import Array
 from jaxgen.training.sampling import cycled_labels
+from jaxgen.types import Array, Fields, PyTree
 
 # Sizes of compiled batches: the smallest that holds all images is used, or several of the largest.
 BATCH_SIZES = (4, 16)
@@ -85,10 +85,10 @@ class Model:
     @property
     def num_programs(self) -> int:
         """The number of compiled programs."""
-        programs: list[Any] = [self._sample_at_once, *self._programs.values()]
+        programs: list[PyTree] = [self._sample_at_once, *self._programs.values()]
         return sum(program._cache_size() for program in programs)
 
-    def generate(self, fields: Mapping[str, Any]) -> Iterator[Progress]:
+    def generate(self, fields: Fields) -> Iterator[Progress]:
         """Yield the images of ``--mode=sample`` after each step.
 
         Args:
@@ -115,7 +115,7 @@ class Model:
                 done += 1
                 yield Progress(done, total, made[:num].copy())
 
-    def edit(self, fields: Mapping[str, Any], image: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Progress]:
+    def edit(self, fields: Fields, image: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Progress]:
         """Yield the images of ``--mode=edit`` after each step, of kind=inpaint with a mask and else of kind=image2image.
 
         Args:
@@ -143,7 +143,7 @@ class Model:
             made = to_images(x[:num], _level(start.levels, done))
             yield Progress(done, total, start.finish(made) if done == total else made)
 
-    def _generate_batch(self, trained: Trained, variables: Any, batch: _Batch) -> Iterator[np.ndarray]:
+    def _generate_batch(self, trained: Trained, variables: PyTree, batch: _Batch) -> Iterator[np.ndarray]:
         """Yield the images of a batch after each step, uint8 ``[N, H, W, C]``."""
         if not self.denoises:
             yield images.to_uint8(np.asarray(self._sample_at_once(variables, *batch)))
@@ -154,7 +154,7 @@ class Model:
             yield to_images(x, _level(run.levels, done))
 
     def _steps(
-        self, method: Diffusion, variables: Any, batch: _Batch, run: SamplingRun, start: EditStart | None = None
+        self, method: Diffusion, variables: PyTree, batch: _Batch, run: SamplingRun, start: EditStart | None = None
     ) -> Iterator[np.ndarray]:
         """Yield x after each step of a run, ``[N, H, W, C]``, with the compiled step of its settings."""
         known, mask = jnp.zeros(method.image_shape), np.ones((*method.image_shape[:2], 1), np.float32)
@@ -197,7 +197,7 @@ class Model:
             out_shardings=self._sharding,
         )
 
-    def _with_fields(self, fields: Mapping[str, Any]) -> Trained:
+    def _with_fields(self, fields: Fields) -> Trained:
         """Return the model with other values of some fields, and with the sampler that they ask for."""
         config = with_fields(self.config, fields)
         method = build_method(config, self.trained.method.image_shape, len(self.trained.class_names))

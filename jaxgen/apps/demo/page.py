@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from typing import Any
 
 import gradio as gr
 from etils import epath
@@ -18,8 +17,9 @@ from jaxgen.apps.demo.tabs.parts import QUIET
 from jaxgen.apps.demo.uploads import MAX_BYTES
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.errors import UserError
+from jaxgen.types import Fields
 
-FONTS: dict[str, Any] = {
+FONTS: Fields = {
     'font': ['system-ui', 'sans-serif'],
     'font_mono': ['ui-monospace', 'monospace'],
 }  # fonts of the system: none is downloaded

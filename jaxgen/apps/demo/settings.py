@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.rules import validate
@@ -14,9 +12,10 @@ from jaxgen.diffusion.compatibility import is_compatible
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError
 from jaxgen.methods import METHODS
+from jaxgen.types import Fields
 
 
-def with_fields(config: Config, fields: Mapping[str, Any]) -> Config:
+def with_fields(config: Config, fields: Fields) -> Config:
     """Return a config with other values of some fields, given by dotted names.
 
     Fields that the method of the config does not have are left out.
@@ -47,7 +46,7 @@ def can_edit(config: Config) -> bool:
         return False
 
 
-def command_line(workdir: str, mode: str, config: Config, fields: Mapping[str, Any]) -> str:
+def command_line(workdir: str, mode: str, config: Config, fields: Fields) -> str:
     """Return the command line that does the same as the page.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import table, text
 from jaxgen.apps.same_run import flatten
 from jaxgen.io import images
+from jaxgen.types import Fields
 
 STYLE = """
 .jg { font-size: 1rem; line-height: 1.5; } .jg figure { margin: 0; max-width: 100%; min-width: 0; }
@@ -132,7 +132,7 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, c
     return f'<figure class="wide" tabindex="0">{chart}<figcaption>{text(caption)}</figcaption></figure>'
 
 
-def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+def metrics_table(results: Mapping[str, Fields]) -> str:
     """Return a table of metrics with a column for each result, and the protocol of each below."""
     flat = {name: flatten(dict(result)) for name, result in results.items()}
     rows = []
@@ -147,6 +147,6 @@ def metrics_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return table(['', *flat], rows) + protocols
 
 
-def _protocol(flat: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _protocol(flat: Fields) -> list[tuple[str, str]]:
     start = 'protocol.'
     return [(key.removeprefix(start), str(value)) for key, value in flat.items() if key.startswith(start)]

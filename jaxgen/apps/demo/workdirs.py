@@ -6,7 +6,6 @@ import collections
 import pathlib
 import re
 import threading
-from typing import Any
 
 from etils import epath
 
@@ -20,6 +19,7 @@ from jaxgen.errors import UserError, check, pick
 from jaxgen.io import run_directory
 from jaxgen.io.run_directory import METRICS, read_metrics
 from jaxgen.methods import METHODS
+from jaxgen.types import JsonObject
 
 PLACES = 'runs', 'pretrained'  # folders in which run directories are looked for if none is named
 MAX_MODELS = 4  # largest number of models that are kept in memory
@@ -94,7 +94,7 @@ class Workdirs:
         """Return the rows of ``metrics.jsonl``."""
         return read_metrics(self.path(name) / METRICS)
 
-    def evaluations(self, name: str) -> dict[str, dict[str, Any]]:
+    def evaluations(self, name: str) -> dict[str, JsonObject]:
         """Return the results in ``evaluation/`` by the name of their file."""
         return stored_results(self.path(name))
 

@@ -23,8 +23,8 @@ from jaxgen.io.files import write_atomically
 from jaxgen.methods.diffusion.denoiser import Edit, mean_only
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.random import root_key
-from jaxgen.runtime.types import Array
 from jaxgen.training.sampling import cycled_labels
+from jaxgen.types import Array
 
 MAX_STRIP, MAX_FRAMES = 12, 60  # largest number of steps that strip.png and strip.webp show
 STRIP_ROWS = 4  # images whose way strip.png shows

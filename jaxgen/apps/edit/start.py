@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ from jaxgen.io import images
 from jaxgen.methods.base import Method
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.random import image_keys, root_key, stream
-from jaxgen.runtime.types import Array
 from jaxgen.training.sampling import cycled_labels
+from jaxgen.types import Array, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class EditStart:
 
 
 def start_edit(
-    trained: Trained, variables: Any, image: np.ndarray, *, mask: np.ndarray | None = None, num: int
+    trained: Trained, variables: PyTree, image: np.ndarray, *, mask: np.ndarray | None = None, num: int
 ) -> EditStart:
     """Return the start of ``num`` edits of an image with ``config.edit.strength``; image i depends on its number alone.
 

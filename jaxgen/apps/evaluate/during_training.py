@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from etils import epath
 from jax.sharding import Mesh
@@ -17,6 +17,7 @@ from jaxgen.io.files import write_json
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
 from jaxgen.methods.base import Method
 from jaxgen.training.sampling import SamplePipeline
+from jaxgen.types import JsonObject, PyTree
 
 METRICS = ('fid', 'kid')
 
@@ -38,7 +39,7 @@ class DuringTraining:
         return self._path(step).exists()
 
     def __call__(
-        self, pipeline: SamplePipeline, model: Any, step: int, tick: Callable[[], None]
+        self, pipeline: SamplePipeline, model: PyTree, step: int, tick: Callable[[], None]
     ) -> tuple[dict[str, float], bool]:
         """Evaluate a model; return its metrics, and whether its FID is lower than that of every earlier step."""
         config, method, mesh, class_names = self._about
@@ -52,7 +53,7 @@ class DuringTraining:
         return self._workdir / EVALUATION_IN_TRAINING / f'{step}.json'
 
 
-def read(workdir: epath.Path) -> list[dict[str, Any]]:
+def read(workdir: epath.Path) -> list[JsonObject]:
     """Return the results of all evaluations during the training of a run, each with its ``step``, in order."""
     folder = workdir / EVALUATION_IN_TRAINING
     files = sorted(folder.glob('*.json'), key=lambda p: int(p.stem)) if folder.exists() else []

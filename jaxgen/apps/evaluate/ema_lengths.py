@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from etils import epath
 from matplotlib.figure import Figure
 
@@ -13,9 +11,10 @@ from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.reports.plots import lines_on, png
 from jaxgen.apps.restore import restore
 from jaxgen.runtime.mesh import make_mesh
+from jaxgen.types import JsonObject
 
 
-def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[dict[str, Any]]]:
+def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[JsonObject]]:
     """Evaluate the averages of each of ``config.evaluation.ema_lengths``, all with the same seed.
 
     A length of 0 is the average that training itself kept, with ``config.optimizer.ema_decay``.
@@ -34,7 +33,7 @@ def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[dic
     return trained.step, found
 
 
-def plot(found: list[dict[str, Any]], decay: float) -> bytes:
+def plot(found: list[JsonObject], decay: float) -> bytes:
     """Plot FID and KID over the length of the average as a PNG file; a line shows the average that training kept."""
     metrics = [name for name in ('fid', 'kid') if name in found[0]]
     figure = Figure(figsize=(5 * len(metrics), 3.5), layout='constrained')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from etils import epath
 from jax.sharding import Mesh
@@ -20,6 +19,7 @@ from jaxgen.metrics.features import Extractor, inception_extractor
 from jaxgen.metrics.image_sets import ImageSet, open_set
 from jaxgen.metrics.progress import print_line
 from jaxgen.schema import located
+from jaxgen.types import Fields, JsonObject
 
 
 def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None = None) -> Evaluator:
@@ -67,12 +67,12 @@ def stored_set(config: Config) -> ImageSet:
     return open_set(str(options.generated), 'config.evaluation.generated', options.num, **set_options(config))
 
 
-def set_options(config: Config) -> dict[str, Any]:
+def set_options(config: Config) -> Fields:
     """Return the arguments of ``open_set`` with which images have the size and the class labels of a config's data."""
     return {'class_names': class_names(config.data.name, config.data.classes), **load_options(config)}
 
 
-def load_options(config: Config) -> dict[str, Any]:
+def load_options(config: Config) -> Fields:
     """Return the arguments of ``jaxgen.data.load`` for the data of a config, without the limit of examples."""
     d = config.data
     return {'classes': d.classes, 'image_size': d.image_size, 'crop': d.crop}
@@ -91,12 +91,12 @@ def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extracto
     return classifier.extractor()
 
 
-def protocol_hash(protocol: dict[str, Any]) -> str:
+def protocol_hash(protocol: JsonObject) -> str:
     """Return eight hexadecimal digits that identify a protocol."""
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def stored_results(workdir: epath.Path) -> dict[str, dict[str, Any]]:
+def stored_results(workdir: epath.Path) -> dict[str, JsonObject]:
     """Return the results that ``evaluate`` and ``compare`` wrote to ``evaluation/``, by the stem of the file's name."""
     found = {}
     for path in sorted((workdir / EVALUATION).glob('*.json')):
@@ -106,7 +106,7 @@ def stored_results(workdir: epath.Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def write(result: dict[str, Any], path: epath.Path) -> None:
+def write(result: JsonObject, path: epath.Path) -> None:
     """Write a result; an older result of another protocol moves to a name with the hash of its protocol."""
     if path.exists():
         before = json.loads(path.read_text())
@@ -115,7 +115,7 @@ def write(result: dict[str, Any], path: epath.Path) -> None:
     write_json(path, result)
 
 
-def summary(result: dict[str, Any]) -> str:
+def summary(result: JsonObject) -> str:
     """Return a result as lines of text: metrics, then warnings."""
     lines = []
     for name in ('fid', 'inception_score', 'precision', 'recall'):
@@ -129,7 +129,7 @@ def summary(result: dict[str, Any]) -> str:
     return '\n'.join(lines + [f'warning: {text}' for text in result['warnings']])
 
 
-def _recognised(found: dict[str, Any]) -> str:
+def _recognised(found: JsonObject) -> str:
     confidence = f'mean confidence {found["mean_confidence"]:.3f}'
     if found.get('accuracy') is None:
         return confidence

@@ -1,1 +1,1 @@
-"""Train a model within a few minutes on one accelerator: ``python -m jaxgen.apps.flagship``."""
+"""Train a model within a few minutes on one accelerator: ``python -m jaxgen.cli.flagship``."""

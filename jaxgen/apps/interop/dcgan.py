@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import flax.traverse_util
 import numpy as np
 
 from jaxgen.errors import UserError
+from jaxgen.types import PyTree
 
 Path = tuple[str, ...]
 
@@ -66,7 +66,7 @@ def num_levels(tensors: Iterable[str], kind: str, where: object = 'the state dic
     return levels
 
 
-def from_tutorial(tensors: Mapping[str, np.ndarray], kind: str) -> dict[str, Any]:
+def from_tutorial(tensors: Mapping[str, np.ndarray], kind: str) -> dict[str, PyTree]:
     """Return our variables, ``params`` and ``batch_stats``, from a state dict without its counters of batches."""
     paths = names(kind, num_levels(tensors, kind))
     return flax.traverse_util.unflatten_dict(
@@ -74,7 +74,7 @@ def from_tutorial(tensors: Mapping[str, np.ndarray], kind: str) -> dict[str, Any
     )
 
 
-def to_tutorial(variables: Mapping[str, Any], kind: str) -> dict[str, np.ndarray]:
+def to_tutorial(variables: Mapping[str, PyTree], kind: str) -> dict[str, np.ndarray]:
     """Return the state dict of our variables, without the counters of batches."""
     flat = flax.traverse_util.flatten_dict(dict(variables))
     levels = sum(path[-1] == 'kernel' for path in flat) - 1

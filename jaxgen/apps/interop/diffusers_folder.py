@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import jax
 from safetensors.numpy import save_file
@@ -23,6 +23,7 @@ from jaxgen.io.hub import WEIGHTS
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.unet import UNet
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.types import Fields, JsonObject, PyTree
 
 PIPELINES = ('DDPMPipeline', 'DDIMPipeline')
 
@@ -93,7 +94,7 @@ def _with_schedule(config: Config, folder: pathlib.Path) -> tuple[Config, str]:
     return config, f'diffusers samples with --config.sample.sampler={sampler}, for any number of steps'
 
 
-def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
+def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path) -> str:
     """Fill a folder so that ``DDPMPipeline.from_pretrained`` loads it.
 
     Args:
@@ -128,7 +129,7 @@ def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) ->
     return 'a DDPMPipeline'
 
 
-def _json(path: pathlib.Path) -> dict[str, Any]:
+def _json(path: pathlib.Path) -> JsonObject:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError as e:
@@ -139,5 +140,5 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+def _write_json(path: pathlib.Path, content: Fields) -> None:
     path.write_text(json.dumps(dict(content), indent=2, sort_keys=True) + '\n')

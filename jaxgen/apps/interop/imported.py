@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from jaxgen.apps.config import Config
 from jaxgen.data import SOURCES
 from jaxgen.errors import check
 from jaxgen.methods.base import Method
+from jaxgen.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Imported:
 
     config: Config
     method: Method
-    model: Any
+    model: PyTree
     notes: tuple[str, ...]
 
 

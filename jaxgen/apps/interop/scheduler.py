@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from jaxgen.errors import UserError, check
 from jaxgen.methods.diffusion.options import DiffusionOptions
+from jaxgen.types import Fields, JsonObject
 
 # Fields of which jaxgen has no other value, in its schedules or in all its samplers.
 ONLY = {
@@ -38,14 +36,14 @@ PREDICTIONS = {'epsilon': 'eps', 'sample': 'x0', 'v_prediction': 'v'}
 SAMPLERS = {'fixed_large': 'ddpm', 'fixed_small': 'ddpm_fixedsmall', 'fixed_small_log': 'ddpm_fixedsmall'}
 # diffusers' scheduler for each of our samplers. With fewer steps than timesteps, the first visits other timesteps than
 # ours: on our timesteps, trailing, diffusers would add noise even in its last step.
-EXPORTED: dict[str, dict[str, Any]] = {
+EXPORTED: dict[str, JsonObject] = {
     'ddpm': {'_class_name': 'DDPMScheduler', 'variance_type': 'fixed_large', 'timestep_spacing': 'leading'},
     'ddpm_fixedsmall': {'_class_name': 'DDPMScheduler', 'variance_type': 'fixed_small', 'timestep_spacing': 'trailing'},
     'ddim': {'_class_name': 'DDIMScheduler', 'set_alpha_to_one': True, 'timestep_spacing': 'trailing'},
 }
 
 
-def to_diffusion(theirs: Mapping[str, Any], where: object) -> tuple[dict[str, Any], str]:
+def to_diffusion(theirs: Fields, where: object) -> tuple[JsonObject, str]:
     """Translate a description of diffusers.
 
     Args:
@@ -80,7 +78,7 @@ def schedules(timesteps: int) -> dict[tuple[str, bool], str]:
     return SCHEDULES | (AT_1000 if timesteps == 1000 else {})
 
 
-def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> dict[str, Any]:
+def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> JsonObject:
     """Return the ``scheduler_config.json`` of our schedule and one of our samplers.
 
     diffusers' DDIM samples the same images as ours if it is called with ``use_clipped_model_output=True``.
@@ -103,8 +101,8 @@ def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> dict[str, Any]:
             )
     beta_schedule, rescaled = theirs[diffusion.schedule]
     of_sampler = EXPORTED.get(sampler, EXPORTED['ddim'])
-    shared: dict[str, Any] = {field: value for field, value in ONLY.items() if field != 'set_alpha_to_one'}
-    own: dict[str, Any] = {
+    shared: JsonObject = {field: value for field, value in ONLY.items() if field != 'set_alpha_to_one'}
+    own: JsonObject = {
         'beta_schedule': beta_schedule,
         'rescale_betas_zero_snr': rescaled,
         'prediction_type': predictions[diffusion.parameterisation],
@@ -114,7 +112,7 @@ def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> dict[str, Any]:
     return shared | own | of_sampler
 
 
-def _require(holds: bool, s: Mapping[str, Any], field: str, where: object) -> None:
+def _require(holds: bool, s: Fields, field: str, where: object) -> None:
     if not holds:
         raise UserError(
             f'{where}: {field}={s[field]!r} has no counterpart in jaxgen; to import the network alone, with the schedule of '

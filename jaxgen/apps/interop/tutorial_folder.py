@@ -23,6 +23,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.models.dcgan import SMALLEST, Discriminator, Generator
 from jaxgen.runtime.random import root_key, stream
+from jaxgen.types import PyTree
 
 ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 KINDS = {'generator': 'up', 'discriminator': 'down'}
@@ -68,7 +69,7 @@ def load(config: Config, folder: pathlib.Path) -> Imported:
     return Imported(config, method, model, tuple(notes))
 
 
-def write(trained: Trained, weights: Mapping[str, Any], folder: pathlib.Path) -> str:
+def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path) -> str:
     """Fill a folder with ``generator.safetensors``, ``discriminator.safetensors`` and their sizes in ``config.json``.
 
     Args:
@@ -104,7 +105,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     return tensors.float32({name: x for name, x in stored.items() if not name.endswith(dcgan.COUNTER)}, path)
 
 
-def _load_generator(path: pathlib.Path) -> tuple[Generator, dict[str, Any]]:
+def _load_generator(path: pathlib.Path) -> tuple[Generator, PyTree]:
     """Return the generator that a file describes by its first and its last layer, and its variables."""
     state = _read(path)
     levels = dcgan.num_levels(state, 'up', path)
@@ -116,7 +117,7 @@ def _load_generator(path: pathlib.Path) -> tuple[Generator, dict[str, Any]]:
     return network, _variables(network, state, 'up', jnp.zeros((2, network.latent_size)), path)
 
 
-def _load_discriminator(path: pathlib.Path, generator: Generator) -> dict[str, Any]:
+def _load_discriminator(path: pathlib.Path, generator: Generator) -> dict[str, PyTree]:
     """Return the variables of the discriminator of a file, which must be as wide as the generator."""
     state = _read(path)
     ndf, ngf = len(state.get('main.0.weight', ())), generator.base_channels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import flax.traverse_util
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 
 from jaxgen.io.tensors import require
 from jaxgen.models.unet import UNet
+from jaxgen.types import PyTree
 
 LAYERS = {
     'time1': 'time_embedding.linear_1',
@@ -44,7 +44,7 @@ OLD_NAMES = {
 }  # names of attention before diffusers 0.15
 
 
-def to_diffusers(params: Mapping[str, Any], network: UNet) -> dict[str, np.ndarray]:
+def to_diffusers(params: Mapping[str, PyTree], network: UNet) -> dict[str, np.ndarray]:
     """Return the state dict of a ``UNet2DModel`` with our parameters.
 
     Args:
@@ -60,7 +60,7 @@ def to_diffusers(params: Mapping[str, Any], network: UNet) -> dict[str, np.ndarr
 
 def from_diffusers(
     tensors: Mapping[str, np.ndarray], network: UNet, image_size: int, where: object = 'the state dict'
-) -> dict[str, Any]:
+) -> PyTree:
     """Return the parameters of a network from the state dict of a ``UNet2DModel``.
 
     Args:
@@ -83,7 +83,7 @@ def from_diffusers(
     )
 
 
-def parameter_shapes(network: UNet, image_size: int) -> dict[str, Any]:
+def parameter_shapes(network: UNet, image_size: int) -> dict[str, PyTree]:
     """Return the shape and dtype of each parameter of a network.
 
     Args:
@@ -95,7 +95,7 @@ def parameter_shapes(network: UNet, image_size: int) -> dict[str, Any]:
     return jax.eval_shape(lambda: network.init(jax.random.key(0), image, zero, zero)['params'])
 
 
-def _names(paths: Mapping[tuple[str, ...], Any], network: UNet) -> dict[tuple[str, ...], str]:
+def _names(paths: Mapping[tuple[str, ...], object], network: UNet) -> dict[tuple[str, ...], str]:
     """Return diffusers' name of each of our parameters."""
     return {path: _name(path, len(network.channel_multipliers)) for path in paths}
 

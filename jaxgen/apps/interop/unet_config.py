@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from jaxgen.errors import UserError, check
 from jaxgen.methods.diffusion.options import NetworkOptions
 from jaxgen.models.unet import attention_levels
+from jaxgen.types import Fields, JsonObject
 
 # Defaults of diffusers 0.42, for a config.json that leaves fields out.
 DEFAULTS = {
@@ -55,7 +55,7 @@ ONLY = {
 }
 
 
-def to_model(theirs: Mapping[str, Any], model: NetworkOptions, image_size: int, where: object) -> dict[str, Any]:
+def to_model(theirs: Fields, model: NetworkOptions, image_size: int, where: object) -> JsonObject:
     """Return the fields of ``config.model`` that make our UNet the one that is described.
 
     Several values can describe the same network (resolutions at which there is no feature map; heads by number or by width):
@@ -123,7 +123,7 @@ def _head_dims(
     return {width: attention_head_dim or width / num_heads for width in attended_widths}
 
 
-def from_model(model: NetworkOptions, image_size: int, channels: int, num_classes: int) -> dict[str, Any]:
+def from_model(model: NetworkOptions, image_size: int, channels: int, num_classes: int) -> JsonObject:
     """Return the ``config.json`` of the ``UNet2DModel`` that is our UNet.
 
     Args:
@@ -175,7 +175,7 @@ def from_model(model: NetworkOptions, image_size: int, channels: int, num_classe
     }
 
 
-def side(theirs: Mapping[str, Any], otherwise: int, where: object) -> int:
+def side(theirs: Fields, otherwise: int, where: object) -> int:
     """Return the side of the images in pixels.
 
     Args:
@@ -198,7 +198,7 @@ def side(theirs: Mapping[str, Any], otherwise: int, where: object) -> int:
     return size
 
 
-def _attended(t: Mapping[str, Any], levels: int, where: object) -> tuple[int, ...]:
+def _attended(t: Fields, levels: int, where: object) -> tuple[int, ...]:
     """Return the levels with self-attention."""
     attended = []
     for direction in ('Down', 'Up'):
@@ -217,17 +217,17 @@ def _attended(t: Mapping[str, Any], levels: int, where: object) -> tuple[int, ..
     return attended[0]
 
 
-def _heads(t: Mapping[str, Any], where: object) -> tuple[int, int | None]:
+def _heads(t: Fields, where: object) -> tuple[int, int | None]:
     """Return ``num_heads`` and ``attention_head_dim``."""
     return 1, None if t['attention_head_dim'] is None else _whole(t, 'attention_head_dim', where, least=1)
 
 
-def _only(t: Mapping[str, Any], field: str, values: Sequence[Any], where: object) -> None:
+def _only(t: Fields, field: str, values: Sequence[object], where: object) -> None:
     has = ' or '.join(repr(value) for value in values)
     check(t[field] in values, f"{where}: {field}={t[field]!r} is not possible in jaxgen's UNet, which has {has}")
 
 
-def _whole(t: Mapping[str, Any], field: str, where: object, least: int = 0) -> int:
+def _whole(t: Fields, field: str, where: object, least: int = 0) -> int:
     value = t[field]
     check(
         isinstance(value, int) and not isinstance(value, bool) and value >= least,
@@ -236,13 +236,13 @@ def _whole(t: Mapping[str, Any], field: str, where: object, least: int = 0) -> i
     return value
 
 
-def _whole_numbers(t: Mapping[str, Any], field: str, where: object) -> tuple[int, ...]:
+def _whole_numbers(t: Fields, field: str, where: object) -> tuple[int, ...]:
     values = t[field]
     good = isinstance(values, list | tuple) and values and all(isinstance(v, int) and v > 0 for v in values)
     check(bool(good), f'{where}: {field}={values!r} must be a list of widths')
     return tuple(values)
 
 
-def _representable(holds: bool, field: str, value: Any, why: str) -> None:
+def _representable(holds: bool, field: str, value: object, why: str) -> None:
     if not holds:
         raise UserError(f'config.model.{field}={value} cannot be exported: diffusers has no such UNet2DModel ({why})')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import flax.linen as nn
 import numpy as np
@@ -17,8 +17,8 @@ from jaxgen.apps.trained import Trained
 from jaxgen.methods.base import Method
 from jaxgen.metrics.class_accuracy import TrainedClassifier
 from jaxgen.metrics.features import Extraction
-from jaxgen.runtime.types import Array
 from jaxgen.training.sampling import SamplePipeline
+from jaxgen.types import Array, PyTree
 
 SHOWN = 8  # images of each class that are kept for the report
 STREAM = 'interpretation'  # the stream of the seed that the images come from
@@ -33,12 +33,12 @@ class ScaledMethod:
 
     method: Method
 
-    def sampling_variables(self, model: Any, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, model: PyTree, key: Array, ema: bool) -> PyTree:
         """Return the variables of the method together with the factors; see ``Method.sampling_variables``."""
         model, factors = model
         return self.method.sampling_variables(model, key, ema), factors
 
-    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+    def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
         """Generate images with channels multiplied; see ``Method.sample``."""
         variables, factors = variables
         with nn.intercept_methods(channel_scaling(factors)):

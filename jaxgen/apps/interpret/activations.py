@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,17 +21,17 @@ from jaxgen.data import Dataset
 from jaxgen.io.images import from_uint8
 from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.runtime.random import image_keys
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, Fields, PyTree
 
 # forward(variables, images, labels, keys, level): a call of a network, see ``Probe``
-Forward = Callable[[Any, Array, Array, Array, Array], Any]
+Forward = Callable[[PyTree, Array, Array, Array, Array], object]
 
 
-def block_activations(forward: Callable, *inputs: Any) -> dict[str, Array]:
+def block_activations(forward: Callable, *inputs: PyTree) -> dict[str, Array]:
     """Return the output ``[N, ..., C]`` of every block, in the order in which ``forward(*inputs)`` calls them."""
     outputs: dict[str, Array] = {}
 
-    def keep_output(call: Callable, args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext) -> Any:
+    def keep_output(call: Callable, args: tuple, kwargs: Fields, context: nn.module.InterceptorContext) -> PyTree:
         out = call(*args, **kwargs)
         if _is_block(context, out):
             outputs[context.module.path[0]] = out
@@ -50,7 +49,7 @@ def channel_scaling(factors: Mapping[str, Array]) -> Callable:
       factors: a factor for each channel, ``[C]``, by block.
     """
 
-    def scale(call: Callable, args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext) -> Any:
+    def scale(call: Callable, args: tuple, kwargs: Fields, context: nn.module.InterceptorContext) -> PyTree:
         out = call(*args, **kwargs)
         if _is_block(context, out) and context.module.path[0] in factors:
             return out * factors[context.module.path[0]].astype(out.dtype)
@@ -59,7 +58,7 @@ def channel_scaling(factors: Mapping[str, Array]) -> Callable:
     return scale
 
 
-def channel_means(forward: Callable, *inputs: Any) -> dict[str, Float[Array, 'n c']]:
+def channel_means(forward: Callable, *inputs: PyTree) -> dict[str, Float[Array, 'n c']]:
     """Return the mean of every channel over all positions of each image, float32 ``[N, C]`` by block."""
     outputs = block_activations(forward, *inputs)
     return {
@@ -68,7 +67,7 @@ def channel_means(forward: Callable, *inputs: Any) -> dict[str, Float[Array, 'n 
     }
 
 
-def _is_block(context: nn.module.InterceptorContext, out: Any) -> bool:
+def _is_block(context: nn.module.InterceptorContext, out: PyTree) -> bool:
     return len(context.module.path) == 1 and context.method_name == '__call__' and getattr(out, 'ndim', 0) > 2
 
 
@@ -86,7 +85,7 @@ class Probe:
 
     network: str
     forward: Forward
-    variables: Any
+    variables: PyTree
     levels: tuple[str, ...]
 
     def blocks(self, image_shape: tuple[int, int, int]) -> dict[str, int]:
@@ -95,7 +94,7 @@ class Probe:
         images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
         labels, level = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
 
-        def ordered_means(*inputs: Any) -> collections.OrderedDict[str, Array]:
+        def ordered_means(*inputs: PyTree) -> collections.OrderedDict[str, Array]:
             return collections.OrderedDict(channel_means(self.forward, *inputs))  # JAX would sort the keys of a dict
 
         shapes = jax.eval_shape(ordered_means, self.variables, images, labels, keys, level)
@@ -150,7 +149,7 @@ def make_atlas(
     num, num_classes = len(dataset.images), len(dataset.class_names)
     batch_means = _compiled_means(probe, num_classes, mesh)
     blocks = probe.blocks(dataset.images.shape[1:])
-    totals: dict[str, Any] = dict.fromkeys(blocks, 0)
+    totals: dict[str, PyTree] = dict.fromkeys(blocks, 0)
     kept: dict[str, list[np.ndarray]] = {block: [] for block in blocks}
     for start in range(0, num, batch_size):
         indices = np.arange(start, start + batch_size)
@@ -172,7 +171,7 @@ def _compiled_means(probe: Probe, num_classes: int, mesh: Mesh) -> Callable:
     """Return a compiled function of a batch: the sums of channel means by class ``[L, K, C]``, and each image's ``[L, N, C]``."""
 
     @jax.jit
-    def batch_means(variables: Any, key: Array, images: Array, labels: Array, indices: Array, counted: Array):
+    def batch_means(variables: PyTree, key: Array, images: Array, labels: Array, indices: Array, counted: Array):
         images, keys = from_uint8(images), image_keys(key, indices)
         each = jax.lax.map(
             lambda level: channel_means(probe.forward, variables, images, labels, keys, level),

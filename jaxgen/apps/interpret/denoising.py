@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, cast
+from typing import cast
 
 import jax
 import numpy as np
@@ -17,8 +17,8 @@ from jaxgen.io.images import to_uint8
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.runtime.random import image_keys
-from jaxgen.runtime.types import Array
 from jaxgen.training.sampling import cycled_labels
+from jaxgen.types import Array, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Denoised:
     classes: np.ndarray
 
 
-def denoise(trained: Trained, variables: Any, starts: np.ndarray, options: InterpretOptions, key: Array) -> Denoised:
+def denoise(trained: Trained, variables: PyTree, starts: np.ndarray, options: InterpretOptions, key: Array) -> Denoised:
     """Put noise of each strength on images, and sample from there on, as in SDEdit (Meng et al. 2022).
 
     Args:
@@ -52,7 +52,7 @@ def denoise(trained: Trained, variables: Any, starts: np.ndarray, options: Inter
     size, total = trained.config.sample.batch_size, len(starts) * options.variations
 
     @functools.partial(jax.jit, static_argnames='strength', out_shardings=replicated(trained.mesh))
-    def sample_from(variables: Any, starts: Array, labels: Array, indices: Array, strength: float) -> Array:
+    def sample_from(variables: PyTree, starts: Array, labels: Array, indices: Array, strength: float) -> Array:
         levels = last_levels(method.levels(variables), strength)
         keys = image_keys(key, indices)
         x = levels.alpha[0] * starts + levels.sigma[0] * step_noise(keys, 0, method.image_shape)

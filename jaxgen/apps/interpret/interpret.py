@@ -29,7 +29,7 @@ from jaxgen.io import images
 from jaxgen.methods import METHODS
 from jaxgen.metrics.progress import Meter, print_line
 from jaxgen.runtime.random import root_key, stream
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 @dataclasses.dataclass(frozen=True)

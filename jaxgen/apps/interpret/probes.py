@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,13 @@ from jaxgen.diffusion.noise import step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule, Level
 from jaxgen.methods.dcgan import DCGAN
 from jaxgen.methods.diffusion.method import Diffusion
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 # Ends the name of a conditional denoiser that is not given the class; it is part of the name of a file
 WITHOUT_CLASS = '_untold'
 
 
-def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
+def probes_of(trained: Trained, variables: PyTree, num_levels: int) -> list[Probe]:
     """Return the networks to examine: the first samples the images, and the last knows the class from the image alone.
 
     A denoiser that takes class labels is both. First it is given the class of each image; then it is given none, or a random
@@ -44,7 +44,7 @@ def probes_of(trained: Trained, variables: Any, num_levels: int) -> list[Probe]:
     return [Probe('generator', _generator(gan), variables, ('latents',)), discriminator]
 
 
-def probed_levels(method: Diffusion, variables: Any, num: int) -> Level:
+def probed_levels(method: Diffusion, variables: PyTree, num: int) -> Level:
     """Return ``num`` noise levels, from the noisiest on: every second level of a sampler of 2 ``num`` steps."""
     levels = method.levels(variables, 2 * num)
     return Level(*(np.asarray(table)[1:-1:2] for table in levels))
@@ -57,7 +57,7 @@ def level_names(method: Diffusion, levels: Level) -> tuple[str, ...]:
     return tuple(f'σ/α={ratio:.3g}' for ratio in levels.sigma / levels.alpha)
 
 
-def _denoiser_probes(method: Diffusion, variables: Any, num_levels: int, num_classes: int) -> list[Probe]:
+def _denoiser_probes(method: Diffusion, variables: PyTree, num_levels: int, num_classes: int) -> list[Probe]:
     def own_labels(labels: Array, keys: Array) -> Array:
         return labels
 
@@ -77,25 +77,25 @@ def _denoiser_probes(method: Diffusion, variables: Any, num_levels: int, num_cla
 def _denoiser(method: Diffusion, levels: Level, labels_for: Callable[[Array, Array], Array]) -> Forward:
     table = Level(*(jnp.asarray(numbers, jnp.float32) for numbers in levels))
 
-    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
+    def forward(variables: PyTree, images: Array, labels: Array, keys: Array, level: Array) -> PyTree:
         at = Level(*(numbers[level] for numbers in table))
         noise = step_noise(keys, level, images.shape[1:])
         predict = method.predictor(variables, labels_for(labels, keys), clip=False)
-        x: Any = at.alpha * images + at.sigma * noise
+        x: PyTree = at.alpha * images + at.sigma * noise
         return predict(x, at)
 
     return forward
 
 
 def _generator(method: DCGAN) -> Forward:
-    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Array:
+    def forward(variables: PyTree, images: Array, labels: Array, keys: Array, level: Array) -> Array:
         return method.sample(variables, keys, labels)
 
     return forward
 
 
 def _discriminator(method: DCGAN) -> Forward:
-    def forward(variables: Any, images: Array, labels: Array, keys: Array, level: Array) -> Any:
+    def forward(variables: PyTree, images: Array, labels: Array, keys: Array, level: Array) -> PyTree:
         return method.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
 
     return forward

@@ -27,7 +27,7 @@ from jaxtyping import Float
 
 from jaxgen.apps.interpret.activations import Atlas
 from jaxgen.apps.interpret.options import InterpretOptions
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 AT_ONCE = 32  # permutations that are computed at once
 ROUNDING = 1e-6  # statistics that differ by less count as equal

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from jaxgen.apps.interpret.activations import Probe, channel_means
 from jaxgen.apps.interpret.selectivity import Channel, Selectivity
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 LEARNING_RATE = 0.05  # of Adam
 SCALES = 0.9, 1.1
@@ -139,13 +139,13 @@ def synthesise(
     blocks = probe.blocks(image_shape)
     rows, drive = _rows(blocks, targets), _drive(probe, blocks)
 
-    def loss(learned: Array, variables: Any, key: Array, row: _Rows) -> Array:
+    def loss(learned: Array, variables: PyTree, key: Array, row: _Rows) -> Array:
         image = jnp.tanh(learned)
         driven = drive(variables, jittered(image, key), jax.random.fold_in(key, 2), row)
         return smoothness * total_variation(image) - driven
 
     @jax.jit
-    def ascend(variables: Any, key: Array, learned: Array) -> tuple[Array, Array, Array]:
+    def ascend(variables: PyTree, key: Array, learned: Array) -> tuple[Array, Array, Array]:
         optimizer = optax.adam(LEARNING_RATE)
         gradients_of_all = jax.vmap(jax.grad(loss), (0, None, None, 0))
 
@@ -179,10 +179,10 @@ def _rows(blocks: Mapping[str, int], targets: Sequence[Target]) -> _Rows:
     )
 
 
-def _drive(probe: Probe, blocks: Mapping[str, int]) -> Callable[[Any, Array, Array, _Rows], Array]:
+def _drive(probe: Probe, blocks: Mapping[str, int]) -> Callable[[PyTree, Array, Array, _Rows], Array]:
     """Return the function of an image that says how far it drives the channel of a row, in standard deviations."""
 
-    def drive(variables: Any, image: Array, key: Array, row: _Rows) -> Array:
+    def drive(variables: PyTree, image: Array, key: Array, row: _Rows) -> Array:
         no_label = jnp.zeros(1, jnp.int32)
         means = channel_means(probe.forward, variables, image[None], no_label, key[None], row.level)
         return (jnp.concatenate([means[block][0] for block in blocks])[row.place] - row.mean) * row.unit

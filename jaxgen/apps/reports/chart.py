@@ -14,9 +14,10 @@ from typing import Any
 
 from jaxgen.apps.reports.plots import line_chart
 from jaxgen.errors import UserError, check
+from jaxgen.types import JsonObject
 
 
-def points(results: Sequence[dict[str, Any]], x: str, y: str, lines: str) -> dict[str, list[tuple[float, float]]]:
+def points(results: Sequence[JsonObject], x: str, y: str, lines: str) -> dict[str, list[tuple[float, float]]]:
     """Return the points ``(x, y)`` of each line, in the order of rising x.
 
     Args:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -79,6 +78,6 @@ def note(what: str) -> str:
     return f'<p class="note">{text(what)}</p>'
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Return a value as escaped text."""
     return html.escape(str(value))

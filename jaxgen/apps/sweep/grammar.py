@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Sequence
-from typing import Any
 
 from jaxgen.apps.config import Config, field_names, section_classes
 from jaxgen.apps.same_run import RUN_FIELDS
@@ -21,7 +20,7 @@ from jaxgen.errors import UserError, check, pick
 from jaxgen.schema import OptionError, Spec, spec
 
 ALIASES = {'width': 'model.base_channels'}
-Setting = dict[str, Any]  # a value for each swept field, by its whole name
+Setting = dict[str, object]  # a value for each swept field, by its whole name
 
 # The fields that decide a model and its samples can be swept.
 SWEPT = (*RUN_FIELDS, 'train.steps', 'sample')
@@ -63,7 +62,7 @@ def settings(text: str, config: Config) -> list[Setting]:
 
 
 def _grid(text: str, config: Config) -> list[Setting]:
-    choices: dict[str, list[Any]] = {}
+    choices: dict[str, list[object]] = {}
     for part in filter(str.strip, text.split(';')):
         name, colon, values = part.partition(':')
         check(
@@ -143,12 +142,12 @@ def _spec(field: str, config: Config) -> Spec:
     return spec(section_classes(config.method)[section], name)
 
 
-def _own_value(field: str, config: Config) -> Any:
+def _own_value(field: str, config: Config) -> object:
     section, _, name = field.partition('.')
     return getattr(config.sections[section], name)
 
 
-def parse(text: str, field: str, spec: Spec) -> Any:
+def parse(text: str, field: str, spec: Spec) -> object:
     """Return the value of a field that a text stands for.
 
     Args:
@@ -174,7 +173,7 @@ def _comma(spec: Spec) -> str | None:
     return 'x' if spec.many else None
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """Return a value as ``parse`` reads it."""
     if isinstance(value, tuple):
         between = '+' if any(isinstance(element, str) for element in value) else 'x'

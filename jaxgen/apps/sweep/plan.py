@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from etils import epath
 
@@ -20,6 +19,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.io.run_directory import CHECKPOINTS, read_config
 from jaxgen.methods import METHODS
 from jaxgen.schema import located
+from jaxgen.types import JsonObject
 
 FOLDER = 'sweep'  # in the run directory of the sweep; it has a run directory for each run
 RESULTS = 'evaluation/sweep'  # in the run directory of a run: <steps>.json, or <steps>-<sampler>.json of several
@@ -189,7 +189,7 @@ def divergence(run: Run, folder: epath.Path) -> str | None:
     return found['reason'] if found['step'] <= run.config.train.steps else None
 
 
-def result(run: Run, sampler: SamplerConfig, folder: epath.Path) -> dict[str, Any] | None:
+def result(run: Run, sampler: SamplerConfig, folder: epath.Path) -> JsonObject | None:
     """Return what ``worker.py`` found of a run with a sampler; None if there is no result of the same config."""
     path = folder / run.folder / RESULTS / f'{sampler.stem}.json'
     if not path.exists():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from jaxgen.apps.reports.pages import document, note, section, side, svg, table,
 from jaxgen.apps.sweep.grammar import show
 from jaxgen.apps.sweep.options import LOWER_IS_BETTER
 from jaxgen.apps.sweep.results import Outcome, Results, SettingResult, mean_and_deviation, ranked, verdict
+from jaxgen.types import JsonObject
 
 MOST_CURVES = 12  # number of curves that can be told apart
 
@@ -45,7 +45,7 @@ def page(results: Results) -> str:
     return document(title, ''.join(sections))
 
 
-def _found(results: Results) -> list[dict[str, Any]]:
+def _found(results: Results) -> list[JsonObject]:
     """Return what was found of each outcome that finished."""
     return [outcome.found for setting in results.settings for outcome in setting.outcomes if outcome.found]
 
@@ -165,11 +165,11 @@ def _bars(results: Results) -> str:
     return svg(plots.bars({results.metric: bars}), caption)
 
 
-def _axis(results: Results, field: str, values: Sequence[Any]) -> tuple[str, list[str]]:
+def _axis(results: Results, field: str, values: Sequence[object]) -> tuple[str, list[str]]:
     return results.plan.labels[field], [show(value) for value in values]
 
 
-def _means(results: Results, a: str, b: str, values: Mapping[str, Sequence[Any]]) -> np.ndarray:
+def _means(results: Results, a: str, b: str, values: Mapping[str, Sequence[object]]) -> np.ndarray:
     """Return the means of the deciding metric, ``[values of a, values of b]``; NaN where no run finished."""
     means = np.full((len(values[a]), len(values[b])), np.nan)
     for (i, x), (j, y) in itertools.product(enumerate(values[a]), enumerate(values[b])):

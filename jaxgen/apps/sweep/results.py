@@ -14,6 +14,7 @@ from jaxgen.apps.sweep.grammar import Setting
 from jaxgen.apps.sweep.options import LOWER_IS_BETTER
 from jaxgen.apps.sweep.plan import Plan, Run, SamplerConfig, divergence, result
 from jaxgen.io.run_directory import METRICS, SAMPLES, read_metrics
+from jaxgen.types import Fields, JsonObject
 
 FEW_DEVIATIONS = 2  # standard deviations over seeds below which a margin may be noise
 
@@ -36,7 +37,7 @@ class Outcome:
     sampler: SamplerConfig
     state: str
     reason: str
-    found: dict[str, Any] | None
+    found: JsonObject | None
     log: list[dict[str, float]]
     samples: epath.Path
 
@@ -180,7 +181,7 @@ def _with_deviation(mean: float, deviation: float | None) -> str:
     return f'{mean:.4g}' + ('' if deviation is None else f' ± {deviation:.2g}')
 
 
-def as_json(results: Results) -> dict[str, Any]:
+def as_json(results: Results) -> JsonObject:
     """Return what ``results.json`` holds."""
     sweep = results.plan.config.sweep
     return {
@@ -192,7 +193,7 @@ def as_json(results: Results) -> dict[str, Any]:
     }
 
 
-def _setting_json(setting: SettingResult, metric: str) -> dict[str, Any]:
+def _setting_json(setting: SettingResult, metric: str) -> JsonObject:
     values = setting.values(metric)
     mean, deviation = mean_and_deviation(values) if values else (None, None)
     return {
@@ -216,7 +217,7 @@ def _setting_json(setting: SettingResult, metric: str) -> dict[str, Any]:
     }
 
 
-def _metrics(found: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(found: Fields) -> JsonObject:
     """Return all numbers of a result; its other values, and its protocol, are in the run directory of the run."""
     of_classifier = {f'judge.{name}': value for name, value in found.get('judge', {}).items()}
     return {name: value for name, value in {**found, **of_classifier}.items() if isinstance(value, int | float)}

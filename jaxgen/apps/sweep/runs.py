@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from typing import Any
 
 from etils import epath
 
@@ -21,6 +20,7 @@ from jaxgen.apps.sweep.plan import FOLDER, Plan, Run, is_done, plan, require_own
 from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
 from jaxgen.training.preemption import StopSignals, exclusive
+from jaxgen.types import Fields, JsonObject
 
 POLL_SECONDS = 0.05  # seconds between two looks at a signal
 
@@ -90,12 +90,12 @@ def _write_results(planned: Plan, folder: epath.Path, failures: Mapping[str, str
     return found
 
 
-def _spec(run: Run, folder: epath.Path) -> dict[str, Any]:
+def _spec(run: Run, folder: epath.Path) -> JsonObject:
     samplers = [(sampler.name, sampler.config.to_tree()) for sampler in run.samplers]
     return {'task': 'run', 'name': run.name, 'seed': run.seed, 'samplers': samplers, 'folder': os.fspath(folder)}
 
 
-def in_a_process(spec: Mapping[str, Any]) -> dict[str, str]:
+def in_a_process(spec: Fields) -> dict[str, str]:
     """Return what ``worker.work`` returns for a spec; the process that is killed or returns nothing has ``failed``.
 
     Ctrl-C does not reach the process by itself, but once, through this process: a second one would interrupt it before it

@@ -12,9 +12,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from logging import CRITICAL, getLogger
-from typing import Any
 
 import jax
 from absl import logging
@@ -35,11 +34,12 @@ from jaxgen.io.files import write_atomically, write_json
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import DivergedError
+from jaxgen.types import Fields, JsonObject
 
 SHOWN, COLUMNS = 40, 5  # images of each sampler on the page, in a grid narrow enough to stand next to others
 
 
-def work(spec: Mapping[str, Any]) -> dict[str, Any]:
+def work(spec: Fields) -> JsonObject:
     """Do what a spec says.
 
     Args:
@@ -64,7 +64,7 @@ def work(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _config(tree: Mapping[str, Any]) -> Config:
+def _config(tree: Fields) -> Config:
     import_plugins(tree.get('plugins') or ())
     return Config.from_tree(tree, SECTIONS)
 

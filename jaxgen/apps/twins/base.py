@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-ConfigTree = Mapping[str, Any]  # the config of the benchmark as a JSON object: sections of fields
+from jaxgen.types import Fields
+
+ConfigTree = Fields  # the config of the benchmark as a JSON object: sections of fields
 
 
 @dataclasses.dataclass(frozen=True)

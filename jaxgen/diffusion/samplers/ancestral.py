@@ -15,7 +15,7 @@ Ho et al. 2020 (Denoising Diffusion Probabilistic Models), algorithm 2; respaced
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -24,17 +24,17 @@ from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 class AncestralCoefficients(NamedTuple):
     """The posterior of each step, and 1 where the step adds noise: all but the last."""
 
-    coef_x0: Any
-    coef_xt: Any
-    posterior_variance: Any
-    forward_variance: Any
-    adds_noise: Any
+    coef_x0: Array
+    coef_xt: Array
+    posterior_variance: Array
+    forward_variance: Array
+    adds_noise: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Ancestral(Sampler):
     Attributes:
       variance: of each step: 'fixedlarge' (beta_t), 'fixedsmall' (beta~_t), or 'learned': the denoiser then returns a
         ``Prediction`` whose fraction interpolates between the two.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.samplers.Ancestral(variance='learned').needs_variance
+      True
     """
 
     variance: str = 'fixedlarge'
@@ -106,5 +111,15 @@ def ancestral(
 
     Raises:
       ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> levels, start = diffusion.linear(1000).levels(4), jnp.ones((1, 2))
+      >>> def denoiser(x, level):  # knows the image
+      ...     return jnp.full_like(x, 0.5)
+      >>> diffusion.samplers.ancestral(denoiser, levels, start, key=jax.random.key(0))
+      Array([[0.5, 0.5]], dtype=float32)
     """
     return Ancestral(variance).sample(denoiser, levels, x, key=key, noise=noise)

@@ -25,7 +25,7 @@ from jaxtyping import Float
 
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.schedules import Level, Schedule
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 Denoiser = Callable[..., Any]  # denoiser(x, level): the estimate of x_0 from x [N, ...] at a scalar level
 
@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
     number: Array
     level: Level
-    coefficients: Any
+    coefficients: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +63,15 @@ class Sampler(abc.ABC):
     Attributes:
       order: order of convergence: the error of the sample distribution falls as ``num_steps ** -order``.
       options: names of the fields that a user may set, see ``with_options``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> levels = diffusion.cosine(1000).levels(4)
+      >>> sampler = diffusion.samplers.SAMPLERS['ddim']
+      >>> carry, steps = sampler.init(levels, jnp.ones((1, 2)))
+      >>> steps.number.tolist()
+      [0, 1, 2, 3]
     """
 
     order: ClassVar[int] = 1
@@ -79,14 +88,14 @@ class Sampler(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def coefficients(self, levels: Level, schedule: Schedule | None) -> Any:
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> PyTree:
         """Return the coefficients of all steps, a named tuple of arrays ``[S]``."""
 
     @abc.abstractmethod
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
         """Take one step; ``noise(i)`` is the standard normal of step i, in the shape of x."""
 
-    def with_options(self, **values: Any) -> Sampler:
+    def with_options(self, **values: object) -> Sampler:
         """Return the sampler with other values of its ``options``."""
         return dataclasses.replace(self, **values)
 
@@ -118,7 +127,7 @@ class Sampler(abc.ABC):
     ) -> Float[Array, ' ...']:
         """Take all steps in one loop on the device; return x at the end, or x after each step, ``[S, N, ...]``."""
 
-        def body(carry: Carry, step: Step) -> tuple[Carry, Any]:
+        def body(carry: Carry, step: Step) -> tuple[Carry, PyTree]:
             carry = self.step(denoiser, carry, step, noise)
             return carry, carry.x if keep_path else None
 

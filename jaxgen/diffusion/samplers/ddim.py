@@ -13,7 +13,7 @@ Song et al. 2021 (Denoising Diffusion Implicit Models), equation 12. For a flow 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 
@@ -21,15 +21,15 @@ from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.posterior import posterior_coefficients
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 class DDIMCoefficients(NamedTuple):
     """x_next = coef_x0 x_0 + coef_xt x_t + std noise."""
 
-    coef_x0: Any
-    coef_xt: Any
-    std: Any
+    coef_x0: Array
+    coef_xt: Array
+    std: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,11 @@ class DDIM(Sampler):
 
     Attributes:
       eta: share of the posterior's standard deviation that each step adds as noise: 0 is deterministic.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.samplers.DDIM().stochastic, diffusion.samplers.DDIM(eta=1.0).stochastic
+      (False, True)
     """
 
     options: ClassVar[tuple[str, ...]] = ('eta',)

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from jaxgen.diffusion.samplers.base import Denoiser, step_ends
 from jaxgen.diffusion.schedules import Level
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 SIGMA_DATA = 0.5  # approximate standard deviation of images
 
@@ -47,6 +47,16 @@ def ddim_inversion(
 
     Returns:
       The start, in the shape of ``x``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> def denoiser(x, level):  # of images of standard normal numbers
+      ...     return level.alpha * x
+      >>> levels = diffusion.cosine(1000).levels(4)
+      >>> images = diffusion.samplers.ddim(denoiser, levels, jnp.array([[1.0, -0.5]]))
+      >>> diffusion.samplers.ddim_inversion(denoiser, levels, images, iterations=20).round(3)
+      Array([[ 1. , -0.5]], dtype=float32)
     """
     start, end = step_ends(levels)
     alpha, sigma, next_alpha, next_sigma = (

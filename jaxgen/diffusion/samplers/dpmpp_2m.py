@@ -16,7 +16,7 @@ Lu et al. 2022 (DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Proba
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,16 +25,16 @@ from jaxtyping import Float
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 
 class DPMCoefficients(NamedTuple):
     """x_next = coef_d D + coef_xt x + std noise, D = x_0 + half_ratio (x_0 - previous x_0)."""
 
-    coef_d: Any
-    coef_xt: Any
-    std: Any
-    half_ratio: Any
+    coef_d: Array
+    coef_xt: Array
+    std: Array
+    half_ratio: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,11 @@ class DPMpp2M(Sampler):
 
     Attributes:
       sde: whether to solve the stochastic equation, which adds noise in each step, instead of the deterministic one.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.samplers.DPMpp2M(sde=True).stochastic
+      True
     """
 
     order: ClassVar[int] = 2
@@ -98,6 +103,15 @@ def dpmpp_2m(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Flo
 
     Returns:
       The images, in the shape of ``x``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> levels, start = diffusion.cosine(1000).levels(4), jnp.ones((1, 2))
+      >>> def denoiser(x, level):  # knows the image
+      ...     return jnp.full_like(x, 0.5)
+      >>> diffusion.samplers.dpmpp_2m(denoiser, levels, start)
+      Array([[0.5, 0.5]], dtype=float32)
     """
     return DPMpp2M().sample(denoiser, levels, x)
 
@@ -124,5 +138,15 @@ def dpmpp_2m_sde(
 
     Raises:
       ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> levels, start = diffusion.cosine(1000).levels(4), jnp.ones((1, 2))
+      >>> def denoiser(x, level):  # knows the image
+      ...     return jnp.full_like(x, 0.5)
+      >>> diffusion.samplers.dpmpp_2m_sde(denoiser, levels, start, key=jax.random.key(0))
+      Array([[0.5, 0.5]], dtype=float32)
     """
     return DPMpp2M(sde=True).sample(denoiser, levels, x, key=key, noise=noise)

@@ -19,14 +19,20 @@ from jaxtyping import Float
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers.base import Carry, Sampler, Step, step_ends
 from jaxgen.diffusion.schedules import Level, Schedule
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array
 
 Jump = Callable[[Array, Level, Level], Array]  # jump(x, level, next_level): x at the next level
 
 
 @dataclasses.dataclass(frozen=True)
 class MeanFlow(Sampler):
-    """The sampler of MeanFlow."""
+    """The sampler of MeanFlow.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.samplers.MeanFlow().network_calls(diffusion.FlowSchedule().levels(1))
+      1
+    """
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> Level:
         """Return the levels at which the steps end."""
@@ -47,5 +53,15 @@ def mean_flow(jump: Jump, levels: Level, x: Float[Array, 'n ...']) -> Float[Arra
 
     Returns:
       The images, in the shape of ``x``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> levels, start = diffusion.FlowSchedule().levels(1), jnp.ones((1, 2))
+      >>> def jump(x, level, next_level):  # along the straight line to an image of 0.5
+      ...     velocity = (x - 0.5) / level.sigma
+      ...     return x + (next_level.sigma - level.sigma) * velocity
+      >>> diffusion.samplers.mean_flow(jump, levels, start)
+      Array([[0.5, 0.5]], dtype=float32)
     """
     return MeanFlow().sample(jump, levels, x)

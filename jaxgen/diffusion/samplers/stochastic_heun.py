@@ -13,7 +13,7 @@ up to the time t^_i, and then takes a step of Heun's method from there; see ``he
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -22,14 +22,14 @@ from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step, step_ends
 from jaxgen.diffusion.samplers.heun import Heun, HeunCoefficients, heun_coefficients, heun_step
 from jaxgen.diffusion.schedules import Level, Schedule
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 
 class ChurnCoefficients(NamedTuple):
     """x_hat = hat_x x + hat_noise noise, and the step of Heun's method from there."""
 
-    hat_x: Any
-    hat_noise: Any
+    hat_x: Array | np.ndarray
+    hat_noise: Array | np.ndarray
     heun: HeunCoefficients
 
 
@@ -39,6 +39,11 @@ class StochasticHeun(Heun):
 
     Attributes:
       churn: S_churn of the paper, the noise that is added over all steps; 0 is algorithm 1.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> diffusion.samplers.StochasticHeun(churn=40.0).stochastic
+      True
     """
 
     options: ClassVar[tuple[str, ...]] = ('churn',)
@@ -50,7 +55,7 @@ class StochasticHeun(Heun):
         """Whether the steps add noise."""
         return self.churn > 0
 
-    def coefficients(self, levels: Level, schedule: Schedule | None) -> Any:
+    def coefficients(self, levels: Level, schedule: Schedule | None) -> PyTree:
         """Return the coefficients of steps from levels with more noise."""
         if not self.stochastic:
             return super().coefficients(levels, schedule)
@@ -103,6 +108,17 @@ def stochastic_heun(
 
     Raises:
       ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+
+    Example:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> schedule, key = diffusion.EDMSchedule(), jax.random.key(0)
+      >>> levels, start = schedule.levels(4), schedule.sigma_max * jnp.ones((1, 2))
+      >>> def denoiser(x, level):  # knows the image
+      ...     return jnp.full_like(x, 0.5)
+      >>> diffusion.samplers.stochastic_heun(denoiser, levels, start, schedule=schedule, churn=1.0, key=key).round(3)
+      Array([[0.5, 0.5]], dtype=float32)
     """
     return StochasticHeun(churn).sample(denoiser, levels, x, key=key, noise=noise, schedule=schedule)
 

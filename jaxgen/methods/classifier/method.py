@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import flax.struct
 import jax
@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Float, Int
 
 from jaxgen.methods.base import Capabilities, Method
-from jaxgen.methods.classifier_options import (
+from jaxgen.methods.classifier.options import (
     DEFAULTS,
     ClassifierNetworkOptions,
     ClassifierOptimizerOptions,
@@ -25,8 +25,8 @@ from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.ema import lookahead
 from jaxgen.optim.optimizer import make_nesterov
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.runtime.types import Array, PyTree, Struct
-from jaxgen.schema import Options
+from jaxgen.schema import Options, Sections
+from jaxgen.types import Array, Fields, PyTree, Struct
 
 
 @flax.struct.dataclass
@@ -40,8 +40,8 @@ class ClassifierState(Struct):
       slow: the slow weights of ``lookahead``, with the structure of ``variables``.
     """
 
-    variables: dict[str, Any]
-    slow: dict[str, Any]
+    variables: dict[str, PyTree]
+    slow: dict[str, PyTree]
     opt_state: PyTree
     updates: Array
 
@@ -56,6 +56,13 @@ class ClassifierMethod(Method):
     Attributes:
       optimizer: resolved options of the optimizer.
       translation: pixels by which an image is shifted in training, at most.
+
+    Example:
+      >>> from jaxgen import methods
+      >>> from jaxgen.methods.classifier.options import ClassifierNetworkOptions, ClassifierOptimizerOptions
+      >>> options = ClassifierNetworkOptions(), ClassifierOptimizerOptions().resolved(steps=1000)
+      >>> methods.ClassifierMethod.from_options(*options, image_shape=(32, 32, 3), num_classes=10).translation
+      2
     """
 
     supports: ClassVar[Capabilities] = Capabilities()
@@ -63,7 +70,7 @@ class ClassifierMethod(Method):
         'optimizer': ClassifierOptimizerOptions,
         'model': ClassifierNetworkOptions,
     }
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = DEFAULTS
+    defaults: ClassVar[Mapping[str, Fields]] = DEFAULTS
     metrics: ClassVar[tuple[str, ...]] = ('loss', 'accuracy', 'grad_norm', 'learning_rate')
 
     network: Classifier
@@ -93,14 +100,14 @@ class ClassifierMethod(Method):
 
     @classmethod
     def from_sections(
-        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
+        cls, sections: Sections, *, image_shape: tuple[int, int, int], num_classes: int
     ) -> ClassifierMethod:
         """Return the method that options describe, see ``Method.from_sections``."""
         optimizer = sections['optimizer'].resolved(sections['train'].steps)
         return cls.from_options(sections['model'], optimizer, image_shape=image_shape, num_classes=num_classes)
 
     @staticmethod
-    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+    def check_options(options: Sections, image_size: int) -> None:
         """Refuse options of different sections that do not go together, see ``Method.check_options``."""
         require_whole_batch(options['train'].grad_accumulation, 'the classifier')
         require_together(options['model'], image_size)
@@ -117,7 +124,7 @@ class ClassifierMethod(Method):
         slow = jax.tree.map(jnp.copy, variables)
         return ClassifierState(variables, slow, self._optimizer().init(variables['params']), jnp.zeros((), jnp.int32))
 
-    def networks(self, state: ClassifierState) -> dict[str, Any]:
+    def networks(self, state: ClassifierState) -> dict[str, PyTree]:
         """Return the parameters of each network by its name."""
         return {'judge': state.variables['params']}
 
@@ -135,7 +142,7 @@ class ClassifierMethod(Method):
         targets = jax.nn.one_hot(batch['label'], self.network.num_classes, dtype=images.dtype)
         targets = optax.smooth_labels(targets, self.optimizer.label_smoothing)
 
-        def loss(params: Any) -> tuple[Array, Any]:
+        def loss(params: PyTree) -> tuple[Array, PyTree]:
             variables = {'params': params, 'batch_stats': stats}
             (_, logits), changed = self.network.apply(variables, images, train=True, mutable=['batch_stats'])
             return jnp.mean(optax.softmax_cross_entropy(logits, targets)), (logits, changed['batch_stats'])
@@ -155,11 +162,11 @@ class ClassifierMethod(Method):
         }
         return ClassifierState(variables, slow, opt_state, state.updates + 1), metrics
 
-    def sampling_variables(self, state: ClassifierState, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, state: ClassifierState, key: Array, ema: bool) -> PyTree:
         """Return the variables of the network: the slow weights if ``ema``, else the fast ones."""
         return state.slow if ema else state.variables
 
-    def from_weights(self, weights: dict[str, Any], key: Array) -> ClassifierState:
+    def from_weights(self, weights: dict[str, PyTree], key: Array) -> ClassifierState:
         """Return the trainable state before the first step, with given weights."""
         return self._start(weights)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ import optax
 from jaxgen.gan import augment, losses, noise, penalties
 from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.dcgan.metrics import METRICS, discriminator_metrics
+from jaxgen.methods.dcgan.options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions, require_together
 from jaxgen.methods.dcgan.state import GANState, add_signs, apply_gradients, finish_step, init_network, init_noise
 from jaxgen.methods.dcgan.statistics import averaged_variables
-from jaxgen.methods.dcgan_options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions, require_together
 from jaxgen.methods.options import require_whole_batch
 from jaxgen.models.dcgan import Discriminator, Generator
 from jaxgen.models.layers import at_least_float32
@@ -23,8 +23,8 @@ from jaxgen.optim.ema import ema_update
 from jaxgen.optim.optimizer import make_adam
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.runtime.types import Array
-from jaxgen.schema import Options
+from jaxgen.schema import Options, Sections
+from jaxgen.types import Array, Fields, JsonObject, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,15 @@ class DCGAN(Method):
     Attributes:
       optimizer: resolved options of the generator's optimizer, from which ``optimizer_options`` derives the other's.
       gan: losses and regularisers.
+
+    Example:
+      >>> import jax
+      >>> from jaxgen import methods
+      >>> from jaxgen.methods.dcgan.options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions
+      >>> options = DCGANNetworkOptions(), GANOptions(), DCGANOptimizerOptions().resolved(steps=1000)
+      >>> method = methods.DCGAN.from_options(*options, image_shape=(64, 64, 3), num_classes=10)
+      >>> list(method.networks(jax.eval_shape(method.init, jax.random.key(0))))
+      ['generator', 'discriminator']
     """
 
     supports: ClassVar[Capabilities] = Capabilities(samples=True, knows_classes=True)
@@ -72,7 +81,7 @@ class DCGAN(Method):
           image_shape: height, width and channels of an image; the side is 4 times a power of two.
           num_classes: number of classes of the data.
         """
-        common: dict[str, Any] = {
+        common: Fields = {
             'image_size': image_shape[0],
             'base_channels': network.base_channels,
             'num_classes': num_classes if network.conditional else 0,
@@ -88,9 +97,7 @@ class DCGAN(Method):
         return cls(generator, discriminator, optimizer, gan, image_shape)
 
     @classmethod
-    def from_sections(
-        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
-    ) -> DCGAN:
+    def from_sections(cls, sections: Sections, *, image_shape: tuple[int, int, int], num_classes: int) -> DCGAN:
         """Return the method that options describe, see ``Method.from_sections``."""
         optimizer = sections['optimizer'].resolved(sections['train'].steps)
         return cls.from_options(
@@ -98,7 +105,7 @@ class DCGAN(Method):
         )
 
     @staticmethod
-    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+    def check_options(options: Sections, image_size: int) -> None:
         """Refuse options of different sections that do not go together, see ``Method.check_options``."""
         require_whole_batch(options['train'].grad_accumulation, 'DCGAN')
         require_together(options['model'], options['gan'], options['data'].batch_size, image_size)
@@ -139,7 +146,7 @@ class DCGAN(Method):
         ema = jax.tree.map(jnp.copy, generator.params)
         return GANState(generator, discriminator, ema, jnp.zeros((), jnp.int32), init_noise(self.gan))
 
-    def networks(self, state: GANState) -> dict[str, Any]:
+    def networks(self, state: GANState) -> dict[str, PyTree]:
         """Return the parameters of each network by its name."""
         return {'generator': state.generator.params, 'discriminator': state.discriminator.params}
 
@@ -173,7 +180,7 @@ class DCGAN(Method):
         z = jnp.where(label[:, None] >= 0, z, 0)
         own = state.generator
 
-        def generate(params: Any) -> tuple[Array, Any]:
+        def generate(params: PyTree) -> tuple[Array, PyTree]:
             variables = {'params': params, **own.stats}
             return self.generator.apply(variables, z, label, train=True, mutable=list(own.stats))
 
@@ -181,8 +188,8 @@ class DCGAN(Method):
         return fake, backward, state.replace(generator=own.replace(stats=dict(stats)))
 
     def _discriminate(
-        self, variables: dict[str, Any], images: Array, label: Array, *, key: Array, adaptation: dict[str, Array]
-    ) -> tuple[Array, Any]:
+        self, variables: dict[str, PyTree], images: Array, label: Array, *, key: Array, adaptation: dict[str, Array]
+    ) -> tuple[Array, PyTree]:
         """Return the discriminator's logits of augmented images, and its next statistics.
 
         Args:
@@ -210,10 +217,10 @@ class DCGAN(Method):
         loss, gamma, own = losses.LOSSES[self.gan.loss], self.gan.r1_gamma, state.discriminator
         fake = self.augment(fake, fake_key)
 
-        def logits_of(params: Any, stats: Any, images: Array, key: Array) -> tuple[Array, Any]:
+        def logits_of(params: PyTree, stats: PyTree, images: Array, key: Array) -> tuple[Array, PyTree]:
             return self._discriminate({'params': params, **stats}, images, label, key=key, adaptation=state.noise)
 
-        def total_loss(params: Any) -> tuple[Array, Any]:
+        def total_loss(params: PyTree) -> tuple[Array, PyTree]:
             real_logits, stats = logits_of(params, own.stats, real, real_key)
             fake_logits, stats = logits_of(params, stats, fake, fake_key)
             value = loss.real(real_logits) + loss.fake(fake_logits)
@@ -233,7 +240,7 @@ class DCGAN(Method):
         generator_key = jax.random.split(key, 4)[3]
         opponent = state.discriminator
 
-        def generator_loss(images: Array) -> tuple[Array, Any]:
+        def generator_loss(images: Array) -> tuple[Array, PyTree]:
             images = self.augment(images, generator_key)
             logits, stats = self._discriminate(
                 opponent.variables, images, label, key=generator_key, adaptation=state.noise
@@ -254,16 +261,16 @@ class DCGAN(Method):
         ema = ema_update(state.ema, generator.params, state.updates, self.optimizer.ema_decay)
         return state.replace(generator=generator, discriminator=opponent.replace(stats=stats), ema=ema), metrics
 
-    def sampling_variables(self, state: GANState, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, state: GANState, key: Array, ema: bool) -> PyTree:
         """Return the variables of the generator: those of the last step, or the average with statistics of its own."""
         return averaged_variables(self.generator, state, key) if ema else state.generator.variables
 
-    def weights(self, state: GANState, key: Array, ema: bool) -> dict[str, Any]:
+    def weights(self, state: GANState, key: Array, ema: bool) -> dict[str, PyTree]:
         """Return the trained weights of both networks, see ``Method.weights``."""
         generator = self.sampling_variables(state, key, ema)
         return {'generator': generator, 'discriminator': state.discriminator.variables}
 
-    def from_weights(self, weights: dict[str, Any], key: Array) -> GANState:
+    def from_weights(self, weights: dict[str, PyTree], key: Array) -> GANState:
         """Return the trainable state before the first step, with given weights."""
         state = self.init(key)
         given = {}
@@ -272,12 +279,12 @@ class DCGAN(Method):
             given[name] = getattr(state, name).replace(params=variables['params'], stats=stats)
         return state.replace(**given, ema=jax.tree.map(jnp.copy, weights['generator']['params']))
 
-    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+    def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
         """Generate images, see ``Method.sample``."""
         z = jax.vmap(lambda key: jax.random.normal(key, (self.generator.latent_size,)))(keys)
-        images: Any = self.generator.apply(variables, z, labels)
+        images: PyTree = self.generator.apply(variables, z, labels)
         return images
 
-    def sampling_protocol(self) -> dict[str, Any]:
+    def sampling_protocol(self) -> JsonObject:
         """Return how ``sample`` generates an image, as JSON values."""
         return {'sampler': 'generator', 'network_calls': 1}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 METRICS = (
     *('loss_discriminator', 'd_real', 'd_fake', 'accuracy_real', 'accuracy_fake', 'grad_norm_discriminator'),
@@ -18,7 +16,7 @@ METRICS = (
 
 
 def discriminator_metrics(
-    loss: Array, real_logits: Float[Array, ' n'], fake_logits: Float[Array, ' n'], grads: Any
+    loss: Array, real_logits: Float[Array, ' n'], fake_logits: Float[Array, ' n'], grads: PyTree
 ) -> dict[str, Array]:
     """Return the loss, the mean probability of being real, the accuracy on each kind, and the norm of the gradient."""
     return {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 import optax
 
 from jaxgen.gan import noise
-from jaxgen.methods.dcgan_options import GANOptions
-from jaxgen.runtime.types import Array, PyTree, Struct
+from jaxgen.methods.dcgan.options import GANOptions
+from jaxgen.types import Array, PyTree, Struct
 
 # The names of the fields stand in checkpoints.
 
@@ -31,7 +29,7 @@ class NetworkState(Struct):
     opt_state: PyTree
 
     @property
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, PyTree]:
         """The parameters and the statistics, as the network's ``apply`` takes them."""
         return {'params': self.params, **self.stats}
 

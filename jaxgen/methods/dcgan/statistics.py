@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from jaxgen.methods.dcgan.state import GANState
 from jaxgen.models.dcgan import Generator
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 NUM_BATCHES, BATCH_SIZE = 16, 128
 
 
-def averaged_variables(generator: Generator, state: GANState, key: Array) -> dict[str, Any]:
+def averaged_variables(generator: Generator, state: GANState, key: Array) -> dict[str, PyTree]:
     """Return the averaged parameters with statistics of their own.
 
     The running statistics belong to other parameters, so they are replaced by the means over 16 batches of 128 latents, as
@@ -29,7 +27,7 @@ def averaged_variables(generator: Generator, state: GANState, key: Array) -> dic
     running = state.generator.stats
     network = generator.clone(momentum=1.0)  # the statistics of a batch replace the running ones
 
-    def add(total: Any, key: Array) -> tuple[Any, None]:
+    def add(total: PyTree, key: Array) -> tuple[PyTree, None]:
         latent_key, label_key = jax.random.split(key)
         z = jax.random.normal(latent_key, (BATCH_SIZE, network.latent_size))
         label = jax.random.randint(label_key, (BATCH_SIZE,), 0, max(network.num_classes, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from jaxgen.diffusion.samplers.base import Denoiser
 from jaxgen.diffusion.samplers.mean_flow import Jump
 from jaxgen.diffusion.schedules import Level
 from jaxgen.methods.diffusion.sampling import SamplingSettings
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 Edit = Callable[[Array], Array]  # a change of every estimate of x_0 [N, H, W, C], as ``editing.keep_known`` makes it
 
@@ -36,7 +35,7 @@ class PreconditionedNetwork:
     network: nn.Module
     prediction: str
     learned_variance: bool
-    variables: Any
+    variables: PyTree
 
     @property
     def null_label(self) -> int:
@@ -69,7 +68,7 @@ class PreconditionedNetwork:
         return jump
 
     def _output(self, x: Array, t: Array, labels: Array) -> Array:
-        output: Any = self.network.apply(self.variables, x, jnp.broadcast_to(t, (len(x), *t.shape)), labels)
+        output: PyTree = self.network.apply(self.variables, x, jnp.broadcast_to(t, (len(x), *t.shape)), labels)
         return output
 
 

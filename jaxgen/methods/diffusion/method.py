@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import flax.linen as nn
 import jax
@@ -38,8 +38,8 @@ from jaxgen.models.layers import at_least_float32
 from jaxgen.models.networks import make_network
 from jaxgen.optim.accumulate import value_and_grad
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.runtime.types import Array
-from jaxgen.schema import Options
+from jaxgen.schema import Options, Sections
+from jaxgen.types import Array, JsonObject, PyTree
 
 Arrays = dict[str, Array]
 
@@ -59,6 +59,16 @@ class Diffusion(Method):
       label_dropout: share of the training images whose label is withheld; 0 without classes.
       sampling: how ``sample`` generates images.
       grad_accumulation: micro-batches a step.
+
+    Example:
+      >>> import jax
+      >>> from jaxgen import diffusion, methods, models
+      >>> from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
+      >>> network = models.CNN(out_channels=1, base_channels=4, num_blocks=1, norm_groups=2)
+      >>> optimizer = DiffusionOptimizerOptions().resolved(steps=1000)
+      >>> method = methods.Diffusion(network, diffusion.linear(1000), optimizer, image_shape=(8, 8, 1))
+      >>> list(method.networks(jax.eval_shape(method.init, jax.random.key(0))))
+      ['cnn']
     """
 
     supports: ClassVar[Capabilities] = Capabilities(
@@ -119,9 +129,7 @@ class Diffusion(Method):
         )
 
     @classmethod
-    def from_sections(
-        cls, sections: Mapping[str, Any], *, image_shape: tuple[int, int, int], num_classes: int
-    ) -> Diffusion:
+    def from_sections(cls, sections: Sections, *, image_shape: tuple[int, int, int], num_classes: int) -> Diffusion:
         """Return the method that options describe, see ``Method.from_sections``."""
         train = sections['train']
         return cls.from_options(
@@ -135,7 +143,7 @@ class Diffusion(Method):
         )
 
     @staticmethod
-    def check_options(options: Mapping[str, Any], image_size: int) -> None:
+    def check_options(options: Sections, image_size: int) -> None:
         """Refuse options of different sections that do not go together, see ``Method.check_options``."""
         require_together(options['model'], options['diffusion'], options['optimizer'], options['sample'], image_size)
 
@@ -169,19 +177,19 @@ class Diffusion(Method):
             params = {**params, 'schedule': self.schedule.init(jax.random.fold_in(key, 0))}
         return self.initial_state(params)
 
-    def initial_state(self, params: Any) -> DiffusionState:
+    def initial_state(self, params: PyTree) -> DiffusionState:
         """Return the state before the first step, with these parameters."""
         return initial_state(params, self.optimizer)
 
-    def from_weights(self, weights: dict[str, Any], key: Array) -> DiffusionState:
+    def from_weights(self, weights: dict[str, PyTree], key: Array) -> DiffusionState:
         """Return the trainable state before the first step, with given weights."""
         return self.initial_state(weights['params'])
 
-    def networks(self, state: DiffusionState) -> dict[str, Any]:
+    def networks(self, state: DiffusionState) -> dict[str, PyTree]:
         """Return the parameters of each network by its name."""
         return {type(self.network).__name__.lower(): state.params}
 
-    def moving_averages(self, state: DiffusionState) -> dict[float, Any]:
+    def moving_averages(self, state: DiffusionState) -> dict[float, PyTree]:
         """Return the power-function averages of the parameters by their relative length."""
         return averages_by_length(state, self.optimizer)
 
@@ -190,7 +198,7 @@ class Diffusion(Method):
         return self.update(state, batch, key, lambda params: params)
 
     def update(
-        self, state: DiffusionState, batch: Arrays, key: Array, network_params: Callable[[Any], Any]
+        self, state: DiffusionState, batch: Arrays, key: Array, network_params: Callable[[PyTree], PyTree]
     ) -> tuple[DiffusionState, Arrays]:
         """Make one step; ``network_params`` returns the parameters of the network from those under training."""
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
@@ -203,7 +211,7 @@ class Diffusion(Method):
             labels=self._drop_labels(batch['label'], jax.random.fold_in(time_key, 1)),
         )
 
-        def loss(trained: Any, examples: Examples, dropout_key: Array) -> Array:
+        def loss(trained: PyTree, examples: Examples, dropout_key: Array) -> Array:
             return mean_loss(objective, self.network, network_params(trained), examples, dropout_key)
 
         value, gradients = value_and_grad(loss, state.params, examples, dropout_key, self.grad_accumulation)
@@ -215,21 +223,21 @@ class Diffusion(Method):
         }
         return next_state(state, params, opt_state, self.optimizer), metrics
 
-    def sampling_variables(self, state: DiffusionState, key: Array, ema: bool) -> Any:
+    def sampling_variables(self, state: DiffusionState, key: Array, ema: bool) -> PyTree:
         """Return the variables of the network after training, see ``Method.sampling_variables``."""
         return {'params': state.ema if ema else state.params}
 
-    def schedule_of(self, variables: Any) -> Schedule:
+    def schedule_of(self, variables: PyTree) -> Schedule:
         """Return the schedule, with its parameters if it learns."""
         if isinstance(self.schedule, LearnedSchedule):
             return self.schedule.with_params(variables['params']['schedule'])
         return self.schedule
 
-    def levels(self, variables: Any, num_steps: int | None = None) -> Level:
+    def levels(self, variables: PyTree, num_steps: int | None = None) -> Level:
         """Return the noise levels that the sampler visits, from noise to data; of ``num_steps`` steps if given."""
         return self.schedule_of(variables).levels(self.sampling.num_steps if num_steps is None else num_steps)
 
-    def predictor(self, variables: Any, labels: Array, *, clip: bool | None = None) -> Predict:
+    def predictor(self, variables: PyTree, labels: Array, *, clip: bool | None = None) -> Predict:
         """Return ``predict(x, level)`` of the network itself, without guidance.
 
         Estimates of x_0 are clipped to [-1, 1] or not, as ``clip`` says, or as in sampling if it is None.
@@ -239,7 +247,7 @@ class Diffusion(Method):
 
     def prepare(
         self,
-        variables: Any,
+        variables: PyTree,
         keys: Array,
         labels: Array,
         *,
@@ -272,16 +280,16 @@ class Diffusion(Method):
         own = cast(DiffusionSampleOptions, options)
         return dataclasses.replace(self, sampling=SamplingSettings.from_options(own, self.learned_variance))
 
-    def sample(self, variables: Any, keys: Array, labels: Array) -> Array:
+    def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
         """Generate images, see ``Method.sample``."""
         return self.prepare(variables, keys, labels).images()
 
-    def sampling_protocol(self) -> dict[str, Any]:
+    def sampling_protocol(self) -> JsonObject:
         """Return how ``sample`` generates an image, as JSON values."""
         return self.sampling.protocol(self.schedule)
 
     def _drop_labels(self, labels: Array, key: Array) -> Array:
         return drop_labels(labels, key, self.label_dropout, self.null_label) if self.label_dropout else labels
 
-    def _network(self, variables: Any) -> PreconditionedNetwork:
+    def _network(self, variables: PyTree) -> PreconditionedNetwork:
         return PreconditionedNetwork(self.network, self.prediction, self.learned_variance, variables)

@@ -12,7 +12,7 @@ each example, and the objective itself is called with the network::
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import flax.linen as nn
 import jax
@@ -23,7 +23,7 @@ from jaxgen.diffusion import likelihood, losses
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.predictions import PREDICTIONS, Network, estimate_x0, split_variance
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level, Schedule
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, PyTree
 
 HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwal 2021, equation 16)
 
@@ -31,10 +31,10 @@ HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwa
 class Objective(Protocol):
     """The interface of all objectives."""
 
-    def sample_times(self, key: Array, num: int) -> Any:
+    def sample_times(self, key: Array, num: int) -> PyTree:
         """Sample the noise levels or times of ``num`` examples: a pytree of arrays ``[num]``."""
 
-    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Any) -> Float[Array, ' n']:
+    def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: PyTree) -> Float[Array, ' n']:
         """Return the loss of each example."""
 
 
@@ -63,7 +63,7 @@ class Examples(NamedTuple):
 
     x0: Array
     noise: Array
-    times: Any
+    times: PyTree
     labels: Array
 
 
@@ -72,12 +72,14 @@ def drop_labels(labels: Int[Array, ' n'], key: Array, share: float, null_label: 
     return jnp.where(jax.random.bernoulli(key, share, labels.shape), null_label, labels)
 
 
-def mean_loss(objective: Objective, network: nn.Module, params: Any, examples: Examples, dropout_key: Array) -> Array:
+def mean_loss(
+    objective: Objective, network: nn.Module, params: PyTree, examples: Examples, dropout_key: Array
+) -> Array:
     """Return the mean loss of a network in training."""
 
     def apply(x: Array, t: Array) -> Array:
         rngs = {'dropout': dropout_key}
-        output: Any = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs)
+        output: PyTree = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs)
         return output
 
     return jnp.mean(objective(apply, params, examples.x0, examples.noise, examples.times))
@@ -95,7 +97,7 @@ class PredictionObjective:
         """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
-    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+    def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: Level) -> Array:
         """Return the loss of each example."""
         return losses.prediction_loss(network, x0, noise, times, prediction=self.prediction, weighting=self.weighting)
 
@@ -111,7 +113,7 @@ class BoundObjective:
         """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
-    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+    def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: Level) -> Array:
         """Return the loss of each example."""
         x0_estimate = estimate_x0(self.prediction, network, losses.add_noise(x0, noise, times), times)
         term = likelihood.timestep_term(self.schedule, x0, noise, times.t, x0_estimate)
@@ -132,7 +134,7 @@ class HybridObjective:
         """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
-    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Level) -> Array:
+    def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: Level) -> Array:
         """Return the loss of each example."""
         here = times.broadcast_to(x0)
         p = PREDICTIONS[self.prediction](here.alpha, here.sigma)
@@ -152,7 +154,7 @@ class MeanFlowObjective:
         """Sample the two times t and r."""
         return losses.sample_mean_flow_times(key, num)
 
-    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: tuple[Array, Array]) -> Array:
+    def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: tuple[Array, Array]) -> Array:
         """Return the loss of each example."""
 
         def mean_velocity(x: Array, t: Array, r: Array) -> Array:
@@ -175,7 +177,7 @@ class LearnedScheduleObjective:
         """Sample times in [0, 1]."""
         return self.schedule.sample_times(key, num)
 
-    def __call__(self, network: Network, params: Any, x0: Array, noise: Array, times: Array) -> Array:
+    def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: Array) -> Array:
         """Return the loss of each example."""
         schedule = self.schedule.with_params(params['schedule'])
         fixed = self.schedule.with_params(jax.lax.stop_gradient(params['schedule']))

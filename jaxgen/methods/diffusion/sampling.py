@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from jaxgen.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Sampler
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step
 from jaxgen.diffusion.schedules import LearnedSchedule, Level, Schedule
 from jaxgen.methods.diffusion.options import DiffusionSampleOptions
-from jaxgen.runtime.types import Array
+from jaxgen.types import Array, JsonObject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +59,7 @@ class SamplingSettings:
         """Whether the guidance changes anything."""
         return bool(self.guidance.scale != 1)
 
-    def protocol(self, schedule: Schedule) -> dict[str, Any]:
+    def protocol(self, schedule: Schedule) -> JsonObject:
         """Return how an image is generated, as JSON values; a ``guidance_high`` of 0 stands for no limit."""
         if isinstance(schedule, LearnedSchedule):
             schedule = schedule.with_params(

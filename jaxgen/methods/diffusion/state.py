@@ -11,7 +11,7 @@ from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
 from jaxgen.optim import power_ema
 from jaxgen.optim.ema import ema_update
 from jaxgen.optim.optimizer import make_adam
-from jaxgen.runtime.types import Array, PyTree, Struct
+from jaxgen.types import Array, PyTree, Struct
 
 
 @flax.struct.dataclass

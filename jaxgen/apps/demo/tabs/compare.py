@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -12,12 +11,13 @@ import numpy as np
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET, USES_DEVICE, seed_field, seed_of, shown_steps, with_error_notes
+from jaxgen.apps.demo.tabs.parts import QUIET, USES_DEVICE, Update, seed_field, seed_of, shown_steps, with_error_notes
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import load
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
+from jaxgen.types import Fields
 
 MAX_EACH = 16  # largest number of images of each model
 NO_METRICS = (
@@ -36,7 +36,7 @@ class Tab:
         """Choose the first models when the page is opened."""
         page.load(self.choose_first, None, self.models, **QUIET)
 
-    def choose_first(self) -> Any:
+    def choose_first(self) -> Update:
         """Choose the first model, and the next one of the same data."""
         names = self.workdirs.able_to_sample()
         data = [self.workdirs.config(name).data.name for name in names]
@@ -88,7 +88,7 @@ class Tab:
         return views.metrics_table(results) if results else NO_METRICS
 
 
-def _how(model: Model, fields: dict[str, Any]) -> str:
+def _how(model: Model, fields: Fields) -> str:
     """Say how a model samples."""
     if not model.denoises:
         return 'one call of the generator'

@@ -17,6 +17,7 @@ from jaxgen.apps.demo.tabs import painter
 from jaxgen.apps.demo.tabs.parts import (
     QUIET,
     USES_DEVICE,
+    Update,
     model_inputs,
     progress_view,
     seed_field,
@@ -28,6 +29,7 @@ from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import SOURCES, load
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
+from jaxgen.types import Fields
 
 HEIGHT: Any = 'min(760px, 165vw)'  # of the images, in CSS
 NO_PICTURE = 'Upload a picture, or take one of the data set.'
@@ -49,14 +51,14 @@ class Tab:
         """Choose the first model that can edit when the page is opened."""
         page.load(self._choose_first, None, [self.model, self.classes, self.steps], **QUIET)
 
-    def choose(self, name: str | None) -> list[Any]:
+    def choose(self, name: str | None) -> list[Update]:
         """Return updates of the inputs that depend on the model."""
         if not name:
             return [gr.skip(), gr.skip()]
         found = model_inputs(self.workdirs.config(name))
         return [found['classes'], found['steps']]
 
-    def upload(self, path: str, name: str | None, request: gr.Request) -> tuple[str, Any]:
+    def upload(self, path: str, name: str | None, request: gr.Request) -> tuple[str, Update]:
         """Show an upload next to what the network sees of it; its file is deleted."""
         try:
             return self._take(uploads.read_picture(uploads.take(path), self._shape(name)), request)
@@ -65,7 +67,7 @@ class Tab:
 
     def take_from_data_set(
         self, name: str | None, split: str, number: float | None, request: gr.Request
-    ) -> tuple[str, Any]:
+    ) -> tuple[str, Update]:
         """Show an image of the model's data set as if it had been uploaded."""
         try:
             config = self._config(name)
@@ -79,14 +81,14 @@ class Tab:
         except UserError as e:
             return views.note(str(e)), gr.skip()
 
-    def preset(self, name: str, request: gr.Request) -> Any:
+    def preset(self, name: str, request: gr.Request) -> Update:
         """Return the painter with one of the masks that have a name."""
         picture = self.sessions[request.session_hash].picture
         return painter.value(picture.seen, name) if picture else gr.skip()
 
     def make(
         self, name, classes, strength, steps, seed, count, painted, request: gr.Request
-    ) -> Iterator[tuple[str, Any]]:
+    ) -> Iterator[tuple[str, Update]]:
         """Yield the images as HTML after each step, and the slider over the steps."""
         session = self.sessions[request.session_hash]
         try:
@@ -124,12 +126,12 @@ class Tab:
         caption = f'after {step} of {len(path) - 1} steps'
         return views.part(views.picture(images.grid(path[step]), f'the images {caption}', caption))
 
-    def _choose_first(self) -> list[Any]:
+    def _choose_first(self) -> list[Update]:
         names = [name for name in self.workdirs.able_to_sample() if can_edit(self.workdirs.config(name))]
         first = next(iter(names), None)
         return [gr.Dropdown(choices=names, value=first), *self.choose(first)]
 
-    def _take(self, picture: uploads.Picture, request: gr.Request) -> tuple[str, Any]:
+    def _take(self, picture: uploads.Picture, request: gr.Request) -> tuple[str, Update]:
         session = self.sessions[request.session_hash]
         session.picture, session.path = picture, None
         pictures = (
@@ -161,9 +163,7 @@ class Tab:
         return side, side, SOURCES[data.name].channels
 
     @staticmethod
-    def _result(
-        name: str, model: engine.Model, fields: dict[str, Any], made: np.ndarray, mask: np.ndarray | None
-    ) -> str:
+    def _result(name: str, model: engine.Model, fields: Fields, made: np.ndarray, mask: np.ndarray | None) -> str:
         links = views.download('edited.png', images.png(images.grid(made)), 'image/png', 'Download PNG')
         links += views.download('edited.npz', images.npz(images=made), 'application/octet-stream', 'Download npz')
         if mask is not None:

@@ -15,6 +15,7 @@ from jaxgen.apps.demo.settings import command_line
 from jaxgen.apps.demo.tabs.parts import (
     QUIET,
     USES_DEVICE,
+    Update,
     model_inputs,
     progress_view,
     seed_field,
@@ -25,6 +26,7 @@ from jaxgen.apps.demo.tabs.parts import (
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.io import images
+from jaxgen.types import Fields
 
 HEIGHT: Any = 'min(740px, 165vw)'  # of the samples, in CSS
 FIRST = {'sample.num': 16, 'sample.num_steps': 20}  # what is sampled when the page is opened
@@ -51,7 +53,7 @@ class Tab:
         """Return the inputs that depend on the model."""
         return [self.inputs[name] for name in ('classes', 'sampler', 'steps', 'guidance', 'eta')]
 
-    def choose(self, name: str | None) -> list[Any]:
+    def choose(self, name: str | None) -> list[Update]:
         """Return updates of the inputs that depend on the model."""
         return list(model_inputs(self.workdirs.config(name)).values()) if name else [gr.skip()] * 5
 
@@ -60,7 +62,7 @@ class Tab:
         """The generator of HTML that shows the samples after each step."""
         return with_error_notes(self._sample)
 
-    def _choose_first(self) -> list[Any]:
+    def _choose_first(self) -> list[Update]:
         names = self.workdirs.able_to_sample()
         first = next(iter(names), None)
         return [gr.Dropdown(choices=names, value=first), *self.choose(first)]
@@ -85,7 +87,7 @@ class Tab:
             yield views.part(progress_view(step, what), result)
 
     @staticmethod
-    def _result(name: str, model: engine.Model, fields: dict[str, Any], made: np.ndarray) -> str:
+    def _result(name: str, model: engine.Model, fields: Fields, made: np.ndarray) -> str:
         grid, arrays = images.png(images.grid(made)), images.npz(images=made)
         return (
             views.download('samples.png', grid, 'image/png', 'Download PNG')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from typing import cast
 
 import gradio as gr
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET
+from jaxgen.apps.demo.tabs.parts import QUIET, Update
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.edit.start import to_images
 from jaxgen.apps.evaluate.evaluator import load_options
@@ -100,7 +100,7 @@ class Tab:
         page = views.text(path.read_text())
         return views.part(f'<iframe sandbox title="Inside {views.text(name)}" srcdoc="{page}"></iframe>')
 
-    def _choose_first(self) -> Any:
+    def _choose_first(self) -> Update:
         names = self.workdirs.able_to_sample()
         return gr.Dropdown(choices=names, value=next(iter(names), None))
 

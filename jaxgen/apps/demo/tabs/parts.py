@@ -16,15 +16,18 @@ from jaxgen.data import class_names
 from jaxgen.errors import UserError
 from jaxgen.io import images
 from jaxgen.methods import METHODS
+from jaxgen.types import Fields
+
+Update = Any  # what Gradio takes as the new value or the new properties of a component
 
 # Visitors who sample wait for one another and are told their place; everything else is quick.
-USES_DEVICE: dict[str, Any] = {
+USES_DEVICE: Fields = {
     'concurrency_id': 'device',
     'concurrency_limit': 1,
     'api_visibility': 'private',
     'show_progress': 'full',
 }
-QUIET: dict[str, Any] = {'api_visibility': 'private', 'show_progress': 'hidden'}
+QUIET: Fields = {'api_visibility': 'private', 'show_progress': 'hidden'}
 MAX_SHOWN = 40  # largest number of steps that a visitor is shown between the first and the last
 LARGEST_SEED = 2**32 - 1
 
@@ -54,7 +57,7 @@ def progress_view(step: Progress, what: str) -> str:
     return views.progress(step.done, step.total, what) + views.picture(images.grid(step.images), f'grid: {what}')
 
 
-def model_inputs(config: Config) -> dict[str, Any]:
+def model_inputs(config: Config) -> Fields:
     """Return the updates of the inputs that depend on the model: classes, sampler, steps, guidance and eta."""
     classes = class_names(config.data.name, config.data.classes or ()) if config.model.conditional else ()
     denoises = METHODS[config.method].supports.denoises

@@ -12,9 +12,10 @@ from PIL import Image
 
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET
+from jaxgen.apps.demo.tabs.parts import QUIET, Update
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate import during_training
+from jaxgen.types import JsonObject
 
 SECONDS = 3  # between two looks at a run
 NO_ROWS = 'This run has logged nothing yet: the first row comes after config.train.log_every steps.'
@@ -37,11 +38,11 @@ class Tab:
         page.load(self._choose_first, None, self.run, **QUIET)
         self.opened.select(self.show, [self.run, self.metric], self.outputs, **QUIET)
 
-    def show(self, name: str | None, metric: str | None) -> list[Any]:
+    def show(self, name: str | None, metric: str | None) -> list[Update]:
         """Return all that the tab shows of a run; see ``refresh``."""
         return self.refresh(name, metric, None)
 
-    def refresh(self, name: str | None, metric: str | None, seen: Any) -> list[Any]:
+    def refresh(self, name: str | None, metric: str | None, seen: Any) -> list[Update]:
         """Return the curves, the choice of metrics, the slider over the grids, and what a visitor has now seen of the run.
 
         Nothing is changed if that is what the visitor has ``seen`` already.
@@ -74,7 +75,7 @@ class Tab:
         caption = f'step {step:,}' + (f', epoch {step * epochs[0]:.1f}' if epochs else '')
         return views.part(views.picture(pixels, f'samples at {caption}', caption))
 
-    def _choose_first(self) -> Any:
+    def _choose_first(self) -> Update:
         names = list(self.workdirs.all())
         return gr.Dropdown(choices=names, value=next(iter(names), None))
 
@@ -98,7 +99,7 @@ def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
     return f'<p class="line" role="status">{views.text(last)}</p>{"".join(charts)}'
 
 
-def _history(history: Sequence[dict[str, Any]]) -> str:
+def _history(history: Sequence[JsonObject]) -> str:
     """Return a chart of the FID in training, if it was evaluated."""
     points = [(row['step'], row['fid']) for row in history if row.get('fid') is not None]
     return views.curves({'FID': points}, 'step', 'FID', 'FID in training') if points else ''

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -9,6 +10,8 @@ import jax
 Array = jax.Array
 Dtype = jax.typing.DTypeLike  # such as jnp.bfloat16, or np.dtype('float32')
 PyTree = Any  # nested dicts, tuples and dataclasses of arrays
+JsonObject = dict[str, Any]  # what json.load returns for an object
+Fields = Mapping[str, Any]  # values by the names of their fields, to be read
 
 
 class Struct:

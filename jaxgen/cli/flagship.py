@@ -1,6 +1,6 @@
-"""Train a flagship model in a few minutes on one accelerator.
+"""The command line of the flagship: train a model in a few minutes on one accelerator.
 
-python -m jaxgen.apps.flagship --config=configs/ddpm_cifar.py:flagship --minutes=8 --workdir=runs/flagship
+python -m jaxgen.cli.flagship --config=configs/ddpm_cifar.py:flagship --minutes=8 --workdir=runs/flagship
 
 Fields of the config can be changed with --config.FIELD=VALUE.
 """
@@ -55,7 +55,7 @@ def parse(argv: list[str]) -> tuple[flags.Arguments, FlagshipOptions]:
     """
     declared = specs(FlagshipOptions)
     parser = argparse.ArgumentParser(
-        prog='python -m jaxgen.apps.flagship',
+        prog='python -m jaxgen.cli.flagship',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
