@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from logging import CRITICAL, getLogger
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """
     logging.set_verbosity(logging.FATAL)
     getLogger('asyncio').setLevel(CRITICAL)  # it repeats the sentence in which a failed checkpoint is reported
+    warnings.filterwarnings('ignore', '.*decompression bomb')  # jaxgen refuses such pictures, in a sentence
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from jaxgen.errors import UserError
 

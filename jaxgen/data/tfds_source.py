@@ -6,7 +6,6 @@ Data that were not prepared yet are downloaded and prepared by TFDS itself, whic
 from __future__ import annotations
 
 import concurrent.futures
-import io
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.errors import UserError
+from jaxgen.io import pictures
 from jaxgen.io.download import reachable
 
 T = TypeVar('T')
@@ -109,17 +109,13 @@ def _damaged(folder: pathlib.Path, split: str) -> str:
 
 
 def decode(record: dict) -> Image.Image:
-    """Decode the image of a record and convert it to RGB, since some files are grey or have an alpha channel or a palette.
+    """Decode the image of a record to RGB as it is stored, since bounding boxes refer to the stored pixels.
 
     Raises:
-      ValueError: if it is not a complete image; the message names the file as the data set knows it.
+      UserError: if it is not a complete image; the message names the file as the data set knows it.
     """
-    try:
-        with Image.open(io.BytesIO(record['image'])) as image:
-            return image.convert('RGB')
-    except OSError as e:
-        name = record.get('image/filename', record.get('id', b'without a name')).decode()
-        raise ValueError(f'image {name}: {e}') from e
+    name = record.get('image/filename', record.get('id', b'without a name')).decode()
+    return pictures.decode(record['image'], f'image {name}', 3, as_stored=True)
 
 
 def _prepare(name: str, folder: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ Networks and readers of images are imported when the first metric is computed, s
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from jaxgen.metrics.features import Features
+    from jaxgen.metrics.image_sets import ImageSet
 
 
 class KernelInceptionDistance(NamedTuple):
@@ -90,14 +92,14 @@ def fid(
       The distance, at least 0; lower is better.
 
     Raises:
-      UserError: if images cannot be read or are not uint8, or the weights cannot be read or downloaded.
+      UserError: if images cannot be read, are not uint8 or are too few, or the weights cannot be read or downloaded.
 
     Example:
       >>> images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
       >>> distance = jaxgen.metrics.fid(images, 'digits:test', reference_num=12)
     """
     sets = {'images': (images, num), 'reference': (reference, reference_num)}
-    fake, real = _features(sets, inception_weights, resize, batch_size, mesh)
+    fake, real = _features(_open('fid', sets), inception_weights, resize, batch_size, mesh)
     return _compute('fid', fake, real)['fid']
 
 
@@ -132,14 +134,14 @@ def kid(
       (mean, std); lower is better, and the mean may be slightly negative.
 
     Raises:
-      UserError: if images cannot be read or are not uint8, or the weights cannot be read or downloaded.
+      UserError: if images cannot be read, are not uint8 or are too few, or the weights cannot be read or downloaded.
 
     Example:
       >>> images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
       >>> mean, std = jaxgen.metrics.kid(images, 'digits:test', reference_num=12)
     """
     sets = {'images': (images, num), 'reference': (reference, reference_num)}
-    fake, real = _features(sets, inception_weights, resize, batch_size, mesh)
+    fake, real = _features(_open('kid', sets), inception_weights, resize, batch_size, mesh)
     found = _compute('kid', fake, real)
     return KernelInceptionDistance(found['kid'], found['kid_std'])
 
@@ -171,13 +173,14 @@ def inception_score(
       (mean, std); higher is better.
 
     Raises:
-      UserError: if images cannot be read or are not uint8, or the weights cannot be read or downloaded.
+      UserError: if images cannot be read, are not uint8 or are too few, or the weights cannot be read or downloaded.
 
     Example:
       >>> images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
       >>> mean, std = jaxgen.metrics.inception_score(images)
     """
-    (fake,) = _features({'images': (images, num)}, inception_weights, resize, batch_size, mesh)
+    opened = _open('inception_score', {'images': (images, num)})
+    (fake,) = _features(opened, inception_weights, resize, batch_size, mesh)
     check(fake.logits is not None, f'inception_weights={inception_weights} has no classifier, which the score needs')
     found = _compute('inception_score', fake, fake)
     return InceptionScore(found['inception_score'], found['inception_score_std'])
@@ -197,7 +200,7 @@ def precision_recall(
     """Compute improved precision and recall (Kynkaanniemi et al. 2019).
 
     The manifold of a set is the union of balls around the Inception features of its images, each of which reaches to the third
-    nearest neighbour. At most the first 10,000 images of each set are taken.
+    nearest neighbour. Of larger sets 10,000 images are taken, a fixed random choice.
 
     Args:
       images: generated images: an array, a folder of images, an ``.npz`` file, or a split of a data set such as
@@ -215,34 +218,57 @@ def precision_recall(
       the reference inside the manifold of the images, which measures diversity; higher is better.
 
     Raises:
-      UserError: if images cannot be read or are not uint8, or the weights cannot be read or downloaded.
+      UserError: if images cannot be read, are not uint8 or are too few, or the weights cannot be read or downloaded.
 
     Example:
       >>> images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
       >>> precision, recall = jaxgen.metrics.precision_recall(images, 'digits:test', reference_num=12)
     """
     sets = {'images': (images, num), 'reference': (reference, reference_num)}
-    fake, real = _features(sets, inception_weights, resize, batch_size, mesh)
+    fake, real = _features(_open('precision_recall', sets), inception_weights, resize, batch_size, mesh)
     found = _compute('precision_recall', fake, real)
     return PrecisionRecall(found['precision'], found['recall'])
 
 
+def _open(metric: str, sets: dict[str, tuple[Any, int | None]]) -> list[tuple[ImageSet, bool]]:
+    """Open the sets of a metric, so that all are checked before any weights are downloaded.
+
+    Args:
+      metric: a key of ``METRICS``.
+      sets: by the name of the argument, the images and how many of them to take; the reference is called ``reference``.
+
+    Returns:
+      Each set, and whether it is stored.
+
+    Raises:
+      UserError: if a set cannot be read, or has too few images for the metric.
+    """
+    from jaxgen.metrics.image_sets import from_array, open_set
+    from jaxgen.metrics.registry import require_enough
+
+    opened = []
+    for argument, (images, num) in sets.items():
+        is_stored, is_reference = isinstance(images, str | os.PathLike), argument == 'reference'
+        image_set = open_set(os.fspath(images), argument, num) if is_stored else from_array(images, argument, num)
+        limit = f'{"reference_num" if is_reference else "num"}={num}'
+        require_enough(
+            [metric], image_set.count, limit if image_set.count == num else argument, is_reference=is_reference
+        )
+        for note in image_set.notes:
+            warnings.warn(note, stacklevel=3)
+        opened.append((image_set, is_stored))
+    return opened
+
+
 def _features(
-    sets: dict[str, tuple[Any, int | None]],
+    opened: list[tuple[ImageSet, bool]],
     weights_path: str | os.PathLike | None,
     resize: str,
     batch_size: int | None,
     mesh: Mesh | None,
 ) -> list[Features]:
-    """Return the Inception features of each set, given by the name of the argument: the images, and how many to take."""
+    """Return the Inception features of each set that ``_open`` returned."""
     from jaxgen.metrics.features import Extraction, inception_extractor, stored_features
-    from jaxgen.metrics.image_sets import from_array, open_set
-
-    opened = []  # all sets are checked before any weights are downloaded
-    for argument, (images, num) in sets.items():
-        is_stored = isinstance(images, str | os.PathLike)
-        image_set = open_set(os.fspath(images), argument, num) if is_stored else from_array(images, argument, num)
-        opened.append((image_set, is_stored))
 
     extractor = inception_extractor(weights_path, resize)
     extraction = Extraction([extractor], mesh, batch_size)

@@ -16,7 +16,7 @@ from jaxgen.metrics.class_accuracy import TrainedClassifier, class_metrics
 from jaxgen.metrics.features import Extraction, Extractor
 from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.metrics.progress import Meter
-from jaxgen.metrics.registry import METRICS, PARAMETERS, Pair
+from jaxgen.metrics.registry import METRICS, Pair, parameters, require_enough
 from jaxgen.types import JsonObject
 
 FEWEST = 2048  # images below which the covariance of Inception's 2,048 features is singular
@@ -40,7 +40,7 @@ class Evaluator:
       reference: as given.
 
     Raises:
-      UserError: if there is no such metric, or the extractor cannot take the reference images.
+      UserError: if there is no such metric, the extractor cannot take the reference images, or they are too few for a metric.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Evaluator:
         self._extraction = Extraction(extractors, mesh, batch_size)
         self._classifier_index = len(extractors) - 1  # 0 if the classifier is the extractor
         self._require_compatible(reference, 'the reference images')
+        require_enough(self._metrics, reference.count, 'the reference', is_reference=True)
         meter = Meter('reference', reference.count, report)
         self._real = features.stored_features(self._extraction, extractor.description, reference, meter)
 
@@ -78,9 +79,10 @@ class Evaluator:
           ``images_per_sec``, ``warnings`` and ``protocol``.
 
         Raises:
-          UserError: if the extractor cannot take these images.
+          UserError: if the extractor cannot take these images, or they are too few for a metric.
         """
         self._require_compatible(images, 'the generated images')
+        require_enough(self._metrics, images.count, 'the generated set')
         is_classified = self._can_classify(images.image_shape)
         meter = Meter('generated', images.count, self._report)
 
@@ -134,7 +136,7 @@ class Evaluator:
             'reference': self.reference.description,
             'extractor': self._extractor.description,
             'judge': None if judge is None else judge.description,
-            'parameters': PARAMETERS,
+            'parameters': parameters(images.count, self.reference.count),
             **features.environment(),
         }
 
@@ -157,7 +159,7 @@ class Evaluator:
             raise UserError(f'{what} are {height}x{width}, and {name} takes {size}x{size}: choose another extractor')
 
     def _warnings(self, images: ImageSet, pair: Pair, result: JsonObject) -> list[str]:
-        found = []
+        found = [*self.reference.notes, *images.notes]
         name = self._extractor.description['name']
         if not name.startswith('inception'):
             found.append(f'distances are those of features of {name}: they compare with no FID elsewhere')

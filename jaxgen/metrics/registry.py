@@ -6,21 +6,23 @@ To add a metric, write a function of a ``Pair`` that returns JSON values by name
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int32
 
+from jaxgen.errors import check
 from jaxgen.metrics.class_probabilities import inception_score
 from jaxgen.metrics.features import Features
 from jaxgen.metrics.frechet import frechet_distance, frechet_distance_of_few
+from jaxgen.metrics.image_sets import SUBSET_SEED, subset
 from jaxgen.metrics.kernel import kernel_distance
 from jaxgen.metrics.manifold import precision_recall
 from jaxgen.metrics.moments import Moments
 from jaxgen.types import JsonObject
 
 FEWEST_OF_A_CLASS = 100  # images of a class in both sets, below which its FID is left out
-MANIFOLD_IMAGES = 10_000  # images of each set that span the manifolds of precision and recall: the first ones
+MANIFOLD_IMAGES = 10_000  # images of each set that span the manifolds of precision and recall, chosen at random
 MANIFOLD_NEIGHBOURS = 3  # a ball of the manifold reaches to this nearest neighbour
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 INCEPTION_SCORE_SPLITS = 10
@@ -73,9 +75,14 @@ def _inception_score(pair: Pair) -> JsonObject:
 
 
 def _precision_recall(pair: Pair) -> JsonObject:
-    fake, real = pair.fake.features[:MANIFOLD_IMAGES], pair.real.features[:MANIFOLD_IMAGES]
+    fake, real = (_spanning(found.features) for found in (pair.fake, pair.real))
     precision, recall = precision_recall(fake, real, MANIFOLD_NEIGHBOURS)
     return {'precision': precision, 'recall': recall}
+
+
+def _spanning(features: np.ndarray) -> np.ndarray:
+    """Return the features that span a manifold: all, or those of a random subset, since sets may be sorted by class."""
+    return features[subset(len(features), MANIFOLD_IMAGES)]
 
 
 def _fid_per_class(pair: Pair) -> JsonObject:
@@ -96,3 +103,44 @@ METRICS: dict[str, Callable[[Pair], JsonObject]] = {
     'precision_recall': _precision_recall,
     'fid_per_class': _fid_per_class,
 }
+# The fewest generated and reference images from which a metric can be computed; 1 and 1 of all others.
+FEWEST_IMAGES: dict[str, tuple[int, int]] = {
+    'fid': (2, 2),  # covariances
+    'kid': (2, 2),  # pairs of images
+    'inception_score': (INCEPTION_SCORE_SPLITS, 1),
+    'precision_recall': (MANIFOLD_NEIGHBOURS + 1, MANIFOLD_NEIGHBOURS + 1),
+}
+
+
+def require_enough(metrics: Sequence[str], count: int, where: str, *, is_reference: bool = False) -> None:
+    """Refuse a set that has too few images for a metric.
+
+    Args:
+      metrics: keys of ``METRICS``.
+      count: number of images in the set.
+      where: what the caller calls the set or its size, for messages.
+      is_reference: whether the set is the reference.
+
+    Raises:
+      UserError: naming the first metric that needs more images.
+    """
+    for name in metrics:
+        fewest = FEWEST_IMAGES.get(name, (1, 1))[is_reference]
+        images = '1 image' if count == 1 else f'{count} images'
+        check(
+            count >= fewest,
+            f'{where} gives {images}, but {name} needs at least {fewest}: take more images, or another metric',
+        )
+
+
+def parameters(*counts: int) -> JsonObject:
+    """Return what metrics depend on apart from features, for the protocol.
+
+    Earlier versions took the first ``MANIFOLD_IMAGES`` images of larger sets for precision and recall, and their protocols have
+    no ``manifold_subset_seed``. Those of smaller sets are the same as today.
+
+    Args:
+      counts: numbers of images in the sets.
+    """
+    chosen = {'manifold_subset_seed': SUBSET_SEED} if max(counts) > MANIFOLD_IMAGES else {}
+    return {**PARAMETERS, **chosen}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import pathlib
 
 import numpy as np
-from PIL import Image
 
-from jaxgen.apps.edit.inputs import decode, middle_square
-from jaxgen.errors import UserError, check
+from jaxgen.apps.edit.inputs import middle_square
+from jaxgen.errors import check
+from jaxgen.io import pictures
 
 MAX_BYTES = 10_000_000
 MAX_SIDE = 8192  # largest side in pixels that is read
@@ -56,16 +55,12 @@ def read_picture(data: bytes, shape: tuple[int, int, int]) -> Picture:
       shape: height, width and channels of the network's images.
 
     Raises:
-      UserError: if it is no image, animated, has an alpha channel, or is too large.
+      UserError: if it is too large, or ``jaxgen.io.pictures`` refuses it.
     """
     _require_size(len(data))
-    width, height = _image_size(data)
-    check(
-        max(width, height) <= MAX_SIDE,
-        f'the image has {width}x{height} pixels, but at most {MAX_SIDE} a side are read: make it smaller',
-    )
     side, _, channels = shape
-    image = decode(data, 'the image', 'RGB' if channels == 3 else 'L')
+    image = pictures.decode(data, 'the uploaded file', channels, max_side=MAX_SIDE)
+    width, height = image.size
     seen = middle_square(image, side)
     image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     shown = np.asarray(image).reshape(image.height, image.width, channels)
@@ -81,17 +76,3 @@ def picture_of_data_set(name: str, split: str, number: int, image: np.ndarray) -
 
 def _require_size(size: int) -> None:
     check(size <= MAX_BYTES, f'the file has {size:,} bytes, but at most {MAX_BYTES:,} are read: make the image smaller')
-
-
-def _image_size(data: bytes) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            check(
-                not getattr(image, 'is_animated', False),
-                'the image is animated, but a network takes a single frame: save one of its frames',
-            )
-            return image.size
-    except UserError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise UserError('the file is not an image that can be read: upload a PNG, JPEG or WebP') from e

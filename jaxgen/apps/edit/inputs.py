@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 import re
 
@@ -12,8 +11,8 @@ from PIL import Image
 from jaxgen.data import SOURCES, load
 from jaxgen.data.resize import resize
 from jaxgen.errors import UserError, check, pick
+from jaxgen.io import pictures
 
-MAX_PIXELS = 50_000_000  # a larger image is a mistake, or an attempt to exhaust the memory
 IMAGE_OF_DATA_SET = re.compile(r'(\w+):(\w+):(\d+)')
 
 
@@ -30,7 +29,7 @@ def open_image(name: str | None, field: str, shape: tuple[int, int, int], crop: 
       uint8 ``[H, W, C]``.
 
     Raises:
-      UserError: if there is no such image, it has an alpha channel, or it cannot be decoded.
+      UserError: if there is no such image, or ``jaxgen.io.pictures`` refuses it.
     """
     if name is None:
         raise UserError(f'{field} is not set: name an image file, or an image of a data set, as in cifar10:test:17')
@@ -38,33 +37,7 @@ def open_image(name: str | None, field: str, shape: tuple[int, int, int], crop: 
     if numbered:
         return _image_of_data_set(numbered, field, shape, crop)
     side, _, channels = shape
-    return middle_square(decode(_read(name, field), f'{field}={name}', 'RGB' if channels == 3 else 'L'), side)
-
-
-def decode(data: bytes, where: str, mode: str) -> Image.Image:
-    """Decode an image that has no alpha channel.
-
-    Args:
-      data: the bytes of the file.
-      where: where the image comes from, for messages.
-      mode: the mode of Pillow to convert to, such as ``RGB`` or ``L``.
-
-    Raises:
-      UserError: if the file is damaged, no image, too large, or has an alpha channel.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            check(
-                image.width * image.height <= MAX_PIXELS,
-                f'{where} has {image.width}x{image.height} pixels, but at most {MAX_PIXELS:,} are read: make it smaller',
-            )
-            alpha = 'A' in image.getbands() or 'transparency' in image.info
-            check(not alpha, f'{where} has an alpha channel: save it without one, on a background of your choice')
-            return image.convert(mode)
-    except UserError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise UserError(f'{where} is not an image that can be read ({e}): save it as PNG, JPEG or WebP') from e
+    return middle_square(_decode(name, field, channels), side)
 
 
 def middle_square(image: Image.Image, side: int) -> np.ndarray:
@@ -90,7 +63,7 @@ def open_mask(name: str | None, field: str, side: int) -> np.ndarray:
     """
     if name is None:
         raise UserError(f'{field} is not set: name an image of the size of the model, white where the model paints')
-    image = decode(_read(name, field), f'{field}={name}', 'L')
+    image = _decode(name, field, 1)
     check(
         image.size == (side, side),
         f'{field}={name} has {image.width}x{image.height} pixels, but a mask needs the {side}x{side} of the network, white '
@@ -122,8 +95,6 @@ def _image_of_data_set(
     return image
 
 
-def _read(name: str, field: str) -> bytes:
-    try:
-        return pathlib.Path(name).read_bytes()
-    except OSError as e:
-        raise UserError(f'{field}={name} cannot be read ({e.strerror}): name an existing file') from e
+def _decode(name: str, field: str, channels: int) -> Image.Image:
+    where = f'{field}={name}'
+    return pictures.decode(pictures.read_file(pathlib.Path(name), where), where, channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 from etils import epath
 from jax.sharding import Mesh
@@ -18,6 +19,7 @@ from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.features import Extractor, inception_extractor
 from jaxgen.metrics.image_sets import ImageSet, open_set
 from jaxgen.metrics.progress import print_line
+from jaxgen.metrics.registry import require_enough
 from jaxgen.schema import located
 from jaxgen.types import Fields, JsonObject
 
@@ -31,18 +33,21 @@ def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None =
       metrics: keys of ``METRICS``; those of ``config.evaluation.metrics`` if not set.
 
     Raises:
-      UserError: if the reference or the weights of a network cannot be read, or the network cannot take the reference.
+      UserError: if the reference or the weights of a network cannot be read, the network cannot take the reference, or a
+        metric needs more images.
     """
     options = config.evaluation
+    metrics = options.metrics if metrics is None else metrics
+    require_enough(metrics, options.num, f'config.evaluation.num={options.num}')
     classifier = classifier_of(config)
     extractor = _extractor(config, classifier)
     name = options.reference or f'{config.data.name}:train'
-    reference = open_set(name, 'config.evaluation.reference', options.reference_num, **set_options(config))
+    reference = _open(config, 'reference', name, metrics)
     with located('config.evaluation.extractor'):
         return Evaluator(
             extractor,
             reference,
-            options.metrics if metrics is None else metrics,
+            metrics,
             classifier=classifier,
             mesh=mesh,
             batch_size=options.batch_size,
@@ -60,11 +65,29 @@ def stored_set(config: Config) -> ImageSet:
     """Open the images that ``config.evaluation.generated`` names.
 
     Raises:
-      UserError: as ``open_set`` does.
+      UserError: as ``open_set`` does, and if a metric needs more images.
     """
     options = config.evaluation
     check(options.generated is not None, 'config.evaluation.generated is not set')
-    return open_set(str(options.generated), 'config.evaluation.generated', options.num, **set_options(config))
+    return _open(config, 'generated', str(options.generated), options.metrics)
+
+
+def _open(config: Config, field: str, name: str, metrics: Sequence[str]) -> ImageSet:
+    """Open the set of ``config.evaluation.generated`` or ``.reference``, and refuse it if a metric needs more images.
+
+    Args:
+      config: the config.
+      field: ``generated`` or ``reference``.
+      name: the set, as for ``open_set``.
+      metrics: keys of ``METRICS``.
+    """
+    is_reference = field == 'reference'
+    limit = 'reference_num' if is_reference else 'num'
+    num = getattr(config.evaluation, limit)
+    found = open_set(name, f'config.evaluation.{field}', num, **set_options(config))
+    decisive, value = (limit, num) if found.count == num else (field, name)
+    require_enough(metrics, found.count, f'config.evaluation.{decisive}={value}', is_reference=is_reference)
+    return found
 
 
 def set_options(config: Config) -> Fields:

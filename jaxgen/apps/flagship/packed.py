@@ -11,7 +11,7 @@ from jaxgen.data import Dataset
 from jaxgen.errors import UserError
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically
-from jaxgen.metrics.image_sets import open_npz_files
+from jaxgen.metrics.npz_files import open_npz_files
 
 IMAGES_PER_FILE = 10_000
 

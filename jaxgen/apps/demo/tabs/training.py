@@ -8,13 +8,14 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import QUIET, Update
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate import during_training
+from jaxgen.errors import UserError
+from jaxgen.io import pictures
 from jaxgen.types import JsonObject
 
 SECONDS = 3  # between two looks at a run
@@ -69,8 +70,11 @@ class Tab:
         if name is None or not grids:
             return views.part(views.empty(NO_GRIDS))
         step = list(grids)[min(int(place), len(grids) - 1)]
-        with Image.open(grids[step]) as image:
-            pixels = np.asarray(image.convert('RGB'))
+        where = str(grids[step])
+        try:
+            pixels = np.asarray(pictures.decode(pictures.read_file(grids[step], where), where, 3))
+        except UserError as e:
+            return views.note(str(e))
         epochs = [row['epoch'] / row['step'] for row in self.workdirs.log(name) if 'epoch' in row][:1]
         caption = f'step {step:,}' + (f', epoch {step * epochs[0]:.1f}' if epochs else '')
         return views.part(views.picture(pixels, f'samples at {caption}', caption))

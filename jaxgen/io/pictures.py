@@ -1,0 +1,264 @@
+"""Decode picture files: the one place of jaxgen that opens them.
+
+A file is read as one of ``FORMATS``, whatever its name says; no other decoder of Pillow is tried, so that an EPS file with the
+name ``x.png`` starts no Ghostscript. The rules by Pillow's mode:
+
+=================================  ==================================================================================
+1, L                               grey
+RGB, RGBX                          colours as they are; of 16 bits a channel Pillow keeps the upper 8 (of a PPM it rounds)
+P                                  the colours of the palette
+LA, RGBA, PA; P, 1, L, I;16, RGB   as the mode without transparency if every pixel is opaque; refused if one is not
+with a transparent value
+I;16 in any order of bytes;        grey of 16 bits, scaled to 8: the value / 257, rounded (of a TIFF of 12 bits, the value
+I of a PNG or a PPM                * 255 / 4095)
+CMYK, YCbCr, LAB, HSV              converted to RGB by Pillow
+I of another format, F             refused: save it with 8 bits a channel
+all others; TIFFs of signed        refused: save it with 8 bits a channel
+values
+=================================  ==================================================================================
+
+Colour profiles are ignored. Pictures are turned upright as EXIF says; damaged EXIF data count as none. Of a JPEG with several
+pictures (MPO, as cameras and phones write it) the main one is read; other files with several frames or pages are refused, as
+are pictures of more than ``MAX_PIXELS`` and files that are damaged, truncated or empty. Whether a picture becomes grey or
+colour is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from jaxgen.errors import UserError, check
+
+FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM')
+SUFFIXES = (
+    *('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp', '.gif', '.tif', '.tiff'),
+    *('.ppm', '.pgm', '.pbm', '.pnm'),
+)
+MAX_PIXELS = 50_000_000  # a larger picture is a mistake, or an attempt to exhaust the memory
+GREY = ('1', 'L', 'LA')
+SIXTEEN_BITS = ('I', 'I;16', 'I;16L', 'I;16B', 'I;16N')
+COLOUR = ('P', 'PA', 'RGB', 'RGBX', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV')
+# Tags of TIFF and EXIF
+BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339
+WHITE_IS_ZERO, UNSIGNED, UNDEFINED = 0, 1, 4
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Header(NamedTuple):
+    """A picture before it is decoded.
+
+    Attributes:
+      width: of the upright picture, in pixels.
+      height: of the upright picture, in pixels.
+      is_grey: whether it has no colours.
+    """
+
+    width: int
+    height: int
+    is_grey: bool
+
+
+def read_file(path: pathlib.Path, where: str) -> bytes:
+    """Return the bytes of a file.
+
+    Args:
+      path: the file.
+      where: what the caller calls it, for messages.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise UserError(f'{where} cannot be read ({e.strerror or e}): name an existing file') from e
+
+
+def inspect(data: bytes, where: str) -> Header:
+    """Return the size of a picture and whether it is grey; its pixels are decoded only if it could not be told otherwise.
+
+    Args:
+      data: the bytes of the file.
+      where: what the caller calls the picture, for messages.
+
+    Raises:
+      UserError: if the picture is refused. Files that end too early may be refused by ``decode`` alone.
+    """
+    with _opened(data, where) as image:
+        is_grey = image.mode in GREY + SIXTEEN_BITS
+        width, height = image.size
+        if width != height or _may_be_transparent(image):  # a square has the same size however it is turned
+            width, height = _upright(image, where).size
+    return Header(width, height, is_grey)
+
+
+def decode(
+    data: bytes, where: str, channels: int, *, max_side: int | None = None, as_stored: bool = False
+) -> Image.Image:
+    """Decode a picture by the rules of this module.
+
+    Args:
+      data: the bytes of the file.
+      where: what the caller calls the picture, for messages.
+      channels: 1 for grey or 3 for colour.
+      max_side: the largest side in pixels that is decoded; any if not set.
+      as_stored: whether to leave the picture as it is turned and to ignore its transparency. For data sets that are published
+        like that, with bounding boxes in the stored pixels: nobody can save them again.
+
+    Returns:
+      An image of Pillow's mode L or RGB.
+
+    Raises:
+      UserError: if the picture is refused.
+    """
+    with _opened(data, where, max_side) as image:
+        picture = _flat(image) if as_stored else _upright(image, where)
+    return picture.convert('L' if channels == 1 else 'RGB')
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, where: str, max_side: int | None = None) -> Iterator[Image.Image]:
+    """Open a picture of a mode and a size that are taken; what goes wrong in the block is a UserError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _require_size(image, where, max_side)
+            _require_one_frame(image, where)
+            _require_mode(image, where)
+            yield image
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise UserError(f'{where} has far more than {MAX_PIXELS:,} pixels: make it smaller') from e
+    except UnidentifiedImageError as e:
+        formats = f'{", ".join(FORMATS[:-1])} nor {FORMATS[-1]}'
+        raise UserError(f'{where} is not an image that can be read (neither {formats}): save it as PNG') from e
+    except Exception as e:  # Pillow raises errors of many types, depending on the format and on which byte is damaged
+        reason = ' '.join(str(e).split()) or type(e).__name__
+        raise UserError(f'{where} is not an image that can be read ({reason}): save it again, as PNG') from e
+
+
+def _require_size(image: Image.Image, where: str, max_side: int | None) -> None:
+    size = f'{image.width}x{image.height} pixels'
+    check(
+        image.width * image.height <= MAX_PIXELS,
+        f'{where} has {size}, but at most {MAX_PIXELS:,} are read: make it smaller',
+    )
+    check(
+        max_side is None or max(image.size) <= max_side,
+        f'{where} has {size}, but at most {max_side} a side are read: make it smaller',
+    )
+
+
+def _require_one_frame(image: Image.Image, where: str) -> None:
+    check(
+        image.format == 'MPO' or not getattr(image, 'is_animated', False),
+        f'{where} has several frames or pages, but a single picture is needed: save one of them',
+    )
+
+
+def _require_mode(image: Image.Image, where: str) -> None:
+    is_known = image.mode in GREY + SIXTEEN_BITS + COLOUR
+    has_32_bits = image.mode == 'I' and image.format not in ('PNG', 'PPM')
+    signs = set(_tags(image).get(SAMPLE_FORMAT, ())) - {UNSIGNED, UNDEFINED}
+    check(
+        is_known and not has_32_bits and not signs,
+        f'{where} has pixels that are not whole numbers of 8 or 16 bits without a sign (mode {image.mode}): save it with 8 '
+        f'bits a channel',
+    )
+
+
+def _tags(image: Image.Image) -> dict[int, tuple[int, ...]]:
+    """Return the tags of a TIFF that hold numbers, each as a tuple; nothing of other formats."""
+    tags = getattr(image, 'tag_v2', {})
+    found = {number: tags[number] for number in (BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT) if number in tags}
+    return {number: value if isinstance(value, tuple) else (value,) for number, value in found.items()}
+
+
+def _upright(image: Image.Image, where: str) -> Image.Image:
+    """Return an opaque picture in mode L or RGB, turned as EXIF says."""
+    value = _transparent_value(image)
+    image.load()
+    check(
+        not _is_transparent(image, value),
+        f'{where} has transparent pixels: save it without an alpha channel, on a background of your choice',
+    )
+    turn = UPRIGHT.get(_orientation(image))
+    flat = _flat(image)
+    return flat if turn is None else flat.transpose(turn)
+
+
+def _may_be_transparent(image: Image.Image) -> bool:
+    return image.mode in ('LA', 'PA', 'RGBA') or 'transparency' in image.info
+
+
+def _transparent_value(image: Image.Image) -> object:
+    """Return the value of transparent pixels, to be read before the pixels are: Pillow does not scale it as it scales them."""
+    value = image.info.get('transparency')
+    tiles = getattr(image, 'tile', ())
+    stored = str(tiles[0][3]) if tiles and value is not None else ''
+    if stored in ('L;2', 'L;4'):  # grey of 2 or 4 bits
+        return np.asarray(value) * {'L;2': 85, 'L;4': 17}[stored]
+    if stored == 'RGB;16B':
+        return np.asarray(value) // 256
+    return value
+
+
+def _is_transparent(image: Image.Image, value: object) -> bool:
+    """Return whether any pixel is not opaque; ``value`` is that of transparent pixels, or None."""
+    if image.mode in ('LA', 'PA', 'RGBA'):
+        return _lowest(image.getchannel('A')) < 255
+    if value is None:
+        return False
+    if image.mode == 'P':
+        return _lowest(image.convert('RGBA').getchannel('A')) < 255
+    pixels = np.asarray(image.convert('L') if image.mode == '1' else image)
+    same = pixels == value
+    return bool(same.all(-1).any() if same.ndim == 3 else same.any())
+
+
+def _lowest(channel: Image.Image) -> float:
+    return float(np.asarray(channel).min())
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how a picture is turned, as EXIF numbers it; 1, upright, if its EXIF data are damaged."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises errors of many types
+        return 1
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return a picture in mode L or RGB, without its transparency."""
+    if image.mode in SIXTEEN_BITS:
+        return Image.fromarray(_eight_bits(image))
+    if image.mode in ('P', 'PA'):
+        flat = image.convert('RGBA').convert('RGB')  # Pillow warns if it converts transparent palettes to RGB at once
+    else:
+        flat = image.convert('L' if image.mode in GREY else 'RGB')
+    flat.info = {}  # no transparent value that further conversions would have to convert
+    return flat
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """Scale grey of 16 bits, or of 12 in some TIFFs, to 0 .. 255."""
+    values, tags = np.asarray(image).astype(np.uint32), _tags(image)
+    largest = 2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1
+    if image.format == 'TIFF' and tags.get(PHOTOMETRIC, (WHITE_IS_ZERO,))[0] == WHITE_IS_ZERO:
+        values = largest - values  # which Pillow does for 8 bits alone
+    return ((values * 510 + largest) // (2 * largest)).astype(np.uint8)
