@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from clu import parameter_overview
@@ -33,6 +34,7 @@ from jaxgen.types import JsonObject
 SHOWN = 40  # images of each model on the page
 SCRUTINISED = 200  # images among which the best are selected
 BEST = 8  # images of each model next to their nearest training images
+MANIFOLD_SUBSET = 'parameters.manifold_subset_seed'  # field of a protocol; see jaxgen.metrics.registry.parameters
 # Fields of a protocol that distinguish models. The page warns if protocols differ in any other field.
 MODEL_FIELDS = tuple(
     f'generated.{field}'
@@ -202,12 +204,30 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
 def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> JsonObject:
     """Return the stored result under this protocol, or evaluate the images; the result is then in ``evaluation/``."""
     wanted = set(shared.config.evaluation.metrics)
-    protocol = protocol_hash(shared.evaluator.protocol(images))
+    protocol = shared.evaluator.protocol(images)
+    hashed = protocol_hash(protocol)
     stored = [result for place in (shared.workdir, folder) for result in stored_results(place).values()]
-    same = (old for old in stored if protocol_hash(old['protocol']) == protocol and wanted <= set(old['metrics']))
-    result = next(same, None) or shared.evaluator(images)
-    write_json(shared.workdir / EVALUATION / f'{name.replace("/", "-")}-{protocol}.json', result)
+    same = (old for old in stored if protocol_hash(old['protocol']) == hashed and wanted <= set(old['metrics']))
+    result = next(same, None)
+    if result is None:
+        for sentence in unused_results(stored, protocol):
+            print(f'{name}: {sentence}', flush=True)
+        result = shared.evaluator(images)
+    write_json(shared.workdir / EVALUATION / f'{name.replace("/", "-")}-{hashed}.json', result)
     return result
+
+
+def unused_results(stored: Sequence[JsonObject], protocol: JsonObject) -> list[str]:
+    """Return why stored results of the same images are not those of a protocol, in sentences."""
+    protocol = json.loads(json.dumps(protocol))
+    of_these_images = [old['protocol'] for old in stored if old['protocol'].get('generated') == protocol['generated']]
+    fields = [differences([old, protocol]) for old in of_these_images]
+    words = (
+        f'a stored result of these images has another protocol ({", ".join(names)}), so they are evaluated again'
+        for names in fields
+        if names
+    )
+    return list(dict.fromkeys(words))
 
 
 def _sample(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, float]:
@@ -260,3 +280,15 @@ def differences(protocols: list[JsonObject]) -> list[str]:
         for field in fields
         if field not in MODEL_FIELDS and any(one.get(field, missing) != flat[0].get(field, missing) for one in flat)
     ]
+
+
+def difference_notes(fields: Sequence[str]) -> list[str]:
+    """Return sentences about the fields in which protocols differ, such as ``differences`` returns."""
+    others = [field for field in fields if field != MANIFOLD_SUBSET]
+    notes = [f'The protocols differ in {", ".join(others)}: compare with care.'] if others else []
+    if MANIFOLD_SUBSET in fields:
+        notes.append(
+            f'The protocols differ in {MANIFOLD_SUBSET}: precision and recall of one result are of the first images of a '
+            f'set, those of another of a random choice, so they do not compare.'
+        )
+    return notes

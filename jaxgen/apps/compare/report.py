@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgen.apps.compare.compare import Comparison, Entry
+from jaxgen.apps.compare.compare import Comparison, Entry, difference_notes
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, grid, note, section, side, svg, table, text
 
@@ -35,7 +35,7 @@ def _metrics(comparison: Comparison) -> str:
     known = [(name, *cells) for name, cells in rows.items() if any(cells)]
     reference = entries[0].results[0]['protocol']['reference']
     source = ' '.join(str(reference[k]) for k in ('dataset', 'split', 'file', 'folder') if k in reference)
-    notes = [f'The protocols differ in {field}: compare with care.' for field in comparison.differences]
+    notes = difference_notes(comparison.differences)
     notes += sorted({warning for e in entries for result in e.results for warning in result['warnings']})
     return (
         f'<p>Reference: {text(source)}, {reference["count"]:,} of {reference["of"]:,} images. Each model generated '

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from jaxgen.apps.compare.compare import difference_notes, differences
 from jaxgen.apps.compare.report import METRICS
-from jaxgen.apps.reports import plots
+from jaxgen.apps.reports import pages, plots
 from jaxgen.apps.reports.pages import table, text
 from jaxgen.apps.same_run import flatten
 from jaxgen.io import images
@@ -133,7 +134,7 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, c
 
 
 def metrics_table(results: Mapping[str, Fields]) -> str:
-    """Return a table of metrics with a column for each result, and the protocol of each below."""
+    """Return a table of metrics with a column for each result; below, how the protocols differ, and the protocol of each."""
     flat = {name: flatten(dict(result)) for name, result in results.items()}
     rows = []
     for title, (path, form) in METRICS.items():
@@ -144,7 +145,9 @@ def metrics_table(results: Mapping[str, Fields]) -> str:
         f'<details><summary>Protocol of {text(name)}</summary>{table(["", name], _protocol(one))}</details>'
         for name, one in flat.items()
     )
-    return table(['', *flat], rows) + protocols
+    differing = differences([dict(result)['protocol'] for result in results.values()])
+    notes = ''.join(pages.note(sentence) for sentence in difference_notes(differing))
+    return table(['', *flat], rows) + notes + protocols
 
 
 def _protocol(flat: Fields) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxgen.apps.compare.compare import differences
+from jaxgen.apps.compare.compare import difference_notes, differences
 from jaxgen.apps.compare.report import METRICS
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, note, section, side, svg, table, text
@@ -130,7 +130,7 @@ def _notes(results: Results) -> list[str]:
     swept = {field.rpartition('.')[2] for field in results.plan.labels}
     other = [field for field in differences([f['protocol'] for f in found]) if field.rpartition('.')[2] not in swept]
     notes = [f'{setting.name}: {setting.note()}' for setting in results.settings if setting.note()]
-    notes += [f'The protocols differ in {field}: compare with care.' for field in other]
+    notes += difference_notes(other)
     return notes + sorted({warning for f in found for warning in f['warnings']})
 
 
