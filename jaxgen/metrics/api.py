@@ -250,12 +250,11 @@ def _open(metric: str, sets: dict[str, tuple[Any, int | None]]) -> list[tuple[Im
     for argument, (images, num) in sets.items():
         is_stored, is_reference = isinstance(images, str | os.PathLike), argument == 'reference'
         image_set = open_set(os.fspath(images), argument, num) if is_stored else from_array(images, argument, num)
-        limit = f'{"reference_num" if is_reference else "num"}={num}'
-        require_enough(
-            [metric], image_set.count, limit if image_set.count == num else argument, is_reference=is_reference
-        )
         for note in image_set.notes:
             warnings.warn(note, stacklevel=3)
+        limit = f'{"reference_num" if is_reference else "num"}={num}'
+        where = limit if image_set.count == num else argument
+        require_enough([metric], image_set.count, where, is_reference=is_reference)
         opened.append((image_set, is_stored))
     return opened
 

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Int, Int32, Shaped, UInt8
+from jaxtyping import Int, Int32
 
 from jaxgen.data import SOURCES, load
 from jaxgen.errors import UserError, check
@@ -90,11 +90,11 @@ def open_set(
     )
 
 
-def from_array(images: Shaped[np.ndarray, 'n h w *channels'], name: str = 'images', num: int | None = None) -> ImageSet:
+def from_array(images: np.ndarray, name: str = 'images', num: int | None = None) -> ImageSet:
     """Return images in memory as a set.
 
     Args:
-      images: one or three channels; ``[N, H, W]`` is taken as ``[N, H, W, 1]``.
+      images: uint8 ``[N, H, W, C]`` with one or three channels; ``[N, H, W]`` is taken as ``[N, H, W, 1]``.
       name: what the caller calls the array, for messages.
       num: number of images to take at random (see ``subset``). All if not set.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import TypeCheckError
+from PIL import Image
 
 import jaxgen.metrics
 from jaxgen.errors import UserError
@@ -60,11 +61,6 @@ def test_the_example_of_each_function_runs(name, weights, monkeypatch):
 @pytest.mark.parametrize(
     ('arguments', 'options', 'words'),
     [
-        (
-            (np.zeros((4, 8, 8, 3)), 'digits:test'),
-            {},
-            'images holds float64 from 0 to 0, and images are evaluated as uint8',
-        ),
         ((np.zeros((4, 8, 8, 3), np.uint8), 'nowhere'), {}, 'reference=nowhere is neither a folder'),
         (('digits:test', 'digits:train'), {'num': 0}, 'num=0 must be at least 1, or None'),
         (('digits:test', 'digits:train'), {'resize': 'bicubic'}, "resize 'bicubic' does not exist"),
@@ -74,6 +70,36 @@ def test_the_example_of_each_function_runs(name, weights, monkeypatch):
 def test_wrong_arguments_are_named(arguments, options, words, weights):
     with pytest.raises(UserError, match=words):
         jaxgen.metrics.fid(*arguments, **{'inception_weights': weights, **options})
+
+
+FEW = np.zeros((9, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('name', 'sets', 'options', 'words'),
+    [
+        ('fid', (FEW[:1], FEW), {}, 'images gives 1 image, but fid needs at least 2: take more images'),
+        ('fid', (FEW, FEW[:1]), {}, 'reference gives 1 image, but fid'),
+        ('fid', (FEW, 'digits:test'), {'reference_num': 1}, 'reference_num=1 gives 1 image, but fid'),
+        ('kid', ('digits:test', FEW), {'num': 1}, 'num=1 gives 1 image, but kid needs at least 2'),
+        ('precision_recall', (FEW[:3], FEW), {}, 'images gives 3 images, but precision_recall needs at least 4'),
+        ('precision_recall', (FEW, FEW[:3]), {}, 'reference gives 3 images, but precision_recall needs at least 4'),
+        ('inception_score', (FEW,), {}, 'images gives 9 images, but inception_score needs at least 10'),
+    ],
+)
+def test_too_few_images_are_refused_before_any_weights(name, sets, options, words):
+    with pytest.raises(UserError, match=f'^{words}'):
+        getattr(jaxgen.metrics, name)(*sets, **options, inception_weights='there is no such file')
+
+
+def test_files_of_a_folder_that_are_not_read_are_said(tmp_path, weights):
+    Image.new('L', (8, 8)).save(tmp_path / 'a.png')
+    (tmp_path / 'b.avif').touch()
+    with (
+        pytest.warns(UserWarning, match='1 file of .* is not read, such as b.avif'),
+        pytest.raises(UserError, match='images gives 1 image'),
+    ):
+        jaxgen.metrics.fid(str(tmp_path), FEW, inception_weights=weights)
 
 
 def test_importing_the_metrics_imports_no_networks():

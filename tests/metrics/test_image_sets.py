@@ -73,17 +73,47 @@ def test_a_folder(folder):
     assert open_set(str(folder), 'field').description['sha256'] != before['sha256']
 
 
-def test_grey_alpha_and_palettes(tmp_path):
-    grey = Image.fromarray(PICTURES[0, ..., 0])
-    grey.save(tmp_path / '0.png')
+def test_one_picture_with_colours_makes_a_folder_colour(tmp_path):
+    Image.fromarray(PICTURES[0, ..., 0]).save(tmp_path / '0.png')
+    Image.fromarray((PICTURES[3, ..., 0] * np.uint16(257)).astype(np.uint16)).save(tmp_path / '1.png')
     assert open_set(str(tmp_path), 'field').image_shape == (6, 4, 1)
-    Image.fromarray(np.dstack([PICTURES[1], PICTURES[2][..., 0]])).save(tmp_path / '1.png')
-    Image.fromarray(PICTURES[2]).quantize(8).save(tmp_path / '2.png')
+    np.testing.assert_array_equal(read(open_set(str(tmp_path), 'field'))[..., 0], PICTURES[[0, 3], ..., 0])
+    Image.fromarray(np.dstack([PICTURES[1], np.full((6, 4), 255, np.uint8)])).save(tmp_path / '2.png')
+    Image.fromarray(PICTURES[2]).quantize(8).save(tmp_path / '3.png')
     images = open_set(str(tmp_path), 'field')
     assert images.image_shape == (6, 4, 3)
     found = read(images)
     np.testing.assert_array_equal(found[0], np.repeat(PICTURES[0, ..., :1], 3, axis=-1))
-    np.testing.assert_array_equal(found[1], PICTURES[1])
+    np.testing.assert_array_equal(found[2], PICTURES[1])
+
+
+def test_what_a_folder_counts(tmp_path):
+    """Hidden files and folders are not counted, linked folders and suffixes in any case are, and others are named."""
+    (tmp_path / 'set' / '.ipynb_checkpoints').mkdir(parents=True)
+    (tmp_path / 'elsewhere').mkdir()
+    for i, name in enumerate(
+        ('set/.ipynb_checkpoints/a.png', 'set/A.PNG', 'set/b.JPEG', 'elsewhere/c.jfif', 'set/._x.png')
+    ):
+        Image.fromarray(PICTURES[i]).save(tmp_path / name, 'PNG')
+    (tmp_path / 'set' / 'link').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere' / 'loop').symlink_to(tmp_path / 'set')
+    images = open_set(str(tmp_path / 'set'), 'field')
+    np.testing.assert_array_equal(read(images), PICTURES[1:4])
+    assert images.notes == ()
+    for name in ('photo.avif', 'labels.csv'):
+        (tmp_path / 'set' / name).touch()
+    images = open_set(str(tmp_path / 'set'), 'field')
+    (note,) = images.notes
+    assert images.count == 3 and note.startswith(
+        f'2 files of {tmp_path / "set"} are not read, such as labels.csv: only images ('
+    )
+
+
+def test_some_images_of_a_folder_sorted_by_class_are_of_all_classes(tmp_path):
+    for i in range(40):
+        (tmp_path / str(i // 10)).mkdir(exist_ok=True)
+        Image.new('L', (2, 2), i // 10).save(tmp_path / str(i // 10) / f'{i:02}.png')
+    assert set(np.unique(read(open_set(str(tmp_path), 'field', num=12)))) == {0, 1, 2, 3}
 
 
 def test_more_images_than_are_decoded_at_once(tmp_path):
@@ -116,9 +146,35 @@ def test_an_npz(tmp_path):
     assert open_set(str(tmp_path / 'e.npz'), 'field', class_names=('cat',)).labels is None
 
 
+def test_an_npz_of_guided_diffusion_has_labels(tmp_path):
+    np.savez(tmp_path / 'samples.NPZ', PICTURES, np.arange(5))
+    (tmp_path / 'samples.NPZ.npz').rename(tmp_path / 'samples.NPZ')
+    (tmp_path / '._samples.npz').write_bytes(b'of a file manager')
+    (tmp_path / 'grid.png').touch()
+    for name in (tmp_path / 'samples.NPZ', tmp_path):
+        images = open_set(str(name), 'field', class_names=tuple('abcde'))
+        np.testing.assert_array_equal(read(images), PICTURES)
+        assert images.labels.tolist() == [0, 1, 2, 3, 4]
+    (note,) = images.notes
+    assert note == f'1 file of {tmp_path} is not read, such as grid.png: only the .npz files directly in it are'
+
+
 @pytest.mark.parametrize(
     ('arrays', 'words'),
     [
+        ({'images': PICTURES[0]}, r'has the shape \(6, 4, 3\) of one image: sets are \[N, H, W, 3\], so add an axis'),
+        ({'arr_0': PICTURES[0, ..., :1]}, r'has the shape \(6, 4, 1\) of one image'),
+        ({'images': PICTURES[0, ..., 0]}, r'has the shape \(6, 4\); images are'),
+        (
+            {'images': PICTURES.transpose(0, 3, 1, 2)},
+            r'has the shape \(5, 3, 6, 4\), with its channels first: move them',
+        ),
+        ({'images': np.zeros((0, 4, 4, 3))}, 'at least one'),
+        ({'images': np.zeros((2, 4, 4, 3), bool)}, 'holds bool and no images'),
+        (
+            {'arr_0': PICTURES, 'arr_1': np.ones((5, 10))},
+            r'5 images, but labels float64 of shape \(5, 10\): labels are',
+        ),
         ({'images': PICTURES / 255.0}, 'holds float64 from 0.* to .*, and images are evaluated as uint8'),
         ({'images': PICTURES / np.float32(127.5) - 1}, 'holds float32 from -1 to 1'),
         ({'images': np.full((2, 4, 4, 3), np.nan)}, 'values that are not finite'),
@@ -170,19 +226,22 @@ def test_wrong_folders_are_named(tmp_path, folder):
     empty.mkdir()
     with pytest.raises(UserError, match='the.field=.*empty holds no image'):
         open_set(str(empty), 'the.field')
+    (empty / 'x.heic').touch()
+    with pytest.raises(UserError, match=r'holds no image \(.png .*\); 1 file of .* is not read, such as x.heic'):
+        open_set(str(empty), 'the.field')
 
     Image.fromarray(PICTURES[0]).resize((5, 6)).save(folder / 'wide.png')
     with pytest.raises(UserError, match='mixes sizes: a.png is 4x6, wide.png is 5x6'):
         open_set(str(folder), 'field')
     (folder / 'wide.png').write_bytes(b'not a png')
-    with pytest.raises(UserError, match='wide.png is not a readable image'):
+    with pytest.raises(UserError, match='wide.png is not an image that can be read'):
         open_set(str(folder), 'field')
-    Image.new('I;16', (4, 6)).save(folder / 'wide.png')
-    with pytest.raises(UserError, match='wide.png has pixels of mode I;16, and only images of 8 bits'):
+    Image.fromarray(np.dstack([PICTURES[0], PICTURES[1][..., 0]])).save(folder / 'wide.png')
+    with pytest.raises(UserError, match='wide.png has transparent pixels'):
         open_set(str(folder), 'field')
     big = RNG.integers(0, 256, (6, 4, 3), np.uint8)
     Image.fromarray(big).save(folder / 'wide.png')
     whole = (folder / 'wide.png').read_bytes()
     (folder / 'wide.png').write_bytes(whole[: len(whole) - 40])
-    with pytest.raises(UserError, match='wide.png is not a complete image'):
+    with pytest.raises(UserError, match='wide.png is not an image that can be read'):
         read(open_set(str(folder), 'field'))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
 from jaxgen.metrics.evaluator import Evaluator
+from jaxgen.metrics.registry import parameters
 from tests.helpers.html_page import Page
 from tests.tiny import tiny_config, untrained
 
@@ -110,6 +112,30 @@ def test_differences_of_protocols():
     assert compare.differences([one, {**one, 'generated': guided}]) == []
     other = {'generated': {'ema': False, 'step': 4, 'classes': 'dog'}, 'reference': {'count': 6}}
     assert compare.differences([one, other]) == ['generated.classes', 'generated.ema', 'reference.count']
+
+
+COMMITTED = pathlib.Path(__file__).parents[3] / 'docs' / 'results' / 'compare_cifar_seeds' / 'ddpm_seed_0.json'
+
+
+def test_older_results_with_other_subsets_are_told_apart():
+    """Results from before the random subset of precision and recall are read, and are not taken for today's."""
+    old = json.loads(COMMITTED.read_text())
+    counts = [old['protocol'][part]['count'] for part in ('generated', 'reference')]
+    today = {**old['protocol'], 'parameters': parameters(*counts)}
+    assert compare.differences([old['protocol'], today]) == [compare.MANIFOLD_SUBSET]
+    (note,) = compare.difference_notes([compare.MANIFOLD_SUBSET])
+    assert 'precision and recall' in note and note.endswith('do not compare.')
+    (sentence,) = compare.unused_results([old, old], today)
+    assert f'has another protocol ({compare.MANIFOLD_SUBSET}), so they are evaluated again' in sentence
+    assert compare.unused_results([old], old['protocol']) == []
+    assert compare.unused_results([old], {**today, 'generated': {'seed': 1}}) == []
+    small = {**old['protocol'], 'parameters': parameters(9000, 10_000)}
+    assert compare.differences([old['protocol'], small]) == []  # the same numbers, so the same protocol
+
+
+def test_all_other_differences_are_one_sentence():
+    assert compare.difference_notes([]) == []
+    assert compare.difference_notes(['a', 'b']) == ['The protocols differ in a, b: compare with care.']
 
 
 def test_nearest_neighbours_by_brute_force():

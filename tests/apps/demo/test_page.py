@@ -224,7 +224,7 @@ def test_bad_uploads_are_refused_politely(served, visit, tmp_path):
     tab.get_by_role('tab', name='From an image').click()
     for name, words in (
         ('text.png', 'is not an image that can be read'),
-        ('alpha.png', 'has an alpha channel'),
+        ('alpha.png', 'has transparent pixels'),
         ('wide.png', 'has 9000x100 pixels'),
         ('large.png', 'exceed the maximum allowed size'),
     ):

@@ -136,7 +136,7 @@ def test_an_impossible_edit_is_refused_in_a_sentence(run, fields, words):
 
 def test_unsuitable_images_and_masks_are_refused(run, tmp_path):
     Image.new('RGBA', (20, 20)).save(tmp_path / 'alpha.png')
-    with pytest.raises(UserError, match='alpha.png has an alpha channel: .* of your choice$'):
+    with pytest.raises(UserError, match='input=.*alpha.png has transparent pixels: .* of your choice$'):
         edited(run, **{'edit.input': str(tmp_path / 'alpha.png')})
     Image.new('L', (9, 8), 255).save(tmp_path / 'mask.png')
     with pytest.raises(UserError, match='has 9x8 pixels, but a mask needs the 8x8 of the network'):
@@ -144,6 +144,9 @@ def test_unsuitable_images_and_masks_are_refused(run, tmp_path):
     Image.new('1', (8000, 7000)).save(tmp_path / 'large.png')
     with pytest.raises(UserError, match='large.png has 8000x7000 pixels, but at most .* make it smaller$'):
         edited(run, **{'edit.input': str(tmp_path / 'large.png')})
+    Image.fromarray(np.full((8, 8), 300, np.uint16)).save(tmp_path / 'dark.png')  # of 16 bits, and nearly black
+    with pytest.raises(UserError, match='dark.png is black everywhere'):
+        edited(run, **{'edit.kind': 'inpaint', 'edit.mask': str(tmp_path / 'dark.png')})
     (tmp_path / 'text.png').write_text('no picture')
     with pytest.raises(UserError, match='is not an image that can be read'):
         edited(run, **{'edit.input': str(tmp_path / 'text.png')})

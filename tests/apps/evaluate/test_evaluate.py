@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from etils import epath
+from PIL import Image
 
 from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
@@ -14,6 +15,7 @@ from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
 from jaxgen.data import load
 from jaxgen.errors import UserError
+from jaxgen.metrics.features import Extraction
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh
 from tests.helpers import random_inception
@@ -164,6 +166,50 @@ def test_a_set_against_itself(capsys, tmp_path):
 def test_bad_input_is_one_sentence(runs, capsys, fields, words):
     with pytest.raises(UserError, match=words):
         evaluate(runs['ddpm'], capsys, **fields)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'words'),
+    [
+        ({'evaluation.num': 1, 'evaluation.metrics': ('fid',)}, 'config.evaluation.num=1 gives 1 image, but fid needs'),
+        (
+            {'evaluation.num': 3, 'evaluation.metrics': ('precision_recall',)},
+            'evaluation.num=3 gives 3 images, but precision',
+        ),
+        ({'evaluation.num': 9}, 'evaluation.num=9 gives 9 images, but inception_score needs at least 10'),
+        (
+            {'evaluation.reference_num': 1, 'evaluation.metrics': ('kid',)},
+            'config.evaluation.reference_num=1 gives 1 image',
+        ),
+        (
+            {'evaluation.reference': 'one'},
+            'config.evaluation.reference=.*one.npz gives 1 image, but fid needs at least 2',
+        ),
+        (
+            {'evaluation.generated': 'one'},
+            'config.evaluation.generated=.*one.npz gives 1 image, but fid needs at least 2',
+        ),
+        ({'evaluation.generated': 'digits:test', 'evaluation.num': 1}, 'config.evaluation.num=1 gives 1 image'),
+    ],
+)
+def test_too_few_images_are_refused_before_any_feature(runs, capsys, tmp_path, monkeypatch, fields, words):
+    def never(*args):
+        raise AssertionError('features are computed')
+
+    monkeypatch.setattr(Extraction, '__call__', never)
+    np.savez(tmp_path / 'one.npz', images=np.zeros((1, 8, 8, 1), np.uint8))
+    fields = {field: str(tmp_path / 'one.npz') if value == 'one' else value for field, value in fields.items()}
+    with pytest.raises(UserError, match=words):
+        evaluate(runs['dcgan'], capsys, 'dcgan', **fields)
+
+
+def test_files_of_a_folder_that_are_not_read_are_a_warning(capsys, tmp_path):
+    for i, pixels in enumerate(load('digits', 'test').images[:20]):
+        Image.fromarray(pixels[..., 0]).save(tmp_path / f'{i:02}.png')
+    (tmp_path / 'labels.csv').touch()
+    fields = {'evaluation.generated': str(tmp_path), 'evaluation.metrics': ('fid',)}
+    result = evaluate(epath.Path(tmp_path) / 'run', capsys, **fields)
+    assert result['warnings'][0].startswith(f'1 file of {tmp_path} is not read, such as labels.csv: only images')
 
 
 def test_labels_of_a_file_mean_what_the_config_says(tmp_path, capsys):

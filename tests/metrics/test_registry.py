@@ -1,0 +1,36 @@
+"""The registry of metrics: random subsets for precision and recall, and what the protocol says of them."""
+
+import numpy as np
+
+from jaxgen.metrics import registry
+from jaxgen.metrics.features import Features
+from jaxgen.metrics.image_sets import SUBSET_SEED
+from jaxgen.metrics.manifold import precision_recall
+from jaxgen.metrics.registry import METRICS, Pair, parameters
+
+RNG = np.random.default_rng(0)
+
+
+def test_precision_and_recall_are_of_a_random_subset(monkeypatch):
+    """Features sorted by class: the first of them show one class alone, and a model of all classes would seem poor."""
+    monkeypatch.setattr(registry, 'MANIFOLD_IMAGES', 40)
+    centres = 100 * np.eye(4, 6).repeat(30, axis=0)
+    fake, real = ((centres + RNG.normal(size=(120, 6))).astype(np.float32) for _ in range(2))
+    found = METRICS['precision_recall'](Pair(Features(fake[::-1].copy(), None), Features(real, None)))
+    chosen = np.random.RandomState(SUBSET_SEED).choice(120, 40, replace=False)
+    expected = precision_recall(fake[::-1][chosen], real[chosen])
+    assert (found['precision'], found['recall']) == expected
+    assert min(expected) > 0.5 > precision_recall(fake[::-1][:40], real[:40])[0]
+
+
+def test_the_protocol_names_the_seed_of_a_subset():
+    limit = registry.MANIFOLD_IMAGES
+    assert parameters(limit, 3) == registry.PARAMETERS
+    for counts in ((limit + 1, 3), (3, limit + 1)):
+        assert parameters(*counts) == {**registry.PARAMETERS, 'manifold_subset_seed': SUBSET_SEED}
+
+
+def test_small_sets_are_taken_whole():
+    features = [Features(RNG.normal(size=(n, 3)).astype(np.float32), None) for n in (30, 20)]
+    found = METRICS['precision_recall'](Pair(*features))
+    assert (found['precision'], found['recall']) == precision_recall(*(f.features for f in features))
