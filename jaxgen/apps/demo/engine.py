@@ -88,6 +88,25 @@ class Model:
         programs: list[PyTree] = [self._sample_at_once, *self._programs.values()]
         return sum(program._cache_size() for program in programs)
 
+    def network_calls(self, fields: Fields, num: int | None = None, share: float = 1.0) -> int:
+        """Return how often the network is called on one image for all that the fields ask for, twice with guidance.
+
+        Args:
+          fields: values of fields of the config, by dotted names.
+          num: number of images; ``sample.num`` if not given.
+          share: share of the steps that is taken.
+
+        Raises:
+          UserError: if the model cannot do what the fields ask for.
+        """
+        trained = self._with_fields(fields)
+        num = trained.config.sample.num if num is None else num
+        if not self.denoises:
+            return num
+        method = cast(Diffusion, trained.method)
+        calls = method.sampling.protocol(method.schedule)['network_calls']
+        return num * max(1, round(share * calls)) * (2 if method.sampling.is_guided else 1)
+
     def generate(self, fields: Fields) -> Iterator[Progress]:
         """Yield the images of ``--mode=sample`` after each step.
 

@@ -11,11 +11,12 @@ from etils import epath
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo import views
-from jaxgen.apps.demo.sessions import Sessions
+from jaxgen.apps.demo.sessions import MAX_SESSIONS, Sessions
 from jaxgen.apps.demo.tabs import compare, edit, generate, inside, training
 from jaxgen.apps.demo.tabs.parts import QUIET
-from jaxgen.apps.demo.uploads import MAX_BYTES
 from jaxgen.apps.demo.workdirs import Workdirs
+from jaxgen.apps.serving.guard import Guard
+from jaxgen.apps.serving.uploads import MAX_BYTES
 from jaxgen.errors import UserError
 from jaxgen.types import Fields
 
@@ -46,7 +47,7 @@ NO_MODEL = (
 def build(workdirs: Workdirs) -> gr.Blocks:
     """Return the page with all tabs; the first samples are made as soon as it is opened."""
     sessions = Sessions()
-    with gr.Blocks(title='jaxgen', analytics_enabled=False, delete_cache=(60, 60)) as page:
+    with gr.Blocks(title='jaxgen', analytics_enabled=False) as page:
         gr.Markdown('# jaxgen')
         missing = gr.Markdown(NO_MODEL, visible=not workdirs.able_to_sample())
         with gr.Tabs() as tabs:
@@ -64,7 +65,7 @@ def build(workdirs: Workdirs) -> gr.Blocks:
             sessions.forget(request.session_hash)
 
         page.unload(forget)
-    page.queue(default_concurrency_limit=8, max_size=64)
+    page.queue(default_concurrency_limit=8)  # the guard bounds how much each address may have in it
     return page
 
 
@@ -80,6 +81,7 @@ def start(config: Config, workdir: epath.Path, files: str) -> gr.Blocks:
       UserError: if a folder is no run directory, or the port cannot be opened.
     """
     os.environ['GRADIO_TEMP_DIR'] = files
+    os.environ['FORWARDED_ALLOW_IPS'] = ','.join(config.demo.proxies or ())  # whose headers the server believes
     workdirs = Workdirs(config, workdir)
     _compile_first(workdirs)
     page = build(workdirs)
@@ -97,6 +99,9 @@ def start(config: Config, workdir: epath.Path, files: str) -> gr.Blocks:
             ssr_mode=False,
             enable_monitoring=False,
             footer_links=[],
+            run_history=False,
+            state_session_capacity=MAX_SESSIONS,
+            app_kwargs={'lifespan': Guard(page, config.demo, files).lifespan},
         )
     except OSError as e:
         raise UserError(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 
-import numpy as np
-
-from jaxgen.apps.demo.uploads import Picture
+from jaxgen.apps.demo.engine import Progress
+from jaxgen.apps.serving.uploads import Picture
 
 MAX_SESSIONS = 64  # largest number of visitors that are remembered
 
@@ -18,11 +17,11 @@ class Session:
 
     Attributes:
       picture: the image that edits start from.
-      path: the images of the last edit after each step, uint8 ``[S + 1, N, H, W, C]``.
+      path: the steps of the last edit that were shown.
     """
 
     picture: Picture | None = None
-    path: np.ndarray | None = None
+    path: list[Progress] = dataclasses.field(default_factory=list)
 
 
 class Sessions:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
 
-from jaxgen.apps.demo import views
+from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET, USES_DEVICE, Update, seed_field, seed_of, shown_steps, with_error_notes
+from jaxgen.apps.demo.tabs.parts import (
+    QUIET,
+    USES_DEVICE,
+    Update,
+    job_of,
+    paid_steps,
+    seed_field,
+    shown_steps,
+    with_error_notes,
+)
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import load
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, pick
 from jaxgen.io import images
 from jaxgen.types import Fields
 
@@ -23,6 +33,16 @@ MAX_EACH = 16  # largest number of images of each model
 NO_METRICS = (
     '<p>No metrics yet: <code>python main.py --config=WORKDIR/config.json --mode=evaluate</code> computes them.</p>'
 )
+
+
+class _Plan(NamedTuple):
+    """How a model samples: its name, the fields that are set, the words below its images, and its network calls."""
+
+    name: str
+    model: Model
+    fields: Fields
+    caption: str
+    calls: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,23 +68,44 @@ class Tab:
         """The generator of HTML that shows the samples after each step."""
         return with_error_notes(self._sample)
 
-    def _sample(self, names, seed, steps, count) -> Iterator[str]:
-        check(bool(names), 'no model is chosen: choose one or several')
-        names = [name for name in self.workdirs.able_to_sample() if name in names]
-        count, boxes = int(count), {}
-        for i, name in enumerate(names, 1):
-            model = self.workdirs.model(name)
-            timesteps = model.config.diffusion.timesteps if model.denoises else steps
-            fields = {'seed': seed_of(seed), 'sample.num': count, 'sample.num_steps': int(min(steps, timesteps))}
-            caption = f'step {model.trained.step:,}, {_how(model, fields)}'
-            for step in shown_steps(model.generate(fields)):
-                boxes[name] = _box(step.images, name, caption)
-                bar = views.progress(step.done, step.total, f'{name}, {i} of {len(names)}')
+    def _sample(self, names, seed, steps, count, request: gr.Request) -> Iterator[str]:
+        asked = inputs.read(models=names, seed=seed, steps=steps, images=count)
+        check(asked.images <= MAX_EACH, f'images={asked.images} must be at most {MAX_EACH} of each model')
+        plans = self._plans(asked)
+        job, boxes = job_of(request), {}
+        job.start(sum(plan.calls for plan in plans))
+        for i, plan in enumerate(plans, 1):
+            for step in shown_steps(paid_steps(plan.model.generate(plan.fields), job, plan.calls)):
+                boxes[plan.name] = _box(step.images, plan.name, plan.caption)
+                bar = views.progress(step.done, step.total, f'{plan.name}, {i} of {len(plans)}')
                 yield views.part(bar, views.side(boxes.values()))
-        real, missing = self._real(names, count, seed_of(seed))
+        chosen = [plan.name for plan in plans]
+        real, missing = self._real(chosen, asked.images, asked.seed or 0)
         boxes |= {title: _box(pictures, title, 'held out') for title, pictures in real.items()}
         notes = ''.join(f'<p class="note">{views.text(sentence)}</p>' for sentence in missing)
-        yield views.part(bar, views.side(boxes.values()), notes, self._metrics(names))
+        yield views.part(bar, views.side(boxes.values()), notes, self._metrics(chosen))
+
+    def _plans(self, asked: inputs.Inputs) -> list[_Plan]:
+        """Return how each of the chosen models samples, in the order of the page.
+
+        Raises:
+          UserError: if none is chosen, or one does not exist or cannot sample what is asked for.
+        """
+        check(bool(asked.models), 'no model is chosen: choose one or several')
+        able, plans = self.workdirs.able_to_sample(), []
+        for name in asked.models:
+            pick(name, able, 'the model')
+        for name in (name for name in able if name in asked.models):
+            model = self.workdirs.model(name)
+            timesteps = model.config.diffusion.timesteps if model.denoises else asked.steps
+            fields = {
+                'seed': asked.seed or 0,
+                'sample.num': asked.images,
+                'sample.num_steps': min(asked.steps, timesteps),
+            }
+            caption = f'step {model.trained.step:,}, {_how(model, fields)}'
+            plans.append(_Plan(name, model, fields, caption, model.network_calls(fields)))
+        return plans
 
     def _real(self, names: list[str], count: int, seed: int) -> tuple[dict[str, np.ndarray], list[str]]:
         """Return images of the test splits of the models' data, and why some are missing."""
@@ -78,7 +119,8 @@ class Tab:
             except UserError as e:
                 missing.append(f'{title}: {e}')
                 continue
-            found[title] = held_out[np.random.default_rng(seed).choice(len(held_out), count, replace=False)]
+            chosen = np.random.default_rng(seed).choice(len(held_out), min(count, len(held_out)), replace=False)
+            found[title] = held_out[chosen]
         return found, missing
 
     def _metrics(self, names: list[str]) -> str:
@@ -106,7 +148,7 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             models = gr.CheckboxGroup([], label='Models', min_width=280)
             with gr.Column(min_width=280):
                 seed = seed_field()
-                steps = gr.Slider(1, 1000, 20, step=1, label='Steps', info='of diffusion models')
+                steps = gr.Slider(1, inputs.MAX_STEPS, 20, step=1, label='Steps', info='of diffusion models')
                 count = gr.Slider(1, MAX_EACH, MAX_EACH, step=1, label='Images of each')
         go = gr.Button('Compare', variant='primary')
         stop = gr.Button('Stop')

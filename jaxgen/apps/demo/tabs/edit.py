@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import numpy as np
 
 from jaxgen.apps.config import Config
-from jaxgen.apps.demo import engine, uploads, views
+from jaxgen.apps.demo import engine, inputs, views
 from jaxgen.apps.demo.sessions import Session, Sessions
 from jaxgen.apps.demo.settings import can_edit, command_line
 from jaxgen.apps.demo.tabs import painter
@@ -18,18 +18,22 @@ from jaxgen.apps.demo.tabs.parts import (
     QUIET,
     USES_DEVICE,
     Update,
+    job_of,
     model_inputs,
+    paid_steps,
     progress_view,
     seed_field,
-    seed_of,
     shown_steps,
+    with_error_toasts,
 )
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.apps.serving import uploads
+from jaxgen.apps.serving.jobs import Job
 from jaxgen.data import SOURCES, load
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
-from jaxgen.types import Fields
+from jaxgen.types import Fields, JsonObject
 
 HEIGHT: Any = 'min(760px, 165vw)'  # of the images, in CSS
 NO_PICTURE = 'Upload a picture, or take one of the data set.'
@@ -51,30 +55,30 @@ class Tab:
         """Choose the first model that can edit when the page is opened."""
         page.load(self._choose_first, None, [self.model, self.classes, self.steps], **QUIET)
 
-    def choose(self, name: str | None) -> list[Update]:
+    def choose(self, model: str | None) -> list[Update]:
         """Return updates of the inputs that depend on the model."""
-        if not name:
+        name = inputs.read(model=model).model
+        if name is None:
             return [gr.skip(), gr.skip()]
         found = model_inputs(self.workdirs.config(name))
         return [found['classes'], found['steps']]
 
-    def upload(self, path: str, name: str | None, request: gr.Request) -> tuple[str, Update]:
-        """Show an upload next to what the network sees of it; its file is deleted."""
+    def upload(self, file: JsonObject, model: str | None, request: gr.Request) -> tuple[str, Update]:
+        """Show an upload next to what the network sees of it; its file, which Gradio describes, is deleted."""
         try:
-            return self._take(uploads.read_picture(uploads.take(path), self._shape(name)), request)
+            data = uploads.take(file['path'])
+            return self._take(uploads.read_picture(data, self._shape(inputs.read(model=model).model)), request)
         except UserError as e:
             return views.note(str(e)), gr.skip()
 
-    def take_from_data_set(
-        self, name: str | None, split: str, number: float | None, request: gr.Request
-    ) -> tuple[str, Update]:
+    def take_from_data_set(self, model: str | None, split: str, number: int | None, request: gr.Request):
         """Show an image of the model's data set as if it had been uploaded."""
         try:
-            config = self._config(name)
-            found = load(config.data.name, split, **load_options(config)).images
-            number = int(number or 0)
+            asked = inputs.read(model=model, split=split, number=number)
+            config, number = self._config(asked.model), asked.number or 0
+            found = load(config.data.name, asked.split, **load_options(config)).images
             check(
-                0 <= number < len(found),
+                number < len(found),
                 f'{config.data.name}:{split} has {len(found):,} images, numbered from 0: choose one of them',
             )
             return self._take(uploads.picture_of_data_set(config.data.name, split, number, found[number]), request)
@@ -83,48 +87,65 @@ class Tab:
 
     def preset(self, name: str, request: gr.Request) -> Update:
         """Return the painter with one of the masks that have a name."""
-        picture = self.sessions[request.session_hash].picture
-        return painter.value(picture.seen, name) if picture else gr.skip()
+        asked, picture = inputs.read(preset=name), self.sessions[request.session_hash].picture
+        return painter.value(picture.seen, asked.preset) if picture else gr.skip()
 
     def make(
-        self, name, classes, strength, steps, seed, count, painted, request: gr.Request
+        self, model, classes, strength, steps, seed, count, painted, request: gr.Request
     ) -> Iterator[tuple[str, Update]]:
         """Yield the images as HTML after each step, and the slider over the steps."""
         session = self.sessions[request.session_hash]
         try:
-            picture = self._picture(session, name)
-            mask = painter.mask(painted, len(picture.seen))
-            fields = {
-                'seed': seed_of(seed),
-                'sample.classes': tuple(classes or ()) or None,
-                'sample.num_steps': int(steps),
-                'edit.kind': 'image2image' if mask is None else 'inpaint',
-                'edit.input': picture.source,
-                'edit.mask': None if mask is None else 'mask.png',
-                'edit.strength': float(strength),
-                'edit.num': int(count),
-            }
-            path: list[np.ndarray] = []
-            model = self.workdirs.model(name)
-            for step in shown_steps(_recorded(model.edit(fields, picture.seen, mask), path)):
-                view = progress_view(step, f'{count} images from the picture')
-                if not step.is_last:
-                    yield views.part(view), gr.skip()
-                    continue
-                session.path = np.stack(path)
-                result = self._result(name, model, fields, step.images, mask)
-                yield views.part(view, result), gr.Slider(maximum=step.total, value=step.total)
+            asked = inputs.read(
+                model=model,
+                classes=classes,
+                strength=strength,
+                steps=steps,
+                seed=seed,
+                images=count,
+                mask=painted,
+            )
+            picture = self._picture(session, asked.model)
+            yield from self._make(asked, session, picture, job_of(request))
         except UserError as e:
             yield views.note(str(e)), gr.skip()
 
-    def after_step(self, step: float, request: gr.Request) -> str:
+    def _make(
+        self, asked: inputs.Inputs, session: Session, picture: uploads.Picture, job: Job
+    ) -> Iterator[tuple[str, Update]]:
+        mask = painter.mask(asked.mask, len(picture.seen))
+        fields = {
+            'seed': asked.seed or 0,
+            'sample.classes': asked.classes or None,
+            'sample.num_steps': asked.steps,
+            'edit.kind': 'image2image' if mask is None else 'inpaint',
+            'edit.input': picture.source,
+            'edit.mask': None if mask is None else 'mask.png',
+            'edit.strength': asked.strength,
+            'edit.num': asked.images,
+        }
+        name = cast(str, asked.model)  # ``_picture`` needs one
+        model, path = self.workdirs.model(name), []
+        calls = model.network_calls(fields, asked.images, asked.strength)
+        job.start(calls)
+        for step in shown_steps(paid_steps(model.edit(fields, picture.seen, mask), job, calls)):
+            path.append(step)
+            view = progress_view(step, f'{asked.images} images from the picture')
+            if not step.is_last:
+                yield views.part(view), gr.skip()
+                continue
+            session.path = path
+            result = self._result(name, model, fields, step.images, mask)
+            yield views.part(view, result), gr.Slider(maximum=step.total, value=step.total)
+
+    def after_step(self, place: int, request: gr.Request) -> str:
         """Return the images after some of the steps, as HTML."""
-        path = self.sessions[request.session_hash].path
-        if path is None:
+        path, asked = self.sessions[request.session_hash].path, inputs.read(place=place)
+        if not path:
             return views.part(views.empty(NO_WAY))
-        step = min(int(step), len(path) - 1)
-        caption = f'after {step} of {len(path) - 1} steps'
-        return views.part(views.picture(images.grid(path[step]), f'the images {caption}', caption))
+        step = [step for step in path if step.done <= asked.place][-1]
+        caption = f'after {step.done} of {step.total} steps'
+        return views.part(views.picture(images.grid(step.images), f'the images {caption}', caption))
 
     def _choose_first(self) -> list[Update]:
         names = [name for name in self.workdirs.able_to_sample() if can_edit(self.workdirs.config(name))]
@@ -133,7 +154,7 @@ class Tab:
 
     def _take(self, picture: uploads.Picture, request: gr.Request) -> tuple[str, Update]:
         session = self.sessions[request.session_hash]
-        session.picture, session.path = picture, None
+        session.picture, session.path = picture, []
         pictures = (
             views.picture(picture.shown, 'the picture as it was given', 'What you gave'),
             views.picture(picture.seen, 'the picture as the network sees it', 'What the network sees'),
@@ -172,13 +193,6 @@ class Tab:
         return links + views.command(command_line(name, 'edit', model.config, fields))
 
 
-def _recorded(steps: Iterator[engine.Progress], path: list[np.ndarray]) -> Iterator[engine.Progress]:
-    """Yield the steps, and append the images of each to ``path``."""
-    for step in steps:
-        path.append(step.images)
-        yield step
-
-
 def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
     """Make the tab."""
     with gr.Tab('From an image'), gr.Row(equal_height=False):
@@ -194,7 +208,7 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             )
             classes = gr.Dropdown(label='Classes', info='to draw it as; none: all in turn', multiselect=True)
             strength = gr.Slider(0.05, 1, 0.6, step=0.05, label='Strength', info='of the noise: how much may change')
-            steps = gr.Slider(1, 1000, 20, step=1, label='Steps')
+            steps = gr.Slider(1, inputs.MAX_STEPS, 20, step=1, label='Steps')
             seed = seed_field()
             count = gr.Slider(1, engine.BATCH_SIZES[-1], 4, step=1, label='Images')
             preset = gr.Dropdown(
@@ -211,13 +225,14 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             step = gr.Slider(0, 20, 0, step=1, label='The way: steps done')
             way = gr.HTML(views.part(views.empty(NO_WAY)), min_height=500, label='The way')
     made = Tab(workdirs, sessions, model, classes, steps)
-    model.input(made.choose, model, [classes, steps], **QUIET)
+    model.input(with_error_toasts(made.choose), model, [classes, steps], **QUIET)
     file.upload(made.upload, [file, model], [given, mask], **QUIET)
     take.click(made.take_from_data_set, [model, split, number], [given, mask], **QUIET)
-    preset.input(made.preset, preset, mask, **QUIET)
-    inputs = [model, classes, strength, steps, seed, count, mask]
-    making = go.click(made.make, inputs, [output, step], show_progress_on=output, **USES_DEVICE)
-    step.change(made.after_step, step, way, trigger_mode='always_last', **QUIET)
-    making.then(made.after_step, step, way, **QUIET)
+    preset.input(with_error_toasts(made.preset), preset, mask, **QUIET)
+    fields = [model, classes, strength, steps, seed, count, mask]
+    making = go.click(made.make, fields, [output, step], show_progress_on=output, **USES_DEVICE)
+    after_step = with_error_toasts(made.after_step)
+    step.change(after_step, step, way, trigger_mode='always_last', **QUIET)
+    making.then(after_step, step, way, **QUIET)
     stop.click(None, None, None, cancels=making, api_visibility='private')
     return made

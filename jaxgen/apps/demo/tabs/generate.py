@@ -9,19 +9,21 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from jaxgen.apps.demo import engine, views
+from jaxgen.apps.demo import engine, inputs, views
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.settings import command_line
 from jaxgen.apps.demo.tabs.parts import (
     QUIET,
     USES_DEVICE,
     Update,
+    job_of,
     model_inputs,
+    paid_steps,
     progress_view,
     seed_field,
-    seed_of,
     shown_steps,
     with_error_notes,
+    with_error_toasts,
 )
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.diffusion.samplers import SAMPLERS
@@ -38,23 +40,24 @@ class Tab:
 
     workdirs: Workdirs
     model: gr.Dropdown
-    inputs: Mapping[str, gr.components.Component]
+    fields: Mapping[str, gr.components.Component]
     output: gr.HTML
     stop: gr.Button
 
     def on_load(self, page: gr.Blocks) -> None:
         """Choose the first model and sample it when the page is opened."""
-        fields = [self.model, *self.inputs.values()]
+        fields = [self.model, *self.fields.values()]
         loaded = page.load(self._choose_first, None, [self.model, *self.of_model()], **QUIET)
         sampling = loaded.then(self.sample, fields, self.output, **USES_DEVICE)
         self.stop.click(None, None, None, cancels=sampling, api_visibility='private')
 
     def of_model(self) -> list[gr.components.Component]:
         """Return the inputs that depend on the model."""
-        return [self.inputs[name] for name in ('classes', 'sampler', 'steps', 'guidance', 'eta')]
+        return [self.fields[name] for name in ('classes', 'sampler', 'steps', 'guidance', 'eta')]
 
-    def choose(self, name: str | None) -> list[Update]:
+    def choose(self, model: str | None) -> list[Update]:
         """Return updates of the inputs that depend on the model."""
+        name = inputs.read(model=model).model
         return list(model_inputs(self.workdirs.config(name)).values()) if name else [gr.skip()] * 5
 
     @property
@@ -67,23 +70,35 @@ class Tab:
         first = next(iter(names), None)
         return [gr.Dropdown(choices=names, value=first), *self.choose(first)]
 
-    def _sample(self, name, classes, sampler, steps, guidance, eta, seed, count) -> Iterator[str]:
-        if not name:
+    def _sample(self, model, classes, sampler, steps, guidance, eta, seed, count, request: gr.Request) -> Iterator[str]:
+        asked = inputs.read(
+            model=model,
+            classes=classes,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            eta=eta,
+            seed=seed,
+            images=count,
+        )
+        if asked.model is None:
             yield views.part(views.empty('The first picture appears here when there is a model.'))
             return
         fields = {
-            'seed': seed_of(seed),
-            'sample.num': int(count),
-            'sample.classes': tuple(classes or ()) or None,
-            'sample.sampler': sampler,
-            'sample.num_steps': int(steps),
-            'sample.guidance_scale': float(guidance),
-            'sample.eta': float(eta) if sampler == 'ddim' else 0.0,
+            'seed': asked.seed or 0,
+            'sample.num': asked.images,
+            'sample.classes': asked.classes or None,
+            'sample.sampler': asked.sampler,
+            'sample.num_steps': asked.steps,
+            'sample.guidance_scale': asked.guidance,
+            'sample.eta': asked.eta if asked.sampler == 'ddim' else 0.0,
         }
-        model = self.workdirs.model(name)
-        what = f'{count} images of {name}'
-        for step in shown_steps(model.generate(fields)):
-            result = self._result(name, model, fields, step.images) if step.is_last else ''
+        chosen = self.workdirs.model(asked.model)
+        what = f'{asked.images} images of {asked.model}'
+        job, calls = job_of(request), chosen.network_calls(fields)
+        job.start(calls)
+        for step in shown_steps(paid_steps(chosen.generate(fields), job, calls)):
+            result = self._result(asked.model, chosen, fields, step.images) if step.is_last else ''
             yield views.part(progress_view(step, what), result)
 
     @staticmethod
@@ -102,10 +117,10 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
     with gr.Tab('Generate'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
             model = gr.Dropdown(label='Model', choices=workdirs.able_to_sample())
-            inputs = {
+            fields = {
                 'classes': gr.Dropdown(label='Classes', info='none: all in turn', multiselect=True),
                 'sampler': gr.Dropdown(label='Sampler', choices=list(SAMPLERS)),
-                'steps': gr.Slider(1, 1000, 20, step=1, label='Steps'),
+                'steps': gr.Slider(1, inputs.MAX_STEPS, 20, step=1, label='Steps'),
                 'guidance': gr.Slider(1, 10, 1, step=0.1, label='Guidance', info='1: none'),
                 'eta': gr.Slider(0, 1, 0, step=0.05, label='Eta', info='of ddim: how much new noise a step adds'),
                 'seed': seed_field(),
@@ -119,8 +134,8 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
                 min_height=HEIGHT,
                 label='Samples',
             )
-    made = Tab(workdirs, model, inputs, output, stop)
-    model.input(made.choose, model, made.of_model(), **QUIET)
-    sampling = go.click(made.sample, [model, *inputs.values()], output, **USES_DEVICE)
+    made = Tab(workdirs, model, fields, output, stop)
+    model.input(with_error_toasts(made.choose), model, made.of_model(), **QUIET)
+    sampling = go.click(made.sample, [model, *fields.values()], output, **USES_DEVICE)
     stop.click(None, None, None, cancels=sampling, api_visibility='private')
     return made

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.apps.config import Config
-from jaxgen.apps.demo import views
+from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET, Update
+from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.edit.start import to_images
 from jaxgen.apps.evaluate.evaluator import load_options
@@ -43,25 +43,28 @@ class Tab:
     def on_load(self, page: gr.Blocks) -> None:
         """Choose the first model when the page is opened."""
         page.load(self._choose_first, None, self.model, **QUIET)
-        self.opened.select(self.show, [self.model, self.image, self.level], self.outputs, **QUIET)
+        self.opened.select(with_error_toasts(self.show), [self.model, self.image, self.level], self.outputs, **QUIET)
 
-    def show(self, name: str | None, number: float, level: float) -> list[str]:
+    def show(self, name: str | None, number: int | None, level: int) -> list[str]:
         """Return all that the tab shows of a model, as HTML."""
-        return [self.forward(name, number, level), self.schedules(name), self.report(name)]
+        asked = inputs.read(model=name, number=number, place=level)
+        return [self.forward(name, number, level), self.schedules(asked.model), self.report(asked.model)]
 
-    def forward(self, name: str | None, number: float, level: float) -> str:
+    def forward(self, name: str | None, number: int | None, level: int) -> str:
         """Return a real image at a noise level and at all levels, as HTML."""
         try:
-            config, levels = self._levels(name)
+            asked = inputs.read(model=name, number=number, place=level)
+            config, levels = self._levels(asked.model)
             found = load(config.data.name, 'test', **load_options(config)).images
+            number = asked.number or 0
             check(
-                0 <= int(number or 0) < len(found),
+                number < len(found),
                 f'{config.data.name}:test has {len(found):,} images, numbered from 0: choose one of them',
             )
-            noisy = _noisy_images(found[int(number or 0)], levels)
+            noisy = _noisy_images(found[number], levels)
         except UserError as e:
             return views.note(str(e))
-        at = min(int(level), len(noisy) - 1)
+        at = min(asked.place, len(noisy) - 1)
         alpha, sigma = (float(np.asarray(table)[::-1][at]) for table in (levels.alpha, levels.sigma))
         caption = f'alpha {alpha:.3f}, sigma {sigma:.3f}: x = alpha image + sigma noise'
         pictures = (
@@ -156,7 +159,7 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
         report = gr.HTML('', min_height=100, label='Interpretation')
     made = Tab(workdirs, opened, model, image, level, [forward, schedules, report])
     fields = [model, image, level]
-    model.input(made.show, fields, made.outputs, **QUIET)
+    model.input(with_error_toasts(made.show), fields, made.outputs, **QUIET)
     for field in (image, level):
         field.change(made.forward, fields, forward, trigger_mode='always_last', **QUIET)
     return made

@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 
 from jaxgen.apps.demo import views
+from jaxgen.errors import check
 from jaxgen.io import images
 
 PRESETS = ('nothing', 'everything', 'left half', 'right half', 'top half', 'bottom half', 'middle')
@@ -92,19 +93,31 @@ def value(picture: np.ndarray, preset: str) -> str:
     return json.dumps({'side': len(picture), 'picture': views.uri(images.png(picture), 'image/png'), 'cells': cells})
 
 
-def mask(painted: str, side: int) -> np.ndarray | None:
-    """Return the painted mask, float32 ``[side, side, 1]``, 1 where the model paints.
-
-    It is None if no pixel is painted, or if the mask is that of an image of another size.
+def mask(painted: str | None, side: int) -> np.ndarray | None:
+    """Return the painted mask, float32 ``[side, side, 1]``, 1 where the model paints; None if no pixel is painted.
 
     Args:
       painted: the value of the painter.
       side: side of the image in pixels.
+
+    Raises:
+      UserError: if it is no value of the painter, or its image has another size.
     """
-    cells = json.loads(painted).get('cells', '')
-    if len(cells) != side * side or '1' not in cells:
+    try:
+        cells = json.loads(painted or '{}').get('cells', '')
+        painted_cells = np.frombuffer(cells.encode(), np.uint8) - ord('0')
+    except (ValueError, AttributeError, RecursionError):
+        painted_cells = np.full(1, 2)
+    check(
+        bool((painted_cells <= 1).all()), 'the mask is none of the painter: give the picture again, and paint it anew'
+    )
+    if not painted_cells.any():
         return None
-    return np.array([c == '1' for c in cells], np.float32).reshape(side, side, 1)
+    check(
+        painted_cells.size == side * side,
+        f'the mask has {painted_cells.size} pixels, but the picture {side}x{side}: give the picture again, and paint it anew',
+    )
+    return painted_cells.astype(np.float32).reshape(side, side, 1)
 
 
 def _preset(name: str, side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Parts that the tabs share: who may use the device when, the inputs of a model, and errors as sentences."""
+"""Parts that the tabs share: who may use the device when and for how long, the inputs of a model, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import gradio as gr
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.engine import Progress
+from jaxgen.apps.demo.inputs import GENERATOR, LARGEST_SEED, MAX_STEPS
 from jaxgen.apps.demo.settings import compatible_samplers
+from jaxgen.apps.serving.guard import DEVICE, JOB
+from jaxgen.apps.serving.jobs import Job
 from jaxgen.data import class_names
 from jaxgen.errors import UserError
 from jaxgen.io import images
@@ -20,16 +23,12 @@ from jaxgen.types import Fields
 
 Update = Any  # what Gradio takes as the new value or the new properties of a component
 
-# Visitors who sample wait for one another and are told their place; everything else is quick.
-USES_DEVICE: Fields = {
-    'concurrency_id': 'device',
-    'concurrency_limit': 1,
-    'api_visibility': 'private',
-    'show_progress': 'full',
-}
-QUIET: Fields = {'api_visibility': 'private', 'show_progress': 'hidden'}
+# Visitors who sample wait for one another and are told their place; everything else is quick. The handlers check all values
+# themselves, see ``inputs.read``: Gradio's own checks let some pass, and depend on what it remembers of a visitor.
+PRIVATE: Fields = {'api_visibility': 'private', 'preprocess': False}
+USES_DEVICE: Fields = {**PRIVATE, 'concurrency_id': DEVICE, 'concurrency_limit': 1, 'show_progress': 'full'}
+QUIET: Fields = {**PRIVATE, 'show_progress': 'hidden'}
 MAX_SHOWN = 40  # largest number of steps that a visitor is shown between the first and the last
-LARGEST_SEED = 2**32 - 1
 
 
 def with_error_notes(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
@@ -43,6 +42,41 @@ def with_error_notes(function: Callable[..., Iterator[Any]]) -> Callable[..., It
             yield views.note(str(e))
 
     return noted
+
+
+def with_error_toasts(function: Callable[..., Update]) -> Callable[..., Update]:
+    """Return a function that shows a UserError for some seconds instead of changing anything."""
+
+    @functools.wraps(function)
+    def noted(*args):
+        try:
+            return function(*args)
+        except UserError as e:
+            raise gr.Error(views.text(str(e)), print_exception=False) from e
+
+    return noted
+
+
+def job_of(request: gr.Request) -> Job:
+    """Return the job that a visitor's request to sample has become."""
+    return request.request.scope[JOB]
+
+
+def paid_steps(steps: Iterator[Progress], job: Job, calls: float) -> Iterator[Progress]:
+    """Yield the steps of a job for as long as somebody wants it, and take each off the budget of its visitor.
+
+    Args:
+      steps: the steps.
+      job: the job, which has been started.
+      calls: number of network calls of all steps.
+
+    Raises:
+      UserError: if nobody wants the next step.
+    """
+    for step in steps:
+        if step.done:
+            job.go_on(calls / step.total)
+        yield step
 
 
 def shown_steps(steps: Iterator[Progress]) -> Iterator[Progress]:
@@ -66,12 +100,12 @@ def model_inputs(config: Config) -> Fields:
     return {
         'classes': gr.Dropdown(choices=list(classes), value=[], interactive=bool(classes)),
         'sampler': gr.Dropdown(
-            choices=compatible_samplers(config) if denoises else ['generator'],
-            value=config.sample.sampler if denoises else 'generator',
+            choices=compatible_samplers(config) if denoises else [GENERATOR],
+            value=config.sample.sampler if denoises else GENERATOR,
             interactive=denoises,
         ),
         # The smallest value is 1, and the largest must be above it.
-        'steps': gr.Slider(maximum=min(1000, max(2, timesteps)), value=min(20, timesteps), interactive=denoises),
+        'steps': gr.Slider(maximum=min(MAX_STEPS, max(2, timesteps)), value=min(20, timesteps), interactive=denoises),
         'guidance': gr.Slider(
             value=config.sample.guidance_scale if can_guide else 1,
             interactive=can_guide,
@@ -79,11 +113,6 @@ def model_inputs(config: Config) -> Fields:
         ),
         'eta': gr.Slider(value=0, interactive=denoises),
     }
-
-
-def seed_of(value: float | None) -> int:
-    """Return the seed that a number field holds; 0 if it is empty."""
-    return min(max(int(value or 0), 0), LARGEST_SEED)
 
 
 def seed_field() -> gr.Number:

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from jaxgen.apps.demo import views
+from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET, Update
+from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate import during_training
 from jaxgen.errors import UserError
@@ -37,7 +37,7 @@ class Tab:
     def on_load(self, page: gr.Blocks) -> None:
         """Choose the first run when the page is opened."""
         page.load(self._choose_first, None, self.run, **QUIET)
-        self.opened.select(self.show, [self.run, self.metric], self.outputs, **QUIET)
+        self.opened.select(with_error_toasts(self.show), [self.run, self.metric], self.outputs, **QUIET)
 
     def show(self, name: str | None, metric: str | None) -> list[Update]:
         """Return all that the tab shows of a run; see ``refresh``."""
@@ -48,7 +48,9 @@ class Tab:
 
         Nothing is changed if that is what the visitor has ``seen`` already.
         """
-        if not name:
+        asked = inputs.read(run=name, metric=metric)
+        name, metric = asked.run, asked.metric
+        if name is None:
             return [views.part(views.empty('There is no run yet.')), gr.skip(), gr.skip(), None]
         history, rows = during_training.read(self.workdirs.path(name)), self.workdirs.log(name)
         grids = self.workdirs.grids(name)
@@ -64,12 +66,14 @@ class Tab:
             metric = next(iter([*_losses(known), *known]), None)
         return [views.part(_curves(rows, metric), _history(history)), gr.Dropdown(known, value=metric), slider, now]
 
-    def grid(self, name: str | None, place: float) -> str:
+    def grid(self, name: str | None, place: int) -> str:
         """Return the grid at a place of the slider, as HTML."""
+        asked = inputs.read(run=name, place=place)
+        name = asked.run
         grids = self.workdirs.grids(name) if name else {}
         if name is None or not grids:
             return views.part(views.empty(NO_GRIDS))
-        step = list(grids)[min(int(place), len(grids) - 1)]
+        step = list(grids)[min(asked.place, len(grids) - 1)]
         where = str(grids[step])
         try:
             pixels = np.asarray(pictures.decode(pictures.read_file(grids[step], where), where, 3))
@@ -137,8 +141,8 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
                 )
     made = Tab(workdirs, opened, run, metric, timer, [curves, metric, place, seen])
     for field in (run, metric):
-        field.input(made.show, [run, metric], made.outputs, **QUIET)
-    timer.tick(made.refresh, [run, metric, seen], made.outputs, **QUIET)
+        field.input(with_error_toasts(made.show), [run, metric], made.outputs, **QUIET)
+    timer.tick(with_error_toasts(made.refresh), [run, metric, seen], made.outputs, **QUIET)
     for changed in (place.change, run.input, opened.select):
-        changed(made.grid, [run, place], grid, trigger_mode='always_last', **QUIET)
+        changed(with_error_toasts(made.grid), [run, place], grid, trigger_mode='always_last', **QUIET)
     return made

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgen.apps.demo import uploads
+from jaxgen.apps.serving import uploads
 from jaxgen.errors import UserError
 from tests.helpers.picture_files import encoded, png
 
