@@ -12,6 +12,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 from jaxgen.apps.demo.options import DemoOptions
 from jaxgen.errors import UserError
@@ -23,6 +24,19 @@ MINUTE = 60.0
 REPLACED = 'This job was stopped, because a newer one of this browser tab took its place.'
 UNHEARD = 'This job was stopped, because the browser tab that asked for it is gone.'
 Clock = Callable[[], float]
+S = TypeVar('S', bound='Step')
+
+
+class Step(Protocol):
+    """How far a job is: ``done`` of ``total`` steps."""
+
+    @property
+    def done(self) -> int:
+        """The number of steps done."""
+
+    @property
+    def total(self) -> int:
+        """The number of all steps."""
 
 
 class Refused(UserError):
@@ -134,14 +148,21 @@ class Job:
             )
         self.jobs.budget.require(self.address, calls)
 
-    def go_on(self, calls: float) -> None:
-        """Take a step off the budget, and stop if nobody wants the next one.
+    def paid(self, steps: Iterator[S], calls: float) -> Iterator[S]:
+        """Yield the steps for as long as somebody wants them, and take each off the budget.
+
+        Args:
+          steps: all steps, or those of one of the models that the job samples.
+          calls: number of network calls of these steps.
 
         Raises:
-          UserError: saying why the job was stopped.
+          UserError: if nobody wants the next step, saying why.
         """
-        self.jobs.budget.spend(self.address, calls)
-        self.require_live()
+        for step in steps:
+            if step.done:
+                self.jobs.budget.spend(self.address, calls / step.total)
+                self.require_live()
+            yield step
 
 
 class Jobs:

@@ -147,6 +147,15 @@ def test_samplers_are_the_compatible_ones(guided):
     assert not settings.compatible_samplers(tiny_config('dcgan'))
 
 
+def test_network_calls_are_images_times_steps_and_guidance(guided):
+    model, fields = guided[2], {'sample.num': 6, 'sample.num_steps': 10}
+    assert model.network_calls(fields) == 60
+    assert model.network_calls({**fields, 'sample.guidance_scale': 2.0}) == 120
+    assert model.network_calls(fields, num=3, share=0.5) == 15
+    with pytest.raises(UserError, match='num_steps=21'):
+        model.network_calls({'sample.num_steps': 21})
+
+
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [

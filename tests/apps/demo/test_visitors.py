@@ -67,7 +67,7 @@ def test_silent_jobs_leave_room_for_visitors(page, model):
     assert set(statuses) <= {200, 429} and statuses.count(429) >= 50
     queue = page.blocks._queue
     until(lambda: not queue.event_ids_to_events)
-    assert not queue.pending_event_ids_session and not queue.pending_messages_per_session
+    until(lambda: not queue.pending_event_ids_session and not queue.pending_messages_per_session)
     assert ': done' in page.outcome(tab(), '_sample', samples(page))
 
 

@@ -1,5 +1,7 @@
 """Who may have how many jobs, when they end, and what an address may spend, on a clock that the tests turn."""
 
+import types
+
 import pytest
 
 from jaxgen.apps.demo.options import DemoOptions
@@ -18,6 +20,10 @@ class Clock:
 @pytest.fixture
 def clock():
     return Clock()
+
+
+def steps(total):
+    return (types.SimpleNamespace(done=done, total=total) for done in range(total + 1))
 
 
 def jobs_of(clock, **options):
@@ -44,8 +50,7 @@ def test_a_job_over_the_budget_says_how_much_is_left(clock):
     with pytest.raises(UserError, match='51 network calls .images x steps., but a job may take at most 50'):
         job.start(51)
     job.start(50)
-    for _ in range(5):
-        job.go_on(10)
+    list(job.paid(steps(5), 50))
     with pytest.raises(UserError, match='but 10 of the 60 .* wait 10 seconds'):
         job.start(20)
 
@@ -54,7 +59,8 @@ def test_only_the_steps_that_were_taken_are_paid(clock):
     many = jobs_of(clock, calls_per_job=50, calls_per_minute=50)
     job, _ = many.admit('tab', 'here', True)
     job.start(50)
-    job.go_on(10)
+    taken = job.paid(steps(5), 50)
+    assert [next(taken).done, next(taken).done] == [0, 1]
     assert many.budget.left('here') == 40
 
 
@@ -110,7 +116,7 @@ def test_a_job_ends_when_nobody_listens_for_a_while(clock):
     heard.require_live()
     for job in (silent, left):
         with pytest.raises(UserError, match='the browser tab .* is gone'):
-            job.go_on(0)
+            list(job.paid(steps(1), 0))
 
 
 def test_a_job_that_the_queue_gave_up_stops(clock):

@@ -12,16 +12,7 @@ import numpy as np
 from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import (
-    QUIET,
-    USES_DEVICE,
-    Update,
-    job_of,
-    paid_steps,
-    seed_field,
-    shown_steps,
-    with_error_notes,
-)
+from jaxgen.apps.demo.tabs.parts import QUIET, USES_DEVICE, Update, job_of, seed_field, shown_steps, with_error_notes
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import load
@@ -75,7 +66,7 @@ class Tab:
         job, boxes = job_of(request), {}
         job.start(sum(plan.calls for plan in plans))
         for i, plan in enumerate(plans, 1):
-            for step in shown_steps(paid_steps(plan.model.generate(plan.fields), job, plan.calls)):
+            for step in shown_steps(job.paid(plan.model.generate(plan.fields), plan.calls)):
                 boxes[plan.name] = _box(step.images, plan.name, plan.caption)
                 bar = views.progress(step.done, step.total, f'{plan.name}, {i} of {len(plans)}')
                 yield views.part(bar, views.side(boxes.values()))

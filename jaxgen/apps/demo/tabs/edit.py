@@ -20,7 +20,6 @@ from jaxgen.apps.demo.tabs.parts import (
     Update,
     job_of,
     model_inputs,
-    paid_steps,
     progress_view,
     seed_field,
     shown_steps,
@@ -128,7 +127,7 @@ class Tab:
         model, path = self.workdirs.model(name), []
         calls = model.network_calls(fields, asked.images, asked.strength)
         job.start(calls)
-        for step in shown_steps(paid_steps(model.edit(fields, picture.seen, mask), job, calls)):
+        for step in shown_steps(job.paid(model.edit(fields, picture.seen, mask), calls)):
             path.append(step)
             view = progress_view(step, f'{asked.images} images from the picture')
             if not step.is_last:

@@ -18,7 +18,6 @@ from jaxgen.apps.demo.tabs.parts import (
     Update,
     job_of,
     model_inputs,
-    paid_steps,
     progress_view,
     seed_field,
     shown_steps,
@@ -97,7 +96,7 @@ class Tab:
         what = f'{asked.images} images of {asked.model}'
         job, calls = job_of(request), chosen.network_calls(fields)
         job.start(calls)
-        for step in shown_steps(paid_steps(chosen.generate(fields), job, calls)):
+        for step in shown_steps(job.paid(chosen.generate(fields), calls)):
             result = self._result(asked.model, chosen, fields, step.images) if step.is_last else ''
             yield views.part(progress_view(step, what), result)
 

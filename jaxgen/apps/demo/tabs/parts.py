@@ -59,24 +59,8 @@ def with_error_toasts(function: Callable[..., Update]) -> Callable[..., Update]:
 
 def job_of(request: gr.Request) -> Job:
     """Return the job that a visitor's request to sample has become."""
+    assert request.request is not None
     return request.request.scope[JOB]
-
-
-def paid_steps(steps: Iterator[Progress], job: Job, calls: float) -> Iterator[Progress]:
-    """Yield the steps of a job for as long as somebody wants it, and take each off the budget of its visitor.
-
-    Args:
-      steps: the steps.
-      job: the job, which has been started.
-      calls: number of network calls of all steps.
-
-    Raises:
-      UserError: if nobody wants the next step.
-    """
-    for step in steps:
-        if step.done:
-            job.go_on(calls / step.total)
-        yield step
 
 
 def shown_steps(steps: Iterator[Progress]) -> Iterator[Progress]:
