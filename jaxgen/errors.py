@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 MANY = 12  # names that fit into a sentence
+LONG = 80  # characters of a value that fit into a sentence
 
 
 class UserError(ValueError):
@@ -15,6 +16,12 @@ def check(holds: bool, sentence: str) -> None:
     """Raise UserError with this sentence unless a condition holds."""
     if not holds:
         raise UserError(sentence)
+
+
+def shortened(text: str) -> str:
+    """Return a text for a message: on one line, with at most ``LONG`` characters."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= LONG else f'{text[:LONG]}...'
 
 
 def pick(name: str, known, what: str) -> str:
@@ -29,7 +36,7 @@ def pick(name: str, known, what: str) -> str:
     near = difflib.get_close_matches(name, known, n=3) or within[:3] or sorted(known)
     if len(near) > MANY:
         near = [*near[:MANY], f'another of {len(near)}']
-    raise UserError(f'{what} {name!r} does not exist; did you mean {" or ".join(near)}?')
+    raise UserError(f'{what} {shortened(name)!r} does not exist; did you mean {" or ".join(near)}?')
 
 
 def names(field: str) -> tuple[str, ...]:

@@ -12,13 +12,15 @@ from jaxgen.schema import Options, option, require
 class FinetuneOptions(Options):
     """From which model fine-tuning starts, and what of it is trained."""
 
-    base: str | None = option(None, 'run directory of the model to fine-tune; needed by --mode=finetune')
+    base: str | None = option(None, 'run directory of the model to fine-tune; needed by --mode=finetune', path=True)
     base_hash: str | None = option(None, 'hash of the weights of that model, which training fills in')
     method: str = option(
         'lora', 'what is trained: low-rank factors, or an update of every parameter', choices=('lora', 'full')
     )
-    rank: int = option(8, 'rank of the factors of lora', at_least=1)
-    alpha: float = option(8.0, 'the updates of lora are alpha / rank times the product of their factors', above=0)
+    rank: int = option(8, 'rank of the factors of lora', at_least=1, at_most=8192)
+    alpha: float = option(
+        8.0, 'the updates of lora are alpha / rank times the product of their factors', above=0, at_most=1e6
+    )
     targets: tuple[str, ...] = option(
         ('attention',), 'layers that lora adapts: kinds (attention, dense, conv, label) or names, as in middle_0/conv1'
     )

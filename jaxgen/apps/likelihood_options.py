@@ -12,9 +12,10 @@ class LikelihoodOptions(Options):
     """On which images, and at how many noise levels, the bound is estimated."""
 
     split: str = option('test', 'split of data.name whose images are evaluated')
-    num: int | None = option(1000, 'number of images; all of them if not set', at_least=2)
+    num: int | None = option(1000, 'number of images; all of them if not set', at_least=2, at_most=100_000_000)
     terms: int | None = option(
         None,
         'number of terms of the bound to estimate, at most; all timesteps, or 100 levels of a continuous schedule, if not set',
         at_least=2,
+        at_most=1_000_000,
     )

@@ -6,6 +6,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.options import require_averages, require_samples
 from jaxgen.apps.finetune_options import require_finetunable
 from jaxgen.data.dataset import SOURCES
+from jaxgen.data.options import require_memory
 from jaxgen.methods import METHODS
 from jaxgen.methods.options import require_conditional, require_known_classes
 from jaxgen.schema import located, require_one_of
@@ -21,7 +22,9 @@ def validate(config: Config) -> None:
     method, source = METHODS[config.method], SOURCES[config.data.name]
     with located('config.optimizer.'):
         config.optimizer.resolved(config.train.steps)
+    side = config.data.image_size or source.image_size
     with located('config.'):
+        require_memory(_images_at_once(config), (side, side, source.channels))
         require_micro_batches(config.data.batch_size, config.train.grad_accumulation)
         require_conditional(config.sample, config.model.conditional)
         require_finetunable(config.finetune, config.sample, config.method, method.supports.finetunes)
@@ -32,7 +35,19 @@ def validate(config: Config) -> None:
             require_averages(config.evaluation, getattr(config.optimizer, 'ema_lengths', None), config.sample.ema)
         if 'likelihood' in config.sections:
             require_one_of([config.likelihood.split], source.splits, 'likelihood.split')
-        method.check_options(config.sections, config.data.image_size or source.image_size)
+        method.check_options(config.sections, side)
+
+
+def _images_at_once(config: Config) -> dict[str, int]:
+    """Return the numbers of images that are in memory at once, by the field that decides them."""
+    train, batch_size = config.train, config.data.batch_size
+    dispatched = 1 if train.resident_data else min(train.steps_per_dispatch, train.steps)
+    return {
+        'data.batch_size': batch_size,
+        'train.steps_per_dispatch': dispatched * batch_size,
+        'sample.batch_size': config.sample.batch_size,
+        'sample.num': config.sample.num,
+    }
 
 
 def validate_devices(config: Config, devices: int) -> None:

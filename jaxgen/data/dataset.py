@@ -12,6 +12,8 @@ from jaxgen.data import digits, dogs, tfds_source
 from jaxgen.data.resize import resize
 from jaxgen.errors import check, pick
 
+LARGEST = 2**36  # bytes of images that are kept in memory at once: 64 GiB
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -162,7 +164,14 @@ def load(
         check(value is None or value > 0, f'{argument}={value} must be at least 1, or None')
     crop = pick(source.crops[0] if crop is None else crop, source.crops, f'{name} crop')
 
-    images, labels = source.read(split, image_size or source.image_size, crop)
+    side = image_size or source.image_size
+    size = dict(zip(source.splits, source.sizes, strict=False)).get(split, 0) * side**2 * source.channels
+    check(
+        size <= LARGEST,
+        f'image_size={side} makes the images of {name}:{split} {size / 2**30:,.0f} GiB large, and they are kept in memory, at '
+        f'most {LARGEST // 2**30} GiB: choose a smaller one',
+    )
+    images, labels = source.read(split, side, crop)
     labels = labels.astype(np.int32)
     if kept:
         position = np.full(len(source.class_names), -1, np.int32)

@@ -14,8 +14,8 @@ DTYPES = ('float32', 'bfloat16')
 class SampleOptions(Options):
     """Which images are sampled, and with which weights."""
 
-    num: int = option(64, 'number of images to sample', at_least=1)
-    batch_size: int = option(64, 'images sampled at once, over all devices', at_least=1)
+    num: int = option(64, 'number of images to sample', at_least=1, at_most=100_000_000)
+    batch_size: int = option(64, 'images sampled at once, over all devices', at_least=1, at_most=100_000_000)
     classes: tuple[str, ...] | None = option(
         None, 'classes to sample, one after another in turn; all classes of the model if not set'
     )
@@ -23,7 +23,9 @@ class SampleOptions(Options):
     every: int = option(5000, 'steps between two grids of samples in training', at_least=1)
     name: str = option('samples', 'name of the files that mode=sample writes to samples/')
     adapter: str | None = option(
-        None, "an adapter.safetensors to apply to the model of the run directory; the model's own weights if not set"
+        None,
+        "an adapter.safetensors to apply to the model of the run directory; the model's own weights if not set",
+        path=True,
     )
     adapter_scale: float = option(
         1.0,

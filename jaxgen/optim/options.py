@@ -16,7 +16,7 @@ DECAYS = ('none', 'cosine', 'linear', 'triangular')  # ``schedules`` has a funct
 class OptimizerOptions(Options):
     """How the parameters are updated, and how they are averaged."""
 
-    learning_rate: float = option(2e-4, 'learning rate at its peak', above=0)
+    learning_rate: float = option(2e-4, 'learning rate at its peak', above=0, at_most=1000)
     beta1: float = option(0.9, 'momentum: how much of the mean gradient a step keeps', at_least=0, below=1)
     warmup_steps: int = option(0, 'steps over which the learning rate rises from 0 to its peak', at_least=0)
     decay: str = option('none', 'how the learning rate falls after its peak', choices=DECAYS)
@@ -27,7 +27,7 @@ class OptimizerOptions(Options):
         None, 'number of steps over which decay=linear falls; a fifth of decay_steps if not set', at_least=1
     )
     grad_clip_norm: float | None = option(
-        None, 'norm to which larger gradients are scaled down; they are not clipped if not set', above=0
+        None, 'norm to which larger gradients are scaled down; they are not clipped if not set', above=0, at_most=1e6
     )
     ema_decay: float | None = option(
         0.9999,

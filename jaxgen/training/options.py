@@ -14,7 +14,9 @@ class TrainOptions(Options):
 
     steps: int = option(800_000, 'number of training steps', at_least=1)
     log_every: int = option(100, 'steps between two lines of metrics.jsonl', at_least=1)
-    steps_per_dispatch: int = option(1, 'steps that the devices run before the program returns to Python', at_least=1)
+    steps_per_dispatch: int = option(
+        1, 'steps that the devices run before the program returns to Python', at_least=1, at_most=100_000
+    )
     grad_accumulation: int = option(
         1, 'micro-batches into which the batch of a step is divided, to save memory', at_least=1
     )
@@ -54,12 +56,17 @@ class CheckpointOptions(Options):
 class MeshOptions(Options):
     """Over which devices a program runs."""
 
-    fsdp: int = option(1, 'devices over which each parameter is sharded; the other devices hold copies', at_least=1)
+    fsdp: int = option(
+        1, 'devices over which each parameter is sharded; the other devices hold copies', at_least=1, at_most=100_000
+    )
     distributed: bool = option(
         False, 'this process is one of several that run the same command, on a TPU pod slice or under Slurm'
     )
     cpu_devices: int | None = option(
-        None, 'number of virtual devices on a CPU; left to XLA_FLAGS if not set (one, by default)', at_least=1
+        None,
+        'number of virtual devices on a CPU; left to XLA_FLAGS if not set (one, by default)',
+        at_least=1,
+        at_most=256,
     )
     keep_memory: bool = option(
         False, 'on CPUs, keep the memory that a step frees instead of returning it to the system'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import flax.struct
@@ -9,10 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from jaxgen.errors import check
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import state_shardings
 from jaxgen.runtime.random import stream
 from jaxgen.types import Array, PyTree, Struct
+
+LARGEST = 2**42  # bytes of a state on all devices together: 4 TiB
 
 
 @flax.struct.dataclass
@@ -64,8 +68,18 @@ def initializer(method: Method, key: Array) -> Callable[[], TrainState]:
 
 
 def state_template(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
-    """Return shapes, dtypes and shardings of the state that ``init`` makes, without computing it."""
+    """Return shapes, dtypes and shardings of the state that ``init`` makes, without computing it.
+
+    Raises:
+      UserError: if the state is larger than all memory.
+    """
     shapes = jax.eval_shape(init)
+    size = 4 * sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
+    check(
+        size <= LARGEST,
+        f'the network takes {size / 2**40:,.1f} TiB with its moving averages and its optimizer, and at most '
+        f'{LARGEST // 2**40} TiB are tried: choose fewer channels or blocks',
+    )
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         shapes,

@@ -16,22 +16,30 @@ class BenchmarkOptions(Options):
     variants: tuple[str, ...] | None = option(
         None, 'names of the variants to run, in this order, as in float32,eager,channels-last; all of them if not set'
     )
-    rounds: int = option(3, 'number of rounds, in each of which every variant runs in its own process', at_least=1)
-    seconds: int = option(10, 'minimum time to measure each variant, in seconds', at_least=0)
-    minutes: float | None = option(
-        None, 'time after which no further variant is started, in minutes; no limit if not set', at_least=0
+    rounds: int = option(
+        3, 'number of rounds, in each of which every variant runs in its own process', at_least=1, at_most=1000
     )
-    steps_per_dispatch: int = option(8, 'steps in a dispatch of the variants that run several', at_least=1)
+    seconds: int = option(10, 'minimum time to measure each variant, in seconds', at_least=0, at_most=86_400)
+    minutes: float | None = option(
+        None,
+        'time after which no further variant is started, in minutes; no limit if not set',
+        at_least=0,
+        at_most=100_000,
+    )
+    steps_per_dispatch: int = option(
+        8, 'steps in a dispatch of the variants that run several', at_least=1, at_most=1000
+    )
     precision: str = option(
         'highest',
         'precision of the products of float32 in jaxgen and PyTorch; GPUs have tensorfloat32',
         choices=('highest', 'tensorfloat32'),
     )
     python: str | None = option(
-        None, 'Python interpreter of an environment with PyTorch; that of this process if not set'
+        None, 'Python interpreter of an environment with PyTorch; that of this process if not set', path=True
     )
     baseline: str | None = option(
         None,
         'a benchmark.json of another machine to compare with, where PyTorch does not support this device; none if not set',
+        path=True,
     )
     trace: bool = option(False, "write profiles of jaxgen's variants to profile/")

@@ -20,7 +20,7 @@ class CompileOptions(Options):
         """Refuse a topology that is not written as one, or whose chips are not known."""
         generation, _, shape = self.topology.partition(':')
         require(
-            generation in CHIPS and re.fullmatch(r'\d+x\d+(x\d+)?', shape) is not None,
+            generation in CHIPS and re.fullmatch('[0-9]{1,3}x[0-9]{1,3}(x[0-9]{1,3})?', shape) is not None,
             'topology',
             f'={self.topology} is not a TPU slice of {", ".join(CHIPS)}: write it as in v5e:2x4 or v5p:2x2x1',
         )

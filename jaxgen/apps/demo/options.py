@@ -15,7 +15,9 @@ class DemoOptions(Options):
     """Which models the page shows, where it listens, and how much each visitor may ask for."""
 
     workdirs: tuple[str, ...] | None = option(
-        None, 'run directories that the page shows; --workdir and all under runs/ and pretrained/ if not set'
+        None,
+        'run directories that the page shows; --workdir and all under runs/ and pretrained/ if not set',
+        path=True,
     )
     host: str = option('127.0.0.1', 'address to listen at; 0.0.0.0 accepts connections from the whole network')
     port: int = option(7860, 'port to listen at', at_least=1, at_most=65535)

@@ -13,7 +13,7 @@ from jaxgen.data.resize import resize
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import pictures
 
-IMAGE_OF_DATA_SET = re.compile(r'(\w+):(\w+):(\d+)')
+IMAGE_OF_DATA_SET = re.compile(r'(\w+):(\w+):([0-9]{1,18})')
 
 
 def open_image(name: str | None, field: str, shape: tuple[int, int, int], crop: str | None = None) -> np.ndarray:

@@ -21,21 +21,23 @@ class EditOptions(Options):
 
     kind: str = option('image2image', 'kind of edit', choices=KINDS)
     input: str | None = option(
-        None, 'image to edit: a file, or an image of a data set, as in cifar10:test:17; needed by --mode=edit'
+        None,
+        'image to edit: a file, or an image of a data set, as in cifar10:test:17; needed by --mode=edit',
+        path=True,
     )
     other: str | None = option(
-        None, 'image at which an interpolation ends, given in the same ways; needed by kind=interpolate'
+        None, 'image at which an interpolation ends, given in the same ways; needed by kind=interpolate', path=True
     )
     mask: str | None = option(
-        None, 'image of the size of the model, white where kind=inpaint paints; needed by kind=inpaint'
+        None, 'image of the size of the model, white where kind=inpaint paints; needed by kind=inpaint', path=True
     )
     strength: float = option(
         0.6, 'how much of the image may change: near 0 almost nothing, 1 everything', above=0, at_most=1
     )
     source_class: str | None = option(None, 'class of the input image; needed by kind=transfer')
-    num: int = option(8, 'number of images to make', at_least=1)
+    num: int = option(8, 'number of images to make', at_least=1, at_most=100_000)
     inversion_iterations: int = option(
-        3, 'fixed-point iterations at each noise level on the way from an image to noise', at_least=1
+        3, 'fixed-point iterations at each noise level on the way from an image to noise', at_least=1, at_most=1000
     )
 
     def check(self) -> None:

@@ -16,12 +16,16 @@ class EvaluationOptions(Options):
     """Which images are compared with which, and by which metrics."""
 
     generated: str | None = option(
-        None, 'images to evaluate: a folder, an .npz or a split, as in cifar10:test; samples of the model if not set'
+        None,
+        'images to evaluate: a folder, an .npz or a split, as in cifar10:test; samples of the model if not set',
+        path=True,
     )
     reference: str | None = option(
-        None, 'images to compare with, given in the same ways; the training split of data.name if not set'
+        None,
+        'images to compare with, given in the same ways; the training split of data.name if not set',
+        path=True,
     )
-    num: int = option(50_000, 'number of images to evaluate', at_least=1)
+    num: int = option(50_000, 'number of images to evaluate', at_least=1, at_most=100_000_000)
     reference_num: int | None = option(None, 'number of reference images; all of them if not set', at_least=1)
     seed: int = option(
         0, 'seed of the generated images, which differ from all samples of training', at_least=0, at_most=2**32 - 1
@@ -36,7 +40,7 @@ class EvaluationOptions(Options):
         'inception', 'network whose features the metrics compare; judge is a classifier', choices=('inception', 'judge')
     )
     inception_weights: str | None = option(
-        None, 'a .pth with the weights of Inception; the published file, downloaded once, if not set'
+        None, 'a .pth with the weights of Inception; the published file, downloaded once, if not set', path=True
     )
     resize: str = option(
         'tf1',
@@ -44,10 +48,15 @@ class EvaluationOptions(Options):
         choices=lambda: RESIZES,
     )
     judge: str | None = option(
-        None, 'a .safetensors of a classifier; the classifier that jaxgen has for the data set, if any, if not set'
+        None,
+        'a .safetensors of a classifier; the classifier that jaxgen has for the data set, if any, if not set',
+        path=True,
     )
     batch_size: int | None = option(
-        None, 'images evaluated at once, over all devices; 8 a device on CPUs and 64 on others if not set', at_least=1
+        None,
+        'images evaluated at once, over all devices; 8 a device on CPUs and 64 on others if not set',
+        at_least=1,
+        at_most=1_000_000,
     )
     every: int | None = option(
         None, 'steps between two evaluations in training, which keep the best checkpoint; none if not set', at_least=1

@@ -12,7 +12,9 @@ class InteropOptions(Options):
     """Where weights come from or go to, and in which format."""
 
     path: str | None = option(
-        None, 'folder to import or export; an import also takes a name on the Hugging Face Hub; needed by both modes'
+        None,
+        'folder to import or export; an import also takes a name on the Hugging Face Hub; needed by both modes',
+        path=True,
     )
     format: str = option(
         'pytorch',

@@ -33,7 +33,7 @@ class SweepOptions(Options):
         'number of images on which each model is trained, for any batch size; train.steps decides if not set',
         at_least=1,
     )
-    seeds: int = option(1, 'number of seeds with which each setting is trained, from seed on', at_least=1)
+    seeds: int = option(1, 'number of seeds with which each setting is trained, from seed on', at_least=1, at_most=1000)
     metric: str = option('kid', 'metric that decides which setting is best', choices=lambda: METRICS)
 
 

@@ -19,9 +19,9 @@ class ClassifierNetworkOptions(Options):
 
     conditional: bool = option(False, 'always False: a classifier is not given the class label')
     widths: tuple[int, ...] = option(
-        (64, 256, 256), 'channels of each block; each block halves the side of the image', at_least=1
+        (64, 256, 256), 'channels of each block; each block halves the side of the image', at_least=1, at_most=8192
     )
-    translation: int = option(2, 'pixels by which an image is shifted in training, at most', at_least=0)
+    translation: int = option(2, 'pixels by which an image is shifted in training, at most', at_least=0, at_most=8192)
     dtype: str = option('float32', 'precision of the convolutions; parameters are float32', choices=DTYPES)
 
     def check(self) -> None:
@@ -44,8 +44,12 @@ class ClassifierOptimizerOptions(OptimizerOptions):
         above=0,
         below=1,
     )
-    weight_decay: float = option(0.00133, 'multiple of each parameter that is added to its gradient', at_least=0)
-    bias_scale: float = option(64.0, 'learning rate of the biases, as a multiple of that of the kernels', above=0)
+    weight_decay: float = option(
+        0.00133, 'multiple of each parameter that is added to its gradient', at_least=0, at_most=1000
+    )
+    bias_scale: float = option(
+        64.0, 'learning rate of the biases, as a multiple of that of the kernels', above=0, at_most=1e6
+    )
     label_smoothing: float = option(
         0.2, 'share of each label that is spread evenly over all classes', at_least=0, below=1
     )

@@ -18,9 +18,11 @@ class DCGANNetworkOptions(Options):
 
     conditional: bool = option(False, 'give the class label to both networks as an input')
     base_channels: int = option(
-        64, 'channels of the largest feature maps; their number doubles where the side halves', at_least=1
+        64, 'channels of the largest feature maps; their number doubles where the side halves', at_least=1, at_most=8192
     )
-    latent_size: int = option(100, 'number of random numbers from which an image is generated', at_least=1)
+    latent_size: int = option(
+        100, 'number of random numbers from which an image is generated', at_least=1, at_most=100_000
+    )
     batch_norm: bool = option(True, 'batch normalisation in the discriminator')
     spectral_norm: bool = option(False, 'spectral normalisation in the discriminator')
     dtype: str = option('float32', 'precision of the computation; parameters are float32', choices=DTYPES)
@@ -39,16 +41,21 @@ class GANOptions(Options):
         1, 'steps of the discriminator to one of the generator; they share the batch', at_least=1
     )
     discriminator_learning_rate: float | None = option(
-        None, 'learning rate of the discriminator at its peak; optimizer.learning_rate if not set', above=0
+        None,
+        'learning rate of the discriminator at its peak; optimizer.learning_rate if not set',
+        above=0,
+        at_most=1000,
     )
-    r1_gamma: float | None = option(None, 'weight of the R1 gradient penalty; no penalty if not set', above=0)
+    r1_gamma: float | None = option(
+        None, 'weight of the R1 gradient penalty; no penalty if not set', above=0, at_most=1e6
+    )
     augment: tuple[str, ...] | None = option(
         None,
         'augmentations of all images that the discriminator sees, in this order; none if not set',
         choices=lambda: AUGMENTATIONS,
     )
     diffusion_noise: bool = option(False, 'add the noise of Diffusion-GAN to all images that the discriminator sees')
-    diffusion_std: float = option(0.05, 'standard deviation of the noise of Diffusion-GAN', at_least=0)
+    diffusion_std: float = option(0.05, 'standard deviation of the noise of Diffusion-GAN', at_least=0, at_most=1000)
     diffusion_target: float = option(
         0.6, 'mean sign of the logits of real images to which the strength of that noise adapts', at_least=-1, at_most=1
     )

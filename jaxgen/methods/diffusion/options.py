@@ -20,26 +20,34 @@ class NetworkOptions(Options):
 
     name: str = option('unet', 'kind of network', choices=lambda: NETWORKS)
     conditional: bool = option(False, 'give the class label to the network as an input')
-    base_channels: int = option(128, 'channels of the first level; an even number', at_least=4)
+    base_channels: int = option(128, 'channels of the first level; an even number', at_least=4, at_most=8192)
     channel_multipliers: tuple[int, ...] = option(
-        (1, 2, 2, 2), 'channels of each level of the UNet, in multiples of base_channels', at_least=1
+        (1, 2, 2, 2), 'channels of each level of the UNet, in multiples of base_channels', at_least=1, at_most=64
     )
-    num_res_blocks: int = option(2, 'residual blocks of each level of the UNet', at_least=1)
-    num_blocks: int = option(8, 'number of blocks of the cnn and of the dit', at_least=1)
+    num_res_blocks: int = option(2, 'residual blocks of each level of the UNet', at_least=1, at_most=100)
+    num_blocks: int = option(8, 'number of blocks of the cnn and of the dit', at_least=1, at_most=1000)
     attention_resolutions: tuple[int, ...] = option(
-        (16,), 'sides of the feature maps on which the UNet has attention, in pixels', at_least=1, empty=True
+        (16,),
+        'sides of the feature maps on which the UNet has attention, in pixels',
+        at_least=1,
+        at_most=8192,
+        empty=True,
     )
-    num_heads: int = option(1, 'number of attention heads', at_least=1)
+    num_heads: int = option(1, 'number of attention heads', at_least=1, at_most=8192)
     attention_head_dim: int | None = option(
         None,
         'channels of each attention head, from which their number follows; num_heads decides if not set',
         at_least=1,
+        at_most=8192,
     )
     dropout: float = option(0.1, 'share of the activations that is set to 0 in training', at_least=0, below=1)
-    norm_groups: int = option(32, 'number of groups of channels that are normalised together', at_least=1)
-    norm_eps: float = option(1e-6, 'number added to the variance before normalising', above=0)
+    norm_groups: int = option(32, 'number of groups of channels that are normalised together', at_least=1, at_most=8192)
+    norm_eps: float = option(1e-6, 'number added to the variance before normalising', above=0, at_most=1)
     freq_shift: int = option(
-        1, 'shift of the frequencies of the timestep embedding: 1 in the paper, 0 by default in diffusers', at_least=0
+        1,
+        'shift of the frequencies of the timestep embedding: 1 in the paper, 0 by default in diffusers',
+        at_least=0,
+        at_most=1,
     )
     flip_sin_to_cos: bool = option(
         False, 'put the cosines of the timestep embedding first: False in the paper, True by default in diffusers'
@@ -47,7 +55,9 @@ class NetworkOptions(Options):
     downsample_padding: int = option(
         0, 'padding of the UNet before downsampling: 0 in the paper, 1 by default in diffusers', at_least=0, at_most=1
     )
-    patch_size: int = option(1, 'side in pixels of the patches that the network sees as one position', at_least=1)
+    patch_size: int = option(
+        1, 'side in pixels of the patches that the network sees as one position', at_least=1, at_most=8192
+    )
     dtype: str = option('float32', 'precision of the computation; parameters are float32', choices=DTYPES)
 
     def check(self) -> None:
@@ -60,7 +70,9 @@ class DiffusionOptions(Options):
     """The noise, the target of the network and the loss."""
 
     schedule: str = option('linear', 'noise schedule', choices=lambda: SCHEDULES)
-    timesteps: int = option(1000, 'number of timesteps; edm, flow and learned are continuous and have none', at_least=1)
+    timesteps: int = option(
+        1000, 'number of timesteps; edm, flow and learned are continuous and have none', at_least=1, at_most=1_000_000
+    )
     parameterisation: str = option('eps', 'what the network predicts', choices=lambda: compatibility.ALL_PREDICTIONS)
     weighting: str = option(
         'simple', 'weight of the loss at each noise level', choices=lambda: compatibility.ALL_WEIGHTINGS
@@ -115,18 +127,18 @@ class DiffusionSampleOptions(SampleOptions):
         at_most=LONGEST,
     )
     sampler: str = option('ddim', 'sampling algorithm', choices=lambda: SAMPLERS)
-    num_steps: int = option(50, 'steps from noise to image', at_least=1)
+    num_steps: int = option(50, 'steps from noise to image', at_least=1, at_most=1_000_000)
     eta: float = option(
         0.0, 'noise of ddim: 0 is deterministic, 1 adds as much as ddpm_fixedsmall', at_least=0, at_most=1
     )
-    churn: float = option(0.0, 'noise of edm (S_churn): 0 is deterministic', at_least=0)
+    churn: float = option(0.0, 'noise of edm (S_churn): 0 is deterministic', at_least=0, at_most=1e6)
     clip: bool = option(True, 'clip each estimate of the image to [-1, 1]')
     guidance_scale: float = option(
-        1.0, "scale of classifier-free guidance: 1 is the network's own estimate", at_least=0
+        1.0, "scale of classifier-free guidance: 1 is the network's own estimate", at_least=0, at_most=1000
     )
-    guidance_low: float = option(0.0, 'guide only at noise levels sigma / alpha above this', at_least=0)
+    guidance_low: float = option(0.0, 'guide only at noise levels sigma / alpha above this', at_least=0, at_most=1e6)
     guidance_high: float | None = option(
-        None, 'guide only at noise levels sigma / alpha below this; no limit if not set', above=0
+        None, 'guide only at noise levels sigma / alpha below this; no limit if not set', above=0, at_most=1e6
     )
     guidance_rescale: float = option(
         0.0,

@@ -1,0 +1,33 @@
+"""Paths as users write them."""
+
+from __future__ import annotations
+
+import os
+
+from jaxgen.errors import UserError
+
+LONGEST_NAME, LONGEST_PATH = 255, 4096  # in bytes, on Linux
+
+
+def expanded(path: str | os.PathLike) -> str:
+    """Return a path with the home directory in the place of a leading ``~`` or ``~user``; other paths stay as they are.
+
+    Args:
+      path: a path on a disk or in a bucket, or a name that stands for something else, as in ``cifar10:test``.
+
+    Raises:
+      UserError: if there is no such user, or the path is longer than a path can be.
+    """
+    text = os.fspath(path)
+    if '://' in text:
+        return text
+    found = os.path.expanduser(text)
+    if found.startswith('~'):
+        user = found.partition('/')[0]
+        raise UserError(
+            f'there is no user {user.removeprefix("~")!r} here: write the whole path, or ./{user} for a name'
+        )
+    sizes = [len(os.fsencode(part)) for part in found.split('/')]
+    if max(sizes) > LONGEST_NAME or sum(sizes) + len(sizes) > LONGEST_PATH:
+        raise UserError(f'it is longer than a path can be, {LONGEST_NAME} bytes a name and {LONGEST_PATH} in all')
+    return found
