@@ -2,7 +2,12 @@
 
 import sys
 
-from jaxgen.cli.main import main
+try:
+    from jaxgen.cli.main import main, run
+except KeyboardInterrupt:  # while Python imports
+    sys.exit(130)
+
+__all__ = ['main']
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv))
+    run()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 
 MANY = 12  # names that fit into a sentence
+LONGEST = 300  # characters of a message of another library that fit into a sentence
 LONG = 80  # characters of a value that fit into a sentence
 
 
@@ -22,6 +24,21 @@ def shortened(text: str) -> str:
     """Return a text for a message: on one line, with at most ``LONG`` characters."""
     text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= LONG else f'{text[:LONG]}...'
+
+
+def described(error: BaseException, file: str | None = None) -> str:
+    """Return an exception on one line: the line of ``file`` where it was raised, its type, and its message.
+
+    Args:
+      error: the exception.
+      file: a file of the user's; without one, or if the exception did not pass through it, no line is named.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == file]
+    said = ' '.join(str(error).split())
+    sentence = said if isinstance(error, UserError) else f'{type(error).__name__}: {said}'.removesuffix(': ')
+    sentence = sentence if len(sentence) <= LONGEST else f'{sentence[:LONGEST]}...'
+    return f'line {lines[-1]}: {sentence}' if lines else sentence
 
 
 def pick(name: str, known, what: str) -> str:

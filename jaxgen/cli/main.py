@@ -1,15 +1,16 @@
-"""jaxgen's command line: arguments, mode dispatch, exit codes. ``python main.py --mode=help`` explains it."""
+"""jaxgen's command line: arguments and mode dispatch. ``python main.py --mode=help`` explains it."""
 
 from __future__ import annotations
 
-import errno
-import signal
+import pathlib
 import sys
 import warnings
 from collections.abc import Sequence
 from logging import CRITICAL, getLogger
 
 from absl import logging
+
+from jaxgen.runtime import command_line
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,36 +20,18 @@ def main(argv: Sequence[str]) -> int:
       argv: the name of the program, then its arguments.
 
     Returns:
-      The exit code: 2 for what the user can fix.
+      The exit code, as ``jaxgen.runtime.command_line`` explains it.
     """
     logging.set_verbosity(logging.FATAL)
     getLogger('asyncio').setLevel(CRITICAL)  # it repeats the sentence in which a failed checkpoint is reported
     warnings.filterwarnings('ignore', '.*decompression bomb')  # jaxgen refuses such pictures, in a sentence
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    from jaxgen.errors import UserError
-
-    try:
-        _run(argv[1:])
-    except UserError as e:
-        print(f'jaxgen: {e}', file=sys.stderr)
-        return 2
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        print(
-            f'jaxgen: cannot write {e.filename or "to the workdir"}: {e.strerror}; fix that and run the same command again',
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    return command_line.run(_run, argv)
 
 
-def _run(argv: Sequence[str]) -> None:
+def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
     from jaxgen.cli import flags, help, modes
     from jaxgen.errors import pick
-    from jaxgen.io.files import absolute
+    from jaxgen.io.files import absolute, is_remote
 
     arguments = flags.parse(argv)
     if arguments.mode == 'help':
@@ -56,10 +39,13 @@ def _run(argv: Sequence[str]) -> None:
         return
     mode = modes.MODES[pick(arguments.mode, modes.MODES, '--mode')]
     draft = flags.load(arguments)
+    modes.require_read(arguments.mode, arguments.names, draft.family)
     workdir = absolute(arguments.workdir or flags.default_workdir(arguments.config or ''))
+    surroundings.folder = None if is_remote(workdir) else pathlib.Path(workdir)
+    surroundings.batch_sizes = mode.batch_sizes
     modes.run(arguments.mode, modes.config_of(mode, draft), workdir)
 
 
 def run() -> None:
     """Run the command line of this process and exit with its code; the ``jaxgen`` command calls this."""
-    sys.exit(main(sys.argv))
+    command_line.leave(main(sys.argv))

@@ -58,6 +58,6 @@ def require_memory(counts: Mapping[str, int], image_shape: tuple[int, int, int])
         require(
             size <= LARGEST,
             field,
-            f': {count:,} images of {height}x{width}x{channels} take {size / 2**30:,.0f} GiB as float32, and are held at once, at '
-            f'most {LARGEST // 2**30} GiB: choose a smaller number, or smaller images',
+            f': {count:,} images of {height}x{width}x{channels} take {size / 2**30:,.0f} GiB as float32, and at most '
+            f'{LARGEST // 2**30} GiB are held at once: choose a smaller number, or smaller images',
         )

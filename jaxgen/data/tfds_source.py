@@ -17,6 +17,7 @@ from PIL import Image
 from jaxgen.errors import UserError
 from jaxgen.io import pictures
 from jaxgen.io.download import reachable
+from jaxgen.schema import expanded
 
 T = TypeVar('T')
 
@@ -30,7 +31,7 @@ CHUNK = 512  # records read at once; photographs are large
 
 def data_dir() -> pathlib.Path:
     """Return TFDS's folder: ``TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
-    return pathlib.Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+    return pathlib.Path(expanded(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'))
 
 
 def prepared(name: str, split: str) -> pathlib.Path:

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from jaxgen.io.processes import is_first
+from jaxgen.schema import expanded
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -21,8 +22,8 @@ def is_remote(path: epath.PathLike) -> bool:
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """Return the absolute path; a path in a bucket is absolute already."""
-    path = epath.Path(path)
+    """Return the absolute path, also of one that begins with ``~``; a path in a bucket is absolute already."""
+    path = epath.Path(expanded(path))
     return path if is_remote(path) else path.absolute()
 
 
@@ -63,7 +64,7 @@ def write_json(path: epath.PathLike, tree: object) -> None:
 
 def cache_dir() -> pathlib.Path:
     """Return the folder for files that can be made again: ``JAXGEN_CACHE_DIR``, or ``~/.cache/jaxgen``."""
-    return pathlib.Path(os.environ.get('JAXGEN_CACHE_DIR') or '~/.cache/jaxgen').expanduser()
+    return pathlib.Path(expanded(os.environ.get('JAXGEN_CACHE_DIR') or '~/.cache/jaxgen'))
 
 
 def load_npz(path: pathlib.Path) -> dict[str, np.ndarray]:

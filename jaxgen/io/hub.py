@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from jaxgen.errors import UserError
 from jaxgen.io.download import reachable
+from jaxgen.schema import expanded
 
 NAME = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*')  # as in google/ddpm-cifar10-32
 WEIGHTS = 'diffusion_pytorch_model'  # stem of the files of weights that diffusers writes
@@ -27,7 +28,7 @@ def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
     Raises:
       UserError: if there is no such folder, or the Hub cannot be reached.
     """
-    local = pathlib.Path(path).expanduser()
+    local = pathlib.Path(expanded(path))
     if local.is_dir():
         return local
     if not NAME.fullmatch(path):

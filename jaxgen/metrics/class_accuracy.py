@@ -27,6 +27,7 @@ from jaxgen.io.tensors import flatten, unflatten
 from jaxgen.metrics.class_probabilities import log_softmax
 from jaxgen.metrics.features import Extractor
 from jaxgen.models.classifier import Classifier, variable_shapes
+from jaxgen.schema import expanded
 from jaxgen.types import Array, JsonObject, PyTree
 
 CONFIDENT = 0.9  # probability above which the classifier counts as confident
@@ -197,7 +198,7 @@ def load_classifier(path: os.PathLike | str) -> TrainedClassifier:
     Raises:
       UserError: if the file does not exist, is damaged or holds something else.
     """
-    file = pathlib.Path(path).expanduser()
+    file = pathlib.Path(expanded(path))
     check(file.is_file(), f'{path} is not a file: name the .safetensors file of a classifier')
     try:
         with safe_open(file, 'np') as stored:

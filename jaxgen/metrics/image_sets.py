@@ -16,6 +16,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.io import pictures
 from jaxgen.io.folders import files_below, unread
 from jaxgen.metrics import npz_files
+from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
 PIECE = 256  # images decoded at once
@@ -74,7 +75,7 @@ def open_set(
         has no meaning.
     """
     source, _, split = name.partition(':')
-    path = pathlib.Path(name).expanduser()
+    path = pathlib.Path(expanded(name))
     if source in SOURCES and split:
         dataset = load(source, split, classes=classes, image_size=image_size, crop=crop)
         options = {'classes': tuple(classes or ()), 'image_size': image_size or 0, 'crop': crop or ''}

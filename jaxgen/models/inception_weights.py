@@ -14,6 +14,7 @@ from jaxgen.io import pth
 from jaxgen.io.download import reachable
 from jaxgen.io.files import cache_dir, replacing
 from jaxgen.io.hashes import file_hash, tensors_hash
+from jaxgen.schema import expanded
 from jaxgen.types import PyTree
 
 URL = 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth'
@@ -41,7 +42,7 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
       >>> list(variables)
       ['params']
     """
-    source = pathlib.Path(weights_path).expanduser() if weights_path is not None else _downloaded()
+    source = pathlib.Path(expanded(weights_path)) if weights_path is not None else _downloaded()
     if not source.is_file():
         raise UserError(f'{weights_path} is not a file: name the .pth of the Inception weights')
     converted = cache_dir() / f'inception-{file_hash(source)[:16]}.safetensors'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, shortened
 
 LONGEST_NAME, LONGEST_PATH = 255, 4096  # in bytes, on Linux
 
@@ -16,7 +16,7 @@ def expanded(path: str | os.PathLike) -> str:
       path: a path on a disk or in a bucket, or a name that stands for something else, as in ``cifar10:test``.
 
     Raises:
-      UserError: if there is no such user, or the path is longer than a path can be.
+      UserError: (naming the path) if there is no such user, or the path is longer than a path can be.
     """
     text = os.fspath(path)
     if '://' in text:
@@ -24,10 +24,11 @@ def expanded(path: str | os.PathLike) -> str:
     found = os.path.expanduser(text)
     if found.startswith('~'):
         user = found.partition('/')[0]
-        raise UserError(
-            f'there is no user {user.removeprefix("~")!r} here: write the whole path, or ./{user} for a name'
-        )
+        name = shortened(user.removeprefix('~'))
+        raise UserError(f'{shortened(text)}: there is no user {name!r} here; write the whole path, or start it with ./ if it is a name')
     sizes = [len(os.fsencode(part)) for part in found.split('/')]
     if max(sizes) > LONGEST_NAME or sum(sizes) + len(sizes) > LONGEST_PATH:
-        raise UserError(f'it is longer than a path can be, {LONGEST_NAME} bytes a name and {LONGEST_PATH} in all')
+        raise UserError(
+            f'{shortened(text)} is longer than a path can be: {LONGEST_NAME} bytes a name, and {LONGEST_PATH} in all'
+        )
     return found

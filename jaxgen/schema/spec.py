@@ -159,7 +159,7 @@ class Spec:
         try:
             return expanded(element) if self.path else element
         except UserError as e:
-            raise OptionError(self.name, f'={_shown(element)}: {e}') from e
+            raise OptionError(self.name, f'={e}') from e
 
     def _parsed_element(self, part: str, text: str) -> Any:
         try:

@@ -95,7 +95,7 @@ def export_weights(config: Config, workdir: epath.Path) -> None:
     written_format, path = _format(config, 'exported'), _path(config)
     if config.interop.format == 'jaxgen':
         written_format = weights
-    folder = pathlib.Path(path).expanduser()
+    folder = pathlib.Path(path)
     check(
         not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
         f'config.interop.path={path} exists already, and is not an empty folder: name a new one',

@@ -1,0 +1,193 @@
+"""Run a command line: its exit code, interruptions, closed pipes, and what is said of errors.
+
+Exit codes: 0 if it worked, 2 for what the user can fix, 1 for any other error, 128 + n for signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shlex
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
+
+from jaxgen.errors import UserError, described
+
+WHOLE_TRACEBACK = 'JAXGEN_TRACEBACK'  # set this variable to 1 to see the traceback of an unexpected error
+FILE = 'traceback.txt'  # where it is written in a run directory
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+# Errors of the file system that the user can fix
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_USABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EIO)
+
+
+@dataclasses.dataclass
+class Surroundings:
+    """What is known of a command while it runs, for the report of an error.
+
+    Attributes:
+      folder: the run directory; None before it is known.
+      batch_sizes: the fields that decide how much memory the command needs.
+    """
+
+    folder: pathlib.Path | None = None
+    batch_sizes: str = 'the batch size'
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the arguments of a small command, which raises a UserError where argparse ends the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments."""
+        raise UserError(f'{message}; {self.format_usage().strip()}')
+
+
+class _Signals:
+    """Makes SIGTERM end the process with its code and SIGINT raise KeyboardInterrupt, and notes that SIGINT came.
+
+    Libraries turn a KeyboardInterrupt into other errors, above all while they are imported.
+    """
+
+    interrupted = False
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        if self._before[signal.SIGINT] is not signal.SIG_IGN:  # as it is for a command in the background
+            signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def _interrupt(self, number, frame) -> None:
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+    def __exit__(self, *exc) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def run(command: Callable[[Sequence[str], Surroundings], object], argv: Sequence[str]) -> int:
+    """Run a command, and say in one or two lines on stderr why it failed.
+
+    Args:
+      command: the function that takes the arguments, and notes its surroundings in the second argument.
+      argv: the name of the program, then its arguments.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      SystemExit: as the command does.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')  # not every terminal can show every character
+    surroundings = Surroundings()
+    with _Signals() as signals:
+        try:
+            command(argv[1:], surroundings)
+            sys.stdout.flush()
+            return 0
+        except (KeyboardInterrupt, Exception) as e:
+            if signals.interrupted or isinstance(e, KeyboardInterrupt):
+                _say('interrupted')
+                return 128 + signal.SIGINT
+            return _failed(e, argv, surroundings)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code; Ctrl-C while it ends is no error."""
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
+    sys.exit(code)
+
+
+def _failed(error: Exception, argv: Sequence[str], surroundings: Surroundings) -> int:
+    """Say why a command failed, and return its exit code."""
+    if isinstance(error, UserError):
+        _say(str(error))
+        return 2
+    if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+        return 128 + signal.SIGPIPE  # as a shell reports other tools whose reader has ended
+    reason = _reason(error, surroundings)
+    if reason is not None:
+        _say(reason)
+        return 2
+    _say(f'an unexpected error, {described(error)}')
+    if os.environ.get(WHOLE_TRACEBACK, '') not in ('', '0'):
+        traceback.print_exception(error)
+        return 1
+    file = _write(_report(error, argv), surroundings.folder)
+    _say(f'please report it with the whole traceback, which is in {file}; {WHOLE_TRACEBACK}=1 shows it here')
+    return 1
+
+
+def _reason(error: Exception, surroundings: Surroundings) -> str | None:
+    """Return what the user can do about an error of the machine; None if it is another error."""
+    for each in _chain(error):
+        if isinstance(each, MemoryError) or str(each).startswith('RESOURCE_EXHAUSTED'):
+            said = described(each).removeprefix('JaxRuntimeError: ').removeprefix('XlaRuntimeError: ')
+            return f'there is not enough memory ({said}): lower {surroundings.batch_sizes}, or choose a smaller model'
+    if isinstance(error, OSError) and error.errno in (*NOT_WRITABLE, *NOT_USABLE):
+        done = 'write' if error.errno in NOT_WRITABLE else 'use'
+        where = error.filename or 'to the workdir'
+        return f'cannot {done} {where}: {error.strerror}; fix that and run the same command again'
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _report(error: Exception, argv: Sequence[str]) -> str:
+    """Return the command line, the versions and the traceback of an error."""
+    versions = [f'Python {platform.python_version()} on {platform.platform()}']
+    for package in PACKAGES:
+        try:
+            versions.append(f'{package} {importlib.metadata.version(package)}')
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return '\n'.join([shlex.join(argv), ', '.join(versions), '', *traceback.format_exception(error)])
+
+
+def _write(text: str, folder: pathlib.Path | None) -> str:
+    """Write a text into a folder if that exists, or else into a temporary file that nobody else can read; return its path."""
+    data = text.encode(errors='backslashreplace')
+    if folder is not None and folder.is_dir():
+        with tempfile.NamedTemporaryFile(dir=folder, prefix='.', delete=False) as file:
+            file.write(data)
+        os.replace(file.name, folder / FILE)
+        return str(folder / FILE)
+    descriptor, path = tempfile.mkstemp(prefix='jaxgen-', suffix='.txt')
+    with open(descriptor, 'wb') as file:
+        file.write(data)
+    return path
+
+
+def _stdout_is_closed() -> bool:
+    """Return whether nobody reads what is printed; if so, what is still to be printed goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _say(sentence: str) -> None:
+    """Print a line on stderr, if anybody reads it."""
+    try:
+        print(f'jaxgen: {sentence}', file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
