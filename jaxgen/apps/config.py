@@ -7,6 +7,7 @@ import difflib
 import importlib
 import pathlib
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from jaxgen.apps.interpret.options import InterpretOptions
 from jaxgen.apps.likelihood_options import LikelihoodOptions
 from jaxgen.apps.sweep.options import SweepOptions
 from jaxgen.data.options import DataOptions
-from jaxgen.errors import UserError, pick
+from jaxgen.errors import UserError, described, pick
 from jaxgen.methods import METHODS
 from jaxgen.methods.options import SampleOptions
 from jaxgen.optim.options import OptimizerOptions
@@ -252,7 +253,7 @@ def import_plugins(plugins: Iterable[str]) -> None:
     """Import modules, from the current folder or installed, so that what they register can be chosen.
 
     Raises:
-      UserError: if one of them cannot be found.
+      UserError: if one of them cannot be found, or fails.
     """
     here = str(pathlib.Path.cwd())
     for name in plugins:
@@ -265,3 +266,7 @@ def import_plugins(plugins: Iterable[str]) -> None:
                 f'config.plugins={name} cannot be imported ({e}): write the name of a module in this folder or of an '
                 f'installed package'
             ) from e
+        except (Exception, SystemExit) as e:  # a module of the user's can raise anything
+            frame = traceback.extract_tb(e.__traceback__)[-1]
+            place = '' if frame.filename.startswith('<') else f'{frame.filename}, line {frame.lineno}: '
+            raise UserError(f'config.plugins={name} cannot be imported: {place}{described(e)}') from e

@@ -11,10 +11,12 @@ from rounding, and calibrates the confidence on the test images.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -26,7 +28,8 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.apps.restore import restore
 from jaxgen.data import load
-from jaxgen.errors import UserError, check
+from jaxgen.errors import check
+from jaxgen.io.files import absolute
 from jaxgen.io.run_directory import CONFIG
 from jaxgen.metrics.class_accuracy import (
     TrainedClassifier,
@@ -37,6 +40,8 @@ from jaxgen.metrics.class_accuracy import (
 )
 from jaxgen.metrics.features import Extraction
 from jaxgen.models.classifier import LOGIT_SCALE, Classifier
+from jaxgen.runtime import command_line
+from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
 BATCH_SIZE = 50  # test images a device in a batch
@@ -87,16 +92,20 @@ def _config(workdir: epath.Path) -> Config:
 def main(argv: list[str]) -> int:
     """Run the command line and return its exit code."""
     logging.set_verbosity(logging.FATAL)
-    if len(argv) != 3:
-        print(__doc__, file=sys.stderr)
-        return 2
-    try:
-        print(json.dumps(publish(epath.Path(argv[1]), argv[2])))
-    except UserError as e:
-        print(f'jaxgen: {e}', file=sys.stderr)
-        return 2
-    return 0
+    return command_line.run(_run, argv)
+
+
+def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
+    parser = command_line.Parser(
+        prog='python -m jaxgen.apps.publish_classifier',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('workdir')
+    parser.add_argument('out')
+    args = parser.parse_args(argv)
+    print(json.dumps(publish(absolute(args.workdir), expanded(args.out))))
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv))
+    command_line.leave(main(sys.argv))

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import inspect
+import difflib
 import pathlib
 import re
-from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
 from jaxgen.apps import stored_config
-from jaxgen.apps.config import RENAMED, RunOptions, import_plugins, nearest_fields, section_classes
-from jaxgen.errors import UserError, pick
-from jaxgen.schema import Spec, located, specs
+from jaxgen.apps.config import RENAMED, RunOptions, field_names, import_plugins, nearest_fields, section_classes
+from jaxgen.cli import config_files
+from jaxgen.cli.config_files import STORED
+from jaxgen.errors import UserError, shortened
+from jaxgen.methods import METHODS
+from jaxgen.schema import Options, Spec, located, option, specs
+from jaxgen.types import Fields
 
-FLAGS = ('config', 'mode', 'workdir')
-STORED = 'config.json'  # the config of a run directory
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommonFlags(Options):
+    """The flags that all commands share."""
+
+    config: str | None = option(
+        None,
+        'a config file, with :VARIANT if it has any, or the config.json of a run directory; needed if not set',
+        path=True,
+    )
+    mode: str = option('train', 'what to do')
+    workdir: str | None = option(None, 'run directory; runs/ and the name of the config if not set', path=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,52 +41,82 @@ class Arguments:
       config: a config file, with ``:VARIANT`` if it has any, or the ``config.json`` of a run directory.
       fields: names and values of the fields of the config to change, in their order; a value is None for a name alone,
         which sets a truth value to True.
+      own: the values of flags that this command alone has.
     """
 
     config: str | None = None
     mode: str = 'train'
     workdir: str | None = None
     fields: tuple[tuple[str, str | None], ...] = ()
+    own: Fields = dataclasses.field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields of the config that the command line changes, by their names in this version."""
+        return tuple(RENAMED.get(name, name) for name, _ in self.fields)
 
 
-def parse(argv: Sequence[str]) -> Arguments:
+def parse(argv: Sequence[str], own: Iterable[str] = ()) -> Arguments:
     """Return the arguments of a command line: ``--NAME=VALUE`` or ``--NAME VALUE``, in any order.
+
+    The last of several values of a field of the config counts; any other flag can be given once.
 
     Args:
       argv: the arguments without the name of the program.
+      own: further flags that the command has.
 
     Raises:
-      UserError: for an argument that is no flag, or a flag without a value.
+      UserError: for an argument that is no flag, a flag without a value, or with two.
     """
     given: dict[str, str] = {}
     fields: list[tuple[str, str | None]] = []
-    rest, wants_help = list(argv), False
+    known, rest, wants_help = [*specs(CommonFlags), *own], list(argv), False
     while rest:
         argument = rest.pop(0)
-        if not argument.startswith('-'):
-            raise UserError(f'{argument!r} is not a flag; flags begin with --, and --mode=help lists them')
         name, equals, text = argument.removeprefix('-').removeprefix('-').partition('=')
+        if not argument.startswith('-') or not name:
+            raise UserError(f'{shortened(argument)!r} is not a flag; flags begin with --, and --mode=help lists them')
         if name in ('help', 'h'):
             wants_help = True
         elif name.startswith('noconfig.'):
+            if equals:
+                raise UserError(f'--{shortened(name)} takes no value: it sets a truth value to False')
             fields.append((name.removeprefix('noconfig.'), 'False'))
         elif name.startswith('config.'):
             fields.append((name.removeprefix('config.'), text if equals else _next_value(rest)))
+        elif name not in known:
+            raise UserError(f'the flag --{shortened(name)} does not exist; did you mean {_nearest(name, known)}?')
         else:
-            value = text if equals else _next_value(rest)
-            pick(name, FLAGS, 'the flag')
-            if not value:
-                raise UserError(f'--{name} needs a value: write --{name}=VALUE')
-            given[name] = value
-    if wants_help:
-        given['mode'] = 'help'
-    return Arguments(fields=tuple(fields), **given)
+            given[name] = _value_of_flag(name, text if equals else _next_value(rest), given)
+    with located('--'):
+        common = CommonFlags(**{name: text for name, text in given.items() if name in specs(CommonFlags)})
+    others = {name: text for name, text in given.items() if name not in specs(CommonFlags)}
+    return Arguments(common.config, 'help' if wants_help else common.mode, common.workdir, tuple(fields), others)
+
+
+def _value_of_flag(name: str, value: str | None, given: Mapping[str, str]) -> str:
+    if not value:
+        raise UserError(f'--{name} needs a value: write --{name}=VALUE')
+    if given.get(name, value) != value:
+        raise UserError(
+            f'--{name} is given twice, as {shortened(given[name])} and as {shortened(value)}: leave one of them out'
+        )
+    return value
 
 
 def _next_value(rest: list[str]) -> str | None:
     """Take the value of a flag from the arguments after it; None if the next one is a flag, or there is none."""
     is_value = rest and (not rest[0].startswith('-') or re.fullmatch(r'-[\d.].*', rest[0]))
     return rest.pop(0) if is_value else None
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Return the flags that are nearest to one that does not exist: similar flags, or else similar fields of the config."""
+    flags = [f'--{flag}' for flag in known]
+    fields = sorted({f'--config.{field}' for family in METHODS for field in field_names(family)})
+    ends_alike = [field for field in fields if field.rpartition('.')[2] == name.rpartition('.')[2]]
+    near = difflib.get_close_matches(f'--{name}', flags, n=1) or ends_alike[:3]
+    return ' or '.join(near or difflib.get_close_matches(f'--{name}', fields, n=3) or flags)
 
 
 def load(arguments: Arguments) -> ConfigDict:
@@ -92,8 +133,10 @@ def load(arguments: Arguments) -> ConfigDict:
         if name == 'plugins':
             import_plugins(_value('config.', specs(RunOptions)[name], text) or ())
     path, variant = split_config(arguments.config)
-    draft = stored_config.draft(path) if path.name == STORED else _from_file(path, variant)
-    import_plugins(draft.plugins or ())
+    draft = stored_config.draft(path) if path.name == STORED else config_files.load(path, variant)
+    with located('config.'):
+        plugins = specs(RunOptions)['plugins'].checked(draft.plugins)
+    import_plugins(plugins or ())
     for name, text in arguments.fields:
         _set(draft, name, text)
     return draft
@@ -116,38 +159,6 @@ def default_workdir(config: str) -> str:
     return str(pathlib.Path('runs', name))
 
 
-def _from_file(path: pathlib.Path, variant: str | None) -> ConfigDict:
-    if not path.is_file():
-        there = ', '.join(sorted(str(p) for p in pathlib.Path('configs').glob('*.py')))
-        raise UserError(f'--config={path} is not a file; here are {there}')
-    try:
-        module = _run(path)
-        get_config = getattr(module, 'get_config', None)
-        if get_config is None:
-            raise UserError(f'--config={path} has no function get_config')
-        if variant is not None and not inspect.signature(get_config).parameters:
-            raise UserError(f'--config={path} has no variants: leave out :{variant}')
-        draft = get_config() if variant is None else get_config(variant)
-    except (KeyError, AttributeError) as e:
-        unknown = re.search(r'Key "(\w+)" does not exist|Did you mean "\w+" instead of "(\w+)"', str(e))
-        if unknown is None:
-            raise
-        name = unknown[1] or unknown[2]
-        raise UserError(f'{path}: the field {name} {nearest_fields(name, "ddpm")}') from e
-    if not isinstance(draft, ConfigDict):
-        raise UserError(f'--config={path}: get_config must return the config that config.base made')
-    return draft
-
-
-def _run(path: pathlib.Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location('config_file', path)
-    if spec is None or spec.loader is None:
-        raise UserError(f'--config={path} is not a Python file')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _set(draft: ConfigDict, name: str, text: str | None) -> None:
     """Change one field of a draft to the value that a text on the command line stands for."""
     section, _, field = RENAMED.get(name, name).partition('.')
@@ -165,10 +176,10 @@ def _set(draft: ConfigDict, name: str, text: str | None) -> None:
             )
         draft[section] = value
     else:
-        raise UserError(f'--config.{name} {nearest_fields(name, draft.family)}')
+        raise UserError(f'--config.{shortened(name)} {nearest_fields(name, draft.family)}')
 
 
-def _value(prefix: str, spec: Spec, text: str | None) -> Any:
+def _value(prefix: str, spec: Spec, text: str | None) -> object:
     """Return the value of a text, or True for a truth value whose name stands alone."""
     if text is None and spec.type is bool:
         return True

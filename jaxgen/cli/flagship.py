@@ -7,12 +7,12 @@ Fields of the config can be changed with --config.FIELD=VALUE.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 
 from absl import logging
 
@@ -24,9 +24,11 @@ from jaxgen.apps.flagship.packed import pack, unpack
 from jaxgen.apps.restore import build
 from jaxgen.apps.rules import validate
 from jaxgen.cli import flags
+from jaxgen.cli.modes import MODES, require_read
 from jaxgen.data import load
-from jaxgen.errors import UserError
+from jaxgen.errors import check
 from jaxgen.io.files import absolute
+from jaxgen.runtime import command_line
 from jaxgen.schema import Options, located, option, specs
 
 CONFIG = 'configs/ddpm_cifar.py:flagship'
@@ -38,13 +40,19 @@ SECTIONS = ('evaluation',)  # of the config, besides those of the model
 class FlagshipOptions(Options):
     """The flags of the flagship's own."""
 
-    minutes: float = option(8.0, 'time from the start of the process to the end of training, in minutes', at_least=0)
-    samples: int = option(20_000, 'number of images to sample after training', at_least=1)
-    data: str | None = option(None, 'a folder that --pack wrote; the data set of the config if not set')
-    pack: str | None = option(None, 'write the data set of the config into this folder, and end')
+    minutes: float = option(
+        8.0, 'time from the start of the process to the end of training, in minutes', at_least=0, at_most=100_000
+    )
+    samples: int = option(20_000, 'number of images to sample after training', at_least=1, at_most=100_000_000)
+    data: str | None = option(None, 'a folder that --pack wrote; the data set of the config if not set', path=True)
+    pack: str | None = option(
+        None,
+        'folder into which the data set of the config is written, and nothing else is done; trains if not set',
+        path=True,
+    )
 
 
-def parse(argv: list[str]) -> tuple[flags.Arguments, FlagshipOptions]:
+def parse(argv: Sequence[str]) -> tuple[flags.Arguments, FlagshipOptions]:
     """Return the arguments that all commands share, and the flagship's own.
 
     Args:
@@ -54,42 +62,41 @@ def parse(argv: list[str]) -> tuple[flags.Arguments, FlagshipOptions]:
       UserError: for an argument that is no flag, or a value that is refused.
     """
     declared = specs(FlagshipOptions)
-    parser = argparse.ArgumentParser(
-        prog='python -m jaxgen.cli.flagship',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog=f'--config is {CONFIG} and --workdir is {WORKDIR} if not given.',
-    )
-    for name, spec in declared.items():
-        parser.add_argument(f'--{name}', help=f'{spec.help} (default: {spec.default})')
-    own, others = parser.parse_known_args(argv)
+    arguments = flags.parse(argv, own=declared)
     with located('--'):
-        given = {name: declared[name].parsed(text) for name, text in vars(own).items() if text is not None}
-        options = FlagshipOptions(**given)
-    arguments = flags.parse(others)
-    return dataclasses.replace(
-        arguments, config=arguments.config or CONFIG, workdir=arguments.workdir or WORKDIR
-    ), options
+        options = FlagshipOptions(**{name: declared[name].parsed(text) for name, text in arguments.own.items()})
+    config, workdir = arguments.config or CONFIG, arguments.workdir or WORKDIR
+    return dataclasses.replace(arguments, config=config, workdir=workdir), options
 
 
 def main(argv: list[str]) -> int:
-    """Run a command line, and return its exit code: 2 for what the user can fix.
+    """Run a command line, and return its exit code, as ``jaxgen.runtime.command_line`` explains it.
 
     Args:
       argv: the name of the program, then its arguments.
     """
     start = time.monotonic()
     logging.set_verbosity(logging.FATAL)
-    try:
-        _run(*parse(argv[1:]), start)
-    except UserError as e:
-        print(f'jaxgen: {e}', file=sys.stderr)
-        return 2
-    return 0
+    return command_line.run(lambda arguments, surroundings: _run(*parse(arguments), start, surroundings), argv)
 
 
-def _run(arguments: flags.Arguments, options: FlagshipOptions, start: float) -> None:
+def _help() -> str:
+    lines = [__doc__.strip(), '']
+    for name, spec in specs(FlagshipOptions).items():
+        lines += [f'  --{name}={spec.default}', f'      {spec.help} [{spec.expected}]']
+    return '\n'.join([*lines, f'--config is {CONFIG} and --workdir is {WORKDIR} if not given.'])
+
+
+def _run(
+    arguments: flags.Arguments, options: FlagshipOptions, start: float, surroundings: command_line.Surroundings
+) -> None:
+    if arguments.mode == 'help':
+        print(_help())
+        return
+    check(arguments.mode == 'train', f'--mode={arguments.mode} is not one of the flagship: leave it out')
+    require_read('train', arguments.names)
+    workdir = absolute(arguments.workdir or WORKDIR)
+    surroundings.folder, surroundings.batch_sizes = pathlib.Path(workdir), MODES['train'].batch_sizes
     config = Config.from_tree(flags.load(arguments).to_dict(), SECTIONS)
     validate(config)
     data = config.data
@@ -98,11 +105,10 @@ def _run(arguments: flags.Arguments, options: FlagshipOptions, start: float) -> 
         pack(load_data(), pathlib.Path(options.pack))
         return
     set_up(config)
-    workdir = absolute(arguments.workdir)
     _, class_names = build(config, workdir)
     dataset = load_data() if options.data is None else unpack(pathlib.Path(options.data), class_names)
     flagship(config, workdir, dataset, Budget(options.minutes, start, samples=options.samples))
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv))
+    command_line.leave(main(sys.argv))

@@ -39,7 +39,7 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
         return
     mode = modes.MODES[pick(arguments.mode, modes.MODES, '--mode')]
     draft = flags.load(arguments)
-    modes.require_read(arguments.mode, arguments.names, draft.family)
+    modes.require_read(arguments.mode, arguments.names)
     workdir = absolute(arguments.workdir or flags.default_workdir(arguments.config or ''))
     surroundings.folder = None if is_remote(workdir) else pathlib.Path(workdir)
     surroundings.batch_sizes = mode.batch_sizes

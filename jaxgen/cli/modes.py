@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps.config import Config
+from jaxgen.apps.config import MODEL, SHARED, Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.rules import validate
+from jaxgen.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,14 @@ class Mode:
     validates: bool = True
 
     @property
+    def batch_sizes(self) -> str:
+        """The fields that decide how much memory the mode needs."""
+        trains = self.target.startswith('jaxgen.apps.train') or not self.starts_devices
+        evaluates = 'evaluation' in self.sections and not trains
+        fields = ['data'] * trains + ['sample'] + ['evaluation'] * evaluates
+        return ' or '.join(f'config.{section}.batch_size' for section in fields)
+
+    @property
     def function(self) -> Callable[[Config, epath.Path], None]:
         """The function of the mode."""
         module, _, name = self.target.partition(':')
@@ -49,6 +58,26 @@ def config_of(mode: Mode, draft: ConfigDict) -> Config:
       UserError: if a value is refused.
     """
     return Config.from_tree(draft.to_dict(), mode.sections)
+
+
+def require_read(name: str, fields: Iterable[str]) -> None:
+    """Refuse fields of a command line that the mode does not read, since it is then another one that was meant.
+
+    Args:
+      name: the name of the mode.
+      fields: the fields that the command line changes.
+
+    Raises:
+      UserError: naming the modes that read the first such field.
+    """
+    for field in fields:
+        section = field.partition('.')[0]
+        if section in MODEL or section not in SHARED or section in MODES[name].sections:
+            continue
+        readers = [f'--mode={reader}' for reader, mode in MODES.items() if section in mode.sections]
+        raise UserError(
+            f'--config.{field} has no effect with --mode={name}: leave it out, or choose {" or ".join(readers)}'
+        )
 
 
 def run(name: str, config: Config, workdir: epath.Path) -> None:

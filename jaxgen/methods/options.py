@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from jaxgen.errors import shortened
 from jaxgen.schema import Options, option, require, require_one_of
 
+LONGEST_NAME = 200  # bytes of the name of a file without its suffix
 DTYPES = ('float32', 'bfloat16')
 
 
@@ -33,6 +35,15 @@ class SampleOptions(Options):
         at_least=0,
         at_most=1,
     )
+
+    def check(self) -> None:
+        """Refuse a name that would lead out of the folder of the samples, or leaves no room for a suffix."""
+        parts = self.name.split('/')
+        require(
+            not {'', '.', '..'} & {*parts} and all(len(part.encode()) <= LONGEST_NAME for part in parts),
+            'name',
+            f'={shortened(self.name)} must be a name of at most {LONGEST_NAME} bytes, as in my_samples',
+        )
 
 
 def require_conditional(sample: SampleOptions, conditional: bool) -> None:

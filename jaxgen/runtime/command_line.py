@@ -6,6 +6,7 @@ Exit codes: 0 if it worked, 2 for what the user can fix, 1 for any other error, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import errno
 import importlib.metadata
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments."""
-        raise UserError(f'{message}; {self.format_usage().strip()}')
+        raise UserError(f'{message}; {" ".join(self.format_usage().split())}')
 
 
 class _Signals:
@@ -125,8 +126,13 @@ def _failed(error: Exception, argv: Sequence[str], surroundings: Surroundings) -
     if os.environ.get(WHOLE_TRACEBACK, '') not in ('', '0'):
         traceback.print_exception(error)
         return 1
-    file = _write(_report(error, argv), surroundings.folder)
-    _say(f'please report it with the whole traceback, which is in {file}; {WHOLE_TRACEBACK}=1 shows it here')
+    report = _report(error, argv)
+    for folder in (surroundings.folder, None):
+        with contextlib.suppress(OSError):
+            file = _write(report, folder)
+            _say(f'please report it with the whole traceback, which is in {file}; {WHOLE_TRACEBACK}=1 shows it here')
+            return 1
+    _say(f'please report it with the whole traceback, which {WHOLE_TRACEBACK}=1 shows')
     return 1
 
 
@@ -138,7 +144,7 @@ def _reason(error: Exception, surroundings: Surroundings) -> str | None:
             return f'there is not enough memory ({said}): lower {surroundings.batch_sizes}, or choose a smaller model'
     if isinstance(error, OSError) and error.errno in (*NOT_WRITABLE, *NOT_USABLE):
         done = 'write' if error.errno in NOT_WRITABLE else 'use'
-        where = error.filename or 'to the workdir'
+        where = error.filename or ('to the workdir' if done == 'write' else 'a file')
         return f'cannot {done} {where}: {error.strerror}; fix that and run the same command again'
     return None
 

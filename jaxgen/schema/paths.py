@@ -25,7 +25,7 @@ def expanded(path: str | os.PathLike) -> str:
     if found.startswith('~'):
         user = found.partition('/')[0]
         name = shortened(user.removeprefix('~'))
-        raise UserError(f'{shortened(text)}: there is no user {name!r} here; write the whole path, or start it with ./ if it is a name')
+        raise UserError(f'{shortened(text)}: there is no user {name!r} here; write the whole path, or put ./ before it')
     sizes = [len(os.fsencode(part)) for part in found.split('/')]
     if max(sizes) > LONGEST_NAME or sum(sizes) + len(sizes) > LONGEST_PATH:
         raise UserError(

@@ -14,8 +14,11 @@ import sys
 from collections.abc import Sequence
 
 from jaxgen.apps.benchmark import table
+from jaxgen.errors import UserError, check, described
 from jaxgen.io.files import write_atomically
-from jaxgen.types import Fields
+from jaxgen.runtime import command_line
+from jaxgen.schema import expanded, located
+from jaxgen.types import Fields, JsonObject
 
 NETWORKS = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}  # the network that is measured, by method
 BEGIN, END = '<!-- begin of the benchmark -->', '<!-- end of the benchmark -->'
@@ -103,39 +106,70 @@ def in_readme(readme: str, reports: Sequence[Fields]) -> str:
       reports: what each ``benchmark.json`` holds.
 
     Raises:
-      ValueError: if the README does not have both marks.
+      UserError: if the README does not have both marks.
     """
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f'the README has no {BEGIN} followed by {END}')
+        raise UserError(f'the README has no {BEGIN} followed by {END}: add both')
     return f'{before}{begin}\n{machine(reports[0])}\n\n{summary(reports)}\n{end}{after}'
+
+
+def _report(path: pathlib.Path) -> JsonObject:
+    """Return what a ``benchmark.json`` holds.
+
+    Raises:
+      UserError: if the file cannot be read, or is not the whole report of a benchmark.
+    """
+    try:
+        report = json.loads(path.read_bytes())
+        page([report])
+    except OSError as e:
+        raise UserError(f'{path} cannot be read ({e.strerror})') from e
+    except Exception as e:  # a report that was cut short or is something else can fail in any way
+        raise UserError(f'{path} is not the whole report of a benchmark ({described(e)}): run it again') from e
+    return report
+
+
+def _text(path: str, flag: str) -> str:
+    """Return the text of a file that a flag names."""
+    try:
+        return pathlib.Path(expanded(path)).read_text()
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f'{flag}={path} cannot be read ({described(e)}): name a text file') from e
 
 
 def main(argv: list[str]) -> int:
     """Write the page, and the table of the README if one is named; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('workdirs', nargs='+', type=pathlib.Path)
-    parser.add_argument('--out', type=pathlib.Path, required=True, help='the page; the reports are copied next to it')
-    parser.add_argument('--readme', type=pathlib.Path, help='whose table is replaced')
-    parser.add_argument('--convolutions', type=pathlib.Path, help='what jaxgen.apps.benchmark.convolutions printed')
-    args = parser.parse_args(argv[1:])
-    found = {w: w / 'benchmark.json' for w in args.workdirs if (w / 'benchmark.json').exists()}
-    if not found:
-        print(
-            f'jaxgen: none of {", ".join(map(str, args.workdirs))} holds a benchmark.json: run --mode=benchmark',
-            file=sys.stderr,
-        )
-        return 2
-    reports = []
-    for workdir, path in found.items():
-        reports.append(json.loads(path.read_text()))
-        write_atomically(args.out.parent / f'{workdir.name}.json', path.read_bytes())
-    write_atomically(args.out, page(reports, args.convolutions.read_text() if args.convolutions else '').encode())
-    if args.readme:
-        write_atomically(args.readme, in_readme(args.readme.read_text(), reports).encode())
-    return 0
+    return command_line.run(_run, argv)
+
+
+def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
+    parser = command_line.Parser(
+        prog='python -m jaxgen.apps.benchmark.page',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('workdirs', nargs='+')
+    parser.add_argument('--out', required=True, help='the page; the reports are copied next to it')
+    parser.add_argument('--readme', help='whose table is replaced')
+    parser.add_argument('--convolutions', help='what jaxgen.apps.benchmark.convolutions printed')
+    args = parser.parse_args(argv)
+    workdirs, out = [pathlib.Path(expanded(workdir)) for workdir in args.workdirs], pathlib.Path(expanded(args.out))
+    found = {w: w / 'benchmark.json' for w in workdirs if (w / 'benchmark.json').exists()}
+    check(bool(found), f'none of {", ".join(map(str, workdirs))} holds a benchmark.json: run --mode=benchmark')
+    reports = [_report(path) for path in found.values()]
+    files = {out.parent / f'{workdir.name}.json': path.read_bytes() for workdir, path in found.items()}
+    convolutions = '' if args.convolutions is None else _text(args.convolutions, '--convolutions')
+    files[out] = page(reports, convolutions).encode()
+    if args.readme is not None:
+        readme = _text(args.readme, '--readme')
+        with located(f'--readme={args.readme}'):
+            files[pathlib.Path(expanded(args.readme))] = in_readme(readme, reports).encode()
+    for path, data in files.items():  # when all of them are made
+        write_atomically(path, data)
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv))
+    command_line.leave(main(sys.argv))

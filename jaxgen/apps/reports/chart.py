@@ -6,14 +6,18 @@ metric, such as kid or judge.accuracy. Files that lack one of the three are left
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jaxgen.apps.reports.plots import line_chart
-from jaxgen.errors import UserError, check
+from jaxgen.apps.reports.plots import line_chart, save
+from jaxgen.errors import UserError, check, described, shortened
+from jaxgen.runtime import command_line
+from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
 
@@ -27,13 +31,16 @@ def points(results: Sequence[JsonObject], x: str, y: str, lines: str) -> dict[st
       lines: the field whose values have a line each.
 
     Raises:
-      UserError: if no result has all three, or two points of a line have the same x.
+      UserError: if no result has all three, x or y is not a number, or two points of a line have the same x.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for result in results:
-        generated = result['protocol']['generated']
-        at, line, value = generated.get(x), generated.get(lines), _within(result, y)
+        generated = 'protocol.generated'
+        at, line, value = (_within(result, name) for name in (f'{generated}.{x}', f'{generated}.{lines}', y))
         if None not in (at, line, value):
+            for name, number in ((x, at), (y, value)):
+                is_number = isinstance(number, int | float) and math.isfinite(number)
+                check(is_number, f'{name} is {shortened(str(number))} in one of the results, and not a number')
             found.setdefault(f'{lines}={line}', []).append((at, value))
     check(bool(found), f'none of {len(results)} results has {x}, {lines} and {y}')
     for name, line in found.items():
@@ -49,14 +56,40 @@ def _within(result: Any, name: str) -> Any:
     return result
 
 
-if __name__ == '__main__':
-    if len(sys.argv) < 6:
-        raise SystemExit(__doc__)
-    x, y, lines, out, *files = sys.argv[1:]
+def _result(path: str) -> JsonObject:
+    """Return the JSON object in a file.
+
+    Raises:
+      UserError: if the file cannot be read, or holds something else.
+    """
     try:
-        found = points([json.loads(pathlib.Path(file).read_text()) for file in files], x, y, lines)
-    except UserError as e:
-        raise SystemExit(str(e)) from e
-    line_chart(found, x.replace('_', ' '), y.replace('_', ' ')).savefig(out, dpi=100)
+        found = json.loads(pathlib.Path(expanded(path)).read_bytes())
+    except (OSError, ValueError, RecursionError) as e:
+        raise UserError(f'{path} is not a result that can be read ({described(e)}): name files in evaluation/') from e
+    check(isinstance(found, dict), f'{path} is not a result: name files in evaluation/')
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Write the figure and print its points; return the exit code."""
+    return command_line.run(_run, argv)
+
+
+def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
+    parser = command_line.Parser(
+        prog='python -m jaxgen.apps.reports.chart',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name in ('X', 'Y', 'LINES', 'OUT.png'):
+        parser.add_argument(name)
+    parser.add_argument('files', nargs='+')
+    x, y, lines, out, files = vars(parser.parse_args(argv)).values()
+    found = points([_result(file) for file in files], x, y, lines)
+    save(line_chart(found, x.replace('_', ' '), y.replace('_', ' ')), out)
     for name, line in found.items():
         print(name, ', '.join(f'{at:g}: {value:.5g}' for at, value in line))
+
+
+if __name__ == '__main__':
+    command_line.leave(main(sys.argv))

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from jaxgen.apps.reports.plots import line_chart
+from jaxgen.apps.reports.plots import line_chart, save
 from jaxgen.errors import UserError, check, names, pick
 from jaxgen.io.run_directory import read_metrics
+from jaxgen.runtime import command_line
+from jaxgen.schema import expanded, located
 
 
 def lines(rows: list[dict[str, float]], metrics: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
@@ -18,17 +20,35 @@ def lines(rows: list[dict[str, float]], metrics: Sequence[str]) -> dict[str, lis
     Raises:
       UserError: if there are no rows, or they have no such metric.
     """
+    rows = [row for row in rows if isinstance(row, dict) and 'step' in row]
     check(bool(rows), 'the log has no rows: train until the step config.train.log_every')
+    check(bool(metrics), f'no metric is named: choose some of {", ".join(rows[0])}, with commas between them')
+    known = dict.fromkeys(name for row in rows for name in row)
     for metric in metrics:
-        pick(metric, rows[0], 'the metric')
-    return {metric: [(row['step'], row[metric]) for row in rows] for metric in metrics}
+        pick(metric, known, 'the metric')
+    return {metric: [(row['step'], row[metric]) for row in rows if metric in row] for metric in metrics}
+
+
+def main(argv: list[str]) -> int:
+    """Write the figure; return the exit code."""
+    return command_line.run(_run, argv)
+
+
+def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
+    parser = command_line.Parser(prog='python -m jaxgen.apps.reports.curves', description=__doc__)
+    for name in ('metrics.jsonl', 'METRIC[,METRIC...]', 'OUT.png'):
+        parser.add_argument(name)
+    path, metrics, out = vars(parser.parse_args(argv)).values()
+    file = epath.Path(expanded(path))
+    check(file.is_file(), f'{path} is not a file: name the metrics.jsonl of a run')
+    try:
+        rows = read_metrics(file)
+    except UnicodeDecodeError as e:
+        raise UserError(f'{path} is not a text: name the metrics.jsonl of a run') from e
+    with located(path):
+        found = lines(rows, names(metrics))
+    save(line_chart(found, 'step', ''), out)
 
 
 if __name__ == '__main__':
-    if len(sys.argv) != 4:
-        raise SystemExit(__doc__)
-    try:
-        found = lines(read_metrics(epath.Path(sys.argv[1])), names(sys.argv[2]))
-    except UserError as e:
-        raise SystemExit(f'{sys.argv[1]}: {e}') from e
-    line_chart(found, 'step', '').savefig(sys.argv[3], dpi=100)
+    command_line.leave(main(sys.argv))

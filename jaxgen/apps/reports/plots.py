@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from jaxgen.errors import pick
+from jaxgen.io.files import write_atomically
+from jaxgen.schema import expanded
 
 INK = '#010203'  # placeholder for the text colour of the page, replaced when the SVG is written
 STYLE: Any = {
@@ -71,6 +76,19 @@ def png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format='png', dpi=100)
     return out.getvalue()
+
+
+def save(figure: Figure, path: str) -> None:
+    """Write a figure into a file whose suffix decides its format.
+
+    Raises:
+      UserError: if there is no such format.
+    """
+    suffix = pathlib.PurePath(path).suffix.removeprefix('.').lower()
+    pick(suffix, figure.canvas.get_supported_filetypes(), f'{path}: the format')
+    out = io.BytesIO()
+    figure.savefig(out, format=suffix, dpi=100)
+    write_atomically(expanded(path), out.getvalue())
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:

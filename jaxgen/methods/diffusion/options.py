@@ -149,6 +149,7 @@ class DiffusionSampleOptions(SampleOptions):
 
     def check(self) -> None:
         """Refuse values that do not go together."""
+        super().check()
         require(
             self.guidance_high is None or self.guidance_low < self.guidance_high,
             'guidance_low',
