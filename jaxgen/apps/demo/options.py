@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from jaxgen.errors import shortened
 from jaxgen.schema import Options, option, require
 
 HOST = re.compile(r'[\w.-]+|\[?[0-9a-fA-F:.]+\]?')
@@ -39,7 +40,7 @@ class DemoOptions(Options):
     calls_per_minute: int = option(128_000, 'network calls that one address may ask for in a minute', at_least=1)
 
     def check(self) -> None:
-        """Refuse names that no browser sends, and a job that no minute has room for."""
+        """Refuse a text that cannot be an address, names that no browser sends, and a job that no minute has room for."""
         for field in ('hosts', 'proxies'):
             for name in getattr(self, field) or ():
                 require(
@@ -51,4 +52,10 @@ class DemoOptions(Options):
             self.calls_per_job <= self.calls_per_minute,
             'calls_per_job',
             f'={self.calls_per_job} must be at most calls_per_minute={self.calls_per_minute}',
+        )
+        labels = self.host.split('.')
+        require(
+            re.fullmatch('[0-9A-Za-z.:_-]+', self.host) is not None and all(0 < len(label) < 64 for label in labels),
+            'host',
+            f'={shortened(self.host)} is not an address: write it as in 127.0.0.1 or localhost',
         )
