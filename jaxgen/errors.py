@@ -20,9 +20,14 @@ def check(holds: bool, sentence: str) -> None:
         raise UserError(sentence)
 
 
+def on_one_line(text: str) -> str:
+    """Return a text with escapes in the place of line breaks and other characters that a terminal does not print."""
+    return text if text.isprintable() else ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def shortened(text: str) -> str:
     """Return a text for a message: on one line, with at most ``LONG`` characters."""
-    text = text if text.isprintable() else repr(text)[1:-1]
+    text = on_one_line(text)
     return text if len(text) <= LONG else f'{text[:LONG]}...'
 
 

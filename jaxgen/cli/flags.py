@@ -114,9 +114,14 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     """Return the flags that are nearest to one that does not exist: similar flags, or else similar fields of the config."""
     flags = [f'--{flag}' for flag in known]
     fields = sorted({f'--config.{field}' for family in METHODS for field in field_names(family)})
+    if f'--config.{name}' in fields:
+        return f'--config.{name}'
+    near = difflib.get_close_matches(f'--{name}', flags, n=1)
+    if '.' in name:
+        near = near or difflib.get_close_matches(f'--{name}', fields, n=1)
     ends_alike = [field for field in fields if field.rpartition('.')[2] == name.rpartition('.')[2]]
-    near = difflib.get_close_matches(f'--{name}', flags, n=1) or ends_alike[:3]
-    return ' or '.join(near or difflib.get_close_matches(f'--{name}', fields, n=3) or flags)
+    near = near or ends_alike[:3] or difflib.get_close_matches(f'--{name}', fields, n=3)
+    return ' or '.join(near or flags)
 
 
 def load(arguments: Arguments) -> ConfigDict:

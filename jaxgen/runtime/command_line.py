@@ -13,6 +13,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import select
 import shlex
 import signal
 import sys
@@ -21,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from jaxgen.errors import UserError, described
+from jaxgen.errors import UserError, described, on_one_line
 
 WHOLE_TRACEBACK = 'JAXGEN_TRACEBACK'  # set this variable to 1 to see the traceback of an unexpected error
 FILE = 'traceback.txt'  # where it is written in a run directory
@@ -184,16 +185,20 @@ def _write(text: str, folder: pathlib.Path | None) -> str:
 def _stdout_is_closed() -> bool:
     """Return whether nobody reads what is printed; if so, what is still to be printed goes nowhere."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 def _say(sentence: str) -> None:
-    """Print a line on stderr, if anybody reads it."""
+    """Print one line on stderr, if anybody reads it."""
     try:
-        print(f'jaxgen: {sentence}', file=sys.stderr, flush=True)
+        print(f'jaxgen: {on_one_line(sentence)}', file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

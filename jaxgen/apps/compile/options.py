@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 from jaxgen.apps.compile.chips import CHIPS
+from jaxgen.errors import shortened
 from jaxgen.schema import Options, option, require
 
 
@@ -22,5 +23,5 @@ class CompileOptions(Options):
         require(
             generation in CHIPS and re.fullmatch('[0-9]{1,3}x[0-9]{1,3}(x[0-9]{1,3})?', shape) is not None,
             'topology',
-            f'={self.topology} is not a TPU slice of {", ".join(CHIPS)}: write it as in v5e:2x4 or v5p:2x2x1',
+            f'={shortened(self.topology)} is not a TPU slice of {", ".join(CHIPS)}: write it as in v5e:2x4 or v5p:2x2x1',
         )
