@@ -106,6 +106,17 @@ def test_a_draft_refuses_fields_that_do_not_exist():
         ('dcgan', {'evaluation.ema_lengths': (0.1,)}, 'config.evaluation.ema_lengths needs the snapshots'),
         ('dcgan', {'finetune.base': 'x'}, 'config.finetune.base=x needs a diffusion model, and family=dcgan is none'),
         ('judge', {'sample.adapter': 'x'}, 'config.sample.adapter=x needs a diffusion model'),
+        (
+            'ddpm',
+            {'data.image_size': 1024, 'train.steps_per_dispatch': 10_000},
+            'config.train.steps_per_dispatch: 192 images of 1024',
+        ),
+        (
+            'dcgan',
+            {'sample.batch_size': 10**8 - 1, 'data.image_size': 64},
+            'config.sample.batch_size: 99,999,999 images',
+        ),
+        ('ddpm', {'sample.num': 10**8, 'data.image_size': 64}, 'config.sample.num: 100,000,000 images of 64x64x1 take'),
         ('ddpm', {'likelihood.split': 'tset'}, "config.likelihood.split 'tset' does not exist; did you mean test"),
         (
             'ddpm',

@@ -149,8 +149,34 @@ def test_the_command_line_has_its_own_flags_and_those_of_all_commands():
     arguments, options = command_line.parse(given)
     assert (arguments.workdir, arguments.fields) == ('there', (('data.batch_size', '8'),))
     assert (options.minutes, options.samples, options.data) == (2.5, 10, 'packed')
-    with pytest.raises(UserError, match="the flag 'minute' does not exist"):
-        command_line.parse(['--minute=3'])
+
+
+@pytest.mark.parametrize(
+    ('argument', 'words'),
+    [
+        ('--minute=3', 'the flag --minute does not exist; did you mean --minutes?'),
+        ('--minutes=nan', '--minutes=nan must be finite'),
+        ('--minutes=inf', '--minutes=inf must be finite'),
+        ('--minutes=1e30', '--minutes=1e+30 must be at most 100000'),
+        ('--minutes=', '--minutes needs a value'),
+        ('--samples=0', '--samples=0 must be at least 1'),
+        (f'--samples={10**30}', 'is too large: it must be at most 100000000'),
+        ('--samples=1.5', '--samples=1.5 must be a whole number'),
+        ('--data=~nobody_here/x', "--data=~nobody_here/x: there is no user 'nobody_here' here"),
+        ('--config.edit.num=3', '--config.edit.num has no effect with --mode=train'),
+        ('--mode=sample', '--mode=sample is not one of the flagship: leave it out'),
+    ],
+)
+def test_flags_that_are_refused(argument, words, capsys, tmp_path):
+    assert command_line.main(['flagship', f'--workdir={tmp_path}/run', argument]) == 2
+    said = capsys.readouterr().err
+    assert words in said and len(said.splitlines()) == 1 and not (tmp_path / 'run').exists()
+
+
+def test_the_help_lists_its_flags(capsys):
+    assert command_line.main(['flagship', '--help']) == 0
+    said = capsys.readouterr().out
+    assert '  --minutes=8.0\n' in said and '--workdir is runs/flagship if not given' in said
 
 
 def test_the_data_set_is_packed_and_read_from_the_command_line(tmp_path):

@@ -1,4 +1,4 @@
-"""The command line: what it refuses, in one sentence, with exit code 2 and nothing written; the README's configs."""
+"""The command line: what it refuses, in one sentence, with exit code 2 and nothing written; how each mode ends."""
 
 import importlib
 import pathlib
@@ -55,6 +55,30 @@ def test_help_explains_every_mode(main_here):
         (['--config=configs/ddpm_cifar.py:smal'], "has no variant 'smal'"),
         (['--config=configs/ddpm_digits.py', 'train'], "'train' is not a flag"),
         (['--wrkdir=x', '--config=configs/ddpm_digits.py'], 'wrkdir'),
+        (['--config=configs/ddpm_digit.py', '--config.seed=3'], 'did you mean configs/ddpm_digits.py?'),
+        (
+            ['--config=configs/ddpm_digits.py', '--config.edit.num=3'],
+            '--config.edit.num has no effect with --mode=train: leave it out, or choose --mode=edit or --mode=demo',
+        ),
+        (
+            ['--config=configs/ddpm_digits.py', '--mode=sample', '--config.sweep=width:8'],
+            '--config.sweep.settings has no effect with --mode=sample: leave it out, or choose --mode=sweep',
+        ),
+        (
+            ['--config=configs/ddpm_digits.py', '--config.optimizer.learning_rate=inf'],
+            'learning_rate=inf must be finite',
+        ),
+        (['--config=configs/ddpm_digits.py', f'--config.data.batch_size={10**30}'], 'is too large: it must be at most'),
+        (['--config=configs/ddpm_digits.py', f'--config.data.image_size={10**30}'], 'is too large: it must be at most'),
+        (['--config=configs/ddpm_digits.py', '--config.model.channel_multipliers=nan'], 'must be whole numbers'),
+        (
+            ['--config=configs/ddpm_digits.py', '--config.data.image_size=4096', '--config.data.batch_size=1000000'],
+            'config.data.batch_size: 1,000,000 images of 4096x4096x1 take 62,500 GiB as float32, and at most 64 GiB are',
+        ),
+        (
+            ['--config=configs/ddpm_digits.py', '--mode=finetune', '--config.finetune.base=~nobody_here/x'],
+            "config.finetune.base=~nobody_here/x: there is no user 'nobody_here' here",
+        ),
         ([], '--config=configs/NAME.py is missing'),
     ],
 )
@@ -64,6 +88,53 @@ def test_refused_in_one_sentence(main_here, args, words, tmp_path):
     lines = said.err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith('jaxgen: ') and words in lines[0], said
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.fixture
+def broken_mode(monkeypatch):
+    """Return a function that makes every mode raise an error as soon as it runs."""
+
+    def make(error):
+        def fail(config, workdir):
+            raise error
+
+        monkeypatch.setattr(modes.Mode, 'function', fail)
+        monkeypatch.setattr(modes, 'set_up', lambda config: None)
+
+    return make
+
+
+@pytest.mark.parametrize('mode', modes.MODES)
+def test_every_mode_can_be_interrupted(main_here, broken_mode, mode, tmp_path):
+    broken_mode(KeyboardInterrupt())
+    args = ['--config=configs/ddpm_digits.py', f'--mode={mode}', f'--workdir={tmp_path}']
+    assert main_here(*args) == (130, ('', 'jaxgen: interrupted\n'))
+
+
+@pytest.mark.parametrize('mode', modes.MODES)
+def test_no_error_of_a_mode_ends_in_a_traceback(main_here, broken_mode, mode, tmp_path):
+    broken_mode(ZeroDivisionError('division by zero'))
+    code, said = main_here('--config=configs/ddpm_digits.py', f'--mode={mode}', f'--workdir={tmp_path}')
+    assert code == 1 and len(said.err.splitlines()) == 2 and f'{tmp_path}/traceback.txt' in said.err
+    assert 'ZeroDivisionError' in (tmp_path / 'traceback.txt').read_text()
+
+
+@pytest.mark.parametrize(
+    ('mode', 'fields'),
+    [
+        ('train', 'config.data.batch_size or config.sample.batch_size'),
+        ('sample', 'config.sample.batch_size'),
+        ('evaluate', 'config.sample.batch_size or config.evaluation.batch_size'),
+        ('sweep', 'config.data.batch_size or config.sample.batch_size'),
+    ],
+)
+def test_a_full_memory_names_the_batch_size(main_here, broken_mode, mode, fields):
+    broken_mode(MemoryError('Unable to allocate 3 TiB'))
+    code, said = main_here('--config=configs/ddpm_digits.py', f'--mode={mode}')
+    assert code == 2 and said.err == (
+        f'jaxgen: there is not enough memory (MemoryError: Unable to allocate 3 TiB): lower {fields}, or choose a smaller '
+        f'model\n'
+    )
 
 
 def test_a_process_that_is_refused_ends_with_2(tmp_path):

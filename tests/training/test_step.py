@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from jaxgen.diffusion.schedules import linear
+from jaxgen.errors import UserError
 from jaxgen.methods.base import Method
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.cnn import CNN
@@ -176,3 +177,8 @@ def test_adam_with_clipping_and_warm_up_is_pytorchs():
 def test_ema_forgets_the_start(at, decay):
     got = ema_update({'w': jnp.ones(())}, {'w': jnp.zeros(())}, jnp.asarray(at), 0.9999)['w']
     np.testing.assert_allclose(got, decay, rtol=1e-5)
+
+
+def test_a_state_that_no_memory_holds_is_refused():
+    with pytest.raises(UserError, match=r'the network takes 8\.0 TiB with its .* choose fewer channels or blocks'):
+        state_template(lambda: {'kernel': jnp.zeros((2**21, 2**20))}, make_mesh())
