@@ -108,8 +108,8 @@ def test_a_draft_refuses_fields_that_do_not_exist():
         ('judge', {'sample.adapter': 'x'}, 'config.sample.adapter=x needs a diffusion model'),
         (
             'ddpm',
-            {'data.image_size': 1024, 'train.steps_per_dispatch': 10_000},
-            'config.train.steps_per_dispatch: 192 images of 1024',
+            {'data.image_size': 1024, 'train.steps_per_dispatch': 10_000, 'train.steps': 9000},
+            'config.train.steps_per_dispatch: 144,000 images of 1024',
         ),
         (
             'dcgan',

@@ -95,7 +95,7 @@ def broken_mode(monkeypatch):
     """Return a function that makes every mode raise an error as soon as it runs."""
 
     def make(error):
-        def fail(config, workdir):
+        def fail(mode, config, workdir):
             raise error
 
         monkeypatch.setattr(modes.Mode, 'function', fail)

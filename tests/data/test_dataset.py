@@ -65,6 +65,10 @@ def test_max_examples_and_image_size():
         ({'name': 'digits:test'}, "named with the split 'test', but split='train' is another"),
         ({'name': 'digits', 'classes': []}, 'classes is empty: name at least one class, or pass None'),
         ({'name': 'digits', 'max_examples': 0}, 'max_examples=0 must be at least 1, or None'),
+        (
+            {'name': 'digits', 'image_size': 8192},
+            'image_size=8192 makes the images of digits:train 90 GiB large, and they are kept in memory, at most 64 GiB',
+        ),
         ({'name': 'digits', 'image_size': 0}, 'image_size=0 must be at least 1, or None'),
     ],
 )
