@@ -7,6 +7,7 @@ import difflib
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -184,7 +185,7 @@ def _set(draft: ConfigDict, name: str, text: str | None) -> None:
         raise UserError(f'--config.{shortened(name)} {nearest_fields(name, draft.family)}')
 
 
-def _value(prefix: str, spec: Spec, text: str | None) -> object:
+def _value(prefix: str, spec: Spec, text: str | None) -> Any:
     """Return the value of a text, or True for a truth value whose name stands alone."""
     if text is None and spec.type is bool:
         return True
