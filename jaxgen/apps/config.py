@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
-import pathlib
-import sys
-import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,7 +21,7 @@ from jaxgen.apps.interpret.options import InterpretOptions
 from jaxgen.apps.likelihood_options import LikelihoodOptions
 from jaxgen.apps.sweep.options import SweepOptions
 from jaxgen.data.options import DataOptions
-from jaxgen.errors import UserError, described, pick
+from jaxgen.errors import UserError, pick
 from jaxgen.methods import METHODS
 from jaxgen.methods.options import SampleOptions
 from jaxgen.optim.options import OptimizerOptions
@@ -247,26 +243,3 @@ def base(family: str = 'ddpm') -> ConfigDict:
         values = {name: spec.default for name, spec in specs(options).items()}
         draft[section] = values | dict(defaults.get(section, {}))
     return ConfigDict(draft, type_safe=False).lock()
-
-
-def import_plugins(plugins: Iterable[str]) -> None:
-    """Import modules, from the current folder or installed, so that what they register can be chosen.
-
-    Raises:
-      UserError: if one of them cannot be found, or fails.
-    """
-    here = str(pathlib.Path.cwd())
-    for name in plugins:
-        if here not in sys.path:
-            sys.path.insert(0, here)
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as e:
-            raise UserError(
-                f'config.plugins={name} cannot be imported ({e}): write the name of a module in this folder or of an '
-                f'installed package'
-            ) from e
-        except (Exception, SystemExit) as e:  # a module of the user's can raise anything
-            frame = traceback.extract_tb(e.__traceback__)[-1]
-            place = '' if frame.filename.startswith('<') else f'{frame.filename}, line {frame.lineno}: '
-            raise UserError(f'config.plugins={name} cannot be imported: {place}{described(e)}') from e

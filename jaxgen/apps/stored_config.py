@@ -9,10 +9,11 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxgen.apps.config import RENAMED, Config, RunOptions, base, import_plugins, section_classes
+from jaxgen.apps.config import RENAMED, Config, RunOptions, base, section_classes
 from jaxgen.apps.same_run import flatten
 from jaxgen.errors import UserError, names
 from jaxgen.methods import METHODS
+from jaxgen.runtime.plugins import import_plugins
 from jaxgen.schema import OptionError, Spec, specs
 from jaxgen.types import Fields, JsonObject
 

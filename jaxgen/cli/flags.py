@@ -12,11 +12,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxgen.apps import stored_config
-from jaxgen.apps.config import RENAMED, RunOptions, field_names, import_plugins, nearest_fields, section_classes
+from jaxgen.apps.config import RENAMED, RunOptions, field_names, nearest_fields, section_classes
 from jaxgen.cli import config_files
 from jaxgen.cli.config_files import STORED
 from jaxgen.errors import UserError, shortened
 from jaxgen.methods import METHODS
+from jaxgen.runtime.plugins import import_plugins
 from jaxgen.schema import Options, Spec, located, option, specs
 from jaxgen.types import Fields
 

@@ -1,1 +1,1 @@
-"""The machine: XLA flags, memory, processes, the mesh of devices, random keys."""
+"""The machine: XLA flags, memory, processes, the mesh of devices, random keys, plug-ins, how commands run."""

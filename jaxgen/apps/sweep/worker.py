@@ -21,7 +21,7 @@ from clu import parameter_overview
 from etils import epath
 
 from jaxgen.apps import train as training
-from jaxgen.apps.config import Config, import_plugins
+from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
@@ -33,6 +33,7 @@ from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.plugins import import_plugins
 from jaxgen.training import DivergedError
 from jaxgen.types import Fields, JsonObject
 
