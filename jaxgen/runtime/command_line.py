@@ -177,8 +177,8 @@ def _write(text: str, folder: pathlib.Path | None) -> str:
         os.replace(file.name, folder / FILE)
         return str(folder / FILE)
     descriptor, path = tempfile.mkstemp(prefix='jaxgen-', suffix='.txt')
-    with open(descriptor, 'wb') as file:
-        file.write(data)
+    with open(descriptor, 'wb') as opened:
+        opened.write(data)
     return path
 
 
