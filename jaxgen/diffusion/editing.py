@@ -42,12 +42,12 @@ def noisy_start(
     return alpha * x0 + sigma * noise
 
 
-def keep_known(known: Float[Array, ' ...'], mask: Float[Array, 'h w 1']) -> Callable[[Array], Array]:
+def keep_known(known: Float[Array, ' ...'], mask: Float[Array, ' *mask']) -> Callable[[Array], Array]:
     """Return a function that replaces estimates of x_0 by ``known`` where ``mask`` is 0, so that any sampler ends there.
 
     Args:
       known: images ``[N, H, W, C]``, or an array that broadcasts to them.
-      mask: 1 where the model paints.
+      mask: 1 where the model paints, of a shape that broadcasts to the images.
     """
     return lambda x0: jnp.where(mask > 0, x0, known)
 
