@@ -8,6 +8,7 @@ import traceback
 MANY = 12  # names that fit into a sentence
 LONGEST = 300  # characters of a message of another library that fit into a sentence
 LONG = 80  # characters of a value that fit into a sentence
+LONGEST_REASON = 200  # characters of another library's message that fit into a sentence
 
 
 class UserError(ValueError):
@@ -44,6 +45,16 @@ def described(error: BaseException, file: str | None = None) -> str:
     sentence = said if isinstance(error, UserError) else f'{type(error).__name__}: {said}'.removesuffix(': ')
     sentence = sentence if len(sentence) <= LONGEST else f'{sentence[:LONGEST]}...'
     return f'line {lines[-1]}: {sentence}' if lines else sentence
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error's message, cut to ``LONGEST_REASON`` characters, for a sentence of our own.
+
+    An error without a message has the name of its type instead. Unprintable characters become question marks: the message
+    may quote a file that somebody else wrote.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ''.join(c if c.isprintable() else '?' for c in lines[0][:LONGEST_REASON])
 
 
 def pick(name: str, known, what: str) -> str:

@@ -1,24 +1,26 @@
-"""Read PyTorch's ``.pth`` files without PyTorch and without running any code that they may contain.
+"""Read PyTorch's ``.pth`` files without PyTorch, whoever wrote them.
 
-A ``.pth`` file is a pickle next to raw numbers. Since 2020 it is a zip archive; before, it was one stream. A pickle can name
-and call any function, so this reader accepts only the names that make up a dictionary of tensors.
+A ``.pth`` file is a pickle, which describes tensors, and the raw numbers of their storages. Since 2020 it is a zip archive;
+before, it was one stream. The pickle is not executed (see ``jaxgen.io.pickles``), every size is compared with the bytes that
+are there before anything of that size is made, and all that is read fits into a multiple of the size of the file.
 """
 
 from __future__ import annotations
 
-import collections
+import dataclasses
 import io
+import math
+import os
 import pathlib
-import pickle
 import struct
 import zipfile
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Iterable, Mapping
+from typing import IO, cast
 
 import numpy as np
 
-from jaxgen.errors import UserError
-from jaxgen.types import PyTree
+from jaxgen.errors import UserError, reason
+from jaxgen.io import pickles
 
 DTYPES = {
     'FloatStorage': '<f4',
@@ -29,122 +31,253 @@ DTYPES = {
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+MAX_FILE = 16 * 2**30  # bytes
+MAX_DIRECTORY = 4 * 2**20  # bytes of the table of contents of an archive; PyTorch needs about 100 for each tensor
+MAX_GROWTH = 8  # bytes of all storages for each byte of the file, beyond ALWAYS; PyTorch does not compress its archives
+MAX_VIEWS = 4  # bytes of all distinct tensors for each byte of the storages that they are views of, beyond ALWAYS
+ALWAYS = 64 * 2**20  # bytes that are always allowed
+MAX_DIMENSIONS = 32
+CHUNK = 2**20  # bytes to read at once
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict, by name.
 
+    Tensors that share all their numbers share an array.
+
     Raises:
-      UserError: if the file does not exist, is cut short, or holds anything but a dictionary of tensors; the message names
-        what it holds.
+      UserError: if the file does not exist, is damaged, holds anything but a dictionary of tensors, or would take more memory
+        than a file of its size can need; the message names what is wrong.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(f'{path} is not a file')
     try:
-        tensors = _read_zip(path) if zipfile.is_zipfile(path) else _read_stream(path)
-    except _Refused as e:
-        raise UserError(f'{path} holds {e}, but only a dictionary of tensors can be read') from e
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, struct.error, zipfile.BadZipFile, IndexError) as e:
-        raise UserError(f'{path} is not a complete file of PyTorch tensors ({e}): get it again') from e
-    if not isinstance(tensors, dict) or not all(isinstance(v, np.ndarray) for v in tensors.values()):
-        raise UserError(f'{path} holds something other than a dictionary of tensors')
-    return dict(tensors)
+        with _WeightFile(path) as file:
+            return _read_zip(file) if zipfile.is_zipfile(file) else _read_stream(file)
+    except pickles.Refused as e:
+        raise UserError(f'{path} holds {reason(e)}, but only a dictionary of tensors can be read') from e
+    except (
+        Exception
+    ) as e:  # zipfile, zlib, struct and NumPy raise errors of many types, depending on which byte is damaged
+        raise UserError(f'{path} is not a complete file of PyTorch tensors ({reason(e)}): get it again') from e
 
 
-class _Refused(pickle.UnpicklingError):
-    """A name in the pickle that no tensor needs."""
+class _WeightFile(io.BufferedReader):
+    """An open file that never hands out more than ``MAX_DIRECTORY`` bytes at once, whatever length a header claims."""
+
+    def __init__(self, path: pathlib.Path):
+        super().__init__(io.FileIO(path))
+        self.size = os.fstat(self.fileno()).st_size
+        if self.size > MAX_FILE:
+            raise ValueError(f'it is larger than {MAX_FILE} bytes')
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes as any file does, or raise ValueError for more than ``MAX_DIRECTORY``."""
+        least = MAX_DIRECTORY + 1 if size is None or size < 0 else size
+        data = super().read(min(least, MAX_DIRECTORY + 1))
+        if len(data) > MAX_DIRECTORY:
+            raise ValueError('one of its headers is too long')
+        return data
 
 
+@dataclasses.dataclass(eq=False)
 class _Storage:
-    """The numbers that tensors are views of; in a stream they follow after the tensors."""
+    """The numbers that tensors are views of; they are read when all tensors are known."""
 
-    def __init__(self, dtype: str):
-        self.dtype = np.dtype(dtype)
-        self.data: np.ndarray = np.empty(0, self.dtype)
+    dtype: np.dtype
+    size: int
+    data: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
 
 
+class _Storages(dict[str, _Storage]):
+    """The storages that a pickle refers to, by key."""
+
+    def declare(self, pid: object) -> _Storage:
+        """Return the storage of a persistent id: a tag, type, key, device, size, and perhaps a view of it."""
+        if not isinstance(pid, tuple) or len(pid) not in (5, 6):
+            raise TypeError('a storage is described in an unknown way')
+        tag, dtype, key, _, size, *view = pid
+        if view not in ([], [None]):
+            raise pickles.Refused('a storage that is a view of another')
+        if tag != 'storage' or type(key) is not str or not isinstance(dtype, np.dtype) or not _are_counts([size]):
+            raise TypeError('a storage is described in an unknown way')
+        storage = self.setdefault(key, _Storage(dtype, cast(int, size)))
+        if (storage.dtype, storage.size) != (dtype, size):
+            raise ValueError('a storage is described in two ways')
+        return storage
+
+    @property
+    def nbytes(self) -> int:
+        return sum(storage.nbytes for storage in self.values())
+
+
+@dataclasses.dataclass(frozen=True)
 class _Tensor:
     """A view of a storage; offset and strides count numbers, not bytes."""
 
-    def __init__(self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *unused):
-        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __hash__(self) -> int:
+        # Python hashes text with a secret, so that no file can hold thousands of tensors of the same hash.
+        return hash(f'{id(self.storage)} {self.offset} {self.shape} {self.strides}')
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.storage.dtype.itemsize
+
+    def check(self) -> None:
+        """Raise ValueError if the tensor has numbers that its storage does not have."""
+        if not self.nbytes:
+            return
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        if last >= self.storage.size:
+            raise ValueError('a tensor reaches beyond its numbers')
+        if self.nbytes > self.storage.nbytes:
+            raise ValueError('a tensor has more numbers than its storage')
 
     def array(self) -> np.ndarray:
         """Return a copy of the numbers in the shape of the tensor."""
-        needed = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)) + 1
-        if min((*self.shape, *self.strides, self.offset), default=0) < 0 or needed > len(self.storage.data):
-            raise ValueError('a tensor reaches beyond its numbers')
+        if not self.nbytes:
+            return np.zeros(self.shape, self.storage.dtype)
+        if self.storage.data is None:
+            raise ValueError('the numbers of a tensor are missing')
         numbers = self.storage.data[self.offset :]
-        strides = [s * numbers.itemsize for s in self.strides]
+        # A dimension of one element may have any stride.
+        strides = [s * numbers.itemsize if n > 1 else 0 for n, s in zip(self.shape, self.strides, strict=True)]
         return np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False).copy()
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that builds dictionaries and tensors and refuses every other name."""
-
-    def __init__(self, file: IO[bytes], storage: Callable[[tuple], object]):
-        super().__init__(file, encoding='utf-8')
-        self._storage = storage
-
-    def persistent_load(self, pid: tuple) -> object:
-        return self._storage(pid)
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) == ('collections', 'OrderedDict'):
-            return collections.OrderedDict
-        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-            return _Tensor
-        if (module, name) == ('torch._utils', '_rebuild_parameter'):
-            return lambda tensor, *unused: tensor
-        if module == 'torch' and name in DTYPES:
-            return DTYPES[name]
-        raise _Refused(f'{module}.{name}')
+def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> _Tensor:
+    """Stand in for the function of PyTorch that makes a tensor."""
+    for sizes in (shape, strides):
+        if not isinstance(sizes, tuple) or len(sizes) > MAX_DIMENSIONS or not _are_counts(sizes):
+            raise TypeError('the shape of a tensor is no tuple of whole numbers')
+    shape, strides = cast(tuple, shape), cast(tuple, strides)
+    if not isinstance(storage, _Storage) or not _are_counts([offset]) or len(shape) != len(strides):
+        raise TypeError('a tensor is described in an unknown way')
+    return _Tensor(storage, cast(int, offset), shape, strides)
 
 
-def _arrays(tree: PyTree) -> PyTree:
+def _rebuild_parameter(tensor: object, *_: object) -> object:
+    return tensor
+
+
+def _are_counts(values: Iterable[object]) -> bool:
+    return all(type(x) is int and x >= 0 for x in values)  # True is an int, too
+
+
+NAMES: dict[str, object] = {
+    'collections.OrderedDict': pickles.new_dictionary,
+    'torch._utils._rebuild_tensor_v2': _rebuild_tensor,
+    'torch._utils._rebuild_parameter': _rebuild_parameter,
+    **{f'torch.{name}': np.dtype(dtype) for name, dtype in DTYPES.items()},
+}
+
+
+def _tensors(file: IO[bytes], storages: _Storages, file_size: int) -> dict[str, _Tensor]:
+    """Return the tensors that a pickle describes, and add the storages that they need to ``storages``.
+
+    Raises:
+      ValueError: if they are more than the file can hold.
+    """
+    tree = pickles.load(file, NAMES, storages.declare)
     if not isinstance(tree, dict):
-        return tree
-    return {name: value.array() if isinstance(value, _Tensor) else value for name, value in tree.items()}
+        raise pickles.Refused('something other than a dictionary')
+    for name, tensor in tree.items():
+        if not isinstance(tensor, _Tensor):
+            raise pickles.Refused(f'{name}, which is no tensor')
+        tensor.check()
+    if storages.nbytes > ALWAYS + MAX_GROWTH * file_size:
+        raise ValueError(f'it declares {storages.nbytes} bytes of numbers, and has {file_size}')
+    tensors = cast(dict[str, _Tensor], tree)
+    if sum(tensor.nbytes for tensor in set(tensors.values())) > ALWAYS + MAX_VIEWS * storages.nbytes:
+        raise ValueError('its tensors have far more numbers than their storages')
+    return tensors
 
 
-def _read_zip(path: pathlib.Path) -> PyTree:
-    with zipfile.ZipFile(path) as archive:
-        (index,) = (n for n in archive.namelist() if n.endswith('/data.pkl') or n == 'data.pkl')
-        folder = index.removesuffix('data.pkl')
-        storages: dict[str, _Storage] = {}
-
-        def storage(pid: tuple) -> _Storage:
-            _, dtype, key, _, size = pid
-            if key not in storages:
-                storages[key] = _Storage(dtype)
-                storages[key].data = np.frombuffer(archive.read(f'{folder}data/{key}'), storages[key].dtype, size)
-            return storages[key]
-
-        return _arrays(_Unpickler(io.BytesIO(archive.read(index)), storage).load())
+def _arrays(tensors: Mapping[str, _Tensor]) -> dict[str, np.ndarray]:
+    arrays = {tensor: tensor.array() for tensor in set(tensors.values())}
+    return {name: arrays[tensor] for name, tensor in tensors.items()}
 
 
-def _read_stream(path: pathlib.Path) -> PyTree:
-    with open(path, 'rb') as file:
-        # The header is three pickles: magic number, protocol, and byte order with sizes of types.
-        header = [_Unpickler(file, _no_storage).load() for _ in range(3)]
-        if header[:2] != [LEGACY_MAGIC, LEGACY_PROTOCOL]:
-            raise pickle.UnpicklingError('its magic number is missing')
-        storages: dict[str, _Storage] = {}
+def _read_zip(file: _WeightFile) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        indices = [info for info in infos if info.filename == 'data.pkl' or info.filename.endswith('/data.pkl')]
+        members = {info.filename: info for info in infos}
+        if len(indices) != 1 or len(members) != len(infos):
+            raise ValueError('it is not the only archive in the file, or no archive of PyTorch')
+        folder = indices[0].filename.removesuffix('data.pkl')
 
-        def storage(pid: tuple) -> _Storage:
-            _, dtype, key, _, _, view = pid
-            if view is not None:
-                raise _Refused('a storage that is a view of another')
-            return storages.setdefault(key, _Storage(dtype))
+        def content(name: str, size: int | None = None) -> np.ndarray:
+            return _content(archive, members, folder + name, size)
 
-        tree = _Unpickler(file, storage).load()
-        for key in _Unpickler(file, _no_storage).load():
-            (size,) = struct.unpack('<q', file.read(8))
-            dtype = storages[key].dtype
-            storages[key].data = np.frombuffer(file.read(size * dtype.itemsize), dtype, size)
-        return _arrays(tree)
+        if f'{folder}byteorder' in members and content('byteorder', len(b'little')).tobytes() != b'little':
+            raise ValueError('its numbers are big-endian')
+        storages = _Storages()
+        if indices[0].file_size > pickles.MAX_BYTES:
+            raise ValueError('its pickle is too long')
+        tensors = _tensors(io.BytesIO(content('data.pkl')), storages, file.size)
+        for key, storage in storages.items():
+            storage.data = content(f'data/{key}', storage.nbytes).view(storage.dtype)
+    return _arrays(tensors)
 
 
-def _no_storage(pid: tuple) -> None:
-    raise pickle.UnpicklingError('a storage where none belongs')
+def _content(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str, size: int | None
+) -> np.ndarray:
+    """Return the bytes of a member of an archive, of which there must be ``size`` if it is given."""
+    info = members.get(name)
+    if info is None:
+        raise ValueError(f'{name} is missing')
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f'{name} is encrypted, or compressed in another way than PyTorch does')
+    if size is not None and info.file_size != size:
+        raise ValueError(f'{name} has {info.file_size} bytes, and {size} are declared')
+    content, filled = np.empty(info.file_size, np.uint8), 0
+    with archive.open(info) as member:
+        while filled < len(content):
+            chunk = np.frombuffer(member.read(min(CHUNK, len(content) - filled)), np.uint8)
+            if not len(chunk):
+                raise EOFError(f'{name} is cut short')
+            content[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+    return content
+
+
+def _read_stream(file: _WeightFile) -> dict[str, np.ndarray]:
+    file.seek(0)
+    # The header is three pickles: magic number, protocol, and byte order with sizes of types.
+    magic, protocol, system = (pickles.load(file, {}, _no_storage) for _ in range(3))
+    if (magic, protocol) != (LEGACY_MAGIC, LEGACY_PROTOCOL):
+        raise ValueError('its magic number is missing')
+    if not isinstance(system, dict) or system.get('little_endian') is not True:
+        raise ValueError('its numbers are big-endian')
+    storages = _Storages()
+    tensors = _tensors(file, storages, file.size)
+    keys = pickles.load(file, {}, _no_storage)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
+        raise ValueError('its storages are not those of its tensors')
+    for key in keys:
+        storage = storages[key]
+        (size,) = struct.unpack('<q', file.read(8))
+        if size != storage.size:
+            raise ValueError(f'a storage has {size} numbers, and {storage.size} are declared')
+        if storage.nbytes > file.size - file.tell():
+            raise EOFError('it is cut short')
+        storage.data = np.empty(size, storage.dtype)
+        if file.readinto(storage.data.view(np.uint8)) != storage.nbytes:
+            raise EOFError('it is cut short')
+    return _arrays(tensors)
+
+
+def _no_storage(pid: object) -> None:
+    raise ValueError('a storage where none belongs')
