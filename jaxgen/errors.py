@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import traceback
 
 MANY = 12  # names that fit into a sentence
 LONGEST = 300  # characters of a message of another library that fit into a sentence
 LONG = 80  # characters of a value that fit into a sentence
-LONGEST_REASON = 200  # characters of another library's message that fit into a sentence
+LONGEST_LINE = 200  # characters of a line that fit into a sentence
+
+_SHORTENED = reprlib.Repr()
+_SHORTENED.maxstring = _SHORTENED.maxother = LONG
 
 
 class UserError(ValueError):
@@ -48,13 +52,23 @@ def described(error: BaseException, file: str | None = None) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error's message, cut to ``LONGEST_REASON`` characters, for a sentence of our own.
+    """Return an error's message as :func:`one_line`, or the name of its type if it has none."""
+    return one_line(str(error).strip() or type(error).__name__)
 
-    An error without a message has the name of its type instead. Unprintable characters become question marks: the message
-    may quote a file that somebody else wrote.
+
+def one_line(text: str) -> str:
+    """Return text that somebody else wrote so that it fits into a sentence of our own.
+
+    It is the first line, cut to ``LONGEST_LINE`` characters. Unprintable characters, such as those that command a terminal,
+    become question marks.
     """
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ''.join(c if c.isprintable() else '?' for c in lines[0][:LONGEST_REASON])
+    lines = text.splitlines() or ['']
+    return ''.join(c if c.isprintable() else '?' for c in lines[0][:LONGEST_LINE])
+
+
+def shown(value: object) -> str:
+    """Return a value that somebody else wrote as Python writes it, without the middle of what is long or deeply nested."""
+    return _SHORTENED.repr(value)
 
 
 def pick(name: str, known, what: str) -> str:

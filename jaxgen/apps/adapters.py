@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 from flax import traverse_util
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from jaxgen.apps.config import Config
@@ -20,7 +19,7 @@ from jaxgen.types import Fields, PyTree
 
 FILE = run_directory.ADAPTER
 METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
-FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
+FIELDS = {'base': str, 'class_names': list, 'finetune': dict, 'model': dict, 'diffusion': dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +83,10 @@ def read(path: epath.PathLike, field: str) -> Adapter:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], 'little')])
         stored = json.loads(header['__metadata__'][METADATA])
         about = {name: stored[name] for name in FIELDS}
-    except (SafetensorError, ValueError, KeyError, TypeError) as e:
+        for name, kind in FIELDS.items():
+            if not isinstance(about[name], kind):
+                raise TypeError(f'{name} is no {kind.__name__}')
+    except Exception as e:  # safetensors and JSON raise errors of many types
         raise UserError(f'{field}={path} is damaged, or no adapter: name the {FILE} of a fine-tuning') from e
     factors: dict[str, dict[str, np.ndarray]] = {}
     for name, value in tensors.items():

@@ -23,6 +23,7 @@ from jaxgen.methods.base import Method
 from jaxgen.types import PyTree
 
 FILE = run_directory.WEIGHTS
+MAX_DIGITS = 18  # of the number of a step
 
 
 def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path) -> str:
@@ -68,9 +69,10 @@ def read(path: pathlib.Path, method: Method) -> tuple[int, PyTree]:
     needed = flatten_dict(jax.eval_shape(lambda: method.weights(method.init(key), key, True)), sep='/')
     tensors.require(stored, {name: x.shape for name, x in needed.items()}, path)
     with safe_open(path, 'np') as file:
-        step = int((file.metadata() or {}).get('step', 0))
+        step = (file.metadata() or {}).get('step', '0')
+    check(step.isdecimal() and len(step) <= MAX_DIGITS, f'{path}: its step is no whole number: get it again')
     weights = unflatten_dict({name: jnp.asarray(x) for name, x in stored.items()}, sep='/')
-    return step, jax.jit(method.from_weights)(weights, key)
+    return int(step), jax.jit(method.from_weights)(weights, key)
 
 
 def require_none(workdir: epath.Path) -> None:

@@ -1,10 +1,20 @@
-"""Check that a server can be reached before something is downloaded from it."""
+"""Download a file whole or not at all."""
 
 from __future__ import annotations
 
+import http.client
+import pathlib
 import threading
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
+
+from jaxgen.errors import reason
+
+TIMEOUT = 30.0  # longest wait for the next bytes, in seconds
+LONGEST = 3600.0  # longest download, in seconds
+CHUNK = 2**20  # bytes
 
 
 def reachable(url: str, timeout: float = 5.0) -> bool:
@@ -13,11 +23,11 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
 
     def ask():
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=timeout):
+            with _opener().open(urllib.request.Request(url, method='HEAD'), timeout=timeout):
                 answers.append(True)
         except urllib.error.HTTPError:
             answers.append(True)
-        except OSError:
+        except (OSError, http.client.HTTPException):
             answers.append(False)
 
     # A name server that does not answer outlasts the timeout of urlopen, so the request runs in a thread of its own.
@@ -25,3 +35,63 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
     thread.start()
     thread.join(timeout)
     return any(answers)
+
+
+def download(url: str, path: pathlib.Path, max_bytes: int, seconds: float = LONGEST) -> None:
+    """Write to ``path`` what a server sends, through the proxies of the environment.
+
+    Args:
+      url: an address; one that begins with ``https:`` may not lead to any that does not.
+      path: the file to write. It is partial if this function fails, so it should be a temporary one.
+      max_bytes: largest size of the file.
+      seconds: longest time of the download.
+
+    Raises:
+      OSError: if the server cannot be reached, sends less than it announced or more than ``max_bytes``, pauses for longer than
+        ``TIMEOUT``, takes longer than ``seconds``, or leads to another kind of address.
+    """
+    until = time.monotonic() + seconds
+    try:
+        with _opener().open(url, timeout=TIMEOUT) as response, open(path, 'wb') as file:
+            announced = response.headers.get('Content-Length')
+            if announced is not None and int(announced) > max_bytes:
+                raise OSError(f'it has {announced} bytes, more than the {max_bytes} that are expected at most')
+            received = 0
+            while chunk := response.read1(CHUNK):
+                received += len(chunk)
+                if received > max_bytes:
+                    raise OSError(f'it has more than the {max_bytes} bytes that are expected at most')
+                if time.monotonic() > until:
+                    raise TimeoutError(f'it takes longer than {seconds:.0f} seconds')
+                file.write(chunk)
+            if announced is not None and received != int(announced):
+                raise OSError(f'it broke off after {received} of {announced} bytes')
+    except (http.client.HTTPException, ValueError) as e:
+        raise OSError(reason(e)) from e
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects to https only, or to http from an address of the same kind."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        """Return the request for the new address, or raise HTTPError."""
+        kind = urllib.parse.urlsplit(newurl).scheme
+        if kind not in ('https', urllib.parse.urlsplit(req.full_url).scheme):
+            raise urllib.error.HTTPError(newurl, code, f'redirected to an address of the kind {kind}', headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Return what opens http and https addresses, and no files of this machine as ``urllib.request.urlopen`` does."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        _Redirects,
+    ):
+        opener.add_handler(handler())
+    return opener

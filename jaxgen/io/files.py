@@ -6,14 +6,21 @@ import contextlib
 import json
 import os
 import pathlib
+import secrets
 import zipfile
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 from etils import epath
 
+from jaxgen.errors import UserError, check, reason
 from jaxgen.io.processes import is_first
 from jaxgen.schema import expanded
+from jaxgen.types import JsonObject
+
+AnyPath = TypeVar('AnyPath', pathlib.Path, epath.Path)
+MAX_JSON = 2**20  # bytes of a JSON file that describes weights
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -27,20 +34,38 @@ def absolute(path: epath.PathLike) -> epath.Path:
     return path if is_remote(path) else path.absolute()
 
 
+def temporary_name(path: epath.PathLike) -> epath.Path:
+    """Return a path next to ``path`` that nobody can foresee: hidden, and with the same suffix."""
+    path = epath.Path(path)
+    return path.parent / f'.{secrets.token_hex(8)}.{path.name}'
+
+
+def visible(folder: AnyPath, pattern: str) -> list[AnyPath]:
+    """Return the files of a folder that match a pattern, sorted by name; none if there is no such folder.
+
+    Hidden files are left out: the temporary file of a process that was killed is one, and may be half of a file.
+    """
+    if not folder.exists():
+        return []
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith('.'))
+
+
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
     """Yield a temporary file to write, which replaces ``path`` at the end of the block.
 
-    If the block fails or the process is killed, ``path`` stays as it was. The temporary file has the same suffix as
-    ``path``. In a bucket the block writes to ``path`` itself: there an object appears only when it is complete, and moving
-    an object would copy it.
+    If the block fails or the process is killed, ``path`` stays as it was. The temporary file is new, is named as
+    ``temporary_name`` says, and is left behind only by a process that is killed: no reader takes it for a file (see
+    ``visible``). In a bucket the block writes to ``path`` itself: there an object appears only when it is complete, and
+    moving an object would copy it.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_remote(path):
         yield path
         return
-    temporary = path.parent / f'.{os.getpid()}.{path.name}'
+    temporary = temporary_name(path)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         temporary.replace(path)
@@ -60,6 +85,30 @@ def write_atomically(path: epath.PathLike, data: bytes) -> None:
 def write_json(path: epath.PathLike, tree: object) -> None:
     """Write indented JSON as :func:`write_atomically` writes bytes."""
     write_atomically(path, (json.dumps(tree, indent=2) + '\n').encode())
+
+
+def read_json_object(path: pathlib.Path) -> JsonObject:
+    """Return the object in a JSON file that somebody else wrote.
+
+    Raises:
+      FileNotFoundError: if the file does not exist.
+      UserError: if it is larger than ``MAX_JSON`` bytes, is not JSON in UTF-8, or holds anything but an object.
+    """
+    try:
+        with open(path, 'rb') as file:
+            data = file.read(MAX_JSON + 1)
+        check(len(data) <= MAX_JSON, f'{path} is larger than {MAX_JSON} bytes, so it is no description of weights')
+        content = json.loads(data.decode(), parse_constant=_no_number)
+    except (FileNotFoundError, UserError):
+        raise
+    except (ValueError, OSError, RecursionError) as e:
+        raise UserError(f'{path} is not a complete JSON file ({reason(e)}): get it again') from e
+    check(isinstance(content, dict), f'{path} is not a JSON object: get it again')
+    return content
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f'{name} is no number')
 
 
 def cache_dir() -> pathlib.Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pathlib
 from collections.abc import Mapping
 
 import jax
@@ -15,7 +14,8 @@ from jaxgen.types import PyTree
 
 def file_hash(path: os.PathLike | str) -> str:
     """Return the SHA-256 of the bytes of a file."""
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def tensors_hash(tensors: Mapping[str, np.ndarray]) -> str:

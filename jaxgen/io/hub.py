@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import fnmatch
 import pathlib
 import re
 from collections.abc import Sequence
 
-from jaxgen.errors import UserError
-from jaxgen.io.download import reachable
+from jaxgen.errors import UserError, check, reason
+from jaxgen.io.download import TIMEOUT, reachable
+from jaxgen.io.hashes import file_hash
 from jaxgen.schema import expanded
 
 NAME = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*')  # as in google/ddpm-cifar10-32
 WEIGHTS = 'diffusion_pytorch_model'  # stem of the files of weights that diffusers writes
+SHA256 = re.compile(r'[0-9a-f]{64}')
+MAX_BYTES = 16 * 2**30  # of all files of a folder
 DIFFUSERS = ('*.json', f'*{WEIGHTS}.safetensors')
+BIN = ('*.json', f'*{WEIGHTS}.bin')  # for folders without safetensors
 
 
 def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
     """Return a local folder as it is, or download the folder of this name on the Hub.
 
-    The Hub's own cache keeps what was downloaded. Of a folder of diffusers the ``.safetensors`` files are preferred; PyTorch's
+    The Hub's own cache keeps what was downloaded, under the SHA-256 of each large file, with which the file is compared each
+    time. Nothing is downloaded if the Hub states more than ``MAX_BYTES``. Of a folder of diffusers the ``.safetensors`` files are preferred; PyTorch's
     ``.bin`` files are downloaded if there are no others.
 
     Args:
@@ -26,7 +32,7 @@ def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
       files: patterns of the files to download; those of diffusers if not set.
 
     Raises:
-      UserError: if there is no such folder, or the Hub cannot be reached.
+      UserError: if there is no such folder, it is too large or damaged, or the Hub cannot be reached.
     """
     local = pathlib.Path(expanded(path))
     if local.is_dir():
@@ -36,7 +42,7 @@ def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
     missing = f'{path} is not a folder here'
     by_hand = 'or download it elsewhere and pass its folder'
     try:
-        from huggingface_hub import constants, snapshot_download
+        from huggingface_hub import HfApi, constants, snapshot_download
     except ImportError as e:
         raise UserError(
             f'{missing}, and downloading it from the Hugging Face Hub takes huggingface_hub: pip install huggingface_hub, '
@@ -45,18 +51,46 @@ def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
 
     online = not constants.HF_HUB_OFFLINE and reachable(constants.ENDPOINT)
 
-    def fetched(*patterns: str) -> pathlib.Path:
+    def fetched(patterns: Sequence[str]) -> pathlib.Path:
+        if online:
+            about = HfApi().model_info(path, files_metadata=True, timeout=TIMEOUT)
+            sizes = [file.size or 0 for file in about.siblings or () if _matches(file.rfilename, patterns)]
+            check(sum(sizes) <= MAX_BYTES, f'{path} has {sum(sizes)} bytes, and at most {MAX_BYTES} are downloaded')
         return pathlib.Path(snapshot_download(path, allow_patterns=list(patterns), local_files_only=not online))
 
     try:
-        found = fetched(*files)
+        found = fetched(files)
         if files == DIFFUSERS and not any(found.rglob(f'{WEIGHTS}.safetensors')):
-            found = fetched('*.json', f'*{WEIGHTS}.bin')
+            files = BIN
+            found = fetched(files)
+    except UserError:
+        raise
     except Exception as e:  # errors of huggingface_hub, of its HTTP client and of the file system share no base class
         if not online:
             raise UserError(f'{missing}, and {constants.ENDPOINT} cannot be reached: connect, {by_hand}') from e
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise UserError(
-            f'{missing}, and the Hugging Face Hub does not provide it ({reason}): check the name, {by_hand}'
+            f'{missing}, and the Hugging Face Hub does not provide it ({reason(e)}): check the name, {by_hand}'
         ) from e
+    _check_hashes(found, files)
     return found
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def _check_hashes(folder: pathlib.Path, patterns: Sequence[str]) -> None:
+    """Compare the files of a folder of the Hub's cache with the SHA-256 that they are links to.
+
+    Small files have no such hash, nor have files on a system without links.
+
+    Raises:
+      UserError: naming the file that is damaged.
+    """
+    for path in sorted(folder.rglob('*')):
+        blob = path.resolve()
+        if path.is_file() and _matches(path.relative_to(folder).as_posix(), patterns) and SHA256.fullmatch(blob.name):
+            check(
+                file_hash(blob) == blob.name,
+                f'{path} is damaged (its SHA-256 is not the one that the Hub states): delete {blob} and run this again',
+            )

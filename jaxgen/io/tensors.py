@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, one_line, reason
 from jaxgen.io import pth
 from jaxgen.types import Fields, PyTree
 
@@ -32,8 +31,8 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         return pth.read(path)
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
-        raise UserError(f'{path} is not a complete file of tensors ({e}): get it again') from e
+    except Exception as e:  # safetensors, NumPy and the file system raise errors of many types
+        raise UserError(f'{path} is not a complete file of tensors ({reason(e)}): get it again') from e
 
 
 def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.ndarray]:
@@ -47,7 +46,7 @@ def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.nd
       UserError: if the type of a tensor has values that float32 cannot hold.
     """
     for name, x in tensors.items():
-        check(x.dtype in READABLE, f'{where}: {name} is {x.dtype}, and the weights of jaxgen are float32')
+        check(x.dtype in READABLE, f'{where}: {one_line(name)} is {x.dtype}, and the weights of jaxgen are float32')
     return {name: x.astype(np.float32) for name, x in tensors.items()}
 
 
@@ -75,7 +74,9 @@ def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
             f'{_size(shapes[name])}{_more(wrong)}'
         )
     if unknown:
-        raise UserError(f'{where}: {unknown[0]} belongs to no layer of the network that is described{_more(unknown)}')
+        raise UserError(
+            f'{where}: {one_line(unknown[0])} belongs to no layer of the network that is described{_more(unknown)}'
+        )
 
 
 def flatten(tree: Fields, separator: str = '.') -> dict[str, PyTree]:

@@ -16,10 +16,10 @@ import jax
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, reason
 from jaxgen.io.files import replacing
 from jaxgen.io.hashes import tensors_hash
 from jaxgen.io.images import from_uint8
@@ -214,8 +214,10 @@ def load_classifier(path: os.PathLike | str) -> TrainedClassifier:
             metadata['test_accuracy'],
         )
         expected = flatten(variable_shapes(classifier.network, classifier.image_shape))
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise UserError(f'{path} is not the file of a classifier, or is damaged ({type(e).__name__}: {e})') from e
+    except Exception as e:  # safetensors, JSON and the network raise errors of many types
+        raise UserError(
+            f'{path} is not the file of a classifier, or is damaged ({type(e).__name__}: {reason(e)})'
+        ) from e
     shapes = {name: x.shape for name, x in tensors.items()}
     needed = {name: x.shape for name, x in expected.items()}
     wrong = sorted(name for name in shapes.keys() | needed.keys() if shapes.get(name) != needed.get(name))

@@ -1,17 +1,23 @@
-"""The published weights of the FID Inception network: download them, check them, and convert them once."""
+"""The published weights of the FID Inception network: download them, check them, and convert them once.
+
+The name of the published file states the first eight digits of its SHA-256. jaxgen compares them, and in full the SHA-256 of
+the tensors that FID needs, whatever file they are in: a copy of the weights in another container is the same network. Only the
+classifier of the inception score is held by the eight digits alone.
+"""
 
 from __future__ import annotations
 
 import os
 import pathlib
-import urllib.request
+from collections.abc import Mapping
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from jaxgen.errors import UserError
+from jaxgen.errors import UserError, reason
 from jaxgen.io import pth
-from jaxgen.io.download import reachable
+from jaxgen.io import tensors as tensor_files
+from jaxgen.io.download import download, reachable
 from jaxgen.io.files import cache_dir, replacing
 from jaxgen.io.hashes import file_hash, tensors_hash
 from jaxgen.schema import expanded
@@ -19,6 +25,9 @@ from jaxgen.types import PyTree
 
 URL = 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth'
 SHA256_STARTS = '6726825d'  # by PyTorch's convention the name of a published file ends in the first digits of its hash
+# Hash of the network's tensors without the classifier: names, shapes and values, see ``tensors_hash``.
+TENSORS_SHA256 = 'TODO'
+MAX_BYTES = 128 * 2**20  # the published file has 91 MiB
 BATCH_NORM_EPSILON = 1e-3
 CONVOLUTIONS = 94
 
@@ -28,13 +37,13 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
 
     Args:
       weights_path: a ``.pth`` file with the tensor names of the published file, with or without the classifier. If not set,
-        the published file is downloaded once.
+        the published file is downloaded once, and its tensors must be the published ones.
 
     Returns:
       The variables, and a hash in hexadecimal digits.
 
     Raises:
-      UserError: if the file does not exist, cannot be downloaded, or holds another network.
+      UserError: if the file does not exist, cannot be downloaded, or holds another network or other weights than published.
 
     Example:
       >>> from jaxgen import models
@@ -45,12 +54,14 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
     source = pathlib.Path(expanded(weights_path)) if weights_path is not None else _downloaded()
     if not source.is_file():
         raise UserError(f'{weights_path} is not a file: name the .pth of the Inception weights')
-    converted = cache_dir() / f'inception-{file_hash(source)[:16]}.safetensors'
+    converted = cache_dir() / f'inception-{file_hash(source)}.safetensors'
     if not converted.exists():
         tensors = _network_tensors(pth.read(source), source)
         with replacing(converted) as temporary:
             save_file(tensors, temporary, metadata={'format': 'np'})
-    tensors = load_file(converted)
+    tensors = tensor_files.read(converted)
+    if weights_path is None:
+        _check_published(tensors, f'{source} holds', f'delete it and {converted}')
     return {'params': _folded(tensors)}, tensors_hash(tensors)
 
 
@@ -91,6 +102,23 @@ def _folded(tensors: dict[str, np.ndarray]) -> dict[str, PyTree]:
     return params
 
 
+def network_hash(tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the hash of the tensors of the network without its classifier, which some copies of the weights leave out."""
+    return tensors_hash({name: value for name, value in tensors.items() if not name.startswith('fc.')})
+
+
+def _check_published(tensors: Mapping[str, np.ndarray], where: str, how: str) -> None:
+    """Refuse tensors that are not the published ones.
+
+    Args:
+      tensors: the tensors of the network.
+      where: the file and a verb, as the beginning of the message.
+      how: the way out, for the message.
+    """
+    if network_hash(tensors) != TENSORS_SHA256:
+        raise UserError(f'{where} other weights than the published ones (the SHA-256 of the tensors differs): {how}')
+
+
 def _downloaded() -> pathlib.Path:
     """Return the published file in the cache, and download it first if it is not there."""
     file = cache_dir() / URL.rpartition('/')[2]
@@ -101,9 +129,10 @@ def _downloaded() -> pathlib.Path:
         raise UserError(f'the Inception weights are not at {file} and {URL} cannot be reached: {how}')
     try:
         with replacing(file) as temporary:
-            urllib.request.urlretrieve(URL, os.fspath(temporary))
+            download(URL, pathlib.Path(temporary), MAX_BYTES)
             if not file_hash(temporary).startswith(SHA256_STARTS):
                 raise UserError(f'{URL} sent something other than the published file (its SHA-256 differs): {how}')
+            _check_published(_network_tensors(pth.read(temporary), temporary), f'{URL} sent', how)
     except OSError as e:
-        raise UserError(f'downloading {URL} failed ({e}): {how}') from e
+        raise UserError(f'downloading {URL} failed ({reason(e)}): {how}') from e
     return file

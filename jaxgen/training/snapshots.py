@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load, save
 
 from jaxgen.errors import UserError, check
-from jaxgen.io.files import write_atomically
+from jaxgen.io.files import visible, write_atomically
 from jaxgen.optim.power_ema import coefficients
 from jaxgen.types import PyTree
 
@@ -37,7 +37,7 @@ class Snapshots:
 
     def steps(self, until: int) -> list[int]:
         """Return the steps of the snapshots up to and including ``until``, in rising order."""
-        files = self._folder.glob('*.safetensors') if self._folder.exists() else []
+        files = visible(self._folder, '*.safetensors')
         found = sorted(int(file.stem) for file in files if re.fullmatch(r'\d+', file.stem))
         return [step for step in found if step <= until]
 

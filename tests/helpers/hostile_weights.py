@@ -7,7 +7,6 @@ gibibyte more than it has after its imports, and prints how many were read as te
 import argparse
 import collections
 import io
-import json
 import pathlib
 import pickletools
 import random

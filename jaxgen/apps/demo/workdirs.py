@@ -17,6 +17,7 @@ from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import run_directory
+from jaxgen.io.files import visible
 from jaxgen.io.run_directory import METRICS, read_metrics
 from jaxgen.methods import METHODS
 from jaxgen.types import JsonObject
@@ -52,7 +53,7 @@ class Workdirs:
 
     def all(self) -> dict[str, epath.Path]:
         """Return the folders with a run by name, that of ``--workdir`` first."""
-        found = [epath.Path(p) for place in PLACES for p in sorted(pathlib.Path(place).glob('*'))]
+        found = [epath.Path(p) for place in PLACES for p in visible(pathlib.Path(place), '*')]
         folders = self._named or [self._workdir, *found]
         return {_typed(folder): folder for folder in folders if (folder / run_directory.CONFIG).exists()}
 

@@ -13,7 +13,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.evaluator import make_evaluator
 from jaxgen.apps.evaluate.generated import generated_set
 from jaxgen.apps.trained import Trained
-from jaxgen.io.files import write_json
+from jaxgen.io.files import visible, write_json
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
 from jaxgen.methods.base import Method
 from jaxgen.training.sampling import SamplePipeline
@@ -56,5 +56,5 @@ class DuringTraining:
 def read(workdir: epath.Path) -> list[JsonObject]:
     """Return the results of all evaluations during the training of a run, each with its ``step``, in order."""
     folder = workdir / EVALUATION_IN_TRAINING
-    files = sorted(folder.glob('*.json'), key=lambda p: int(p.stem)) if folder.exists() else []
+    files = sorted(visible(folder, '*.json'), key=lambda p: int(p.stem))
     return [{'step': int(p.stem)} | json.loads(p.read_text()) for p in files]

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxgen.apps.config import Config
 from jaxgen.data import class_names
 from jaxgen.errors import UserError, check
-from jaxgen.io.files import write_json
+from jaxgen.io.files import visible, write_json
 from jaxgen.io.run_directory import EVALUATION
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
 from jaxgen.metrics.evaluator import Evaluator
@@ -122,7 +122,7 @@ def protocol_hash(protocol: JsonObject) -> str:
 def stored_results(workdir: epath.Path) -> dict[str, JsonObject]:
     """Return the results that ``evaluate`` and ``compare`` wrote to ``evaluation/``, by the stem of the file's name."""
     found = {}
-    for path in sorted((workdir / EVALUATION).glob('*.json')):
+    for path in visible(workdir / EVALUATION, '*.json'):
         result = json.loads(path.read_text())
         if isinstance(result, dict) and 'protocol' in result:
             found[path.stem] = result

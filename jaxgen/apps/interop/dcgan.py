@@ -24,6 +24,8 @@ NORM = {
     ('batch_stats', 'mean'): 'running_mean',
     ('batch_stats', 'var'): 'running_var',
 }
+MAX_LEVELS = 12  # images of 16384 pixels
+MAX_DIGITS = 2  # of the number of a layer
 COUNTER = 'num_batches_tracked'  # not used if the statistics have a momentum, as in the tutorial
 
 
@@ -56,9 +58,10 @@ def num_levels(tensors: Iterable[str], kind: str, where: object = 'the state dic
     Raises:
       UserError: if they are not the names of such a network.
     """
-    last = max((int(match[1]) for match in map(re.compile(r'main\.(\d+)\.').match, tensors) if match), default=0)
+    matches = map(re.compile(r'main\.(\d+)\.').match, tensors)
+    last = max((int(match[1][: MAX_DIGITS + 1]) for match in matches if match), default=0)
     levels = math.ceil((last + (kind == 'down')) / 3)  # a convolution, a normalisation, an activation
-    if last < 2:
+    if last < 2 or levels > MAX_LEVELS:
         network = {'up': 'generator', 'down': 'discriminator'}[kind]
         raise UserError(
             f'{where} is not a {network} of the PyTorch tutorial: its layers must be called main.0, main.1, main.2 ...'

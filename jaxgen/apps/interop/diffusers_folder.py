@@ -17,8 +17,9 @@ from jaxgen.apps.rules import validate
 from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.data import SOURCES, class_names
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, shown
 from jaxgen.io import tensors
+from jaxgen.io.files import read_json_object
 from jaxgen.io.hub import WEIGHTS
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.unet import UNet
@@ -59,14 +60,14 @@ def _require_pipeline(folder: pathlib.Path) -> None:
     index = folder / 'model_index.json'
     if index.is_file():
         kind = _json(index).get('_class_name')
-        check(kind in PIPELINES, f'{index}: _class_name={kind}, but jaxgen reads only {" and ".join(PIPELINES)}')
+        check(kind in PIPELINES, f'{index}: _class_name={shown(kind)}, but jaxgen reads only {" and ".join(PIPELINES)}')
 
 
 def _with_network(config: Config, path: pathlib.Path) -> tuple[Config, tuple[int, int, int], int]:
     """Return the config with the network that a file describes, the shape of its images and the number of classes."""
     theirs = _json(path)
     kind = theirs.get('_class_name')
-    check(kind == 'UNet2DModel', f'{path}: _class_name={kind}, but jaxgen reads only UNet2DModel')
+    check(kind == 'UNet2DModel', f'{path}: _class_name={shown(kind)}, but jaxgen reads only UNet2DModel')
     source = SOURCES[config.data.name]
     side = unet_config.side(theirs, config.data.image_size or source.image_size, path)
     fields = unet_config.to_model(theirs, config.model, side, path)
@@ -131,13 +132,9 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
 
 def _json(path: pathlib.Path) -> JsonObject:
     try:
-        content = json.loads(path.read_text())
+        return read_json_object(path)
     except FileNotFoundError as e:
         raise UserError(f'{path.parent} holds no {path.name}, so it is not a folder of diffusers') from e
-    except (ValueError, OSError) as e:
-        raise UserError(f'{path} is not a complete JSON file ({e}): download it again') from e
-    check(isinstance(content, dict), f'{path} is not a JSON object: download it again')
-    return content
 
 
 def _write_json(path: pathlib.Path, content: Fields) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, shown
 from jaxgen.methods.diffusion.options import DiffusionOptions
 from jaxgen.types import Fields, JsonObject
 
@@ -34,6 +34,7 @@ SCHEDULES = {
 AT_1000 = {('linear', False): 'linear', ('linear', True): 'linear_zero_snr'}
 PREDICTIONS = {'epsilon': 'eps', 'sample': 'x0', 'v_prediction': 'v'}
 SAMPLERS = {'fixed_large': 'ddpm', 'fixed_small': 'ddpm_fixedsmall', 'fixed_small_log': 'ddpm_fixedsmall'}
+MAX_TIMESTEPS = 100_000  # of a description; the tables of a schedule have a row for each
 # diffusers' scheduler for each of our samplers. With fewer steps than timesteps, the first visits other timesteps than
 # ours: on our timesteps, trailing, diffusers would add noise even in its last step.
 EXPORTED: dict[str, JsonObject] = {
@@ -61,10 +62,17 @@ def to_diffusion(theirs: Fields, where: object) -> tuple[JsonObject, str]:
     _require(kind in ('DDPMScheduler', 'DDIMScheduler'), s | {'_class_name': kind}, '_class_name', where)
     for field, ours in ONLY.items():
         _require(s[field] == ours, s, field, where)
-    _require(kind == 'DDIMScheduler' or s['variance_type'] in SAMPLERS, s, 'variance_type', where)
+    for field, kinds in (('beta_schedule', str), ('rescale_betas_zero_snr', bool), ('prediction_type', str)):
+        _require(isinstance(s[field], kinds), s, field, where)
+    variance = s['variance_type']
+    is_known = isinstance(variance, str) and variance in SAMPLERS
+    _require(kind == 'DDIMScheduler' or is_known, s, 'variance_type', where)
     steps = s['num_train_timesteps']
-    check(isinstance(steps, int) and steps > 0, f'{where}: num_train_timesteps={steps!r} is not a number of timesteps')
-    sampler = 'ddim' if kind == 'DDIMScheduler' else SAMPLERS[s['variance_type']]
+    check(
+        type(steps) is int and 0 < steps <= MAX_TIMESTEPS,
+        f'{where}: num_train_timesteps={shown(steps)} is not a number of timesteps, at most {MAX_TIMESTEPS}',
+    )
+    sampler = 'ddim' if kind == 'DDIMScheduler' else SAMPLERS[variance]
     schedule = schedules(steps).get((s['beta_schedule'], s['rescale_betas_zero_snr']))
     _require(
         schedule is not None, s, 'rescale_betas_zero_snr' if s['rescale_betas_zero_snr'] else 'beta_schedule', where
@@ -115,6 +123,6 @@ def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> JsonObject:
 def _require(holds: bool, s: Fields, field: str, where: object) -> None:
     if not holds:
         raise UserError(
-            f'{where}: {field}={s[field]!r} has no counterpart in jaxgen; to import the network alone, with the schedule of '
+            f'{where}: {field}={shown(s[field])} has no counterpart in jaxgen; to import the network alone, with the schedule of '
             f'config.diffusion, pass a folder that holds only its config.json and its weights'
         )

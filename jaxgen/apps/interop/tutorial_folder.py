@@ -111,7 +111,8 @@ def _load_generator(path: pathlib.Path) -> tuple[Generator, PyTree]:
     levels = dcgan.num_levels(state, 'up', path)
     first, last = 'main.0.weight', f'main.{3 * levels}.weight'
     for name in (first, last):
-        check(name in state and state[name].ndim == 4, f'{path}: {name} is missing')
+        check(name in state, f'{path}: {name} is missing')
+        check(state[name].ndim == 4 and state[name].size > 0, f'{path}: {name} is no kernel of a convolution')
     base, channels = state[last].shape[:2]
     network = Generator(SMALLEST * 2**levels, channels, base, len(state[first]))
     return network, _variables(network, state, 'up', jnp.zeros((2, network.latent_size)), path)
@@ -120,7 +121,8 @@ def _load_generator(path: pathlib.Path) -> tuple[Generator, PyTree]:
 def _load_discriminator(path: pathlib.Path, generator: Generator) -> dict[str, PyTree]:
     """Return the variables of the discriminator of a file, which must be as wide as the generator."""
     state = _read(path)
-    ndf, ngf = len(state.get('main.0.weight', ())), generator.base_channels
+    kernel, ngf = state.get('main.0.weight'), generator.base_channels
+    ndf = len(kernel) if kernel is not None and kernel.ndim else 0
     check(
         ndf in (0, ngf),
         f'{path}: ndf={ndf}, but the generator has ngf={ngf}, and in jaxgen both are config.model.base_channels',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, shown
 from jaxgen.methods.diffusion.options import NetworkOptions
 from jaxgen.models.unet import attention_levels
 from jaxgen.types import Fields, JsonObject
@@ -39,6 +39,17 @@ DEFAULTS = {
     'class_embed_type': None,
     'num_class_embeds': None,
 }
+# The range of each whole number, and those that may be null. Weights of larger networks do not fit on a device.
+WHOLE = {
+    'in_channels': (1, 2**14),
+    'layers_per_block': (0, 16),
+    'norm_num_groups': (0, 2**14),
+    'freq_shift': (0, 2**10),
+    'attention_head_dim': (1, 2**14),
+    'num_class_embeds': (1, 2**20),
+}
+MAY_BE_NONE = ('attention_head_dim', 'num_class_embeds')
+MAX_LEVELS, MAX_WIDTH, MAX_SIDE = 12, 2**14, 2**14
 # Fields of which our UNet has no other values.
 ONLY = {
     'center_input_sample': (False,),
@@ -73,7 +84,13 @@ def to_model(theirs: Fields, model: NetworkOptions, image_size: int, where: obje
     t = {**DEFAULTS, **theirs}
     for field, values in ONLY.items():
         _only(t, field, values, where)
-    widths = _whole_numbers(t, 'block_out_channels', where)
+    for field, (least, most) in WHOLE.items():
+        _whole(t, field, least, most, where)
+    check(
+        isinstance(t['norm_eps'], float) and 0 < t['norm_eps'] < 1,
+        f'{where}: norm_eps={shown(t["norm_eps"])} is not a small number above 0',
+    )
+    widths = _widths(t, where)
     base, levels = widths[0], len(widths)
     check(
         not any(width % base for width in widths),
@@ -81,10 +98,9 @@ def to_model(theirs: Fields, model: NetworkOptions, image_size: int, where: obje
     )
     _only(t, 'out_channels', (t['in_channels'],), where)
     _only(t, 'time_embedding_dim', (None, 4 * base), where)
-    for field in ('layers_per_block', 'norm_num_groups'):
-        _whole(t, field, where)
+    _only(t, 'flip_sin_to_cos', (True, False), where)
     _only(t, 'attn_norm_num_groups', (None, t['norm_num_groups']), where)
-    attended, heads = _attended(t, levels, where), _heads(t, where)
+    attended, heads = _attended(t, levels, where), (1, t['attention_head_dim'])
     fields = {
         'name': 'unet',
         'conditional': t['num_class_embeds'] is not None,
@@ -95,10 +111,10 @@ def to_model(theirs: Fields, model: NetworkOptions, image_size: int, where: obje
         'num_heads': heads[0],
         'attention_head_dim': heads[1],
         'norm_groups': t['norm_num_groups'],
-        'norm_eps': float(t['norm_eps']),
-        'freq_shift': _whole(t, 'freq_shift', where),
-        'flip_sin_to_cos': bool(t['flip_sin_to_cos']),
-        'downsample_padding': t['downsample_padding'],
+        'norm_eps': t['norm_eps'],
+        'freq_shift': t['freq_shift'],
+        'flip_sin_to_cos': t['flip_sin_to_cos'],
+        'downsample_padding': int(t['downsample_padding']),
         'patch_size': 1,
     }
     if attention_levels(levels, model.attention_resolutions, image_size) == attended:
@@ -189,11 +205,11 @@ def side(theirs: Fields, otherwise: int, where: object) -> int:
     size = theirs.get('sample_size')
     if size is None:
         return otherwise
-    if isinstance(size, Sequence) and not isinstance(size, str) and len(set(size)) == 1:
+    if isinstance(size, list | tuple) and len(size) == 2 and size[0] == size[1]:
         size = size[0]
     check(
-        isinstance(size, int) and size > 0,
-        f'{where}: sample_size={size} is not the side of a square, and all images are square in jaxgen',
+        type(size) is int and 0 < size <= MAX_SIDE,
+        f'{where}: sample_size={shown(size)} is not the side of a square, and all images are square in jaxgen',
     )
     return size
 
@@ -204,9 +220,11 @@ def _attended(t: Fields, levels: int, where: object) -> tuple[int, ...]:
     for direction in ('Down', 'Up'):
         field = f'{direction.lower()}_block_types'
         kinds = {f'Attn{direction}Block2D': True, f'{direction}Block2D': False}
-        types = [str(name).removeprefix('UNetRes') for name in t[field]]
-        strange = [name for name in types if name not in kinds]
-        check(not strange, f"{where}: {field} has {next(iter(strange), '')}, which is not a block of jaxgen's UNet")
+        stated = t[field] if isinstance(t[field], list | tuple) else [t[field]]
+        types = [name.removeprefix('UNetRes') if isinstance(name, str) else name for name in stated]
+        for name in types:
+            is_known = isinstance(name, str) and name in kinds
+            check(is_known, f"{where}: {field} has {shown(name)}, which is not a block of jaxgen's UNet")
         check(len(types) == levels, f'{where}: {field} and block_out_channels differ in number')
         types = types if direction == 'Down' else types[::-1]
         attended.append(tuple(level for level, name in enumerate(types) if kinds[name]))
@@ -217,30 +235,30 @@ def _attended(t: Fields, levels: int, where: object) -> tuple[int, ...]:
     return attended[0]
 
 
-def _heads(t: Fields, where: object) -> tuple[int, int | None]:
-    """Return ``num_heads`` and ``attention_head_dim``."""
-    return 1, None if t['attention_head_dim'] is None else _whole(t, 'attention_head_dim', where, least=1)
-
-
 def _only(t: Fields, field: str, values: Sequence[object], where: object) -> None:
     has = ' or '.join(repr(value) for value in values)
-    check(t[field] in values, f"{where}: {field}={t[field]!r} is not possible in jaxgen's UNet, which has {has}")
+    # True is 1 in Python.
+    same = [value for value in values if value == t[field] and isinstance(value, bool) == isinstance(t[field], bool)]
+    check(bool(same), f"{where}: {field}={shown(t[field])} is not possible in jaxgen's UNet, which has {has}")
 
 
-def _whole(t: Fields, field: str, where: object, least: int = 0) -> int:
+def _whole(t: Fields, field: str, least: int, most: int, where: object) -> None:
     value = t[field]
     check(
-        isinstance(value, int) and not isinstance(value, bool) and value >= least,
-        f"{where}: {field}={value!r} is not possible in jaxgen's UNet: it must be a whole number, at least {least}",
+        (type(value) is int and least <= value <= most) or (value is None and field in MAY_BE_NONE),
+        f"{where}: {field}={shown(value)} is not possible in jaxgen's UNet: it must be a whole number from {least} to {most}",
     )
-    return value
 
 
-def _whole_numbers(t: Fields, field: str, where: object) -> tuple[int, ...]:
-    values = t[field]
-    good = isinstance(values, list | tuple) and values and all(isinstance(v, int) and v > 0 for v in values)
-    check(bool(good), f'{where}: {field}={values!r} must be a list of widths')
-    return tuple(values)
+def _widths(t: Fields, where: object) -> tuple[int, ...]:
+    widths = t['block_out_channels']
+    check(
+        isinstance(widths, list | tuple)
+        and 0 < len(widths) <= MAX_LEVELS
+        and all(type(width) is int and 0 < width <= MAX_WIDTH for width in widths),
+        f'{where}: block_out_channels={shown(widths)} must be a list of at most {MAX_LEVELS} widths, each at most {MAX_WIDTH}',
+    )
+    return tuple(widths)
 
 
 def _representable(holds: bool, field: str, value: object, why: str) -> None:

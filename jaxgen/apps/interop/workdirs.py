@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
 from jaxgen.errors import UserError, check
 from jaxgen.io import hub
-from jaxgen.io.files import write_json
+from jaxgen.io.files import temporary_name, write_json
 from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
@@ -127,7 +126,7 @@ def _format(config: Config, done: str) -> ModuleType:
 @contextlib.contextmanager
 def _complete(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yield a folder to fill, which takes the place of ``folder`` at the end of the block; on an error nothing is left."""
-    temporary = folder.parent / f'.{os.getpid()}.{folder.name}'
+    temporary = pathlib.Path(temporary_name(folder))
     temporary.mkdir(parents=True)
     try:
         yield temporary

@@ -220,8 +220,8 @@ def refused(folder, workdir, words, mode='import', **fields):
 @pytest.mark.parametrize(
     ('file', 'fields', 'words'),
     [
-        ('model_index.json', {'_class_name': 'LDMPipeline'}, 'model_index.json: _class_name=LDMPipeline'),
-        ('unet/config.json', {'_class_name': 'UNet2DConditionModel'}, 'config.json: _class_name=UNet2DConditionModel'),
+        ('model_index.json', {'_class_name': 'LDMPipeline'}, "model_index.json: _class_name='LDMPipeline'"),
+        ('unet/config.json', {'_class_name': 'UNet2DConditionModel'}, "config.json: _class_name='UNet2DConditionModel'"),
         ('unet/config.json', {'_class_name': 'removed'}, 'config.json: _class_name=None'),
         ('unet/config.json', {'act_fn': 'gelu'}, "unet/config.json: act_fn='gelu'"),
         ('unet/config.json', {'sample_size': [8, 16]}, r'sample_size=\[8, 16\]'),
