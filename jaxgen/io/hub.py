@@ -23,9 +23,9 @@ BIN = ('*.json', f'*{WEIGHTS}.bin')  # for folders without safetensors
 def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
     """Return a local folder as it is, or download the folder of this name on the Hub.
 
-    The Hub's own cache keeps what was downloaded, under the SHA-256 of each large file, with which the file is compared each
-    time. Nothing is downloaded if the Hub states more than ``MAX_BYTES``. Of a folder of diffusers the ``.safetensors`` files are preferred; PyTorch's
-    ``.bin`` files are downloaded if there are no others.
+    The Hub's own cache keeps what was downloaded, each large file under its SHA-256, with which it is compared each time.
+    Nothing is downloaded if the Hub states more than ``MAX_BYTES``. Of a folder of diffusers the ``.safetensors`` files are
+    preferred; PyTorch's ``.bin`` files are downloaded if there are no others.
 
     Args:
       path: a local folder, or a name on the Hub such as ``google/ddpm-cifar10-32``.

@@ -26,7 +26,7 @@ from jaxgen.types import PyTree
 URL = 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth'
 SHA256_STARTS = '6726825d'  # by PyTorch's convention the name of a published file ends in the first digits of its hash
 # Hash of the network's tensors without the classifier: names, shapes and values, see ``tensors_hash``.
-TENSORS_SHA256 = 'TODO'
+TENSORS_SHA256 = '2880397385c127930be1f918f46a156bdc0843c2c6d32bf5f131cc254f21ff9a'
 MAX_BYTES = 128 * 2**20  # the published file has 91 MiB
 BATCH_NORM_EPSILON = 1e-3
 CONVOLUTIONS = 94

@@ -48,6 +48,20 @@ def test_a_modules_state_dict(tmp_path, zipped):
         np.testing.assert_array_equal(got[name], tensor.numpy())
 
 
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+def test_every_protocol_of_pickle(tmp_path, protocol):
+    state = torch.nn.Linear(2, 3).state_dict()
+    torch.save(state, tmp_path / 'x.pth', pickle_protocol=protocol)
+    np.testing.assert_array_equal(pth.read(tmp_path / 'x.pth')['weight'], state['weight'])
+
+
+@FORMS
+def test_tied_weights_take_their_memory_once(tmp_path, zipped):
+    tied = torch.ones(5)
+    got = pth.read(save({str(i): tied for i in range(100)}, tmp_path / 'x.pth', zipped))
+    assert len(got) == 100 and len({id(x) for x in got.values()}) == 1
+
+
 class Harmful:
     def __reduce__(self):
         return os.mkdir, ('harmed',)
@@ -80,8 +94,11 @@ def test_what_is_not_whole_or_not_a_dictionary(tmp_path, zipped):
         path.write_bytes(whole[:size])
         with pytest.raises(UserError, match='not a complete file of PyTorch tensors'):
             pth.read(path)
-    for value in ([torch.ones(2)], {'weight': torch.ones(2), 'epoch': 3}):
-        with pytest.raises(UserError, match='something other than a dictionary of tensors'):
+    for value, words in (
+        ([torch.ones(2)], 'something other'),
+        ({'weight': torch.ones(2), 'epoch': 3}, 'epoch, which is'),
+    ):
+        with pytest.raises(UserError, match=f'holds {words} .*, but only a dictionary of tensors can be read'):
             pth.read(save(value, path, zipped))
     with pytest.raises(UserError, match='is not a file'):
         pth.read(tmp_path / 'absent.pth')
