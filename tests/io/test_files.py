@@ -1,0 +1,95 @@
+"""Writing whole files under names that nobody can foresee, and reading folders and descriptions that others wrote."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from etils import epath
+
+from jaxgen.errors import UserError
+from jaxgen.io import files
+
+
+def test_temporary_files_have_names_that_nobody_can_foresee(tmp_path):
+    path = tmp_path / 'x.npz'
+    names = {files.temporary_name(path).name for _ in range(100)}
+    assert len(names) == 100
+    assert all(name.startswith('.') and name.endswith('.x.npz') and len(name) == len('..x.npz') + 16 for name in names)
+
+
+def test_a_temporary_file_is_new_and_has_the_usual_permissions(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.secrets, 'token_hex', lambda _: 'known')
+    (tmp_path / 'target').write_bytes(b'not ours')
+    (tmp_path / '.known.x').symlink_to(tmp_path / 'target')  # as somebody would who foresees the name
+    with pytest.raises(FileExistsError), files.replacing(tmp_path / 'x') as temporary:
+        temporary.write_bytes(b'new')
+    assert (tmp_path / 'target').read_bytes() == b'not ours' and not (tmp_path / 'x').exists()
+    (tmp_path / '.known.x').unlink()
+    mask = os.umask(0o027)
+    try:
+        files.write_atomically(tmp_path / 'x', b'new')
+    finally:
+        os.umask(mask)
+    assert (tmp_path / 'x').stat().st_mode & 0o777 == 0o640
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['target', 'x']
+
+
+def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / 'x'
+    files.write_atomically(path, b'old')
+    with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+        temporary.write_bytes(b'ne')
+        raise RuntimeError
+    assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_leaves_is_never_read(tmp_path):
+    program = (
+        'import os, signal, sys\nfrom jaxgen.io.files import replacing\n'
+        'with replacing(sys.argv[1]) as temporary:\n  temporary.write_bytes(b"half")\n  os.kill(os.getpid(), signal.SIGKILL)'
+    )
+    path = tmp_path / '1.json'
+    done = subprocess.run([sys.executable, '-c', program, str(path)])
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == '.json' and files.visible(epath.Path(tmp_path), '*.json') == []
+    files.write_atomically(path, b'{}')
+    assert files.visible(tmp_path, '*.json') == [path]
+    assert files.visible(tmp_path / 'absent', '*') == []
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'', 'is not a complete JSON file'),
+        (b'{"a": ', 'is not a complete JSON file'),
+        (b'{"a": "\xff"}', 'is not a complete JSON file'),
+        (json.dumps({'a': 1}).encode('utf-16'), 'is not a complete JSON file'),
+        (b'{"a": NaN}', 'NaN is no number'),
+        (b'{"a": -Infinity}', '-Infinity is no number'),
+        (b'{"a": ' + b'9' * 10_000 + b'}', 'is not a complete JSON file'),
+        (b'[' * 100_000, 'is not a complete JSON file'),
+        (b'{"a":' * 100_000, 'is not a complete JSON file'),
+        (b'[]', 'is not a JSON object'),
+        (b'null', 'is not a JSON object'),
+        (b'"x"', 'is not a JSON object'),
+        (b' ' * (files.MAX_JSON + 1), 'is larger than'),
+    ],
+    ids=range(13),
+)
+def test_descriptions_that_are_no_json_object(tmp_path, content, words):
+    path = tmp_path / 'config.json'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f'{path} {words}|{path} .*{words}') as e:
+        files.read_json_object(path)
+    assert '\n' not in str(e.value)
+
+
+def test_a_description_is_read_whole(tmp_path):
+    (tmp_path / 'x.json').write_text('{"a": [1, "ä"]}', encoding='utf-8')
+    assert files.read_json_object(tmp_path / 'x.json') == {'a': [1, 'ä']}
+    with pytest.raises(FileNotFoundError):
+        files.read_json_object(tmp_path / 'absent.json')
