@@ -1,7 +1,8 @@
 # make run: an environment, then digits trained and drawn.  make demo: a page in the browser over what was trained.
 # make test: what tests need, then the tests.
 # make benchmark: the README's table of speeds.  make benchmark-gpu: the same on a GPU.  make flagship: a model in minutes.
-# PIP_ARGS='-c requirements.lock' installs the versions that were tested.
+# LOCKED=1 installs the versions that were tested, each file only if its SHA-256 is one of those in requirements.lock; PyTorch is
+# installed by its version alone, since its build for CPUs is another file on another index.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -88,10 +89,11 @@ lint: $(VENV)/.test
 # Versions that are in the file stay where they can; PyTorch and what needs it have theirs in requirements-test.txt. Needs uv.
 lock:
 	grep -vE '^(py)?torch' requirements-test.txt | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
-	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate - -o requirements.lock > /dev/null
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate - -o requirements.lock > /dev/null
 
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
+	$(if $(LOCKED),$(BIN)/python -m pip install -q --require-hashes -r requirements.lock)
 	$(BIN)/python -m pip install -q -r requirements.txt $(PIP_ARGS)
 	touch $@
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.metadata
 import pathlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -34,7 +35,7 @@ def canonical(lines):
 
 def requirements(name):
     """Return the lines of a requirements file without comments and without the files that it includes."""
-    lines = [line.partition('#')[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    lines = [line.partition('#')[0].strip(' \\') for line in (ROOT / name).read_text().splitlines()]
     return [line for line in lines if line and not line.startswith('-')]
 
 
@@ -72,6 +73,16 @@ def test_lock_has_every_requirement():
             assert wanted.specifier.contains(version), (
                 f'requirements.lock has {pin}, which is not {wanted}: run make lock'
             )
+
+
+def test_every_file_of_the_lock_has_its_sha256():
+    """As pip demands with --require-hashes; PyTorch has another build for CPUs, which is not on the same index."""
+    text = (ROOT / 'requirements.lock').read_text().replace('\\\n', ' ')
+    pins = [line for line in text.splitlines() if not line.startswith('#')]
+    assert len(pins) >= 100
+    for pin in pins:
+        assert re.fullmatch(r'[\w.-]+==\S+( ; [^#]+?)?( +--hash=sha256:[0-9a-f]{64})+', pin), pin
+        assert not pin.startswith('torch==')
 
 
 def test_every_import_is_declared():

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import re
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from jaxgen.errors import UserError
+from jaxgen.io.hashes import file_hash
 from jaxgen.models import inception
 from jaxgen.models import inception_weights as weights
 from tests.helpers import random_inception
@@ -145,12 +147,62 @@ def test_no_network_is_one_sentence_with_the_address(tmp_path, monkeypatch):
     assert '\n' not in str(e.value) and not (tmp_path / 'cache').exists()
 
 
-def test_what_is_downloaded_is_checked(tmp_path, monkeypatch):
+def test_what_is_downloaded_is_checked(state, tmp_path, monkeypatch):
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
-    served = tmp_path / 'served.pth'
-    served.write_bytes(b'not the published file')
     monkeypatch.setattr(weights, 'reachable', lambda url: True)
-    monkeypatch.setattr(weights, 'URL', served.as_uri())
-    with pytest.raises(UserError, match='its SHA-256 differs'):
+    sent = [b'not the published file']
+
+    def download(url, path, max_bytes):
+        assert url == weights.URL and max_bytes == weights.MAX_BYTES
+        path.write_bytes(sent[0])
+
+    monkeypatch.setattr(weights, 'download', download)
+    with pytest.raises(UserError, match=r'its SHA-256 differs'):
         weights.inception_variables()
     assert not list((tmp_path / 'cache').iterdir())
+
+    # Another network under the same first eight digits, which anybody can find in an hour.
+    torch.save(state, tmp_path / 'other.pth')
+    sent[0] = (tmp_path / 'other.pth').read_bytes()
+    monkeypatch.setattr(weights, 'SHA256_STARTS', file_hash(tmp_path / 'other.pth')[:8])
+    with pytest.raises(
+        UserError, match='sent other weights than the published ones .the SHA-256 of the tensors differs'
+    ):
+        weights.inception_variables()
+    assert not list((tmp_path / 'cache').iterdir())
+
+    random_inception.publish(monkeypatch)
+    assert 'fc' in weights.inception_variables()[0]['params']
+
+
+def test_a_download_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
+    monkeypatch.setattr(weights, 'reachable', lambda url: True)
+
+    def download(url, path, max_bytes):
+        path.write_bytes(b'half')
+        raise TimeoutError('timed out')
+
+    monkeypatch.setattr(weights, 'download', download)
+    with pytest.raises(UserError, match=f'downloading {weights.URL} failed .timed out.: download it elsewhere'):
+        weights.inception_variables()
+    assert not list((tmp_path / 'cache').iterdir())
+
+
+def test_a_cached_file_is_the_published_network(state, tmp_path, monkeypatch):
+    """Whatever file its tensors are in, and with or without the classifier; a file that the user names is another matter."""
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
+    file = tmp_path / weights.URL.rpartition('/')[2]
+    changed = {**state, 'Conv2d_1a_3x3.bn.bias': state['Conv2d_1a_3x3.bn.bias'] + 1e-3}
+    random_inception.publish(monkeypatch)
+    torch.save(changed, file)
+    with pytest.raises(UserError, match=f'{file} holds other weights than the published ones .*: delete it and'):
+        weights.inception_variables()
+    weights.inception_variables(file)
+    torch.save({k: v for k, v in state.items() if not k.startswith('fc.')}, file, _use_new_zipfile_serialization=False)
+    assert 'fc' not in weights.inception_variables()[0]['params']
+
+
+def test_the_published_hashes_are_whole():
+    assert re.fullmatch('[0-9a-f]{64}', weights.TENSORS_SHA256)
+    assert weights.URL.endswith(f'-{weights.SHA256_STARTS}.pth')

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -26,7 +28,7 @@ from jaxgen.cli import modes
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError
 from jaxgen.io import hub
-from tests.helpers.diffusers_folders import command, edit, pipeline, unet2d
+from tests.helpers.diffusers_folders import LIKE_CIFAR, command, edit, pipeline, unet2d
 
 ROOT = pathlib.Path(__file__).parents[3]
 THEIR_DEFAULTS = {
@@ -247,6 +249,48 @@ def test_descriptions_that_are_refused_leave_nothing(there, tmp_path, file, fiel
     assert not (tmp_path / 'run').exists()
 
 
+HOSTILE = (None, True, -1, 0, 0.5, 1e300, 2**70, 'x', '', [], [[]], {}, ['x', None], [1] * 1000, 'x' * 100_000)
+
+
+@pytest.mark.parametrize('field', unet_config.DEFAULTS)
+def test_descriptions_of_networks_with_any_value(field):
+    """A value is possible, or refused in one sentence that names its field."""
+    for value in HOSTILE:
+        try:
+            fields = unet_config.to_model({**LIKE_CIFAR, field: value}, command().model, 8, 'x.json')
+            side = unet_config.side({**LIKE_CIFAR, field: value}, 8, 'x.json')
+        except UserError as e:
+            assert 'x.json: ' in str(e) and len(str(e)) < 400 and '\n' not in str(e)
+        else:
+            with contextlib.suppress(UserError):  # the fields have ranges of their own
+                command().replace({f'model.{name}': x for name, x in fields.items()})
+            assert 0 < side <= unet_config.MAX_SIDE
+
+
+@pytest.mark.parametrize('field', [*scheduler.DEFAULTS, '_class_name'])
+def test_descriptions_of_schedulers_with_any_value(field):
+    described = {'_class_name': 'DDPMScheduler', 'variance_type': 'fixed_large'}
+    for value in HOSTILE:
+        with contextlib.suppress(UserError):
+            fields, _ = scheduler.to_diffusion({**described, field: value}, 'x.json')
+            assert command().replace({f'diffusion.{name}': x for name, x in fields.items()})
+
+
+@pytest.mark.parametrize('file', ['model_index.json', 'unet/config.json', 'scheduler/scheduler_config.json'])
+@pytest.mark.parametrize(
+    'content', [b'', b'[]', b'null', b'\xff\xfe', b'[' * 10_000, b'{"_class_name": NaN}', b' ' * 2**21]
+)
+def test_descriptions_that_are_no_json_are_named(there, tmp_path, file, content):
+    for part in ('', 'unet', 'scheduler'):
+        (tmp_path / 'theirs' / part).mkdir(exist_ok=True)
+    for name in ('model_index.json', 'unet/config.json', 'scheduler/scheduler_config.json'):
+        (tmp_path / 'theirs' / name).write_bytes((there / 'theirs' / name).read_bytes())
+    (tmp_path / 'theirs' / file).write_bytes(content)
+    with pytest.raises(UserError, match=f'^{tmp_path}/theirs/{file} is ') as e:
+        loaded(tmp_path / 'theirs')
+    assert '\n' not in str(e.value)
+
+
 def test_damaged_files_are_named(there, tmp_path):
     folder = tmp_path / 'theirs'
     shutil.copytree(there / 'theirs', folder)
@@ -311,10 +355,41 @@ def test_the_hub_is_asked_for_what_is_needed(there, monkeypatch):
         asked.append((name, allow_patterns, local_files_only))
         return str(there / 'theirs')
 
-    monkeypatch.setattr(hub, 'reachable', lambda url: True)
-    monkeypatch.setattr('huggingface_hub.snapshot_download', download)
+    sizes = {'unet/diffusion_pytorch_model.safetensors': 1000, 'model_index.json': 10, 'unet/model.bin': 2**50}
+    on_the_hub(monkeypatch, sizes, download)
     assert hub.folder('google/ddpm-cifar10-32') == there / 'theirs'
     assert asked == [('google/ddpm-cifar10-32', ['*.json', '*diffusion_pytorch_model.safetensors'], False)]
+
+
+def on_the_hub(monkeypatch, sizes, download):
+    """Put a repository with files of these sizes in the place of the Hub."""
+    siblings = [types.SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
+    about = types.SimpleNamespace(siblings=siblings)
+    monkeypatch.setattr(hub, 'reachable', lambda url: True)
+    monkeypatch.setattr('huggingface_hub.HfApi.model_info', lambda *args, **kwargs: about)
+    monkeypatch.setattr('huggingface_hub.snapshot_download', download)
+
+
+def test_too_large_a_folder_of_the_hub_is_not_downloaded(monkeypatch):
+    on_the_hub(monkeypatch, {'unet/diffusion_pytorch_model.safetensors': 2**50}, None)
+    with pytest.raises(UserError, match=f'some/model has {2**50} bytes, and at most'):
+        hub.folder('some/model')
+
+
+def test_a_file_of_the_hub_has_the_hash_that_it_is_stored_under(tmp_path, monkeypatch):
+    content = b'the whole file'
+    blob = tmp_path / 'blobs' / hashlib.sha256(content).hexdigest()
+    file = tmp_path / 'snapshots' / 'unet' / 'diffusion_pytorch_model.safetensors'
+    for path in (blob, file):
+        path.parent.mkdir(parents=True)
+    blob.write_bytes(content)
+    file.symlink_to(blob)
+    (file.parent / 'config.json').write_text('{}')
+    on_the_hub(monkeypatch, {}, lambda *args, **kwargs: str(tmp_path / 'snapshots'))
+    assert hub.folder('some/model') == tmp_path / 'snapshots'
+    blob.write_bytes(content[:-1])
+    with pytest.raises(UserError, match=f'{file} is damaged .*: delete {blob} and run this again'):
+        hub.folder('some/model')
 
 
 def test_no_network_no_such_name_no_library(tmp_path, monkeypatch):
@@ -325,7 +400,7 @@ def test_no_network_no_such_name_no_library(tmp_path, monkeypatch):
     def missing(*args, **kwargs):
         raise OSError('404 Client Error\nand so on')
 
-    monkeypatch.setattr('huggingface_hub.snapshot_download', missing)
+    monkeypatch.setattr('huggingface_hub.HfApi.model_info', missing)
     refused('no/such-model', tmp_path / 'run', r'does not provide it \(404 Client Error\): check the name')
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
     refused('no/such-model', tmp_path / 'run', 'takes huggingface_hub: pip install huggingface_hub')
