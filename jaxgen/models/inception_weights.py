@@ -129,10 +129,11 @@ def _downloaded() -> pathlib.Path:
         raise UserError(f'the Inception weights are not at {file} and {URL} cannot be reached: {how}')
     try:
         with replacing(file) as temporary:
-            download(URL, pathlib.Path(temporary), MAX_BYTES)
-            if not file_hash(temporary).startswith(SHA256_STARTS):
+            received = pathlib.Path(temporary)
+            download(URL, received, MAX_BYTES)
+            if not file_hash(received).startswith(SHA256_STARTS):
                 raise UserError(f'{URL} sent something other than the published file (its SHA-256 differs): {how}')
-            _check_published(_network_tensors(pth.read(temporary), temporary), f'{URL} sent', how)
+            _check_published(_network_tensors(pth.read(received), received), f'{URL} sent', how)
     except OSError as e:
         raise UserError(f'downloading {URL} failed ({reason(e)}): {how}') from e
     return file
