@@ -225,7 +225,7 @@ def _read_zip(file: _WeightFile) -> dict[str, np.ndarray]:
         storages = _Storages()
         if indices[0].file_size > pickles.MAX_BYTES:
             raise ValueError('its pickle is too long')
-        tensors = _tensors(io.BytesIO(content('data.pkl')), storages, file.size)
+        tensors = _tensors(io.BytesIO(content('data.pkl').tobytes()), storages, file.size)
         for key, storage in storages.items():
             storage.data = content(f'data/{key}', storage.nbytes).view(storage.dtype)
     return _arrays(tensors)
@@ -274,7 +274,7 @@ def _read_stream(file: _WeightFile) -> dict[str, np.ndarray]:
         if storage.nbytes > file.size - file.tell():
             raise EOFError('it is cut short')
         storage.data = np.empty(size, storage.dtype)
-        if file.readinto(storage.data.view(np.uint8)) != storage.nbytes:
+        if file.readinto(storage.data.view(np.uint8).data) != storage.nbytes:
             raise EOFError('it is cut short')
     return _arrays(tensors)
 
