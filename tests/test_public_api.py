@@ -98,7 +98,6 @@ def test_public_functions_and_classes_have_an_example(name):
 def folder(tmp_path, monkeypatch):
     """Work in a folder with a small trained model, and with a random Inception where the published one is kept."""
     torch.save(random_inception.state(), tmp_path / inception_weights.URL.rpartition('/')[2])
-    random_inception.publish(monkeypatch)
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
     shutil.copytree(TRAINED, tmp_path / 'pretrained/ddpm_cifar')
     monkeypatch.chdir(tmp_path)
