@@ -47,7 +47,7 @@ class NetworkOptions(Options):
         1,
         'shift of the frequencies of the timestep embedding: 1 in the paper, 0 by default in diffusers',
         at_least=0,
-        at_most=1,
+        at_most=16,
     )
     flip_sin_to_cos: bool = option(
         False, 'put the cosines of the timestep embedding first: False in the paper, True by default in diffusers'
