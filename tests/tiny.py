@@ -70,7 +70,7 @@ def untrained(c, workdir, step=4, change=lambda model: model):
     """
     (family, _), key, mesh = build(c, workdir), root_key(c.seed, c.train.prng), make_mesh()
     _, state = start_on_mesh(family, key, mesh)
-    state = state.replace(model=change(state.model))
+    state = state.replace(step=state.step + step, model=change(state.model))
     workdir.mkdir(parents=True)
     (workdir / 'config.json').write_text(json.dumps(c.to_tree()))
     checkpoints = Checkpoints(workdir / 'checkpoints')

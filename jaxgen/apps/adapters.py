@@ -9,17 +9,21 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 from flax import traverse_util
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from jaxgen.apps.config import Config
-from jaxgen.errors import UserError
-from jaxgen.io import run_directory
-from jaxgen.io.files import write_atomically
-from jaxgen.types import Fields, PyTree
+from jaxgen.apps.finetune_options import FinetuneOptions
+from jaxgen.errors import UserError, check
+from jaxgen.errors import names as split_names
+from jaxgen.io import run_directory, tensors
+from jaxgen.io.files import parse_object, write_atomically
+from jaxgen.schema import from_tree, located, to_tree
+from jaxgen.types import Fields, JsonObject, PyTree
 
 FILE = run_directory.ADAPTER
 METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
-FIELDS = {'base': str, 'class_names': list, 'finetune': dict, 'model': dict, 'diffusion': dict}
+HOW = ('method', 'rank', 'alpha', 'targets')  # what is kept of config.finetune
+FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +55,17 @@ class Adapter:
 def of_config(config: Config, factors: PyTree, base: str, class_names: tuple[str, ...]) -> Adapter:
     """Return the adapter that the fine-tuning of a config has trained."""
     fields = config.to_tree()
-    how = {name: fields['finetune'][name] for name in ('method', 'rank', 'alpha', 'targets')}
+    how = {name: fields['finetune'][name] for name in HOW}
     return Adapter(factors, base, class_names, how, fields['model'], fields['diffusion'])
 
 
 def write(path: epath.PathLike, adapter: Adapter) -> None:
     """Write an adapter: the whole file or nothing."""
-    tensors = traverse_util.flatten_dict(adapter.factors, sep='/')
+    factors = traverse_util.flatten_dict(adapter.factors, sep='/')
     about = json.dumps(
         {name: getattr(adapter, name) for name in FIELDS}
     )  # one entry, since the order of several is random
-    write_atomically(path, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {METADATA: about}))
+    write_atomically(path, save({name: np.ascontiguousarray(x) for name, x in factors.items()}, {METADATA: about}))
 
 
 def read(path: epath.PathLike, field: str) -> Adapter:
@@ -79,17 +83,37 @@ def read(path: epath.PathLike, field: str) -> Adapter:
     except OSError as e:
         raise UserError(f'{field}={path} cannot be read ({e.strerror}): name the {FILE} of a fine-tuning') from e
     try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], 'little')])
-        stored = json.loads(header['__metadata__'][METADATA])
-        about = {name: stored[name] for name in FIELDS}
-        for name, kind in FIELDS.items():
-            if not isinstance(about[name], kind):
-                raise TypeError(f'{name} is no {kind.__name__}')
-    except Exception as e:  # safetensors and JSON raise errors of many types
-        raise UserError(f'{field}={path} is damaged, or no adapter: name the {FILE} of a fine-tuning') from e
+        found, header = tensors.parse(data)
+        about = _checked(parse_object(header.get(METADATA, '')))
+    except ValueError as e:
+        raise UserError(f'{field}={path} is damaged, or no adapter ({e}): name the {FILE} of a fine-tuning') from e
     factors: dict[str, dict[str, np.ndarray]] = {}
-    for name, value in tensors.items():
+    for name, value in tensors.float32(found, f'{field}={path}').items():
         layer, _, part = name.rpartition('/')
         factors.setdefault(layer, {})[part] = value
-    return Adapter(factors, **{**about, 'class_names': tuple(about['class_names'])})
+    return Adapter(factors, **about)
+
+
+def _checked(stored: JsonObject) -> JsonObject:
+    """Return the entries ``FIELDS`` of the header of an adapter.
+
+    Raises:
+      ValueError: naming the entry that is missing or of another type.
+    """
+    for name, kind in (('base', str), ('class_names', list), ('finetune', dict), ('model', dict), ('diffusion', dict)):
+        check(isinstance(stored.get(name), kind), f'{name} is missing or wrong')
+    names = stored['class_names']
+    check(
+        bool(names) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names),
+        'class_names are not different names',
+    )
+    how = {name: stored['finetune'].get(name) for name in HOW}
+    if isinstance(how['targets'], str):  # as earlier versions wrote them
+        how['targets'] = split_names(how['targets'])
+    with located('finetune.'):
+        how = to_tree(from_tree(FinetuneOptions, how))
+    return {
+        **{name: stored[name] for name in FIELDS},
+        'class_names': tuple(names),
+        'finetune': {name: how[name] for name in HOW},
+    }

@@ -60,11 +60,11 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, PyTree, tuple[str, 
         f'{field} is for a base with the weights {adapter.base[:8]}, and those of this workdir are {base_hash[:8]}: pass '
         f"the --workdir of its base, or this workdir's own adapter",
     )
-    known = len(base.class_names)
-    params = with_new_labels(params, known, len(adapter.class_names) - known)
+    labels = _labels(base, adapter, field)
+    params = with_new_labels(params, len(base.class_names), len(labels) - len(base.class_names))
     rank = 0 if adapter.finetune['method'] == 'full' else adapter.finetune['rank']
     method = FineTunedDiffusion.from_method(
-        _diffusion(config, base, len(adapter.class_names)),
+        _diffusion(config, base, len(labels)),
         base=params,
         base_hash=base_hash,
         paths=tuple(adapter.factors),
@@ -77,7 +77,23 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, PyTree, tuple[str, 
         raise UserError(f'{field} changes {strange[0]}, which the base does not have: get the file again')
     needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, method.paths, rank), jax.random.key(0)))
     tensors.require(lora.flat(adapter.factors), {name: x.shape for name, x in needed.items()}, field)
-    return method, method.with_frozen(method.initial_state(adapter.factors)), adapter.class_names
+    return method, method.with_frozen(method.initial_state(adapter.factors)), labels
+
+
+def _labels(base: Trained, adapter: adapters.Adapter, field: str) -> tuple[str, ...]:
+    """Return the classes of an adapted base: its own, whatever the adapter calls them, and those that the adapter adds.
+
+    Raises:
+      UserError: if the adapter has fewer classes than the base, or adds one that the base has already.
+    """
+    known = base.class_names
+    added = adapter.class_names[len(known) :]
+    check(
+        len(adapter.class_names) >= len(known) and not set(added) & set(known),
+        f'{field} has the classes {", ".join(adapter.class_names)[:200]}, which do not go on from those of the base, '
+        f'{", ".join(known)[:200]}: get the file again',
+    )
+    return known + added
 
 
 def _diffusion(config: Config, base: Trained, num_classes: int) -> Diffusion:

@@ -12,6 +12,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.apps.stored_config import modernised
 from jaxgen.data import Dataset
+from jaxgen.io.run_directory import CONFIG
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import Evaluation, SamplePipeline, SaveHook, Trainer
@@ -31,7 +32,7 @@ def trainer(
     """Return the trainer of a config."""
 
     def require_same_config(stored: JsonObject) -> None:
-        require_same(config, modernised(stored), run_fields(config), str(workdir))
+        require_same(config, modernised(stored, str(workdir / CONFIG)), run_fields(config), str(workdir))
 
     return Trainer(
         method,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from etils import epath
 
 from jaxgen.apps import finetuning, stored_config, untrained, weights
@@ -13,8 +15,9 @@ from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.apps.trained import Trained
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check
+from jaxgen.io import tensors
 from jaxgen.io.files import absolute
-from jaxgen.io.run_directory import BEST, CHECKPOINTS, read_config
+from jaxgen.io.run_directory import BEST, CHECKPOINTS, numbered
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import require_known_classes
 from jaxgen.runtime.mesh import make_mesh, on_mesh
@@ -23,7 +26,7 @@ from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.snapshots import Snapshots
 from jaxgen.training.state import initializer, state_template
-from jaxgen.types import Fields, PyTree
+from jaxgen.types import PyTree
 
 
 def restore(config: Config, workdir: epath.Path) -> Trained:
@@ -35,19 +38,20 @@ def restore(config: Config, workdir: epath.Path) -> Trained:
     Raises:
       UserError: if there is no model, it was made with another config, or the adapter belongs to another model.
     """
-    stored = _stored(workdir)
+    stored = stored_config.read_run(workdir)
     if stored is None:
-        raise UserError(
-            f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
-        )
+        raise UserError(_nothing_to_restore(workdir))
     require_same(config, stored, NETWORK_FIELDS, str(workdir))
     method, labels = build(config, workdir)
     mesh = make_mesh(config.mesh.fsdp)
     step, trainable = _trainable(config, workdir, method)
+    _require_finite(trainable, workdir)
     length = getattr(config.sample, 'ema_length', None)
     if length is not None:
         with located('config.sample.ema_length'):
             average = Snapshots(workdir).average(length, step)
+            needed = {name: x.shape for name, x in tensors.flatten(trainable.ema).items()}
+            tensors.require(tensors.flatten(average), needed, f'{length:g} of the snapshots in {workdir}')
         trainable = trainable.replace(ema=jax.device_put(average, jax.tree.map(lambda x: x.sharding, trainable.ema)))
     trained = Trained(config, method, mesh, step, on_mesh(mesh, method.with_frozen(trainable)), labels)
     if config.sample.adapter is None:
@@ -63,7 +67,7 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
     Raises:
       UserError: if the base cannot be read, is not the one of the run directory, or does not match the config.
     """
-    base, stored = config.finetune.base, _stored(workdir)
+    base, stored = config.finetune.base, stored_config.read_run(workdir)
     check(
         base is None or absolute(base) != absolute(workdir),
         f'config.finetune.base={base} is the --workdir itself: pass another --workdir',
@@ -103,8 +107,35 @@ def _trainable(config: Config, workdir: epath.Path, method: Method) -> tuple[int
     restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
     if restored is None:
         how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
-        raise UserError(f'{folder} holds no checkpoint yet: train there {how}')
+        raise UserError(
+            f'{folder} holds no checkpoint yet: train there {how}, or copy that folder as well if this is a copy of a run'
+        )
     return restored[0], restored[1].model
+
+
+def _nothing_to_restore(workdir: epath.Path) -> str:
+    """Say why a folder without a config holds no model, and what to do."""
+    if numbered(workdir / CHECKPOINTS) or (workdir / weights.FILE).exists():
+        return (
+            f'{workdir} holds a trained model, but no config.json, without which it cannot be read: copy the config.json of '
+            f'that run as well'
+        )
+    return f'{workdir} holds no trained model (no config.json): train one there, or pass another --workdir'
+
+
+def _require_finite(trainable: PyTree, workdir: epath.Path) -> None:
+    """Refuse a model with values that are not finite in what this process holds of it.
+
+    Raises:
+      UserError: naming the first such array.
+    """
+    for path, x in jax.tree.leaves_with_path(trainable):
+        name = jax.tree_util.keystr(path, simple=True, separator='.')
+        if 'opt_state' in name or not jnp.issubdtype(x.dtype, jnp.floating):
+            continue
+        parts = {str(shard.index): shard.data for shard in x.addressable_shards}
+        for part in parts.values():
+            tensors.require_finite({name: np.asarray(part)}, workdir)
 
 
 def _require_classes(config: Config, class_names: tuple[str, ...]) -> None:
@@ -115,7 +146,7 @@ def _require_classes(config: Config, class_names: tuple[str, ...]) -> None:
 def _base(config: Config, base: str) -> Trained:
     """Return the model that is fine-tuned, on the mesh of ``config``."""
     where, field = absolute(base), f'config.finetune.base={base}'
-    stored = _stored(where)
+    stored = stored_config.read_run(where)
     if stored is None:
         raise UserError(f'{field} holds no trained model (no config.json): name the run directory of one')
     own = Config.from_tree(stored)
@@ -133,8 +164,3 @@ def _image_shape(config: Config) -> tuple[int, int]:
     """Return the side of the images in pixels, and their channels."""
     source = SOURCES[config.data.name]
     return config.data.image_size or source.image_size, source.channels
-
-
-def _stored(workdir: epath.Path) -> Fields | None:
-    tree = read_config(workdir)
-    return None if tree is None else stored_config.modernised(tree)

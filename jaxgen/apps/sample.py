@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from etils import epath
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.restore import restore
+from jaxgen.apps.trained import Trained
 from jaxgen.io import images
-from jaxgen.io.files import write_atomically
+from jaxgen.io.files import replacing_set, write_atomically
+from jaxgen.io.names import safe_name
 from jaxgen.io.run_directory import SAMPLES
 from jaxgen.training.grids import LARGEST_GRID
+
+SINGLE = r'[0-9]{6,}(_.*)?\.png'  # names of the files of single images
 
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``samples/<name>.npz``, a grid ``samples/<name>.png`` and a folder ``samples/<name>/`` of single PNGs.
 
-    In the ``.npz``, ``labels`` index ``class_names``; they are -1 for a network that takes no class labels.
+    The single PNGs replace those of an earlier run with the same name when all are complete. In the ``.npz``, ``labels``
+    index ``class_names``; they are -1 for a network that takes no class labels.
     """
     trained = restore(config, workdir)
-    folder, name = workdir / SAMPLES, config.sample.name
+    folder, name = workdir / SAMPLES, safe_name(config.sample.name)
+    with replacing_set(folder / name, SINGLE) as write:
+        made, labels = _write_single(trained, config.sample.num, write)
+    named = {'labels': labels, 'class_names': np.array(trained.class_names)}
+    write_atomically(folder / f'{name}.npz', images.npz(images=made, **named))
+    write_atomically(folder / f'{name}.png', images.png(images.grid(made[:LARGEST_GRID])))
+    print(
+        f'{len(made)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
+    )
+
+
+def _write_single(trained: Trained, num: int, write: Callable[[str, bytes], None]) -> tuple[np.ndarray, np.ndarray]:
+    """Sample images, write a PNG of each, and return the images and their labels."""
     conditional = trained.method.capabilities.knows_classes
     samples: list[np.ndarray] = []
     labels: list[int] = []
-    for batch, batch_labels in trained.sampler().batches(trained.model, config.sample.num):
+    for batch, batch_labels in trained.sampler().batches(trained.model, num):
         for image, label in zip(batch, batch_labels, strict=True):
-            class_name = f'_{trained.class_names[label]}' if conditional else ''
-            write_atomically(folder / name / f'{len(samples):06}{class_name}.png', images.png(image))
+            class_name = f'_{safe_name(trained.class_names[label])}' if conditional else ''
+            write(f'{len(samples):06}{class_name}.png', images.png(image))
             samples.append(image)
             labels.append(label if conditional else -1)
-        print(f'{len(samples)}/{config.sample.num} images', flush=True)
-    named = {'labels': np.array(labels, np.int32), 'class_names': np.array(trained.class_names)}
-    write_atomically(folder / f'{name}.npz', images.npz(images=np.stack(samples), **named))
-    write_atomically(folder / f'{name}.png', images.png(images.grid(np.stack(samples[:LARGEST_GRID]))))
-    print(
-        f'{len(samples)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
-    )
+        print(f'{len(samples)}/{num} images', flush=True)
+    return np.stack(samples), np.array(labels, np.int32)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps.config import RENAMED, Config, RunOptions, base, section_classes
-from jaxgen.apps.same_run import flatten
-from jaxgen.errors import UserError, names
+from jaxgen.errors import UserError, check, names
+from jaxgen.io.files import read_object
+from jaxgen.io.run_directory import CONFIG, read_config
 from jaxgen.methods import METHODS
 from jaxgen.runtime.plugins import import_plugins
 from jaxgen.schema import OptionError, Spec, specs
 from jaxgen.types import Fields, JsonObject
+
+A_CONFIG = f'the {CONFIG} of a run directory'
+REMEDY = f'correct it, or bring back the {CONFIG} with which the run was trained'
 
 
 def read(path: epath.PathLike, sections: Iterable[str] = ()) -> Config:
@@ -39,48 +42,103 @@ def draft(path: epath.PathLike) -> ConfigDict:
     return found
 
 
-def modernised(tree: Fields) -> JsonObject:
+def read_run(workdir: epath.Path) -> JsonObject | None:
+    """Return the modernised config of a run directory, or None if it holds none.
+
+    Raises:
+      UserError: if the file is not a config.
+    """
+    tree = read_config(workdir)
+    return None if tree is None else modernised(tree, str(workdir / CONFIG))
+
+
+def modernised(tree: Fields, where: str = CONFIG) -> JsonObject:
     """Return what a ``config.json`` holds as this version writes it.
 
     Earlier versions wrote 0, '' and [] where a field was not set, names separated by commas as one text, and had fields
     that do not exist any more, which are left out.
 
+    Args:
+      tree: the content of the file.
+      where: what messages call the file.
+
     Raises:
-      ValueError: if it is not a config.
+      UserError: if it is not a config, or a section or the value of a field has another type.
     """
-    import_plugins(tree.get('plugins') or ())
+    plugins = specs(RunOptions)['plugins']
+    import_plugins(_typed(tree.get('plugins'), plugins, f'{where}: config.plugins') or ())
     family = tree.get('family')
-    if family not in METHODS:
-        raise ValueError(f'family={family}')
+    if not isinstance(family, str) or family not in METHODS:
+        raise UserError(
+            f'{where} is not {A_CONFIG} (family={_short(family)}); if jaxgen.Trainer wrote it without a config, use '
+            f'Trainer.sample'
+        )
     known: dict[str, Mapping[str, Spec]] = {name: {'': spec} for name, spec in specs(RunOptions).items()}
     known |= {section: specs(options) for section, options in section_classes(family).items()}
     found: JsonObject = {}
-    for old, value in flatten(tree).items():
+    for old, value in _fields(tree, known, where):
         section, _, field = RENAMED.get(old, old).partition('.')
         if field not in known.get(section, {}):
             continue
-        spec = known[section][field]
+        value = _typed(value, known[section][field], f'{where}: config.{RENAMED.get(old, old)}')
         if field:
-            found.setdefault(section, {})[field] = _modern(value, spec)
+            found.setdefault(section, {})[field] = value
         else:
-            found[section] = _modern(value, spec)
+            found[section] = value
     return found
+
+
+def _fields(tree: Fields, known: Mapping[str, Mapping[str, Spec]], where: str) -> Iterator[tuple[str, object]]:
+    """Yield the values of a config by their dotted names.
+
+    Raises:
+      UserError: if a section is no object, or an object stands where a value belongs.
+    """
+    for name, value in tree.items():
+        is_section = name in known and '' not in known[name]
+        if isinstance(value, Mapping):
+            check(name not in known or is_section, f'{where}: config.{name} is an object and must be a value: {REMEDY}')
+            yield from ((f'{name}.{field}', of_field) for field, of_field in value.items())
+        else:
+            is_old = name in RENAMED and (value is None or isinstance(value, str))
+            check(
+                not is_section or is_old,
+                f'{where}: config.{name} is {_short(value)} and must be an object with the fields of that section: {REMEDY}',
+            )
+            yield name, value
 
 
 def _tree(path: epath.PathLike, name: str) -> JsonObject:
     """Return the modernised content of a file, which messages call ``name``."""
-    try:
-        tree = modernised(json.loads(epath.Path(path).read_text()))
-    except OSError as e:
-        raise UserError(f'{name} cannot be read ({e.strerror})') from e
-    except UserError:
-        raise
-    except (ValueError, AttributeError) as e:
-        raise UserError(
-            f'{name} is not the config.json of a run directory; if jaxgen.Trainer wrote it without a config, use Trainer.sample'
-        ) from e
+    tree = modernised(read_object(path, A_CONFIG, REMEDY, name), name)
     tree.get('interop', {}).pop('path', None)
     return tree
+
+
+def _typed(value: object, spec: Spec, name: str) -> Any:
+    """Return a value as this version writes it.
+
+    Raises:
+      UserError: if it does not have the type of its field.
+    """
+    value = _modern(value, spec)
+    if value is None:
+        fits = spec.optional
+    elif spec.many:
+        fits = isinstance(value, tuple) and all(_has_type(element, spec) for element in value)
+    else:
+        fits = _has_type(value, spec)
+    check(fits, f'{name} is {_short(value)} and must be {spec.expected}: {REMEDY}')
+    return value
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f'{shown[:60]}...'
+
+
+def _has_type(value: object, spec: Spec) -> bool:
+    return type(value) is spec.type or (spec.type is float and type(value) is int)
 
 
 def _modern(value: Any, spec: Spec) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Mapping
 
 import jax
@@ -11,7 +12,6 @@ import ml_dtypes
 import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from jaxgen.apps.config import MODEL, Config
@@ -63,14 +63,16 @@ def read(path: pathlib.Path, method: Method) -> tuple[int, PyTree]:
     """Return the step, and the trainable state in float32, of a file that ``write`` made.
 
     Raises:
-      UserError: if the file is damaged, or belongs to another network.
+      UserError: if the file is damaged, belongs to another network, or holds values that are not finite.
     """
     stored, key = tensors.float32(tensors.read(path), path), jax.random.key(0)
     needed = flatten_dict(jax.eval_shape(lambda: method.weights(method.init(key), key, True)), sep='/')
     tensors.require(stored, {name: x.shape for name, x in needed.items()}, path)
-    with safe_open(path, 'np') as file:
-        step = (file.metadata() or {}).get('step', '0')
-    check(step.isdecimal() and len(step) <= MAX_DIGITS, f'{path}: its step is no whole number: get it again')
+    step = tensors.read_header(path).get('step', '0')
+    check(
+        re.fullmatch('[0-9]{1,10}', step) is not None,
+        f'{path}: the step in its header is {step[:40]!r} and must be a whole number: export the model again',
+    )
     weights = unflatten_dict({name: jnp.asarray(x) for name, x in stored.items()}, sep='/')
     return int(step), jax.jit(method.from_weights)(weights, key)
 

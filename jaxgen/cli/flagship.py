@@ -27,7 +27,7 @@ from jaxgen.cli import flags
 from jaxgen.cli.modes import MODES, require_read
 from jaxgen.data import load
 from jaxgen.errors import check
-from jaxgen.io.files import absolute
+from jaxgen.io.files import absolute, require_writable
 from jaxgen.runtime import command_line
 from jaxgen.schema import Options, located, option, specs
 
@@ -104,9 +104,11 @@ def _run(
     if options.pack is not None:
         pack(load_data(), pathlib.Path(options.pack))
         return
+    require_writable(workdir, '--workdir')
     set_up(config)
-    _, class_names = build(config, workdir)
-    dataset = load_data() if options.data is None else unpack(pathlib.Path(options.data), class_names)
+    method, class_names = build(config, workdir)
+    packed = options.data and pathlib.Path(options.data)
+    dataset = unpack(packed, class_names, method.image_shape) if packed else load_data()
     flagship(config, workdir, dataset, Budget(options.minutes, start, samples=options.samples))
 
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
     from jaxgen.cli import flags, help, modes
     from jaxgen.errors import pick
-    from jaxgen.io.files import absolute, is_remote
+    from jaxgen.io.files import absolute, is_remote, require_writable
 
     arguments = flags.parse(argv)
     if arguments.mode == 'help':
@@ -43,6 +43,8 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
     workdir = absolute(arguments.workdir or flags.default_workdir(arguments.config or ''))
     surroundings.folder = None if is_remote(workdir) else pathlib.Path(workdir)
     surroundings.batch_sizes = mode.batch_sizes
+    if mode.writes:
+        require_writable(workdir, '--workdir')
     modes.run(arguments.mode, modes.config_of(mode, draft), workdir)
 
 

@@ -26,6 +26,7 @@ class Mode:
       example: a command line that works.
       sections: the sections of the config that the mode needs besides those of the model.
       starts_devices: whether this process uses the devices itself; if not, its children have them.
+      writes: whether the mode writes to the run directory.
       validates: whether the config must work as it is; if not, the mode validates what it makes of it.
     """
 
@@ -34,6 +35,7 @@ class Mode:
     example: str
     sections: tuple[str, ...] = ()
     starts_devices: bool = True
+    writes: bool = True
     validates: bool = True
 
     @property
@@ -162,6 +164,7 @@ MODES = {
         'serve a page in the browser on which trained models sample, edit and are compared',
         'python main.py --config=configs/ddpm_digits.py --mode=demo',
         sections=('demo', 'edit'),
+        writes=False,
     ),
     'benchmark': Mode(
         'jaxgen.apps.benchmark.run:run',
@@ -189,5 +192,6 @@ MODES = {
         'write the newest checkpoint for PyTorch (diffusers or the tutorial), or as a small run directory of jaxgen',
         'python main.py --config=runs/pretrained/config.json --mode=export --config.interop.path=exported',
         sections=('interop',),
+        writes=False,
     ),
 }

@@ -1,4 +1,4 @@
-"""Write files so that no reader ever sees half of one, and read ``.npz`` files safely."""
+"""Write files so that no reader ever sees half of one, and read JSON and ``.npz`` files safely."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import secrets
+import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -48,6 +50,44 @@ def visible(folder: AnyPath, pattern: str) -> list[AnyPath]:
     if not folder.exists():
         return []
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith('.'))
+
+
+def make_folder(path: epath.PathLike) -> epath.Path:
+    """Make a folder and those above it, and return it.
+
+    Raises:
+      UserError: if a file is in the way, or the folder cannot be made.
+    """
+    path = epath.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f'{path} cannot be made ({e.strerror}): name another folder, or make it writable') from e
+    return path
+
+
+def require_writable(path: epath.PathLike, what: str) -> None:
+    """Refuse a folder that cannot be written to, or that cannot be made; nothing is made.
+
+    Args:
+      path: the folder.
+      what: what the caller calls the folder, for messages.
+
+    Raises:
+      UserError: if the folder is a file, a file is in its path, or it lies where nothing can be written.
+    """
+    if is_remote(path):
+        return
+    there = pathlib.Path(path).absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+    except OSError as e:
+        raise UserError(f'{what}={path} cannot be used ({e.strerror}): name another folder') from e
+    if not there.is_dir():
+        raise UserError(f'{what}={path} cannot be made, because {there} is a file: name another folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f'{what}={path} cannot be written to: name another folder, or make {there} writable')
 
 
 @contextlib.contextmanager
@@ -109,6 +149,78 @@ def read_json_object(path: pathlib.Path) -> JsonObject:
 
 def _no_number(name: str) -> None:
     raise ValueError(f'{name} is no number')
+
+
+@contextlib.contextmanager
+def replacing_set(folder: epath.PathLike, names: str) -> Iterator[Callable[[str, bytes], None]]:
+    """Yield a function ``(name, data)`` that writes a file; at the end of the block these files replace an earlier set.
+
+    Files of the folder that match ``names`` and were not written in the block are removed, and other files stay. If the
+    block fails, the folder stays as it was. In a bucket each file is written at once, as by ``replacing``.
+
+    Args:
+      folder: where the files belong.
+      names: regular expression that the names of all files of such a set match, and no others.
+    """
+    folder = epath.Path(folder)
+    if not is_first():
+        yield lambda name, data: None
+        return
+    temporary = folder if is_remote(folder) else temporary_name(folder)
+    written = []
+
+    def write(name: str, data: bytes) -> None:
+        (make_folder(temporary) / name).write_bytes(data)
+        written.append(name)
+
+    try:
+        yield write
+        make_folder(folder)
+        if not is_remote(folder):
+            for name in written:
+                (temporary / name).replace(folder / name)
+        for old in folder.iterdir():
+            if re.fullmatch(names, old.name) and old.name not in written:
+                old.unlink()
+    finally:
+        if not is_remote(folder):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def parse_object(data: bytes | str) -> JsonObject:
+    """Return the JSON object that a text holds.
+
+    Raises:
+      ValueError: with the reason, if it is not UTF-8, not JSON, or not an object.
+    """
+    try:
+        tree = json.loads(data if isinstance(data, str) else data.decode())
+        json.dumps(tree, ensure_ascii=False).encode()  # a lone surrogate could never be printed
+    except RecursionError as e:
+        raise ValueError('it is nested too deeply') from e
+    if not isinstance(tree, dict):
+        raise ValueError('it is not a JSON object')
+    return tree
+
+
+def read_object(path: epath.PathLike, what: str, remedy: str, name: str | None = None) -> JsonObject:
+    """Return the JSON object in a file.
+
+    Args:
+      path: the file.
+      what: what the file should be, for messages.
+      remedy: what to do if it is something else, for messages.
+      name: what messages call the file; its path if not set.
+
+    Raises:
+      UserError: if the file cannot be read, or is not a JSON object.
+    """
+    try:
+        return parse_object(epath.Path(path).read_bytes())
+    except OSError as e:
+        raise UserError(f'{name or path} cannot be read ({e.strerror}): {remedy}') from e
+    except ValueError as e:
+        raise UserError(f'{name or path} is not {what} ({e}): {remedy}') from e
 
 
 def cache_dir() -> pathlib.Path:

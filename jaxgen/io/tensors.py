@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import ml_dtypes
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, load_file
 
 from jaxgen.errors import UserError, check, one_line, reason
 from jaxgen.io import pth
 from jaxgen.types import Fields, PyTree
 
+DAMAGED = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RecursionError,
+)  # errors of reading a damaged file
 READABLE = (np.float32, np.float16, ml_dtypes.bfloat16)  # types whose values float32 holds exactly
 
 
@@ -35,6 +45,33 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise UserError(f'{path} is not a complete file of tensors ({reason(e)}): get it again') from e
 
 
+def read_header(path: pathlib.Path) -> dict[str, str]:
+    """Return the texts in the header of a ``.safetensors`` file.
+
+    Raises:
+      UserError: if the file is damaged.
+    """
+    try:
+        with safe_open(path, 'np') as file:
+            return file.metadata() or {}
+    except DAMAGED as e:
+        raise UserError(f'{path} is not a complete file of tensors ({reason(e)}): get it again') from e
+
+
+def parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the tensors, and the texts in the header, of the bytes of a ``.safetensors`` file.
+
+    Raises:
+      ValueError: with the reason, if they are damaged.
+    """
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], 'little')])
+    except DAMAGED as e:
+        raise ValueError(str(e)) from e
+    return tensors, header.get('__metadata__', {})
+
+
 def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.ndarray]:
     """Convert tensors to float32 without changing any value.
 
@@ -43,11 +80,30 @@ def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.nd
       where: the file, for the message.
 
     Raises:
-      UserError: if the type of a tensor has values that float32 cannot hold.
+      UserError: if the type of a tensor has values that float32 cannot hold, or a value is not finite.
     """
     for name, x in tensors.items():
         check(x.dtype in READABLE, f'{where}: {one_line(name)} is {x.dtype}, and the weights of jaxgen are float32')
-    return {name: x.astype(np.float32) for name, x in tensors.items()}
+    converted = {name: x.astype(np.float32) for name, x in tensors.items()}
+    require_finite(converted, where)
+    return converted
+
+
+def require_finite(tensors: Mapping[str, np.ndarray], where: object) -> None:
+    """Refuse weights that are not finite: all that is made with them would be NaN.
+
+    Args:
+      tensors: of a type that NumPy knows, by name.
+      where: the file, for the message.
+
+    Raises:
+      UserError: naming the first such tensor.
+    """
+    bad = [name for name, x in tensors.items() if not np.isfinite(x).all()]
+    if bad:
+        raise UserError(
+            f'{where}: {one_line(bad[0])} holds NaN or infinity{_more(bad)}: get it again, or train again without them'
+        )
 
 
 def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], where: object) -> None:
@@ -70,8 +126,8 @@ def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
     if wrong:
         name = wrong[0]
         raise UserError(
-            f'{where}: {name} is {_size(tensors[name].shape)}, where the network that is described has '
-            f'{_size(shapes[name])}{_more(wrong)}'
+            f'{where}: {name} is {shape_text(tensors[name].shape)}, where the network that is described has '
+            f'{shape_text(shapes[name])}{_more(wrong)}'
         )
     if unknown:
         raise UserError(
@@ -91,13 +147,19 @@ def flatten(tree: Fields, separator: str = '.') -> dict[str, PyTree]:
 
 
 def unflatten(tensors: Fields, separator: str = '.') -> dict[str, PyTree]:
-    """Return the nested dictionaries of which :func:`flatten` makes these tensors."""
+    """Return the nested dictionaries of which :func:`flatten` makes these tensors.
+
+    Raises:
+      UserError: if the name of a tensor is also the name of a group of tensors.
+    """
     tree: dict[str, PyTree] = {}
-    for name, value in tensors.items():
+    for name, value in sorted(tensors.items()):
         *parents, last = name.split(separator)
         branch = tree
         for parent in parents:
             branch = branch.setdefault(parent, {})
+            check(isinstance(branch, dict), f'{name} lies below {parent}, which is a tensor')
+        check(last not in branch, f'{name} is a tensor and a group of tensors')
         branch[last] = value
     return tree
 
@@ -106,5 +168,6 @@ def _more(names: list[str]) -> str:
     return f' (and {len(names) - 1} more)' if len(names) > 1 else ''
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape in words, as in ``3x3x8``."""
     return 'x'.join(map(str, shape)) or 'a single number'

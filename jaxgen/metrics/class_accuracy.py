@@ -16,14 +16,14 @@ import jax
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from jaxgen.errors import UserError, check, reason
 from jaxgen.io.files import replacing
 from jaxgen.io.hashes import tensors_hash
 from jaxgen.io.images import from_uint8
-from jaxgen.io.tensors import flatten, unflatten
+from jaxgen.io.names import safe_name
+from jaxgen.io.tensors import flatten, float32, read, read_header, unflatten
 from jaxgen.metrics.class_probabilities import log_softmax
 from jaxgen.metrics.features import Extractor
 from jaxgen.models.classifier import Classifier, variable_shapes
@@ -31,6 +31,7 @@ from jaxgen.schema import expanded
 from jaxgen.types import Array, JsonObject, PyTree
 
 CONFIDENT = 0.9  # probability above which the classifier counts as confident
+LARGEST_SIZE = 8192  # largest width of a layer, and side of an image in pixels, that is read
 METADATA = ('data', 'class_names', 'image_shape', 'mirrored', 'test_accuracy')  # attributes in the header of a file
 
 
@@ -162,7 +163,7 @@ def calibration_temperature(logits: Float[np.ndarray, 'n k'], labels: Int[np.nda
 
 def default_classifier_path(data: str) -> pathlib.Path | None:
     """Return the file of the classifier that comes with jaxgen for a data set, or None if there is none."""
-    path = pathlib.Path(__file__).parent / 'classifiers' / f'{data}.safetensors'
+    path = pathlib.Path(__file__).parent / 'classifiers' / f'{safe_name(data)}.safetensors'
     return path if path.is_file() else None
 
 
@@ -201,20 +202,12 @@ def load_classifier(path: os.PathLike | str) -> TrainedClassifier:
     file = pathlib.Path(expanded(path))
     check(file.is_file(), f'{path} is not a file: name the .safetensors file of a classifier')
     try:
-        with safe_open(file, 'np') as stored:
-            metadata = {name: json.loads(value) for name, value in (stored.metadata() or {}).items()}
-            tensors = {name: stored.get_tensor(name).astype(np.float32) for name in stored.keys()}  # noqa: SIM118
-        classifier = TrainedClassifier(
-            Classifier(len(metadata['class_names']), tuple(metadata['model']['widths'])),
-            unflatten(tensors),
-            metadata['data'],
-            tuple(metadata['class_names']),
-            tuple(metadata['image_shape']),
-            metadata['mirrored'],
-            metadata['test_accuracy'],
-        )
-        expected = flatten(variable_shapes(classifier.network, classifier.image_shape))
-    except Exception as e:  # safetensors, JSON and the network raise errors of many types
+        tensors, header = read(file), read_header(file)
+        metadata = {name: json.loads(header[name]) for name in (*METADATA, 'model')}
+        _require_metadata(metadata)
+        network = Classifier(len(metadata['class_names']), tuple(metadata['model']['widths']))
+        expected = flatten(variable_shapes(network, tuple(metadata['image_shape'])))
+    except Exception as e:  # tracing a network that cannot be built raises errors of many types
         raise UserError(
             f'{path} is not the file of a classifier, or is damaged ({type(e).__name__}: {reason(e)})'
         ) from e
@@ -223,7 +216,41 @@ def load_classifier(path: os.PathLike | str) -> TrainedClassifier:
     wrong = sorted(name for name in shapes.keys() | needed.keys() if shapes.get(name) != needed.get(name))
     if wrong:
         raise UserError(f'{path} does not hold the classifier that it describes: {wrong[0]} is missing or wrong')
-    return classifier
+    return TrainedClassifier(
+        network,
+        unflatten(float32(tensors, path)),
+        metadata['data'],
+        tuple(metadata['class_names']),
+        tuple(metadata['image_shape']),
+        metadata['mirrored'],
+        metadata['test_accuracy'],
+    )
+
+
+def _require_metadata(metadata: JsonObject) -> None:
+    """Refuse attributes of another type.
+
+    Raises:
+      ValueError: naming the first of them.
+    """
+    names, shape, accuracy = (metadata[name] for name in ('class_names', 'image_shape', 'test_accuracy'))
+    widths = metadata['model']['widths']
+    holds = {
+        'data': isinstance(metadata['data'], str),
+        'class_names': isinstance(names, list)
+        and all(isinstance(n, str) for n in names)
+        and len(set(names)) == len(names),
+        'image_shape': _are_sizes(shape) and len(shape) == 3 and shape[-1] in (1, 3),
+        'mirrored': isinstance(metadata['mirrored'], bool),
+        'test_accuracy': accuracy is None or (type(accuracy) in (int, float) and 0 <= accuracy <= 1),
+        'widths': _are_sizes(widths),
+    }
+    wrong = [name for name, is_right in holds.items() if not is_right]
+    check(not wrong, f'{", ".join(wrong)} cannot be what it is in the header')
+
+
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(x) is int and 0 < x <= LARGEST_SIZE for x in value)
 
 
 def rounded(variables: dict[str, PyTree]) -> dict[str, PyTree]:

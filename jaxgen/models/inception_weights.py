@@ -9,14 +9,14 @@ import os
 import pathlib
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from jaxgen.errors import UserError, reason
 from jaxgen.io import pth
-from jaxgen.io import tensors as tensor_files
 from jaxgen.io.download import download, reachable
 from jaxgen.io.files import cache_dir, replacing
 from jaxgen.io.hashes import file_hash, tensors_hash
+from jaxgen.io.tensors import DAMAGED, require_finite
 from jaxgen.schema import expanded
 from jaxgen.types import PyTree
 
@@ -52,11 +52,12 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
     if not source.is_file():
         raise UserError(f'{weights_path} is not a file: name the .pth of the Inception weights')
     converted = cache_dir() / f'inception-{file_hash(source)}.safetensors'
-    if not converted.exists():
+    try:
+        tensors = load_file(converted)
+    except DAMAGED:  # it is not there yet, or is damaged
         tensors = _network_tensors(pth.read(source), source)
         with replacing(converted) as temporary:
             save_file(tensors, temporary, metadata={'format': 'np'})
-    tensors = tensor_files.read(converted)
     return {'params': _folded(tensors)}, tensors_hash(tensors)
 
 
@@ -64,7 +65,7 @@ def _network_tensors(tensors: dict[str, np.ndarray], source: pathlib.Path) -> di
     """Return the tensors that the network needs, without PyTorch's counters of batches.
 
     Raises:
-      UserError: if a tensor is missing or belongs to no layer.
+      UserError: if a tensor is missing, belongs to no layer, or is not finite.
     """
     kept = {k: v for k, v in tensors.items() if not k.endswith('num_batches_tracked')}
     layers = {k.removesuffix('.conv.weight') for k in kept if k.endswith('.conv.weight')}
@@ -76,7 +77,9 @@ def _network_tensors(tensors: dict[str, np.ndarray], source: pathlib.Path) -> di
         raise UserError(
             f'{source} is not the FID Inception network, which has {CONVOLUTIONS} convolutions: found {len(layers)}{about}'
         )
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in kept.items()}
+    converted = {name: np.ascontiguousarray(value, np.float32) for name, value in kept.items()}
+    require_finite(converted, source)
+    return converted
 
 
 def _folded(tensors: dict[str, np.ndarray]) -> dict[str, PyTree]:

@@ -29,7 +29,10 @@ FILE = 'traceback.txt'  # where it is written in a run directory
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 # Errors of the file system that the user can fix
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-NOT_USABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EIO)
+NOT_USABLE = (
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY),
+    *(errno.EMFILE, errno.ENFILE, errno.EIO),
+)
 
 
 @dataclasses.dataclass

@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from jaxgen.errors import UserError
 from jaxgen.io.files import absolute
 from jaxgen.io.processes import is_first
+from jaxgen.io.tensors import shape_text
 from jaxgen.types import Array, PyTree
 
 # By default Orbax has every device write a part of each array that all of them hold, and compiles a program for each part and
@@ -59,11 +60,19 @@ class Checkpoints:
 
     def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int | None = None, *, read_only: bool = False):
         self.directory = absolute(directory)  # Orbax refuses relative paths
-        options = ocp.CheckpointManagerOptions(
+        self._options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, keep_period=keep_every, read_only=read_only
         )
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
         handler = ocp.PyTreeCheckpointHandler(type_handler_registry=_ARRAYS)
-        self._manager = ocp.CheckpointManager(self.directory, options=options, item_handlers={'state': handler})
+        return ocp.CheckpointManager(self.directory, options=self._options, item_handlers={'state': handler})
+
+    def reopen(self) -> None:
+        """Begin anew with what is on disk after the folder was removed; a checkpoint that was being written went with it."""
+        self.close()
+        self._manager = self._open()
 
     def steps(self) -> list[int]:
         """Return the steps of the complete checkpoints, in ascending order."""
@@ -72,11 +81,15 @@ class Checkpoints:
     def save(self, step: int, state: PyTree) -> None:
         """Start to write a checkpoint; return as soon as the buffers of the state may be reused.
 
+        A folder that was removed is made again.
+
         Raises:
           UserError: if the disk is full or not writable; earlier checkpoints stay as they are.
         """
         tree = {'state': state, 'checksum': checksum(state)}
         with self._writing():
+            if not self.directory.exists():
+                self.reopen()
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(tree)), force=True)
 
     def wait(self) -> None:
@@ -103,18 +116,43 @@ class Checkpoints:
           template: shapes, dtypes and shardings of the state.
 
         Raises:
-          DamagedError: if a file is missing, cut short or changed.
+          DamagedError: if a file is missing, cut short or changed, or the folder is named after another step.
+          UserError: if the checkpoint is whole, and is that of another model.
         """
+        self._require_shapes(step, template)
         some_leaf = jax.tree.leaves(template)[0]
         tree = {'state': template, 'checksum': jax.ShapeDtypeStruct((), jnp.uint32, sharding=some_leaf.sharding)}
         try:
             args = ocp.args.PyTreeRestore(tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree))
             tree = self._manager.restore(step, args=ocp.args.Composite(state=args)).state
         except Exception as e:  # Orbax has many errors for damaged files, and tensorstore raises a bare Exception
-            raise DamagedError(str(e).splitlines()[0][:200]) from e
+            raise DamagedError((str(e) or type(e).__name__).splitlines()[0][:200]) from e
         if checksum(tree['state']) != tree['checksum']:
             raise DamagedError('its checksum differs')
+        stored_step = int(getattr(tree['state'], 'step', step))
+        if stored_step != step:
+            raise DamagedError(f'it holds step {stored_step}: rename its folder to {stored_step}')
         return tree['state']
+
+    def _require_shapes(self, step: int, template: PyTree) -> None:
+        """Refuse, unlike Orbax in one sentence, a template whose arrays differ in name or shape from those of a checkpoint.
+
+        Raises:
+          UserError: naming the first array that differs, with both shapes.
+        """
+        try:
+            stored = _shapes(self._manager.item_metadata(step).state.tree['state'])
+        except Exception:  # as in ``restore``: then the checkpoint is damaged
+            return
+        needed = _shapes(template)
+        for name in sorted(stored.keys() | needed.keys()):
+            if stored.get(name) != needed.get(name):
+                there, wanted = (shape_text(s[name]) if name in s else 'absent' for s in (stored, needed))
+                raise UserError(
+                    f'{name} is {there} in the checkpoint {self.directory / str(step)}, and {wanted} in the model of this '
+                    f'config: the checkpoint is whole, so bring back the config.json with which it was trained, or pass its '
+                    f'values'
+                )
 
     def restore_newest(self, template: PyTree, report: Callable[[str], None]) -> tuple[int, PyTree] | None:
         """Return ``(step, state)`` of the newest checkpoint that is not damaged, or None if there are no checkpoints.
@@ -124,16 +162,20 @@ class Checkpoints:
           report: called with a sentence about each damaged checkpoint; ``discard_after`` moves those out of the way.
 
         Raises:
-          UserError: if there are checkpoints and all are damaged.
+          UserError: if there are checkpoints and all are damaged, or one is that of another model.
         """
-        steps = self.steps()
-        for step in reversed(steps):
+        reasons = []
+        for step in reversed(self.steps()):
             try:
                 return step, self.restore(step, template)
             except DamagedError as e:
                 report(f'checkpoint {self.directory / str(step)} is damaged ({e}); trying the one before it')
-        if steps:
-            raise UserError(f'all checkpoints in {self.directory} are damaged: remove the folder to start again')
+                reasons.append(f'{step}: {e}')
+        if reasons:
+            raise UserError(
+                f'all checkpoints in {self.directory} are damaged ({reasons[0]}): bring back a copy of them, or pass '
+                f'another --workdir to start again'
+            )
         return None
 
     def discard_after(self, step: int) -> None:
@@ -152,7 +194,15 @@ class Checkpoints:
     def close(self) -> None:
         """End the writing thread; ``save`` and ``wait`` have reported writes that failed."""
         with contextlib.suppress(OSError, ValueError):
+            self._manager.wait_until_finished()
+        with contextlib.suppress(OSError, ValueError):
             self._manager.close()
+
+
+def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays of a tree by their names, as in ``model.params.head.kernel``."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator='.'): tuple(x.shape) for path, x in leaves}
 
 
 class DamagedError(Exception):

@@ -18,22 +18,25 @@ from tqdm import tqdm
 
 from jaxgen.io.files import is_remote, write_atomically
 from jaxgen.io.processes import is_first
-from jaxgen.io.run_directory import METRICS, read_metrics
+from jaxgen.io.run_directory import METRICS, keep_damaged_metrics, read_metrics
 
 
 class MetricsFile:
     """``metrics.jsonl``: one JSON object a line, each step once and in order, also after a kill at any moment.
 
-    An object in a bucket cannot be appended to, so there every new row writes the whole file.
+    An object in a bucket cannot be appended to, so there every new row writes the whole file; so does one that finds the
+    file removed.
 
     Args:
-      path: the file; rows after ``resumed_at``, which the run will make again, are dropped from it.
+      path: the file; rows after ``resumed_at``, which the run will make again, are dropped from it, and so are damaged
+        lines, of which ``damaged-metrics.jsonl`` keeps a copy.
       resumed_at: the step at which the run starts or resumes.
     """
 
     def __init__(self, path: epath.Path, resumed_at: int):
         self._path = path
         self._rows = [row for row in read_metrics(path) if row['step'] <= resumed_at]
+        keep_damaged_metrics(path)
         self._write_all()
 
     def _write_all(self) -> None:
@@ -43,8 +46,8 @@ class MetricsFile:
         """Append a row, on disk when this returns; of several processes the first writes it."""
         if not is_first():
             return
-        if is_remote(self._path):
-            self._rows.append(row)
+        self._rows.append(row)
+        if is_remote(self._path) or not self._path.exists():
             self._write_all()
             return
         with open(self._path, 'a') as file:

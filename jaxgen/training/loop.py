@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import jax
 
@@ -47,11 +48,21 @@ class Loop:
       state: the full state, with frozen weights; its buffers are donated to the first step.
       step: the step of that state.
       samples: how to sample the images of grids and evaluations.
+      renew: makes the run directory again if it was removed, and refuses to go on if another run has begun there; called
+        before anything is written.
     """
 
-    def __init__(self, plan: Plan, state: TrainState, step: int, samples: SamplePipeline, checkpoints: Checkpoints):
+    def __init__(
+        self,
+        plan: Plan,
+        state: TrainState,
+        step: int,
+        samples: SamplePipeline,
+        checkpoints: Checkpoints,
+        renew: Callable[[], None] = lambda: None,
+    ):
         self.plan, self.state, self.step = plan, state, step
-        self._samples, self._checkpoints = samples, checkpoints
+        self._samples, self._checkpoints, self._renew = samples, checkpoints, renew
         self._template = shapes_of(state)
         self._loader = BatchLoader(
             plan.dataset, plan.mesh, seed=plan.seed, batch_size=plan.batch_size, resident=plan.train.resident_data
@@ -132,6 +143,7 @@ class Loop:
         plan = self.plan
         if self._keeps_averages and plan.is_due(plan.snapshot_every, start, end):
             with clock.paused():
+                self._renew()
                 self._snapshots.save(end, on_host(plan.mesh, plan.method.moving_averages(self.state.model)))
         if save or plan.is_due(plan.checkpoint.every, start, end):
             with clock.paused():
@@ -165,16 +177,19 @@ class Loop:
         row['images_per_sec'] = steps_per_sec * batch_size
         row['data_wait'] = lap.waited / lap.seconds
         self.state = self.state.replace(sums=jax.tree.map(lambda x: x * 0, self.state.sums), count=self.state.count * 0)
+        self._renew()
         self._log.row(row)
 
     def _write_grid(self) -> None:
         plan = self.plan
+        self._renew()
         write_grid(self._samples, self.state.model, self.step, num=plan.sample.num, workdir=plan.workdir, log=self._log)
 
     def _evaluate(self, signals: StopSignals) -> None:
         """Evaluate this step; if a signal interrupts that, the resumed run begins with it."""
         if self.plan.evaluation is None:
             return
+        self._renew()
         result = evaluate(self.plan.evaluation, self._samples, self.state.model, self.step, signals)
         if result is None:
             return
@@ -188,6 +203,7 @@ class Loop:
 
     def _save(self) -> None:
         self._require_finite()
+        self._renew()
         if self.plan.on_save:
             self.plan.on_save(self.state.model)
         self._checkpoints.save(self.step, self._trainable())

@@ -1,48 +1,19 @@
-"""One trainer for each run directory, and signals that end all processes of a run between the same two steps."""
+"""Signals that end all processes of a run between the same two steps."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import signal
 import threading
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax.sharding import Mesh
 
-from jaxgen.errors import UserError
-from jaxgen.io.files import is_remote
-from jaxgen.io.processes import is_first
 from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.types import Array
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@contextlib.contextmanager
-def exclusive(workdir: epath.Path) -> Iterator[None]:
-    """Hold ``workdir/.lock`` while the block runs; the system frees it when the process ends, however it ends.
-
-    Of several processes of one run the first holds it. In a bucket there are no locks.
-
-    Raises:
-      UserError: if another run holds it.
-    """
-    if is_remote(workdir) or not is_first():
-        yield
-        return
-    with open(workdir / '.lock', 'a') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise UserError(
-                f'another run is training in {workdir}: wait for it, stop it, or choose another run directory'
-            ) from e
-        yield
 
 
 class StopSignals:

@@ -6,12 +6,13 @@ import re
 
 import numpy as np
 from etils import epath
-from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import load, save
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import save
 
 from jaxgen.errors import UserError, check
+from jaxgen.io import tensors as stored_tensors
 from jaxgen.io.files import visible, write_atomically
-from jaxgen.optim.power_ema import coefficients
+from jaxgen.optim.power_ema import LONGEST, coefficients
 from jaxgen.types import PyTree
 
 
@@ -33,12 +34,12 @@ class Snapshots:
             for length, tree in averages.items()
             for name, value in flatten_dict(tree, sep='/').items()
         }
-        write_atomically(self._folder / f'{step}.safetensors', save(tensors))
+        write_atomically(self._path(step), save(tensors))
 
     def steps(self, until: int) -> list[int]:
         """Return the steps of the snapshots up to and including ``until``, in rising order."""
         files = visible(self._folder, '*.safetensors')
-        found = sorted(int(file.stem) for file in files if re.fullmatch(r'\d+', file.stem))
+        found = sorted(int(file.stem) for file in files if re.fullmatch('[0-9]{1,10}', file.stem))
         return [step for step in found if step <= until]
 
     def average(self, length: float, until: int) -> dict[str, PyTree]:
@@ -53,28 +54,48 @@ class Snapshots:
             f'{self._folder} holds no snapshot up to step {until}: an average of a length chosen afterwards needs training with '
             f'two lengths or more, as in ema_lengths=0.05,0.1',
         )
-        lengths = sorted({name.partition('/')[0] for name in self._read(steps[-1])})
+        shapes = {name: x.shape for name, x in self._read(steps[-1]).items()}
+        lengths = sorted({name.partition('/')[0] for name in shapes})
         step_of, length_of = np.array(steps, float).repeat(len(lengths)), np.array(lengths * len(steps), float)
         weights = coefficients(step_of, length_of, steps[-1], length).reshape(len(steps), len(lengths))
         total: dict[str, np.ndarray] = {}
         for step, row in zip(steps, weights, strict=True):
             tensors = self._read(step)
+            check(
+                {name: x.shape for name, x in tensors.items()} == shapes,
+                f'{self._path(step)} holds other tensors than {self._path(steps[-1])}: remove the one that is not of this run',
+            )
             for known, weight in zip(lengths, row, strict=True):
                 _add(total, tensors, f'{known}/', np.float32(weight))
-        return unflatten_dict(total, sep='/')
+        return stored_tensors.unflatten(total, '/')
+
+    def _path(self, step: int) -> epath.Path:
+        return self._folder / f'{step}.safetensors'
 
     def _read(self, step: int) -> dict[str, np.ndarray]:
-        path = self._folder / f'{step}.safetensors'
+        path, remedy = self._path(step), 'remove it, and the average is made of the others'
         try:
-            return load(path.read_bytes())
-        except Exception as e:
-            raise UserError(f'{path} is damaged ({e}): remove it, and the average is made of the others') from e
+            tensors, _ = stored_tensors.parse(path.read_bytes())
+        except (OSError, ValueError) as e:
+            raise UserError(f'{path} is damaged ({e}): {remedy}') from e
+        wrong = [name for name in tensors if not _is_average(name)]
+        check(bool(tensors) and not wrong, f'{path} is no snapshot of averages ({"".join(wrong[:1])}): {remedy}')
+        return stored_tensors.float32(tensors, path)
+
+
+def _is_average(name: str) -> bool:
+    """Return whether a name is that of a tensor of an average: its length, and the name of the tensor."""
+    length, slash, _ = name.partition('/')
+    try:
+        return bool(slash) and 0 < float(length) <= LONGEST
+    except ValueError:
+        return False
 
 
 def _add(total: dict[str, np.ndarray], tensors: dict[str, np.ndarray], prefix: str, weight: np.float32) -> None:
     """Add the tensors whose names start with ``prefix`` to ``total``, multiplied by ``weight``."""
     for name, value in tensors.items():
         if name.startswith(prefix):
-            part = weight * value.astype(np.float32)
+            part = weight * value
             name = name.removeprefix(prefix)
             total[name] = total[name] + part if name in total else part

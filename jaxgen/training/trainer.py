@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Sequence
 
 import jax
@@ -14,8 +13,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxgen.data import Dataset
-from jaxgen.io.files import absolute, write_json
-from jaxgen.io.run_directory import CHECKPOINTS, CONFIG
+from jaxgen.io.files import absolute, make_folder, write_json
+from jaxgen.io.lock import Lock, exclusive
+from jaxgen.io.run_directory import CHECKPOINTS, CONFIG, read_config, require_no_lost_checkpoints
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import SampleOptions
 from jaxgen.runtime.mesh import make_mesh, on_mesh
@@ -24,7 +24,6 @@ from jaxgen.training.evaluation import Evaluation, SaveHook
 from jaxgen.training.loop import Loop
 from jaxgen.training.options import CheckpointOptions, TrainOptions
 from jaxgen.training.plan import Plan
-from jaxgen.training.preemption import exclusive
 from jaxgen.training.record import require_same_run, run_record
 from jaxgen.training.sampling import SamplePipeline, chosen_classes
 from jaxgen.training.state import TrainState, initial_state, initializer, state_template
@@ -129,8 +128,9 @@ class Trainer:
           SystemExit: with 128 + the number of the signal, after SIGTERM or SIGINT.
         """
         plan, self._model = self.plan, None
-        plan.workdir.mkdir(parents=True, exist_ok=True)
-        with exclusive(plan.workdir):
+        make_folder(plan.workdir)
+        with exclusive(plan.workdir) as lock:
+            require_no_lost_checkpoints(plan.workdir)
             checkpoints = Checkpoints(plan.workdir / CHECKPOINTS, plan.checkpoint.keep, plan.checkpoint.keep_every)
             resumes = bool(checkpoints.steps())
             if resumes:
@@ -138,16 +138,29 @@ class Trainer:
             step, state = self._start(checkpoints)
             if resumes:
                 checkpoints.discard_after(step)
-            write_json(plan.workdir / CONFIG, self._config_json or self._record())
+            self._write_config()
             if step >= plan.train.steps and not plan.misses_evaluation(step):
                 print(f'{plan.workdir} is already at step {step}: raise the number of steps to train on')
                 checkpoints.close()
             else:
                 print(self._announcement(step), flush=True)
-                loop = Loop(plan, state, step, self._samples, checkpoints)
+                loop = Loop(plan, state, step, self._samples, checkpoints, lambda: self._renew(lock, checkpoints))
                 loop.run()
                 state = loop.state
         self._model = state.model
+
+    def _write_config(self) -> None:
+        write_json(self.plan.workdir / CONFIG, self._config_json or self._record())
+
+    def _renew(self, lock: Lock, checkpoints: Checkpoints) -> None:
+        """Make the run directory again if it was removed; the log follows with its next row."""
+        if lock.renew():
+            checkpoints.reopen()
+            self._write_config()
+            print(
+                f'{self.plan.workdir} was removed: it is made again, and the next checkpoint is written there',
+                flush=True,
+            )
 
     def sample(self, num: int, *, classes: Sequence[str] | None = None, seed: int | None = None) -> np.ndarray:
         """Sample images with the model as it is now: the trained one, or that of the newest checkpoint, or the untrained one.
@@ -215,10 +228,9 @@ class Trainer:
 
     def _require_same(self) -> None:
         """Refuse to go on with the run in the run directory if it is another one."""
-        path = self.plan.workdir / CONFIG
-        if not path.exists():
+        stored = read_config(self.plan.workdir)
+        if stored is None:
             return
-        stored = json.loads(path.read_text())
         if self._require_same_config:
             self._require_same_config(stored)
         else:

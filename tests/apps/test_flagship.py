@@ -113,11 +113,11 @@ def test_a_packed_data_set_is_the_same(tmp_path, digits, monkeypatch):
     monkeypatch.setattr(packed, 'IMAGES_PER_FILE', 1000)
     packed.pack(digits, tmp_path)
     assert len(list(tmp_path.glob('*.npz'))) == 2
-    again = packed.unpack(tmp_path, digits.class_names)
+    again = packed.unpack(tmp_path, digits.class_names, (8, 8, 1))
     np.testing.assert_array_equal(again.images, digits.images)
     np.testing.assert_array_equal(again.labels, digits.labels)
     with pytest.raises(UserError, match='holds no .npz files'):
-        packed.unpack(tmp_path / 'nothing', digits.class_names)
+        packed.unpack(tmp_path / 'nothing', digits.class_names, (8, 8, 1))
 
 
 def test_the_config_fits_its_limits():

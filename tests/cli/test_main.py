@@ -137,6 +137,16 @@ def test_a_full_memory_names_the_batch_size(main_here, broken_mode, mode, fields
     )
 
 
+@pytest.mark.parametrize('mode', ['train', 'sample', 'evaluate', 'edit', 'compare', 'compile'])
+def test_a_workdir_that_is_a_file_is_refused(main_here, tmp_path, mode):
+    (tmp_path / 'file').write_text('mine')
+    code, said = main_here(f'--workdir={tmp_path}/file/run', '--config=configs/ddpm_digits.py', f'--mode={mode}')
+    assert code == 2 and said.err == (
+        f'jaxgen: --workdir={tmp_path}/file/run cannot be made, because {tmp_path}/file is a file: name another folder\n'
+    )
+    assert (tmp_path / 'file').read_text() == 'mine'
+
+
 def test_a_process_that_is_refused_ends_with_2(tmp_path):
     args = [f'--workdir={tmp_path}/run', '--config=configs/ddpm_digits.py', '--config.data.batch_size=0']
     done = subprocess.run([sys.executable, 'main.py', *args], cwd=ROOT, capture_output=True, text=True)

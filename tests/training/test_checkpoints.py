@@ -1,7 +1,9 @@
 """Checkpoints: whole or reported, kept as told, safe from the buffers being reused."""
 
 import functools
+import shutil
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from etils import epath
 from jaxgen.errors import UserError
 from jaxgen.runtime.mesh import make_mesh, replicated
 from jaxgen.training.checkpoints import Checkpoints, DamagedError, checksum
+from tests.helpers.hostile import digests
 
 STATE = {
     'a': jnp.arange(3000, dtype=jnp.float32).reshape(30, 100) ** 0.5,
@@ -144,3 +147,54 @@ def test_a_mesh_writes_without_compiling(tmp_path):
     jax.jit(lambda x: x + 3)(state['3'])
     assert compiled  # the listener hears
     checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            {'a': jax.ShapeDtypeStruct((30, 50), jnp.float32)},
+            'a is 30x100 in the checkpoint .*2, and 30x50 in the model',
+        ),
+        ({'c': jax.ShapeDtypeStruct((3,), jnp.float32)}, 'c is absent in the checkpoint .*2, and 3 in the model'),
+        ({'b': None}, 'b is 7 in the checkpoint .*2, and absent in the model'),
+    ],
+)
+def test_another_model_is_the_fault_of_the_config(tmp_path, change, words):
+    checkpoints, reports = saved(tmp_path, [1, 2]), []
+    before = digests(tmp_path)
+    other = {name: x for name, x in (template() | change).items() if x is not None}
+    other = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=template()['a'].sharding) for name, x in other.items()
+    }
+    with pytest.raises(UserError, match=f'^{words}.*bring back the config.json'):
+        checkpoints.restore_newest(other, reports.append)
+    assert digests(tmp_path) == before and not reports
+
+
+def test_a_folder_with_another_number_is_no_checkpoint(tmp_path):
+    @flax.struct.dataclass
+    class State:
+        step: jax.Array
+
+    checkpoints = Checkpoints(epath.Path(tmp_path) / 'checkpoints', keep=10)
+    sharding, reports = template()['a'].sharding, []
+    shapes = State(jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding))
+    for step in (1, 2):
+        checkpoints.save(step, State(jax.device_put(jnp.int32(step), sharding)))
+    checkpoints.wait()
+    (tmp_path / 'checkpoints' / '2').rename(tmp_path / 'checkpoints' / '9')
+    assert checkpoints.restore_newest(shapes, reports.append)[0] == 1
+    assert 'checkpoints/9 is damaged (it holds step 2: rename its folder to 2)' in reports[0]
+    shutil.rmtree(tmp_path / 'checkpoints' / '1')
+    with pytest.raises(UserError, match='it holds step 2: rename its folder to 2'):
+        checkpoints.restore_newest(shapes, reports.append)
+
+
+def test_a_removed_folder_is_made_again(tmp_path):
+    checkpoints = saved(tmp_path, [1, 2], keep=2)
+    shutil.rmtree(tmp_path)
+    for step in (3, 4, 5):
+        checkpoints.save(step, {**STATE, 'n': jnp.asarray(step)})
+    checkpoints.wait()
+    assert checkpoints.steps() == [4, 5] and checkpoints.restore(5, template())['n'] == 5

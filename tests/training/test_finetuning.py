@@ -67,7 +67,7 @@ def random_base(workdir, seed=0, **fields):
     params = jax.tree.map(
         lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), jax.eval_shape(method.init, KEY).params
     )
-    state = start_state(method, jax.jit(method.initial_state)(params))
+    state = start_state(method, jax.jit(method.initial_state)(params)).replace(step=np.int32(4))
     workdir.mkdir(parents=True)
     (workdir / 'config.json').write_text(json.dumps(c.to_tree()))
     checkpoints = Checkpoints(workdir / 'checkpoints')

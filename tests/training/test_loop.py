@@ -10,12 +10,14 @@ from etils import epath
 from PIL import Image
 
 from jaxgen.apps.same_run import RUN_FIELDS, require_same
+from jaxgen.apps.stored_config import read_run
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
+from jaxgen.io.lock import exclusive
 from jaxgen.io.run_directory import read_metrics
 from jaxgen.methods import METHODS
 from jaxgen.training.log import MetricsFile
-from jaxgen.training.preemption import exclusive
+from tests.helpers.runs import final_state, train, without_wall_clock
 from tests.tiny import tiny_config
 
 PROFILED = {'judge': {'train.profile': 5}}
@@ -181,3 +183,31 @@ def test_sample_with_a_judge(runs):
 def test_sample_with_another_network(trained):
     with pytest.raises(UserError, match='config.model.num_blocks is 2, but the checkpoint'):
         modes.run('sample', tiny_config(**{'model.num_blocks': 2}), trained)
+
+
+def test_a_run_whose_directory_is_removed_makes_it_again(trained, tmp_path, capsys):
+    """Nothing is lost but what was removed: the log, the config and the next checkpoints are written again."""
+    workdir = epath.Path(tmp_path) / 'run'
+
+    class Removal:
+        every = 6
+
+        def has(self, step):
+            return True
+
+        def __call__(self, pipeline, model, step, tick):
+            if step == 6:
+                workdir.rename(tmp_path / 'moved')  # at once, since a checkpoint may be being written
+            return {}, False
+
+    config = tiny_config()
+    train(config, workdir, Removal())
+    assert f'{workdir} was removed: it is made again' in capsys.readouterr().out
+    rows = [read_metrics(folder / 'metrics.jsonl') for folder in (workdir, trained)]
+    assert without_wall_clock(rows[0]) == without_wall_clock(rows[1])
+    assert {'8', '12'} <= {
+        p.name for p in (workdir / 'checkpoints').iterdir()
+    }  # that of step 4 may have been on its way
+    assert read_run(workdir)['data']['name'] == 'digits'
+    states = [final_state(config, folder) for folder in (workdir, trained)]
+    jax.tree.map(np.testing.assert_array_equal, *states)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from etils import epath
 
 from jaxgen.apps import stored_config
 from jaxgen.apps.benchmark import processor
@@ -15,6 +13,7 @@ from jaxgen.apps.benchmark.variants import PLATFORMS, Variant
 from jaxgen.apps.config import Config
 from jaxgen.apps.same_run import differences, flag
 from jaxgen.errors import UserError, check
+from jaxgen.io.files import read_object
 from jaxgen.types import Fields, JsonObject
 
 # Fields that decide the work that is timed.
@@ -135,13 +134,11 @@ def read_baseline(path: str, config: Config) -> JsonObject:
       UserError: if it is not such a file, has no rows of PyTorch, or its work was not the same.
     """
     where = f'config.benchmark.baseline={path}'
-    try:
-        stored = json.loads(epath.Path(path).read_text())
-        machine, theirs, rows = stored['machine'], stored_config.modernised(stored['config']), stored['rows']
-    except OSError as e:
-        raise UserError(f'{where} cannot be read ({e.strerror}): name the benchmark.json of another machine') from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise UserError(f'{where} is not a benchmark.json: name that of another machine') from e
+    stored = read_object(path, 'a benchmark.json', 'name that of another machine', where)
+    config_then = stored.get('config')
+    if not isinstance(config_then, dict) or not _are_measurements(stored.get('machine'), stored.get('rows')):
+        raise UserError(f'{where} is not a benchmark.json: name that of another machine')
+    machine, rows, theirs = stored['machine'], stored['rows'], stored_config.modernised(config_then, where)
     for name, now, then in differences(config.to_tree(), theirs, WORK_FIELDS):
         raise UserError(
             f'{where} was measured with config.{name}={then!r}, and this is {now!r}: pass {flag(name, then)}'
@@ -154,3 +151,13 @@ def read_baseline(path: str, config: Config) -> JsonObject:
     }
     check(any(kept.values()), f'{where} has no measurement of PyTorch: name a benchmark.json that has')
     return {'machine': machine, 'rows': kept}
+
+
+def _are_measurements(machine: object, rows: object) -> bool:
+    """Return whether two entries of a ``benchmark.json`` are a machine, and the rows of each case."""
+    if not isinstance(machine, dict) or not isinstance(machine.get('device'), str) or not isinstance(rows, dict):
+        return False
+    listed = [row for of_case in rows.values() if isinstance(of_case, list) for row in of_case]
+    return all(isinstance(of_case, list) for of_case in rows.values()) and all(
+        isinstance(row, dict) and isinstance(row.get('side'), str) for row in listed
+    )

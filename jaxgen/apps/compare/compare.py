@@ -14,8 +14,9 @@ from etils import epath
 from jaxgen.apps import stored_config
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate import during_training
-from jaxgen.apps.evaluate.evaluator import load_options, make_evaluator, protocol_hash, stored_results
+from jaxgen.apps.evaluate.evaluator import load_options, make_evaluator
 from jaxgen.apps.evaluate.generated import STREAM, generated_set, requested_labels
+from jaxgen.apps.evaluate.results import protocol_hash, stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import flatten
@@ -23,7 +24,8 @@ from jaxgen.apps.trained import Trained
 from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
-from jaxgen.io.run_directory import CONFIG, EVALUATION, METRICS, read_metrics
+from jaxgen.io.names import safe_name
+from jaxgen.io.run_directory import CONFIG, EVALUATION, METRICS, points, read_metrics
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.runtime.mesh import make_mesh
@@ -187,11 +189,12 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
 
     images, rate = _sample(sampler, trained)
     log = read_metrics(folder / METRICS)
+    rates = [rate for _, rate in points(log, 'steps_per_sec')]
     networks = trained.method.networks(trained.model)
     facts = {
         'parameters': {part: parameter_overview.count_parameters(params) for part, params in networks.items()},
         'training_images': trained.step * trained.config.data.batch_size,
-        'steps_per_sec': float(np.median([row['steps_per_sec'] for row in log])) if log else None,
+        'steps_per_sec': float(np.median(rates)) if rates else None,
         'sampling_images_per_sec': rate,
     }
     labels = requested_labels(trained, sampler, len(images))
@@ -207,13 +210,13 @@ def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) ->
     protocol = shared.evaluator.protocol(images)
     hashed = protocol_hash(protocol)
     stored = [result for place in (shared.workdir, folder) for result in stored_results(place).values()]
-    same = (old for old in stored if protocol_hash(old['protocol']) == hashed and wanted <= set(old['metrics']))
+    same = (old for old in stored if protocol_hash(old['protocol']) == hashed and wanted <= set(old.get('metrics', ())))
     result = next(same, None)
     if result is None:
         for sentence in unused_results(stored, protocol):
             print(f'{name}: {sentence}', flush=True)
         result = shared.evaluator(images)
-    write_json(shared.workdir / EVALUATION / f'{name.replace("/", "-")}-{hashed}.json', result)
+    write_json(shared.workdir / EVALUATION / f'{safe_name(name)}-{hashed}.json', result)
     return result
 
 

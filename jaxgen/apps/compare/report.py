@@ -11,6 +11,7 @@ import numpy as np
 from jaxgen.apps.compare.compare import Comparison, Entry, difference_notes
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, grid, note, section, side, svg, table, text
+from jaxgen.io.run_directory import points
 
 
 def page(comparison: Comparison) -> str:
@@ -139,9 +140,9 @@ def _curves(entries: Sequence[Entry]) -> str:
         per_step = e.facts['training_images'] / max(1, _generated(e, 'step'))
         for metric in [m for m in (e.log[0] if e.log else {}) if m.startswith('loss')]:
             label = e.name if metric == 'loss' else f'{e.name} {metric.removeprefix("loss_")}'
-            losses[label] = [
-                (row['step'] * per_step, row[metric]) for row in e.log if row['step'] <= _generated(e, 'step')
-            ]
+            known = [(step, value) for step, value in points(e.log, metric) if step <= _generated(e, 'step')]
+            if known:
+                losses[label] = [(step * per_step, value) for step, value in known]
     if losses:
         caption = 'Losses of different methods measure different things: only their course can be compared.'
         parts.append(svg(plots.curves(losses, 'training images', 'loss'), caption))

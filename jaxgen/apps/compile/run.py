@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from etils import epath
 
 from jaxgen.apps.compile.compile import compile_for, markdown
@@ -15,7 +13,7 @@ def run(config: Config, workdir: epath.Path) -> None:
     """Write ``compile/<topology>.json``, and the same as text in a ``.md``."""
     report = compile_for(config)
     text = markdown(report)
-    path = workdir / 'compile' / re.sub(r'\W+', '-', config.compile.topology)
+    path = workdir / 'compile' / config.compile.topology.replace(':', '-')
     write_json(f'{path}.json', report)
     write_atomically(f'{path}.md', text.encode())
     print(f'{text}\nall results: {path}.json')

@@ -12,13 +12,13 @@ from etils import epath
 from jaxgen.apps import stored_config, weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo.engine import Model
-from jaxgen.apps.evaluate.evaluator import stored_results
+from jaxgen.apps.evaluate.results import stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import run_directory
 from jaxgen.io.files import visible
-from jaxgen.io.run_directory import METRICS, read_metrics
+from jaxgen.io.run_directory import METRICS, numbered, read_metrics
 from jaxgen.methods import METHODS
 from jaxgen.types import JsonObject
 
@@ -102,14 +102,14 @@ class Workdirs:
     def grids(self, name: str) -> dict[int, epath.Path]:
         """Return the grids of samples that training wrote, by step."""
         paths = (self.path(name) / 'samples').glob('step_*.png')
-        return dict(sorted((int(re.sub(r'\D', '', path.stem)), path) for path in paths))
+        numbered = ((re.fullmatch('step_([0-9]{1,10})', path.stem), path) for path in paths)
+        return dict(sorted((int(match[1]), path) for match, path in numbered if match))
 
     def _checkpoints(self, folder: epath.Path) -> list[str]:
         """Return the names of the checkpoints, or of the file with the weights."""
         if (folder / weights.FILE).exists():
             return [weights.FILE]
-        checkpoints = folder / CHECKPOINTS[self._config.checkpoint.restore]
-        return sorted(p.name for p in checkpoints.iterdir() if p.name.isdigit()) if checkpoints.exists() else []
+        return [str(step) for step in numbered(folder / CHECKPOINTS[self._config.checkpoint.restore])]
 
     def _config_of(self, folder: epath.Path) -> Config:
         """Return the config of a run, with the devices and the choice of checkpoint of the page."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable
 from typing import cast
 
@@ -10,11 +10,12 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate import results
 from jaxgen.apps.evaluate.evaluator import make_evaluator
 from jaxgen.apps.evaluate.generated import generated_set
 from jaxgen.apps.trained import Trained
 from jaxgen.io.files import visible, write_json
-from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
+from jaxgen.io.run_directory import EVALUATION_IN_TRAINING, is_finite
 from jaxgen.methods.base import Method
 from jaxgen.training.sampling import SamplePipeline
 from jaxgen.types import JsonObject, PyTree
@@ -36,7 +37,8 @@ class DuringTraining:
 
     def has(self, step: int) -> bool:
         """Return whether a step was evaluated already."""
-        return self._path(step).exists()
+        path = self._path(step)
+        return path.exists() and results.read(path) is not None
 
     def __call__(
         self, pipeline: SamplePipeline, model: PyTree, step: int, tick: Callable[[], None]
@@ -54,7 +56,12 @@ class DuringTraining:
 
 
 def read(workdir: epath.Path) -> list[JsonObject]:
-    """Return the results of all evaluations during the training of a run, each with its ``step``, in order."""
+    """Return the results of all evaluations during the training of a run, each with its ``step``, in order.
+
+    Files that are not complete, or have no finite FID, are left out.
+    """
     folder = workdir / EVALUATION_IN_TRAINING
-    files = sorted(visible(folder, '*.json'), key=lambda p: int(p.stem))
-    return [{'step': int(p.stem)} | json.loads(p.read_text()) for p in files]
+    files = visible(folder, '*.json')
+    by_step = {int(path.stem): path for path in files if re.fullmatch('[0-9]{1,10}', path.stem)}
+    found = ((step, results.read(path)) for step, path in sorted(by_step.items()))
+    return [result | {'step': step} for step, result in found if result is not None and is_finite(result.get('fid'))]

@@ -1,19 +1,14 @@
-"""From a config to an evaluator, and results as files and as text."""
+"""From a config to an evaluator, and results as text."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
-from etils import epath
 from jax.sharding import Mesh
 
 from jaxgen.apps.config import Config
 from jaxgen.data import class_names
 from jaxgen.errors import UserError, check
-from jaxgen.io.files import visible, write_json
-from jaxgen.io.run_directory import EVALUATION
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.features import Extractor, inception_extractor
@@ -112,30 +107,6 @@ def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extracto
             f'and pass --config.evaluation.judge=FILE.safetensors, or use inception'
         )
     return classifier.extractor()
-
-
-def protocol_hash(protocol: JsonObject) -> str:
-    """Return eight hexadecimal digits that identify a protocol."""
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def stored_results(workdir: epath.Path) -> dict[str, JsonObject]:
-    """Return the results that ``evaluate`` and ``compare`` wrote to ``evaluation/``, by the stem of the file's name."""
-    found = {}
-    for path in visible(workdir / EVALUATION, '*.json'):
-        result = json.loads(path.read_text())
-        if isinstance(result, dict) and 'protocol' in result:
-            found[path.stem] = result
-    return found
-
-
-def write(result: JsonObject, path: epath.Path) -> None:
-    """Write a result; an older result of another protocol moves to a name with the hash of its protocol."""
-    if path.exists():
-        before = json.loads(path.read_text())
-        if before['protocol'] != json.loads(json.dumps(result['protocol'])):
-            path.rename(path.parent / f'{path.stem}-{protocol_hash(before["protocol"])}.json')
-    write_json(path, result)
 
 
 def summary(result: JsonObject) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 
 from etils import epath
 
 from jaxgen.apps.config import Config
-from jaxgen.apps.evaluate.evaluator import make_evaluator, stored_set, summary, write
+from jaxgen.apps.evaluate.evaluator import make_evaluator, stored_set, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.evaluate.results import write
 from jaxgen.apps.restore import restore
 from jaxgen.io.files import write_atomically, write_json
+from jaxgen.io.names import safe_name
 from jaxgen.io.run_directory import EVALUATION
 from jaxgen.runtime.mesh import make_mesh
 
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Evaluate a model or the set ``config.evaluation.generated``, and write ``evaluation/<step or set>.json``.
+
+    The name of a set is made safe, see ``safe_name``.
 
     The last line that is printed is the content of that file.
     """
@@ -27,7 +30,7 @@ def run(config: Config, workdir: epath.Path) -> None:
         return
     if options.generated is not None:
         generated = stored_set(config)
-        name = re.sub(r'\W+', '-', options.generated).strip('-')
+        name = safe_name(options.generated)
     else:
         trained = restore(config, workdir)
         generated = generated_set(trained, trained.sampler(options.seed, STREAM), options.num)

@@ -17,9 +17,9 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.flagship.results import write_results
 from jaxgen.apps.restore import build
 from jaxgen.apps.rules import validate
+from jaxgen.apps.stored_config import read_run
 from jaxgen.data import Dataset
 from jaxgen.errors import check
-from jaxgen.io.run_directory import read_config
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.batches import put_on_all_devices, stacked_indices
@@ -63,8 +63,12 @@ def flagship(config: Config, workdir: epath.Path, dataset: Dataset, budget: Budg
     Raises:
       UserError: if the config cannot work, or the budget does not suffice for one dispatch.
     """
-    stored = read_config(workdir)
-    steps = plan_steps(config, dataset, budget) if stored is None else stored['train']['steps']
+    stored = read_run(workdir)
+    steps = (
+        stored['train']['steps']
+        if stored and 'steps' in stored.get('train', {})
+        else plan_steps(config, dataset, budget)
+    )
     config = config.replace({'train.steps': steps, 'checkpoint.every': steps})
     validate(config)
     method, _ = build(config, workdir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -16,8 +16,8 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.restore import restore
 from jaxgen.apps.trained import Trained
 from jaxgen.io import images
-from jaxgen.io.files import write_atomically, write_json
-from jaxgen.io.run_directory import METRICS, read_metrics
+from jaxgen.io.files import replacing_set, write_atomically, write_json
+from jaxgen.io.run_directory import METRICS, points, read_metrics
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.training.grids import LARGEST_GRID
 
@@ -42,8 +42,9 @@ def write_results(config: Config, workdir: epath.Path, samples: int, facts: dict
     folder = workdir / 'flagship'
     _write_weights(trained, pathlib.Path(folder / 'weights'))
     rows = read_metrics(workdir / METRICS)
-    points = {'loss': [(row['step'], row['loss']) for row in rows]}
-    write_atomically(folder / 'loss.png', plots.png(plots.line_chart(points, 'step', 'loss')))
+    losses = points(rows, 'loss')
+    if losses:
+        write_atomically(folder / 'loss.png', plots.png(plots.line_chart({'loss': losses}, 'step', 'loss')))
 
     start = time.monotonic()
     _write_samples(trained, folder, samples)
@@ -54,7 +55,7 @@ def write_results(config: Config, workdir: epath.Path, samples: int, facts: dict
         'parameters': sum(x.size for x in jax.tree.leaves(trained.method.networks(trained.model))),
         'steps': trained.step,
         'images': trained.step * config.data.batch_size,
-        'images_per_sec': float(np.median([row['images_per_sec'] for row in rows])),
+        'images_per_sec': _median([rate for _, rate in points(rows, 'images_per_sec')]),
         'sampling_seconds': time.monotonic() - start,
         'samples': samples,
         **facts,
@@ -65,6 +66,10 @@ def write_results(config: Config, workdir: epath.Path, samples: int, facts: dict
         f'all results: {folder}; FID, here or elsewhere: python main.py --config={folder}/weights/config.json '
         f'--mode=evaluate --config.evaluation.generated={folder}/generated --config.evaluation.num={samples}'
     )
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
 
 
 def _write_weights(trained: Trained, folder: pathlib.Path) -> None:
@@ -78,11 +83,12 @@ def _write_weights(trained: Trained, folder: pathlib.Path) -> None:
 def _write_samples(trained: Trained, folder: epath.Path, samples: int) -> None:
     """Write samples as ``generated/*.npz``, and a grid of the first of them."""
     sampler = trained.sampler(trained.config.evaluation.seed, 'evaluation')
-    for number, (piece, labels) in enumerate(_pieces(sampler.batches(trained.model, samples), IMAGES_PER_FILE)):
-        named = {'labels': labels, 'class_names': np.array(trained.class_names)}
-        write_atomically(folder / 'generated' / f'{number:02}.npz', images.npz(images=piece, **named))
-        if number == 0:
-            write_atomically(folder / 'generated.png', images.png(images.grid(piece[:LARGEST_GRID])))
+    with replacing_set(folder / 'generated', r'[0-9]{2,}\.npz') as write:
+        for number, (piece, labels) in enumerate(_pieces(sampler.batches(trained.model, samples), IMAGES_PER_FILE)):
+            named = {'labels': labels, 'class_names': np.array(trained.class_names)}
+            write(f'{number:02}.npz', images.npz(images=piece, **named))
+            if number == 0:
+                write_atomically(folder / 'generated.png', images.png(images.grid(piece[:LARGEST_GRID])))
 
 
 def _pieces(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

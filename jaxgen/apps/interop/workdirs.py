@@ -20,13 +20,13 @@ from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
 from jaxgen.errors import UserError, check
 from jaxgen.io import hub
-from jaxgen.io.files import temporary_name, write_json
+from jaxgen.io.files import make_folder, temporary_name, write_json
+from jaxgen.io.lock import exclusive
 from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.preemption import exclusive
 from jaxgen.training.state import initializer, start_state, state_template
 
 FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder}  # the format of each method that PyTorch has
@@ -72,7 +72,7 @@ def _write(imported: Imported, workdir: epath.Path) -> None:
     template = state_template(initializer(method, key), mesh)
     state = start_state(method, imported.model)
     state = jax.device_put(state, jax.tree.map(lambda s: s.sharding, template))
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(workdir)
     with exclusive(workdir):
         write_json(workdir / CONFIG, config.to_tree())
         checkpoints = Checkpoints(workdir / CHECKPOINTS, config.checkpoint.keep, config.checkpoint.keep_every)

@@ -9,7 +9,7 @@ from etils import epath
 
 from jaxgen.apps.reports.plots import line_chart, save
 from jaxgen.errors import UserError, check, names, pick
-from jaxgen.io.run_directory import read_metrics
+from jaxgen.io.run_directory import points, read_metrics
 from jaxgen.runtime import command_line
 from jaxgen.schema import expanded, located
 
@@ -26,7 +26,7 @@ def lines(rows: list[dict[str, float]], metrics: Sequence[str]) -> dict[str, lis
     known = dict.fromkeys(name for row in rows for name in row)
     for metric in metrics:
         pick(metric, known, 'the metric')
-    return {metric: [(row['step'], row[metric]) for row in rows if metric in row] for metric in metrics}
+    return {metric: points(rows, metric) for metric in metrics}
 
 
 def main(argv: list[str]) -> int:

@@ -20,7 +20,9 @@ from jaxgen.io.files import write_atomically
 from jaxgen.schema import expanded
 
 INK = '#010203'  # placeholder for the text colour of the page, replaced when the SVG is written
+PLAIN: Any = {'text.parse_math': False}  # a $ in a name is no formula
 STYLE: Any = {
+    **PLAIN,
     'svg.fonttype': 'none',
     'font.family': 'sans-serif',
     'axes.spines.top': False,
@@ -66,8 +68,9 @@ def lines_on(ax: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], x: st
 
 def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> Figure:
     """Return a figure with the lines of :func:`lines_on`."""
-    figure = Figure(figsize=(7, 3.5), layout='constrained')
-    lines_on(figure.subplots(), lines, x, y)
+    with mpl.rc_context(PLAIN):
+        figure = Figure(figsize=(7, 3.5), layout='constrained')
+        lines_on(figure.subplots(), lines, x, y)
     return figure
 
 

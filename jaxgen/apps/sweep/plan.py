@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 from collections.abc import Sequence
 
 from etils import epath
 
 from jaxgen.apps import stored_config
 from jaxgen.apps.config import Config, field_names
+from jaxgen.apps.evaluate import results
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import RUN_FIELDS, differences, require_same, run_fields
 from jaxgen.apps.sweep import grammar
 from jaxgen.apps.sweep.options import require_together
 from jaxgen.errors import UserError, check
-from jaxgen.io.run_directory import CHECKPOINTS, read_config
+from jaxgen.io.files import parse_object
+from jaxgen.io.names import safe_name
+from jaxgen.io.run_directory import CHECKPOINTS, numbered, warn_once
 from jaxgen.methods import METHODS
 from jaxgen.schema import located
 from jaxgen.types import JsonObject
@@ -152,7 +153,7 @@ def _run_config(config: Config, planned: PlannedSetting, seed: int) -> Config:
 def _file_name(setting: grammar.Setting, fields: Sequence[str]) -> str:
     """Return a name that does not depend on the order in which the fields are written, so that a run is found again."""
     name = grammar.describe(dict(sorted(setting.items())), fields, between='-')
-    return re.sub(r'[^\w.+=-]', '_', name)
+    return safe_name(name) if name else ''
 
 
 def require_own(run: Run, folder: epath.Path) -> None:
@@ -166,13 +167,11 @@ def require_own(run: Run, folder: epath.Path) -> None:
       UserError: naming the field that differs.
     """
     workdir = folder / run.folder
-    stored = read_config(workdir)
+    stored = stored_config.read_run(workdir)
     if stored is None:
         return
-    require_same(run.config, stored_config.modernised(stored), run_fields(run.config), str(workdir))
-    checkpoints = workdir / CHECKPOINTS
-    trained = [int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()] if checkpoints.exists() else []
-    steps = run.config.train.steps
+    require_same(run.config, stored, run_fields(run.config), str(workdir))
+    trained, steps = numbered(workdir / CHECKPOINTS), run.config.train.steps
     check(
         max(trained, default=0) <= steps,
         f'{workdir} is at step {max(trained, default=0)}, beyond the {steps} steps of this sweep: raise '
@@ -185,8 +184,15 @@ def divergence(run: Run, folder: epath.Path) -> str | None:
     path = folder / run.folder / DIVERGED
     if not path.exists():
         return None
-    found = json.loads(path.read_text())
-    return found['reason'] if found['step'] <= run.config.train.steps else None
+    try:
+        found = parse_object(path.read_bytes())
+    except (OSError, ValueError):
+        found = {}
+    step, reason = found.get('step'), found.get('reason')
+    if type(step) is not int or not isinstance(reason, str):
+        warn_once(f'{path} does not say why the run ended, and is left out: the run is tried again')
+        return None
+    return reason if step <= run.config.train.steps else None
 
 
 def result(run: Run, sampler: SamplerConfig, folder: epath.Path) -> JsonObject | None:
@@ -194,8 +200,14 @@ def result(run: Run, sampler: SamplerConfig, folder: epath.Path) -> JsonObject |
     path = folder / run.folder / RESULTS / f'{sampler.stem}.json'
     if not path.exists():
         return None
-    found = json.loads(path.read_text())
-    then = stored_config.modernised(found['config'])
+    found = results.read(path)
+    if found is None:
+        return None
+    parameters, config = found.get('parameters'), found.get('config')
+    if not isinstance(config, dict) or not parameters or 'name' not in found['protocol'].get('extractor', {}):
+        warn_once(f'{path} holds no complete result of a sweep, and is left out')
+        return None
+    then = stored_config.modernised(config, str(path))
     return None if any(differences(sampler.config.to_tree(), then, RESULT_FIELDS)) else found
 
 

@@ -15,6 +15,7 @@ from jaxgen.apps.reports.pages import document, note, section, side, svg, table,
 from jaxgen.apps.sweep.grammar import show
 from jaxgen.apps.sweep.options import LOWER_IS_BETTER
 from jaxgen.apps.sweep.results import Outcome, Results, SettingResult, mean_and_deviation, ranked, verdict
+from jaxgen.io.run_directory import points
 from jaxgen.types import JsonObject
 
 MOST_CURVES = 12  # number of curves that can be told apart
@@ -190,8 +191,8 @@ def _curves(results: Results) -> str:
         for metric in setting.losses():
             name = ' '.join(filter(None, [outcome.run.name, metric.removeprefix('loss').strip('_')]))
             batch_size = outcome.run.config.data.batch_size
-            points = [(line['step'] * batch_size, line[metric]) for line in outcome.log]
-            curves.setdefault(name or 'loss', points)  # settings that differ only in how they sample share a curve
+            known = [(step * batch_size, value) for step, value in points(outcome.log, metric)]
+            curves.setdefault(name or 'loss', known)  # settings that differ only in how they sample share a curve
     if not curves:
         return ''
     shown = dict(itertools.islice(curves.items(), MOST_CURVES))

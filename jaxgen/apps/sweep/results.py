@@ -13,7 +13,7 @@ from etils import epath
 from jaxgen.apps.sweep.grammar import Setting
 from jaxgen.apps.sweep.options import LOWER_IS_BETTER
 from jaxgen.apps.sweep.plan import Plan, Run, SamplerConfig, divergence, result
-from jaxgen.io.run_directory import METRICS, SAMPLES, read_metrics
+from jaxgen.io.run_directory import METRICS, SAMPLES, is_finite, points, read_metrics
 from jaxgen.types import Fields, JsonObject
 
 FEW_DEVIATIONS = 2  # standard deviations over seeds below which a margin may be noise
@@ -61,19 +61,20 @@ class SettingResult:
             value: Any = outcome.found
             for part in path.split('.'):
                 value = value.get(part) if isinstance(value, dict) else None
-            if value is not None and math.isfinite(value):
+            if is_finite(value):
                 found.append(value)
         return found
 
     def losses(self) -> dict[str, list[float]]:
         """Return the last losses by name, one for each seed that finished."""
         last = [outcome.log[-1] for outcome in self.outcomes if outcome.found and outcome.log]
-        return {name: [row[name] for row in last] for name in (last[0] if last else {}) if name.startswith('loss')}
+        names = [name for name in (last[0] if last else {}) if name.startswith('loss')]
+        return {name: [row[name] for row in last if name in row] for name in names}
 
     def rates(self) -> list[float]:
         """Return the median of the training images per second of each seed that finished."""
-        rates = [[row['images_per_sec'] for row in outcome.log] for outcome in self.outcomes if outcome.found]
-        return [float(np.median(of_a_run)) for of_a_run in rates if of_a_run]
+        rates = [points(outcome.log, 'images_per_sec') for outcome in self.outcomes if outcome.found]
+        return [float(np.median([rate for _, rate in of_a_run])) for of_a_run in rates if of_a_run]
 
     def parameters(self) -> dict[str, int]:
         """Return the number of parameters of each network; empty if no seed has finished."""

@@ -19,7 +19,8 @@ from jaxgen.apps.sweep import results
 from jaxgen.apps.sweep.plan import FOLDER, Plan, Run, is_done, plan, require_own
 from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
-from jaxgen.training.preemption import StopSignals, exclusive
+from jaxgen.io.lock import exclusive
+from jaxgen.training.preemption import StopSignals
 from jaxgen.types import Fields, JsonObject
 
 POLL_SECONDS = 0.05  # seconds between two looks at a signal
@@ -44,7 +45,6 @@ def sweep(config: Config, workdir: epath.Path) -> results.Results:
     folder = workdir / FOLDER
     for run in planned.runs:
         require_own(run, folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
         left = [run for run in planned.runs if not is_done(run, folder)]
         _announce(planned, left)

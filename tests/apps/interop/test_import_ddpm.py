@@ -113,7 +113,9 @@ def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypa
     @jax.jit
     def draw(x):
         levels = method.levels(variables, steps)
-        run = method.prepare(variables, jax.random.split(jax.random.key(0)), jax.numpy.zeros(2, int), levels=levels, x=x)
+        run = method.prepare(
+            variables, jax.random.split(jax.random.key(0)), jax.numpy.zeros(2, int), levels=levels, x=x
+        )
         return dataclasses.replace(run, noise=lambda i: rest[i]).images()
 
     got = np.clip(draw(first) / 2 + 0.5, 0, 1)

@@ -100,7 +100,7 @@ class Tab:
         if not path.exists() or path.stat().length > MAX_REPORT:
             line = f'python main.py --config={name}/config.json --mode=interpret'
             return views.part(views.command(line, 'The atlas and the ablations appear here after this command:'))
-        page = views.text(path.read_text())
+        page = views.text(path.read_bytes().decode(errors='replace'))
         return views.part(f'<iframe sandbox title="Inside {views.text(name)}" srcdoc="{page}"></iframe>')
 
     def _choose_first(self) -> Update:

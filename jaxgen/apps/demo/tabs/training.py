@@ -16,6 +16,7 @@ from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate import during_training
 from jaxgen.errors import UserError
 from jaxgen.io import pictures
+from jaxgen.io.run_directory import points
 from jaxgen.types import JsonObject
 
 SECONDS = 3  # between two looks at a run
@@ -97,7 +98,7 @@ def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
     if not rows or metric is None:
         return f'<p role="status">{NO_ROWS}</p>'
     losses = _losses(list(rows[-1]))
-    lines = {name: [(row['step'], row[name]) for row in rows if name in row] for name in {*losses, metric}}
+    lines = {name: points(rows, name) for name in {*losses, metric}}
     last = ', '.join(f'{name} {rows[-1][name]:,.4g}' for name in ('step', 'epoch', *losses) if name in rows[-1])
     charts = []
     if losses:
@@ -109,8 +110,8 @@ def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
 
 def _history(history: Sequence[JsonObject]) -> str:
     """Return a chart of the FID in training, if it was evaluated."""
-    points = [(row['step'], row['fid']) for row in history if row.get('fid') is not None]
-    return views.curves({'FID': points}, 'step', 'FID', 'FID in training') if points else ''
+    known = points(history, 'fid')
+    return views.curves({'FID': known}, 'step', 'FID', 'FID in training') if known else ''
 
 
 def refresh_while_shown(tabs: gr.Tabs, part: Tab) -> None:

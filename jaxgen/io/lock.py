@@ -1,0 +1,77 @@
+"""One trainer for each run directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from typing import TextIO
+
+from etils import epath
+
+from jaxgen.errors import UserError, check
+from jaxgen.io.files import is_remote, make_folder
+from jaxgen.io.processes import is_first
+
+
+class Lock:
+    """The lock ``workdir/.lock`` of this process; the system frees it when the process ends, however it ends.
+
+    Of several processes of one run the first holds it. In a bucket there are no locks.
+
+    Raises:
+      UserError: if another run holds it.
+    """
+
+    def __init__(self, workdir: epath.Path):
+        self._workdir, self._file = workdir, None
+        if is_first() and not is_remote(workdir):
+            self._file = self._locked()
+
+    def _locked(self) -> TextIO:
+        file = open(make_folder(self._workdir) / '.lock', 'a')  # noqa: SIM115  closed by ``close``
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            file.close()
+            raise UserError(
+                f'another run is training in {self._workdir}: wait for it, stop it, or choose another run directory'
+            ) from e
+        return file
+
+    def renew(self) -> bool:
+        """Make the run directory and the lock again if they were removed, and return whether they were.
+
+        Raises:
+          UserError: if another run has begun in the run directory since.
+        """
+        if self._file is None:
+            return False
+        try:
+            there = os.stat(self._workdir / '.lock')
+        except OSError:
+            self._file.close()
+            self._file = self._locked()
+            return True
+        check(
+            os.path.samestat(there, os.fstat(self._file.fileno())),
+            f'{self._workdir} was removed, and another run has begun there: this one ends, to leave that one alone',
+        )
+        return False
+
+    def close(self) -> None:
+        """Free the lock."""
+        if self._file is not None:
+            self._file.close()
+
+
+@contextlib.contextmanager
+def exclusive(workdir: epath.Path) -> Iterator[Lock]:
+    """Hold the lock of a run directory, which is made if it does not exist, while the block runs.
+
+    Raises:
+      UserError: if another run holds it, or the folder cannot be made.
+    """
+    with contextlib.closing(Lock(workdir)) as lock:
+        yield lock

@@ -1,0 +1,31 @@
+"""Turn names from files, data sets and configs into names of files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+LONGEST = 100  # bytes of a name in UTF-8: file systems take 255, and prefixes and suffixes need some of them
+DIGITS = 8  # hexadecimal digits of the hash
+
+
+def safe_name(name: str) -> str:
+    """Return a name that can be one part of a path, the name itself wherever possible.
+
+    Letters, digits and ``_ . + = -`` stay; runs of other characters and of dots become one ``-``, dots and dashes at both
+    ends are removed, and a long name is cut. A hash is appended to a name that was changed, and to one that ends like such
+    a name, so that different names stay different.
+
+    Args:
+      name: any text, such as the name of a class.
+
+    Example:
+      >>> safe_name('black-and-tan_coonhound'), safe_name('a/../b')
+      ('black-and-tan_coonhound', 'a-b-900ea8b7')
+    """
+    kept = re.sub(r'([^\w.+=-]|\.{2,})+', '-', name).strip('.-')
+    kept = kept.encode()[:LONGEST].decode(errors='ignore')
+    if kept == name and name and not re.search(rf'(^|-)[0-9a-f]{{{DIGITS}}}$', name):
+        return name
+    digest = hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:DIGITS]
+    return f'{kept}-{digest}'.lstrip('-')
