@@ -103,7 +103,7 @@ def _diffusion(config: Config, base: Trained, num_classes: int) -> Diffusion:
 
 def _weights(trained: Trained) -> tuple[PyTree, str]:
     """Return the averaged parameters of a model on the host, with which it samples by default, and their hash."""
-    key = stream(root_key(trained.config.seed, trained.config.train.prng), 'statistics')
+    key = stream(root_key(trained.config.seed), 'statistics')
 
     def averaged(model: PyTree) -> PyTree:
         return trained.method.sampling_variables(model, key, True)

@@ -83,7 +83,6 @@ def sample_pipeline(
         stream=stream,
         batch_size=config.sample.batch_size,
         ema=config.sample.ema,
-        prng=config.train.prng,
     )
 
 

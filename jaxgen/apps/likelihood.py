@@ -27,6 +27,7 @@ from jaxgen.io.hashes import weights_hash
 from jaxgen.io.images import from_uint8
 from jaxgen.methods.base import Method
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.models.layers import precision_of
 from jaxgen.runtime.mesh import batch_sharding
 from jaxgen.runtime.random import image_keys, root_key, stream
 from jaxgen.types import Array, JsonObject, PyTree
@@ -43,8 +44,19 @@ def run(config: Config, workdir: epath.Path) -> None:
     result = bound(trained, dataset.relabelled(trained.class_names))
     path = workdir / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)
-    bits = f'{result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f}'
-    print(f'at most {bits} bits per dimension; all terms: {path}')
+    print(f'{summary(result)}; all terms: {path}')
+
+
+def summary(result: JsonObject) -> str:
+    """Return the result of ``bound`` in words, which tell a bound from an estimate of it."""
+    protocol = result['protocol']
+    bits = f'{result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f} bits per dimension'
+    over = f'(standard error over {protocol["images"]} images)'
+    if not result['is_estimate']:
+        return f'at most {bits} {over}'
+    total = protocol['all_terms']
+    whole = 'of infinitely many noise levels, taken at random' if total is None else f'of {total} terms'
+    return f'about {bits} {over}, an estimate of the bound from {protocol["terms"]} {whole}'
 
 
 def bound(trained: Trained, dataset: Dataset) -> JsonObject:
@@ -59,7 +71,8 @@ def bound(trained: Trained, dataset: Dataset) -> JsonObject:
       dataset: the images, whose labels index ``trained.class_names``.
 
     Returns:
-      JSON values: ``bits_per_dim`` and its ``standard_error`` over images; ``prior``, and ``terms`` with the ``level``
+      JSON values: ``bits_per_dim`` and its ``standard_error`` over images; ``is_estimate``, which is true if not all terms of
+      the bound were computed, an error that the standard error does not show; ``prior``, and ``terms`` with the ``level``
       (t, or log SNR) and the ``bits`` of each, which sum to the rest; and the ``protocol``.
 
     Raises:
@@ -68,7 +81,7 @@ def bound(trained: Trained, dataset: Dataset) -> JsonObject:
     config, options = trained.config, trained.config.likelihood
     _require_likelihood(config, trained.method)
     method = cast(Diffusion, trained.method)
-    variables = method.sampling_variables(trained.model, root_key(config.seed, config.train.prng), config.sample.ema)
+    variables = method.sampling_variables(trained.model, root_key(config.seed), config.sample.ema)
     kind = _DiscreteBound if isinstance(method.schedule, DiscreteSchedule) else _ContinuousBound
     terms = kind(method, variables, options.terms)
     bits = _bits_of_images(trained, terms, dataset)
@@ -76,6 +89,7 @@ def bound(trained: Trained, dataset: Dataset) -> JsonObject:
     return {
         'bits_per_dim': float(per_image.mean()),
         'standard_error': float(per_image.std(ddof=1) / np.sqrt(len(per_image))),
+        'is_estimate': len(terms.levels) != terms.total,
         'prior': float(per_term[0]),
         'terms': [
             {'level': float(level), 'bits': float(value)}
@@ -83,6 +97,8 @@ def bound(trained: Trained, dataset: Dataset) -> JsonObject:
         ],
         'protocol': {
             'bound': terms.name,
+            'terms': len(terms.levels),
+            'all_terms': terms.total,
             'data': f'{config.data.name}:{options.split}',
             'images': bits.shape[1],
             'step': trained.step,
@@ -90,6 +106,8 @@ def bound(trained: Trained, dataset: Dataset) -> JsonObject:
             'clip': method.sampling.clip,
             'seed': config.evaluation.seed,
             'weights': weights_hash(variables),
+            'batch_size': config.sample.batch_size,
+            **precision_of(method.network.dtype),
         },
     }
 
@@ -111,7 +129,7 @@ def _bits_of_images(trained: Trained, terms: _BoundTerms, dataset: Dataset) -> n
     config, total = trained.config, len(dataset.images)
     size, num = config.sample.batch_size, config.likelihood.num
     num = total if num is None else min(num, total)
-    key = stream(root_key(config.evaluation.seed, config.train.prng), 'evaluation')
+    key = stream(root_key(config.evaluation.seed), 'evaluation')
     estimate = jax.jit(terms)
     batches = []
     for start in range(0, num, size):
@@ -143,11 +161,13 @@ class _BoundTerms(abc.ABC):
     Attributes:
       name: name of the bound in the protocol.
       levels: the timestep or the log SNR of each term but the prior.
+      total: number of all terms but the prior; None if there are infinitely many, of which ``levels`` are a sample.
       variables: the variables that the model samples with.
     """
 
     name: str
     levels: np.ndarray
+    total: int | None
 
     def __init__(self, method: Diffusion, variables: PyTree):
         self.method, self.variables = method, variables
@@ -195,7 +215,7 @@ class _DiscreteBound(_BoundTerms):
     def __init__(self, method: Diffusion, variables: PyTree, num_terms: int | None):
         super().__init__(method, variables)
         self.schedule = cast(DiscreteSchedule, method.schedule)
-        timesteps = self.schedule.timesteps
+        self.total = timesteps = self.schedule.timesteps
         if num_terms is None or num_terms >= timesteps:
             edges = np.arange(1, timesteps + 1)
         else:
@@ -222,6 +242,7 @@ class _ContinuousBound(_BoundTerms):
     """The terms of a continuous schedule: random levels, one in each stratum of gamma = -log SNR, and the reconstruction last."""
 
     name = 'continuous'
+    total = None
     ends: np.ndarray
 
     def __init__(self, method: Diffusion, variables: PyTree, num_terms: int | None):

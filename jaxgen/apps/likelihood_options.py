@@ -15,7 +15,8 @@ class LikelihoodOptions(Options):
     num: int | None = option(1000, 'number of images; all of them if not set', at_least=2, at_most=100_000_000)
     terms: int | None = option(
         None,
-        'number of terms of the bound to estimate, at most; all timesteps, or 100 levels of a continuous schedule, if not set',
+        'number of terms of the bound to compute, at most; with fewer than all the result is an estimate. All timesteps, or 100 '
+        'levels of a continuous schedule, if not set',
         at_least=2,
         at_most=1_000_000,
     )

@@ -134,7 +134,7 @@ class Model:
     @functools.cached_property
     def _variables(self) -> PyTree:
         config = self._trained.config
-        key = stream(root_key(config.seed, config.train.prng), 'statistics')
+        key = stream(root_key(config.seed), 'statistics')
         return self.method.sampling_variables(self._trained.model, key, True)
 
     def _denoising_method(self) -> Any:

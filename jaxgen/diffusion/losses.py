@@ -12,6 +12,8 @@ from jaxgen.diffusion.predictions import PREDICTIONS, Network
 from jaxgen.diffusion.schedules import LearnedSchedule, Level
 from jaxgen.types import Array
 
+MEAN_FLOW_C = 1e-3  # the constant c in the adaptive weight of MeanFlow
+
 
 def mean_of_each(x: Float[Array, 'n ...']) -> Float[Array, ' n']:
     """Return the mean over all axes but the first."""
@@ -89,7 +91,9 @@ def mean_flow_loss(
     """Return the loss of MeanFlow (Geng et al. 2025, algorithm 1).
 
     The mean velocity u satisfies u = v - (t - r) du/dt, with the derivative along the line from image to noise. The right
-    side is the target, and the squared error is divided by itself plus 1e-3; both are constants for the gradient.
+    side is the target. The loss is w ||Delta||^2 with the adaptive weight w = 1 / (||Delta||^2 + c)^p (section 4.3), where
+    Delta is the error of all values of an image, ||Delta||^2 the sum of its squares, p = 1 and c = 1e-3. The target and the
+    weight are constants for the gradient.
 
     Args:
       network: ``network(x, t, r)`` is the mean velocity from time t back to r.
@@ -103,8 +107,9 @@ def mean_flow_loss(
     velocity = noise - x0
     x = (1 - t_of_pixels) * x0 + t_of_pixels * noise
     u, du_dt = jax.jvp(network, (x, t, r), (velocity, jnp.ones_like(t), jnp.zeros_like(r)))
-    error = mean_of_each(jnp.square(u - jax.lax.stop_gradient(velocity - duration * du_dt)))
-    return error / jax.lax.stop_gradient(error + 1e-3)
+    error = u - jax.lax.stop_gradient(velocity - duration * du_dt)
+    squared_norm = jnp.sum(jnp.square(error), axis=tuple(range(1, x0.ndim)))
+    return squared_norm / jax.lax.stop_gradient(squared_norm + MEAN_FLOW_C)
 
 
 def schedule_variance_loss(

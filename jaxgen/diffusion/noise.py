@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Key
 
 from jaxgen.diffusion.schedules import Level
+from jaxgen.runtime.random import normal_of_each
 from jaxgen.types import Array
 
 Noise = Callable[[Array], Array]  # the standard normal of a sampler's step, from the number of the step
@@ -20,7 +21,7 @@ def step_noise(keys: Key[Array, ' n'], i: Array | int, image_shape: tuple[int, .
     Number 0 is the noise that sampling starts from, and step i of a sampler adds number i + 1; see ``noise_of_steps``.
     """
     numbered = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-    return jax.vmap(lambda key: jax.random.normal(key, image_shape))(numbered)
+    return normal_of_each(numbered, image_shape)
 
 
 def noise_of_steps(keys: Key[Array, ' n'], image_shape: tuple[int, ...]) -> Noise:

@@ -211,7 +211,9 @@ class Method(abc.ABC):
         self._refuse_to_sample()
 
     def sampling_protocol(self) -> JsonObject:
-        """Return how ``sample`` generates an image, as JSON values, ``network_calls`` among them. The default refuses.
+        """Return how ``sample`` generates an image, as JSON values. The default refuses.
+
+        Among them are ``network_calls``, and ``dtype`` and ``matmul_precision`` of the network (``models.layers.precision_of``).
 
         Raises:
           UserError: if the method does not generate images.

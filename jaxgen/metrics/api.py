@@ -30,7 +30,7 @@ class KernelInceptionDistance(NamedTuple):
 
     Attributes:
       mean: the mean over random subsets.
-      std: the standard deviation over random subsets; None if both sets are as small as the subsets.
+      std: the standard deviation over random subsets; None, not estimated, if either set is as small as a subset.
     """
 
     mean: float
@@ -131,7 +131,8 @@ def kid(
       mesh: the devices that run Inception; the default device if not set.
 
     Returns:
-      (mean, std); lower is better, and the mean may be slightly negative.
+      (mean, std); lower is better, and the mean may be slightly negative. ``std`` is None, not estimated, if either set has
+      no more images than a subset.
 
     Raises:
       UserError: if images cannot be read, are not uint8 or are too few, or the weights cannot be read or downloaded.

@@ -173,7 +173,11 @@ class Evaluator:
             found.append(f'the generated images are {images.image_shape}, the reference {self.reference.image_shape}')
         found += self._class_warnings(images)
         if 'kid' in result and result['kid_std'] is None:
-            found.append(f'every subset of KID is the whole set of {images.count} images: it has no deviation')
+            whole = 'generated' if images.count <= self.reference.count else 'reference'
+            smaller = min(images.count, self.reference.count)
+            found.append(
+                f'every subset of KID is the whole set of {smaller} {whole} images: its deviation is not estimated'
+            )
         if 'fid_per_class' in self._metrics and pair.class_names:
             found.append('FID by class is of few images each: compare it between classes and models, not with FID')
         if 'inception_score' in self._metrics and pair.fake.logits is None:

@@ -163,11 +163,14 @@ def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.
 
 
 def environment() -> JsonObject:
-    """Return what metrics may depend on apart from images and weights: the device, the precision, the versions."""
+    """Return what metrics may depend on apart from images and weights: the device, the precision, the versions.
+
+    The precision is that of the extractors and of the classifier alone; a network that generates images has its own.
+    """
     import jaxlib
 
     versions = {'jax': jax.__version__, 'jaxlib': jaxlib.__version__, 'numpy': np.__version__}
-    return {'device': jax.devices()[0].device_kind, 'precision': 'float32, highest', 'versions': versions}
+    return {'device': jax.devices()[0].device_kind, 'feature_precision': 'float32, highest', 'versions': versions}
 
 
 def stored_features(

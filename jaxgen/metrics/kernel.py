@@ -29,20 +29,21 @@ def kernel_distance(
       seed: of the subsets.
 
     Returns:
-      The mean and the standard deviation over subsets, computed in float64. If both sets have the size of the subsets there
-      is one estimate, and the deviation is None.
+      The mean and the standard deviation over subsets, computed in float64. The deviation is None, not estimated, where the
+      subsets of either set are the whole set: they would show how the other set varies, or nothing at all.
     """
     size = min(subset_size, len(fake), len(real))
     rng = np.random.RandomState(seed)
     fake, real = np.asarray(fake, np.float64), np.asarray(real, np.float64)
-    is_whole_set = size == len(fake) == len(real)
+    is_one_estimate = size == len(fake) == len(real)
     distances = []
-    for _ in range(1 if is_whole_set else subsets):
+    for _ in range(1 if is_one_estimate else subsets):
         x = fake[rng.choice(len(fake), size, replace=False)]
         y = real[rng.choice(len(real), size, replace=False)]
         xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
         within = (xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)) / (size * (size - 1))
         distances.append(within - 2 * xy.mean())
+    is_whole_set = size == min(len(fake), len(real))
     return float(np.mean(distances)), None if is_whole_set else float(np.std(distances))
 
 

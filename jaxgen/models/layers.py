@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, Num
 
-from jaxgen.types import Array, Dtype, Fields
+from jaxgen.types import Array, Dtype, Fields, JsonObject
 
 MakeLayer = Callable[..., Callable[..., Array]]  # makes a layer with some of its fields set already
 
@@ -18,6 +18,17 @@ MakeLayer = Callable[..., Callable[..., Array]]  # makes a layer with some of it
 def uniform_fan_avg(scale: float = 1.0):
     """Return the variance-scaling uniform initialiser of Ho et al. 2020; ``scale=0`` stands for their 1e-10, nearly zero."""
     return nn.initializers.variance_scaling(scale or 1e-10, 'fan_avg', 'uniform')
+
+
+def precision_of(dtype: Dtype) -> JsonObject:
+    """Return the precision in which a network of this dtype computes, as JSON values for a protocol.
+
+    Returns:
+      ``dtype``, and ``matmul_precision``, the precision of products of float32: ``default`` is float32 on CPUs and less on
+      TPUs and GPUs.
+    """
+    matmul_precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return {'dtype': jnp.dtype(dtype).name, 'matmul_precision': matmul_precision or 'default'}
 
 
 def at_least_float32(dtype) -> jnp.dtype:

@@ -1,7 +1,8 @@
 """Low-rank adaptation of a tree of parameters (Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models).
 
 A kernel is a matrix W ``[inputs, outputs]``; the kernel of a convolution is seen as ``[kh * kw * channels, outputs]``. The
-adapted kernel is ``W + scale * (alpha / r) * A @ B``. The factor A ``[inputs, r]`` starts from normal random numbers and B
+adapted kernel is ``W + scale * (alpha / r) * A @ B``. The factor A ``[inputs, r]`` starts from random numbers that are uniform
+between -1 / sqrt(inputs) and 1 / sqrt(inputs), as in the authors' code and in peft (Kaiming's with a = sqrt(5)), and B
 ``[r, outputs]`` from zero. (The paper writes W transposed, and therefore B A.) The rank of a layer is at most
 min(inputs, outputs), where A @ B can be any matrix. Every other array, or every array if the rank is 0, is adapted by a
 ``delta`` of its own shape, which starts from zero.
@@ -111,5 +112,6 @@ def _start(key: Array, path: str, w: Array, rank: int) -> dict[str, Array]:
     outputs = w.shape[-1]
     inputs = w.size // outputs
     r = min(rank, inputs, outputs)
-    a = jax.random.normal(key, (inputs, r), w.dtype) * inputs**-0.5
+    bound = inputs**-0.5
+    a = jax.random.uniform(key, (inputs, r), w.dtype, -bound, bound)
     return {'a': a, 'b': jnp.zeros((r, outputs), w.dtype)}

@@ -31,7 +31,8 @@ class TrainOptions(Options):
     )
     prng: str = option(
         'threefry2x32',
-        'generator of random numbers; rbg is faster on TPUs, but its bits depend on the sharding',
+        'generator of the random numbers of training; rbg is faster on TPUs, but its bits depend on the sharding. Images are '
+        'always sampled with threefry2x32',
         choices=('threefry2x32', 'rbg'),
     )
 

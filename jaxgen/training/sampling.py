@@ -49,7 +49,6 @@ class SamplePipeline:
       stream: which stream of that seed the images come from, one of ``random.STREAMS``.
       batch_size: images that are sampled at once; it must divide over the devices.
       ema: whether to sample with the moving average of the parameters.
-      prng: implementation of the random keys, see ``random.root_key``.
     """
 
     def __init__(
@@ -63,10 +62,8 @@ class SamplePipeline:
         stream: str = 'sample',
         batch_size: int = 64,
         ema: bool = True,
-        prng: str = 'threefry2x32',
     ):
-        self.stream, self.classes = stream, tuple(classes)
-        self._batch_size, self._prng = batch_size, prng
+        self.stream, self.classes, self.batch_size = stream, tuple(classes), batch_size
         self._batch_sharding = batch_sharding(mesh)
         self._set_seed(seed)
 
@@ -88,7 +85,7 @@ class SamplePipeline:
         )
 
     def _set_seed(self, seed: int) -> None:
-        self.seed, self._key = seed, random.root_key(seed, self._prng)
+        self.seed, self._key = seed, random.root_key(seed)
 
     def reseeded(self, seed: int) -> SamplePipeline:
         """Return the same pipeline with another seed; nothing is compiled again."""
@@ -113,7 +110,7 @@ class SamplePipeline:
           model: the model, or the shapes of its arrays.
         """
         variables, key = jax.eval_shape(lambda m: (self.variables(m), self._key), model)
-        numbers = jax.ShapeDtypeStruct((self._batch_size,), np.int32)
+        numbers = jax.ShapeDtypeStruct((self.batch_size,), np.int32)
         return self._sample_batch.lower(variables, key, numbers, numbers)
 
     def labels(self, num: int, start: int = 0) -> np.ndarray:
@@ -123,13 +120,13 @@ class SamplePipeline:
     def batches(self, model: PyTree, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield images 0 to num - 1 in batches ``(uint8 [n, H, W, C], labels int32 [n])``."""
         variables = self.variables(model)
-        for start in range(0, num, self._batch_size):
-            indices = np.arange(start, start + self._batch_size)
-            labels = self.labels(self._batch_size, start)
+        for start in range(0, num, self.batch_size):
+            indices = np.arange(start, start + self.batch_size)
+            labels = self.labels(self.batch_size, start)
             inputs = jax.device_put((indices, labels), self._batch_sharding)
             with memory.compiling() if start == 0 else contextlib.nullcontext():
                 images = jax.block_until_ready(self._sample_batch(variables, self._key, *inputs))
-            kept = min(self._batch_size, num - start)
+            kept = min(self.batch_size, num - start)
             yield np.asarray(images)[:kept], labels[:kept]
 
     def __call__(self, model: PyTree, num: int) -> tuple[np.ndarray, np.ndarray]:

@@ -205,7 +205,6 @@ class Trainer:
             seed=plan.seed,
             batch_size=plan.sample.batch_size,
             ema=plan.sample.ema,
-            prng=plan.train.prng,
         )
 
     def _start(self, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:

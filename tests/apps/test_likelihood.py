@@ -33,7 +33,7 @@ def error(alpha, sigma):
     return np.mean((1 - skip * alpha) ** 2 * X0**2 + skip**2 * sigma**2)
 
 
-def test_discrete_terms_are_those_of_the_known_network(tmp_path):
+def test_discrete_terms_are_those_of_the_known_network(tmp_path, capsys):
     run = epath.Path(untrained(tiny_config(**FIELDS), tmp_path / 'run'))
     result = bits(run)
     ac = linear(20).alphas_cumprod
@@ -45,13 +45,23 @@ def test_discrete_terms_are_those_of_the_known_network(tmp_path):
     np.testing.assert_allclose([term['bits'] for term in result['terms'][1:]], expected, rtol=0.06)
     total = result['prior'] + sum(term['bits'] for term in result['terms'])
     np.testing.assert_allclose(result['bits_per_dim'], total, rtol=1e-6)
+    bits_of_all = f'{total:.4f} +- {result["standard_error"]:.4f} bits per dimension'
+    assert not result['is_estimate'] and result['protocol']['terms'] == result['protocol']['all_terms'] == 20
+    assert f'at most {bits_of_all} (standard error over 96 images); all' in capsys.readouterr().out
     some = bits(run, **{'likelihood.terms': 7})
     assert [term['level'] for term in some['terms']][:3] == [0, 1, 2] and len(some['terms']) < 9
     np.testing.assert_allclose(some['bits_per_dim'], result['bits_per_dim'], rtol=0.1)
-    assert some['protocol']['bound'] == 'discrete'
+    assert some['protocol']['bound'] == 'discrete' and some['is_estimate']
+    computed = len(some['terms'])
+    assert (some['protocol']['terms'], some['protocol']['all_terms']) == (computed, 20)
+    printed = capsys.readouterr().out
+    assert f'about {some["bits_per_dim"]:.4f} +-' in printed and 'at most' not in printed
+    assert f'(standard error over 96 images), an estimate of the bound from {computed} of 20 terms; all' in printed
+    precision = {'dtype': 'float32', 'matmul_precision': 'default', 'batch_size': 48}
+    assert precision.items() <= some['protocol'].items()
 
 
-def test_continuous_terms_are_those_of_the_known_network(tmp_path):
+def test_continuous_terms_are_those_of_the_known_network(tmp_path, capsys):
     fields = {**FIELDS, 'diffusion.schedule': 'edm', 'sample.num_steps': 4, 'likelihood.terms': 40}
     run = epath.Path(untrained(tiny_config(**fields), tmp_path / 'run'))
     result = bits(run, **fields)
@@ -61,6 +71,10 @@ def test_continuous_terms_are_those_of_the_known_network(tmp_path):
     got = [term['bits'] for term in result['terms']]
     np.testing.assert_allclose(sum(got[:-1]), each.sum(), rtol=0.02)
     assert abs(got[-1]) < 0.2 and result['prior'] < 1e-3  # next to nothing is lost at the ends
+    assert result['is_estimate'] and result['protocol']['all_terms'] is None
+    assert (
+        'an estimate of the bound from 41 of infinitely many noise levels, taken at random' in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize('field', ['likelihood.num', 'likelihood.terms'])

@@ -14,17 +14,21 @@ X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
 LABELS, NULL_LABEL = jnp.array([5, 7]), 10
 
 
-def level(sigma):
-    return Level(jnp.ones(()), jnp.asarray(sigma), 0)
+def level(ratio, alpha=1.0):
+    return Level(jnp.asarray(alpha), jnp.asarray(alpha * ratio), 0)
 
 
-def test_guidance_adds_what_the_class_adds_within_its_interval():
+@pytest.mark.parametrize('alpha', [1.0, 0.25])
+def test_guidance_adds_what_the_class_adds_within_its_interval(alpha):
+    """The interval is one of sigma / alpha: neither end is compared with sigma alone."""
+
     def conditional(x, level, labels):
         return Prediction(x + labels.reshape(-1, 1).astype(x.dtype))
 
     predict = Guidance(scale=3.0, low=0.5, high=2.0)(conditional, LABELS, NULL_LABEL)
-    for sigma, expected in ((1.0, 1 + 10 + 3 * (LABELS - 10)), (0.4, 1 + LABELS), (2.5, 1 + LABELS)):
-        got = predict(jnp.ones((2, 4)), level(sigma))
+    guided = 1 + 10 + 3 * (LABELS - 10)
+    for ratio, expected in ((0.4, 1 + LABELS), (0.6, guided), (1.0, guided), (1.9, guided), (2.5, 1 + LABELS)):
+        got = predict(jnp.ones((2, 4)), level(ratio, alpha))
         np.testing.assert_allclose(got.mean[:, 0], expected)
 
 

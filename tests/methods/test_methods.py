@@ -115,13 +115,13 @@ def test_the_noise_grows_every_fourth_step_while_the_discriminator_is_sure():
 
 
 class Spy:
-    """Records what a discriminator is shown."""
+    """Records what a discriminator is shown, whatever is compiled or differentiated."""
 
     def __init__(self, network):
         self.network, self.shown, self.labels = network, [], []
 
     def apply(self, variables, images, label, *args, **kwargs):
-        self.shown.append(images)
+        jax.debug.callback(lambda x: self.shown.append(np.array(x)), images, ordered=True)
         self.labels.append(label)
         return self.network.apply(variables, images, label, *args, **kwargs)
 
@@ -129,17 +129,14 @@ class Spy:
 @pytest.mark.parametrize(('loss', 'turns'), [('non_saturating', 2), ('hinge', 1)])
 def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
     """In each turn its rows of the real images as ``--mode=data`` shows them, and generated ones augmented by the turn's
-    keys; at last those of the last turn for the generator."""
+    keys; at last those of the last turn for the generator, augmented once more (as in DiffAugment)."""
     method = build('dcgan', **{'gan.augment': ('color', 'cutout'), 'gan.discriminator_steps': turns, 'gan.loss': loss})
     data = {'image': batch()['image'].astype(np.float32), 'label': batch()['label']}
-    labels = []
+    spy = Spy(method.discriminator)
 
     @jax.jit
     def run(model):
-        spy = Spy(method.discriminator)
-        _, metrics = dataclasses.replace(method, discriminator=spy).step(model, data, KEY)
-        labels.extend(spy.labels)
-        return spy.shown[: 2 * turns], metrics
+        return dataclasses.replace(method, discriminator=spy).step(model, data, KEY)[1]
 
     @jax.jit
     def expect(model):
@@ -147,7 +144,9 @@ def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
         for i in range(turns):
             turn_key = jax.random.fold_in(KEY, i + 1)
             fake, _, model = method._generate(model, data['label'][i::turns], turn_key)
-            shown += [real[i::turns], method.augment(fake, jax.random.split(turn_key, 4)[2])]
+            _, _, fake_key, generator_key = jax.random.split(turn_key, 4)
+            shown += [real[i::turns], method.augment(fake, fake_key)]
+        shown.append(method.augment(fake, generator_key))
         variables = {'params': model.discriminator.params, **model.discriminator.stats}
 
         def say(images):
@@ -157,13 +156,14 @@ def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
         return shown, [say(x)[0] for x in shown[:2]]
 
     model = jax.jit(method.init)(KEY)
-    (shown, metrics), (expected, (real_logits, fake_logits)) = run(model), expect(model)
+    metrics, (expected, (real_logits, fake_logits)) = run(model), expect(model)
+    jax.effects_barrier()
     assert abs(expected[0] - data['image'][::turns]).max() > 0.5
-    for got, images in zip(shown, expected, strict=True):
+    for got, images in zip(spy.shown, expected, strict=True):
         np.testing.assert_allclose(got, images, atol=1e-5)
-    for i, label in enumerate(labels):
+    for i, label in enumerate(spy.labels):
         np.testing.assert_array_equal(label, data['label'][min(i // 2, turns - 1) :: turns])
-    assert len(labels) == 2 * turns + 1
+    assert len(spy.labels) == 2 * turns + 1
     if turns == 1:  # later turns meet another discriminator
         functions = losses.LOSSES[loss]
         value = functions.real(real_logits) + functions.fake(fake_logits)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxgen.errors import UserError
 from jaxgen.models import lora
@@ -129,6 +130,18 @@ def test_targets_by_name_and_what_does_not_exist():
         lora.matching(params, ['midle_0'], 'config.finetune.targets')
     with pytest.raises(UserError, match="layer 'attention' does not exist"):
         lora.matching(params_of('cnn'), ['attention'], 'config.finetune.targets')
+
+
+@pytest.mark.parametrize('shape', [(200, 64), (3, 3, 16, 32)])
+def test_a_starts_as_in_the_reference(shape):
+    """kaiming_uniform_(a=sqrt(5)) of microsoft/LoRA and peft: uniform within 1 / sqrt(inputs), deviation 1 / sqrt(3 inputs)."""
+    factors = lora.init(KEY, {'layer': {'kernel': jnp.zeros(shape)}}, ['layer/kernel'], 16)['layer/kernel']
+    inputs = np.prod(shape[:-1])
+    assert factors['a'].shape == (inputs, 16) and not factors['b'].any()
+    places = (np.asarray(factors['a'], np.float64).ravel() * np.sqrt(inputs) + 1) / 2
+    assert 0 <= places.min() < 0.01 and 0.99 < places.max() <= 1
+    np.testing.assert_allclose(np.std(factors['a']), 1 / np.sqrt(3 * inputs), rtol=0.03)
+    assert stats.kstest(places, 'uniform').pvalue > 1e-3
 
 
 def test_gradients_are_of_the_factors_alone():

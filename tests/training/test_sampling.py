@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxgen.diffusion.noise import step_noise
 from jaxgen.errors import UserError
 from jaxgen.io.images import from_uint8, to_uint8
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.runtime.random import image_keys
+from jaxgen.runtime.random import image_keys, normal_of_each
 from jaxgen.training.sampling import SamplePipeline, chosen_classes, cycled_labels
 
 NAMES = ('cat', 'dog', 'horse')
@@ -32,6 +33,16 @@ def test_the_key_of_an_image_depends_on_its_index_alone():
     key = jax.random.key(0)
     keys = image_keys(key, jnp.array([5, 2, 9]))
     assert keys[1] == jax.random.fold_in(key, 2) and keys[2] == jax.random.fold_in(key, 9)
+
+
+@pytest.mark.parametrize('implementation', ['rbg', 'unsafe_rbg'])
+def test_keys_whose_numbers_depend_on_the_batch_are_refused(implementation):
+    key = jax.random.key(0, impl=implementation)
+    with pytest.raises(ValueError, match=f'the generator {implementation} an image depends on the others'):
+        image_keys(key, jnp.arange(2))
+    for noise in (lambda keys: normal_of_each(keys, (3,)), lambda keys: step_noise(keys, 0, (3,))):
+        with pytest.raises(ValueError, match=f'the generator {implementation} an image depends on the others'):
+            noise(jax.random.split(key, 2))
 
 
 def test_every_grey_level_is_found_again():

@@ -170,7 +170,7 @@ def sampling_flops(config: Config) -> float:
     calls = build(config)[0].sampling_protocol()['network_calls']
     once = config.replace({'sample.num_steps': 1}) if METHODS[config.method].supports.denoises else config
     method, _ = build(once)
-    key, size = root_key(config.seed, config.train.prng), config.sample.batch_size
+    key, size = root_key(config.seed), config.sample.batch_size
     variables = jax.eval_shape(lambda: method.sampling_variables(method.init(key), key, False))
     keys, labels = jax.eval_shape(lambda: (jax.random.split(key, size), jnp.zeros(size, jnp.int32)))
     return calls * flops(method.sample, variables, keys, labels) / size

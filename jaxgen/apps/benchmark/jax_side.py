@@ -27,7 +27,7 @@ from jaxgen.runtime.mesh import batch_sharding, make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.training.batches import stacked_batches
 from jaxgen.training.state import start_on_mesh
-from jaxgen.training.step import make_dispatch
+from jaxgen.training.step import make_dispatch, prepare_batch, step_keys
 from jaxgen.types import Array, Fields, JsonObject
 
 RESIDENT = 4  # batches that are kept on the device, and used in turn
@@ -196,20 +196,33 @@ def attention(config: Config, spec: Fields) -> Subject:
 
 
 def data(config: Config, spec: Fields) -> Subject:
-    """Return batches as training has them from memory, copied to the devices."""
-    method, class_names = build(config)
-    size, sharding = config.data.batch_size, batch_sharding(make_mesh(config.mesh.fsdp))
-    dataset = Dataset(*examples(method.image_shape, len(class_names)), class_names)
-    batches = pipeline.Prefetcher(
-        itertools.count(), lambda step: jax.device_put(pipeline.batch(dataset, 0, step, size), sharding)
-    )
+    """Return batches as the network sees them in training: from memory, in [-1, 1], mirrored at random, on the devices."""
+    batches = prepared_batches(config)
 
     def run(units: int) -> None:
         for _ in range(units):
             batch = next(batches)
         jax.block_until_ready(batch)
 
-    return Subject(run, {'images': size}, peak_memory)
+    return Subject(run, {'images': config.data.batch_size}, peak_memory)
+
+
+def prepared_batches(config: Config) -> pipeline.Prefetcher:
+    """Return an iterator over batches with the work that ``torch_side.prepared_batches`` does as well."""
+    method, class_names = build(config)
+    size, key = config.data.batch_size, root_key(config.seed, config.train.prng)
+    sharding = batch_sharding(make_mesh(config.mesh.fsdp))
+    dataset = Dataset(*examples(method.image_shape, len(class_names)), class_names)
+
+    @jax.jit
+    def prepare(batch: dict[str, Array], step: Array) -> dict[str, Array]:
+        flip_key, _ = step_keys(key, step)
+        return prepare_batch(batch, flip_key, config.data.random_flip)
+
+    def load(step: int) -> dict[str, Array]:
+        return prepare(jax.device_put(pipeline.batch(dataset, 0, step, size), sharding), step)
+
+    return pipeline.Prefetcher(itertools.count(), load)
 
 
 CASES = {

@@ -189,24 +189,27 @@ class _Examples(Dataset):
 
 
 def data(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
-    """Return batches of a ``DataLoader`` with one worker a core, copied to the device."""
-    size = config['data']['batch_size']
+    """Return batches of a ``DataLoader`` with one worker a core: in [-1, 1], mirrored at random, on the device."""
+    batches = prepared_batches(config, spec, execution, workers=os.cpu_count() or 1)
+    return _subject(execution, lambda: next(batches), {'images': config['data']['batch_size']})
+
+
+def prepared_batches(
+    config: ConfigTree, spec: Spec, execution: Execution, workers: int
+) -> Iterator[list[torch.Tensor]]:
+    """Yield images and labels, with the work that ``jax_side.prepared_batches`` does as well."""
     dataset = _Examples(*_examples(spec), config['data']['random_flip'])
     loader = DataLoader(
-        dataset, size, shuffle=True, drop_last=True, num_workers=os.cpu_count() or 1, persistent_workers=True
+        dataset,
+        config['data']['batch_size'],
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
-    batches = _for_ever(loader)
-
-    def load() -> None:
-        for x in next(batches):
-            x.to(execution.device)
-
-    return _subject(execution, load, {'images': size})
-
-
-def _for_ever(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
     while True:
-        yield from loader
+        for batch in loader:
+            yield [x.to(execution.device) for x in batch]
 
 
 def _twin(config: ConfigTree, spec: Spec, execution: Execution) -> tuple[AnyTwin, torch.Tensor, torch.Tensor]:

@@ -44,6 +44,7 @@ MODEL_FIELDS = tuple(
         *('family', 'step', 'weights', 'base', 'adapter_scale'),
         *('sampler', 'num_steps', 'network_calls', 'seed'),
         *('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale'),
+        'batch_size',  # which changes no more than the rounding of an image
     )
 )
 

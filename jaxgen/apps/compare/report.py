@@ -12,6 +12,7 @@ from jaxgen.apps.compare.compare import Comparison, Entry, difference_notes
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, grid, note, section, side, svg, table, text
 from jaxgen.io.run_directory import points
+from jaxgen.types import Fields
 
 
 def page(comparison: Comparison) -> str:
@@ -67,9 +68,14 @@ def _cell(entry: Entry, how: tuple[str, str]) -> str:
     path, form = how
     found = values(entry, path)
     if not found:
-        return ''
+        return no_value(path, entry.results[0])
     spread = f' ± {format(np.std(found, ddof=1), form)}' if len(found) > 1 else ''
     return format(np.mean(found), form) + spread
+
+
+def no_value(path: str, result: Fields) -> str:
+    """Return the cell of a metric that a result lacks: empty, but for a deviation that could not be estimated."""
+    return 'not estimated' if path == 'kid_std' and path in result else ''
 
 
 # Rows of the table: the dotted path of each metric in the result, and its format.

@@ -225,7 +225,7 @@ class Model:
     def _batch(self, trained: Trained, start: int, size: int) -> _Batch:
         """Return the batch of images ``start`` to ``start + size - 1`` of ``--mode=sample``."""
         config = trained.config
-        key = stream(root_key(config.seed, config.train.prng), 'sample')
+        key = stream(root_key(config.seed), 'sample')
         classes = classes_to_sample(config, trained.class_names)
         return self._on_devices(image_keys(key, jnp.arange(start, start + size)), cycled_labels(classes, start, size))
 

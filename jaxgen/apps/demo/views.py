@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from jaxgen.apps.compare.compare import difference_notes, differences
-from jaxgen.apps.compare.report import METRICS
+from jaxgen.apps.compare.report import METRICS, no_value
 from jaxgen.apps.reports import pages, plots
 from jaxgen.apps.reports.pages import table, text
 from jaxgen.apps.same_run import flatten
@@ -138,7 +138,7 @@ def metrics_table(results: Mapping[str, Fields]) -> str:
     flat = {name: flatten(dict(result)) for name, result in results.items()}
     rows = []
     for title, (path, form) in METRICS.items():
-        cells = [format(one[path], form) if one.get(path) is not None else '' for one in flat.values()]
+        cells = [format(one[path], form) if one.get(path) is not None else no_value(path, one) for one in flat.values()]
         if any(cells):
             rows.append((title, *cells))
     protocols = ''.join(

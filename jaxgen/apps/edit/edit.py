@@ -59,7 +59,7 @@ class Editor:
         require_editable(config, trained.method)
         self.trained, self.config, self.options = trained, config, config.edit
         self.method = cast(Diffusion, trained.method)
-        key = root_key(config.seed, config.train.prng)
+        key = root_key(config.seed)
         self.variables = self.method.sampling_variables(trained.model, key, config.sample.ema)
         self.levels = self.method.levels(self.variables)
         if self.options.source_class is not None:

@@ -78,7 +78,7 @@ def start_edit(
 
 def edit_keys(config: Config, num: int) -> Array:
     """Return the random keys of the first ``num`` edited images, which differ from those of ``--mode=sample``."""
-    key = jax.random.fold_in(stream(root_key(config.seed, config.train.prng), 'sample'), 1)
+    key = jax.random.fold_in(stream(root_key(config.seed), 'sample'), 1)
     return image_keys(key, jnp.arange(num))
 
 

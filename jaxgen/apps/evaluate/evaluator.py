@@ -116,7 +116,8 @@ def summary(result: JsonObject) -> str:
         if result.get(name) is not None:
             lines.append(f'{name}: {result[name]:.4f}')
     if 'kid' in result:
-        spread = '' if result['kid_std'] is None else f' +- {result["kid_std"]:.6f} over subsets'
+        deviation = result['kid_std']
+        spread = ', deviation not estimated' if deviation is None else f' +- {deviation:.6f} over subsets'
         lines.append(f'kid: {result["kid"]:.6f}{spread}')
     if 'judge' in result:
         lines.append(f'classifier: {_recognised(result["judge"])}')

@@ -9,6 +9,7 @@ import numpy as np
 from jaxgen.apps.trained import Trained
 from jaxgen.io.hashes import weights_hash
 from jaxgen.metrics.image_sets import ImageSet
+from jaxgen.runtime.random import IMAGES_PRNG
 from jaxgen.training.sampling import SamplePipeline
 
 STREAM = 'evaluation'  # stream of random keys; the samples of training come from another
@@ -37,7 +38,8 @@ def generated_set(trained: Trained, sampler: SamplePipeline, num: int) -> ImageS
         'count': num,
         'seed': sampler.seed,
         'stream': sampler.stream,
-        'prng': config.train.prng,
+        'prng': IMAGES_PRNG,
+        'batch_size': sampler.batch_size,
         'weights': weights_hash(sampler.variables(trained.model)),
     }
     shape, labels = trained.method.image_shape, requested_labels(trained, sampler, num)

@@ -75,7 +75,7 @@ def _median(values: Sequence[float]) -> float | None:
 def _write_weights(trained: Trained, folder: pathlib.Path) -> None:
     config = trained.config
     folder.mkdir(parents=True, exist_ok=True)
-    key = stream(root_key(config.seed, config.train.prng), 'statistics')
+    key = stream(root_key(config.seed), 'statistics')
     variables = trained.method.weights(trained.model, key, config.sample.ema)
     weights.write(trained, jax.device_get(variables), folder)
 

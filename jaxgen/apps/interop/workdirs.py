@@ -100,7 +100,7 @@ def export_weights(config: Config, workdir: epath.Path) -> None:
         f'config.interop.path={path} exists already, and is not an empty folder: name a new one',
     )
     trained = restore(config, workdir)
-    key = stream(root_key(config.seed, config.train.prng), 'statistics')
+    key = stream(root_key(config.seed), 'statistics')
     exported = jax.device_get(trained.method.weights(trained.model, key, config.sample.ema))
     with _complete(folder) as temporary:
         what = written_format.write(trained, exported, temporary)

@@ -155,7 +155,6 @@ class _Runs:
             stream=STREAM,
             batch_size=trained.config.sample.batch_size,
             ema=trained.config.sample.ema,
-            prng=trained.config.train.prng,
         )
         self._num, self._done = options.images_per_class * len(trained.class_names), 0
         self.labels = self._sampler.labels(self._num)

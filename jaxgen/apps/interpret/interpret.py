@@ -125,7 +125,7 @@ def interpret(trained: Trained, workdir: epath.Path) -> Interpretation:
     channels = _channels(options, probes[-1].blocks(trained.method.image_shape))
 
     dataset = _examples(trained)
-    key = stream(root_key(options.seed, config.train.prng), 'interpretation')
+    key = stream(root_key(options.seed), 'interpretation')
     studies = []
     for i, probe in enumerate(probes):
         study = _study(trained, probe, dataset, [jax.random.fold_in(key, 2 * i + j) for j in (0, 1)])

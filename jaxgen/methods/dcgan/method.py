@@ -18,11 +18,12 @@ from jaxgen.methods.dcgan.state import GANState, add_signs, apply_gradients, fin
 from jaxgen.methods.dcgan.statistics import averaged_variables
 from jaxgen.methods.options import require_whole_batch
 from jaxgen.models.dcgan import Discriminator, Generator
-from jaxgen.models.layers import at_least_float32
+from jaxgen.models.layers import at_least_float32, precision_of
 from jaxgen.optim.ema import ema_update
 from jaxgen.optim.optimizer import make_adam
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
+from jaxgen.runtime.random import normal_of_each
 from jaxgen.schema import Options, Sections
 from jaxgen.types import Array, Fields, JsonObject, PyTree
 
@@ -281,10 +282,10 @@ class DCGAN(Method):
 
     def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
         """Generate images, see ``Method.sample``."""
-        z = jax.vmap(lambda key: jax.random.normal(key, (self.generator.latent_size,)))(keys)
+        z = normal_of_each(keys, (self.generator.latent_size,))
         images: PyTree = self.generator.apply(variables, z, labels)
         return images
 
     def sampling_protocol(self) -> JsonObject:
         """Return how ``sample`` generates an image, as JSON values."""
-        return {'sampler': 'generator', 'network_calls': 1}
+        return {'sampler': 'generator', 'network_calls': 1} | precision_of(self.generator.dtype)

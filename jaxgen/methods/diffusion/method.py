@@ -34,7 +34,7 @@ from jaxgen.methods.diffusion.state import (
     next_state,
 )
 from jaxgen.methods.options import SampleOptions
-from jaxgen.models.layers import at_least_float32
+from jaxgen.models.layers import at_least_float32, precision_of
 from jaxgen.models.networks import make_network
 from jaxgen.optim.accumulate import value_and_grad
 from jaxgen.optim.schedules import learning_rate
@@ -286,7 +286,7 @@ class Diffusion(Method):
 
     def sampling_protocol(self) -> JsonObject:
         """Return how ``sample`` generates an image, as JSON values."""
-        return self.sampling.protocol(self.schedule)
+        return self.sampling.protocol(self.schedule) | precision_of(self.network.dtype)
 
     def _drop_labels(self, labels: Array, key: Array) -> Array:
         return drop_labels(labels, key, self.label_dropout, self.null_label) if self.label_dropout else labels

@@ -3,15 +3,17 @@
 import json
 import time
 
+import numpy as np
 import pytest
 
 from jaxgen.apps.benchmark import benchmark as benchmarking
-from jaxgen.apps.benchmark import jax_side, table
+from jaxgen.apps.benchmark import jax_side, measure, table, torch_side
 from jaxgen.apps.benchmark import report as reporting
 from jaxgen.apps.benchmark.benchmark import benchmark, require_twin
 from jaxgen.apps.benchmark.processes import Bench
 from jaxgen.apps.benchmark.report import read_baseline, summarise
 from jaxgen.apps.benchmark.variants import CASES, Variant, variants
+from jaxgen.apps.twins import Execution
 from jaxgen.errors import UserError
 from tests.tiny import tiny_config
 
@@ -63,6 +65,30 @@ def test_jaxgens_cases_do_their_units(family):
         subject = jax_side.CASES[case](config, {'start': time.perf_counter()})
         subject.run(2)
         assert subject.facts['images'] == (32 if case == 'train' else 16)
+
+
+@pytest.mark.parametrize('flip', [True, False])
+def test_both_input_pipelines_do_the_same_work(flip):
+    """Float32 images in [-1, 1], and their labels: of the same examples, mirrored at random if training does that."""
+    config = config_of(**{'data.random_flip': flip, 'data.batch_size': 64})
+    ours = jax_side.prepared_batches(config)
+    theirs = torch_side.prepared_batches(
+        config.to_tree(), {'image_shape': (8, 8, 1), 'num_classes': 10}, Execution('cpu'), workers=0
+    )
+    images, labels = measure.examples((8, 8, 1), 10)
+    stored = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    batch, (seen, shown) = next(ours), next(theirs)
+    ours.close()
+    for got, classes in (
+        (np.asarray(batch['image']), np.asarray(batch['label'])),
+        (seen.permute(0, 2, 3, 1).numpy(), shown.numpy()),
+    ):
+        assert got.shape == (64, 8, 8, 1) and got.dtype == np.float32
+        assert got.min() == -1 and got.max() == 1
+        grey = np.round((got + 1) * 127.5).astype(np.uint8)
+        known = [[stored.get(x.tobytes()) for x in (image, image[:, ::-1])] for image in grey]
+        assert all(label in pair for label, pair in zip(classes, known, strict=True))
+        assert any(straight is None for straight, _ in known) == flip
 
 
 def test_another_model_is_no_twin():

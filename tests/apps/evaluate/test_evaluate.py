@@ -1,17 +1,22 @@
 """``--mode=evaluate``: torch-fidelity's numbers, the protocol, and what metrics depend on."""
 
+import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from etils import epath
 from PIL import Image
 
+from jaxgen.apps.demo.views import metrics_table
+from jaxgen.apps.edit.start import edit_keys
 from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
 from jaxgen.apps.restore import restore
+from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.data import load
 from jaxgen.errors import UserError
@@ -58,9 +63,11 @@ def test_metrics_are_those_of_torch_fidelity(tmp_path, capsys):
     assert [w.split(':')[0] for w in result['warnings']] == [
         '40 generated images are fewer than 2048',
         '40 reference images are fewer than 2048',
-        'every subset of KID is the whole set of 40 images',
+        'every subset of KID is the whole set of 40 generated images',
     ]
-    assert result['kid_std'] is None and f'kid: {result["kid"]:.6f}' in summary(result).splitlines()
+    assert result['kid_std'] is None
+    assert f'kid: {result["kid"]:.6f}, deviation not estimated' in summary(result).splitlines()
+    assert '<td>not estimated</td>' in metrics_table({'fake': result})
     (file,) = (tmp_path / 'evaluation').iterdir()
     assert 'fake.npz' in file.name and json.loads(file.read_text()) == result
 
@@ -75,13 +82,15 @@ def test_every_metric_has_its_protocol(runs, capsys):
         'family': 'ddpm', 'data': 'digits', 'data_classes': '', 'max_examples': 0, 'step': 4, 'ema': True,
         'sampler': 'ddim', 'num_steps': 4, 'stream': 'evaluation',
         'network_calls': 4, 'eta': 0.0, 'guidance_scale': 1.0, 'classes': '', 'count': 200, 'seed': 0, 'prng': 'threefry2x32',
+        'dtype': 'float32', 'matmul_precision': 'default', 'batch_size': 16,
     }  # fmt: skip
     assert (reference['dataset'], reference['split'], reference['count']) == ('digits', 'train', 1437)
-    assert protocol['device'] == 'cpu' and protocol['precision'] and protocol['versions']['jax'] == jax.__version__
+    assert (protocol['device'], protocol['feature_precision']) == ('cpu', 'float32, highest')
+    assert protocol['versions']['jax'] == jax.__version__
     judged = result['judge']
     assert np.sum(judged['confusion']) == 200 and 0 <= judged['accuracy'] <= 1
     assert 'fid_per_class' not in result  # of 20 images each
-    assert result['kid_std'] > 0 and f' +- {result["kid_std"]:.6f} over subsets' in summary(result)
+    assert result['kid_std'] is None  # of subsets that are the whole set of 200 generated images
 
     again = evaluate(runs['ddpm'], capsys)
     assert {**again, 'images_per_sec': 0} == {**result, 'images_per_sec': 0}
@@ -106,6 +115,19 @@ def test_a_model_of_one_class_is_asked_for_that_class(tmp_path, capsys, classes,
         assert judged['accuracy_per_class'] == {'3': judged['seen']['3'] / 16}
 
 
+@pytest.mark.parametrize('family', ['ddpm', 'dcgan'])
+def test_the_protocol_has_the_precision_of_the_network(runs, family):
+    """What the network computes in, which is not what the features are computed in."""
+    fields = {'model.dtype': 'bfloat16', 'sample.batch_size': 24}
+    trained = restore(tiny_config(family), runs[family])
+    method = build_method(tiny_config(family, **fields), (8, 8, 1), 10)
+    trained = dataclasses.replace(trained, config=tiny_config(family, **fields), method=method)
+    with jax.default_matmul_precision('tensorfloat32'):
+        description = generated_set(trained, trained.sampler(0, STREAM), 16).description
+    expected = {'dtype': 'bfloat16', 'matmul_precision': 'tensorfloat32', 'batch_size': 24}
+    assert {name: description[name] for name in expected} == expected
+
+
 def test_another_protocol_overwrites_nothing(runs, capsys):
     first = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 7})
     second = evaluate(runs['dcgan'], capsys, 'dcgan', **{'evaluation.seed': 8})
@@ -128,6 +150,20 @@ def test_neither_batches_nor_devices_matter(runs):
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-3)
 
 
+def test_the_prng_of_training_changes_no_image(runs):
+    """The numbers of rbg depend on the batch, so images, edits and bounds are made with the keys of threefry."""
+    images, keys = [], []
+    for fields in ({}, {'train.prng': 'rbg'}, {'train.prng': 'rbg', 'sample.batch_size': 40}):
+        trained = restore(tiny_config(**fields), runs['ddpm'])
+        sampled = generated_set(trained, trained.sampler(0, STREAM), 40)
+        images.append(np.concatenate(list(sampled.pieces())))
+        keys.append(edit_keys(trained.config, 3))
+        assert sampled.description['prng'] == 'threefry2x32'
+    np.testing.assert_array_equal(images[1], images[0])
+    np.testing.assert_allclose(images[2].astype(int), images[0], atol=1)
+    assert jnp.all(keys[1] == keys[0])
+
+
 def test_samples_of_training_are_not_evaluated(runs):
     """The evaluation generates other images than the grids and the evaluations during training, for the same seed."""
     trained = restore(tiny_config(), runs['ddpm'])
@@ -143,6 +179,7 @@ def test_a_set_against_itself(capsys, tmp_path):
     assert result['judge']['accuracy'] > 0.97
     assert set(result['fid_per_class']) == set('0123456789')
     assert max(map(abs, result['fid_per_class'].values())) < 1e-6
+    assert result['kid_std'] > 0 and f' +- {result["kid_std"]:.6f} over subsets' in summary(result)
     held_out = evaluate(epath.Path(tmp_path), capsys, **{**fields, 'evaluation.generated': 'digits:test'})
     assert held_out['fid'] > 1e-3 and held_out['judge']['accuracy'] > 0.95
 

@@ -1,0 +1,81 @@
+"""What training samples, against its distribution: every schedule of the registry, and the two times of MeanFlow.
+
+The seeds are fixed. A right distribution fails with the probability ``UNLIKELY``, a wrong one passes with next to none.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxgen.diffusion import losses
+from jaxgen.diffusion.compatibility import is_discrete
+from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule
+from tests.diffusion import analytic
+
+KEY = jax.random.key(3)
+NUM = 4000
+UNLIKELY = 1e-3
+TIMESTEPS = 20
+
+
+def edm_quantile(level):
+    """ln(sigma) is normal with mean -1.2 and deviation 1.2 (Karras et al. 2022, table 1)."""
+    return stats.norm.cdf((np.log(level.sigma) + 1.2) / 1.2)
+
+
+def flow_quantile(level):
+    return level.sigma
+
+
+def learned_quantile(level):
+    """The time at which the schedule has this signal-to-noise ratio: it rises with the time, which is uniform."""
+    schedule, times = analytic.schedule('learned'), np.linspace(0, 1, 2001)
+    gamma = 2 * np.log(np.asarray(level.sigma, np.float64) / level.alpha)
+    return np.interp(gamma, np.asarray(schedule.gamma(jnp.asarray(times, jnp.float32))), times)
+
+
+# From levels to numbers that are uniform if the levels have their distribution. A new schedule is added here.
+QUANTILES = {'edm': edm_quantile, 'flow': flow_quantile, 'learned': learned_quantile}
+
+
+@pytest.mark.parametrize('name', [name for name in SCHEDULES if is_discrete(name)])
+def test_training_samples_every_timestep_as_often(name):
+    schedule = analytic.schedule(name, TIMESTEPS)
+    level = schedule.sample_levels(KEY, NUM)
+    counts = np.bincount(level.t, minlength=TIMESTEPS)
+    assert len(counts) == TIMESTEPS and stats.chisquare(counts).pvalue > UNLIKELY
+    kept = schedule.alphas_cumprod[level.t]
+    np.testing.assert_allclose(level.alpha, np.sqrt(kept), rtol=1e-6)
+    np.testing.assert_allclose(level.sigma, np.sqrt(1 - kept), rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', [name for name in SCHEDULES if not is_discrete(name)])
+def test_training_samples_levels_of_the_papers_distribution(name):
+    level = analytic.schedule(name).sample_levels(KEY, NUM)
+    assert stats.kstest(QUANTILES[name](level), 'uniform').pvalue > UNLIKELY
+
+
+def test_another_distribution_is_noticed():
+    """The tests above have the power to see a mean off by a tenth of a deviation, or a deviation off by a fifth."""
+    for wrong in (EDMSchedule(log_mean=-1.08), EDMSchedule(log_std=1.44)):
+        assert stats.kstest(edm_quantile(wrong.sample_levels(KEY, NUM)), 'uniform').pvalue < UNLIKELY
+
+
+def test_mean_flow_times_have_the_papers_distribution():
+    """Geng et al. 2025: the larger and the smaller of two logistic normal times, made equal in three of four."""
+    t, r = (np.asarray(times, np.float64) for times in losses.sample_mean_flow_times(KEY, NUM))
+    cdf = stats.norm(-0.4, 1).cdf
+
+    def quantile(times):
+        return cdf(np.log(times / (1 - times)))
+
+    equal = r == t
+    assert np.all(r <= t)
+    assert stats.binomtest(int(equal.sum()), NUM, 0.75).pvalue > UNLIKELY
+    for larger in (t[equal], t[~equal]):  # whether they are equal does not depend on the larger one
+        assert stats.kstest(quantile(larger) ** 2, 'uniform').pvalue > UNLIKELY
+    assert stats.kstest(1 - (1 - quantile(r[~equal])) ** 2, 'uniform').pvalue > UNLIKELY
+    below = quantile(r[~equal]) / quantile(t[~equal])  # given the larger one, the smaller is any time below it
+    assert stats.kstest(below, 'uniform').pvalue > UNLIKELY

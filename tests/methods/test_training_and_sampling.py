@@ -1,0 +1,104 @@
+"""What training tells a network, and what sampling tells it at the same noise level: all schedules, predictions, samplers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build_method
+from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.samplers import SAMPLERS
+from jaxgen.diffusion.schedules import Level, linear
+from jaxgen.methods.diffusion.objective import Examples, mean_loss
+from tests.helpers.recording import Calls, RecordingNetwork
+from tests.tiny import tiny_config
+
+KEY = jax.random.key(5)
+NUM, COMPARED = 16, 2  # noise levels of each combination, and those at which a sampler is asked, too
+RNG = np.random.default_rng(0)
+X0, NOISE = jnp.asarray(RNG.normal(size=(2, NUM, 4, 4, 1)), jnp.float32)
+LABELS = jnp.asarray(RNG.permutation(NUM) % 10, jnp.int32)
+OBJECTIVES = sorted({choice[:4] for choice in compatible_combinations()})
+
+
+def with_samplers():
+    """Return every objective with a sampler; the compatible samplers take turns."""
+    found = []
+    for i, objective in enumerate(OBJECTIVES):
+        samplers = [choice.sampler for choice in compatible_combinations(objective[0]) if choice[:4] == objective]
+        found.append((*objective, samplers[i % len(samplers)]))
+    assert {choice[-1] for choice in found} == set(SAMPLERS)
+    return found
+
+
+def recorded(schedule, prediction, weighting, variance, sampler):
+    """Return a method whose network records what it is told, and the record."""
+    config = tiny_config(
+        **{
+            'diffusion.schedule': schedule,
+            'diffusion.parameterisation': prediction,
+            'diffusion.weighting': weighting,
+            'diffusion.variance': variance,
+            'sample.sampler': sampler,
+        }
+    )
+    validate(config)
+    made, calls = build_method(config, (4, 4, 1), 10), Calls()
+    network = RecordingNetwork(made.network.out_channels, calls, num_classes=10)
+    return dataclasses.replace(made, network=network), calls
+
+
+def training_levels(ddpm, variables, times):
+    """Return sigma / alpha at the noise level of each example, and at the level to which MeanFlow goes from there."""
+    if ddpm.prediction == MEAN_FLOW:
+        t, r = (np.asarray(time, np.float64) for time in times)
+        return t / (1 - t), r / (1 - r)
+    schedule = ddpm.schedule_of(variables)
+    level = times if isinstance(times, Level) else schedule.level(schedule.gamma(times))
+    alpha, sigma = (np.asarray(array, np.float64) for array in level[:2])
+    ratio = sigma / np.maximum(alpha, 1e-30)
+    return ratio, ratio / 2
+
+
+@pytest.mark.parametrize('choice', with_samplers(), ids='-'.join)
+def test_sampling_tells_the_network_what_training_tells_it(choice):
+    ddpm, calls = recorded(*choice)
+    params = ddpm.init(KEY).params
+    calls.take()
+    times = ddpm.objective.sample_times(KEY, NUM)
+    mean_loss(ddpm.objective, ddpm.network, params, Examples(X0, NOISE, times, LABELS), KEY)
+    (told,) = calls.take()
+    assert told.train and told.has_dropout_key
+
+    variables = {'params': params}
+    ratios, next_ratios = training_levels(ddpm, variables, times)
+    longest = np.argsort(next_ratios / ratios, kind='stable')  # of MeanFlow the longest ways first
+    compared = [i for i in longest if ratios[i] < 1e6][:COMPARED]  # those with a signal
+    assert len(compared) == COMPARED and next_ratios[compared[0]] < ratios[compared[0]]
+    for i in compared:
+        levels = ddpm.schedule_of(variables).at(np.array([ratios[i], next_ratios[i]]))
+        x = levels.alpha[0] * X0[i : i + 1] + levels.sigma[0] * NOISE[i : i + 1]
+        run = ddpm.prepare(variables, jax.random.split(KEY, 1), LABELS[i : i + 1], levels=levels, x=jnp.float32(x))
+        run.step(run.carry, jax.tree.map(lambda table: table[0], run.steps))
+        asked = calls.take()[0]
+        assert not asked.train and not asked.has_dropout_key
+        np.testing.assert_allclose(asked.x[0], told.x[i], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(asked.t[0], told.t[i], rtol=1e-4, atol=1e-3)
+        assert asked.labels[0] == told.labels[i] == LABELS[i]
+
+
+def test_a_step_adds_standard_normal_noise_to_each_image():
+    ddpm, calls = recorded('linear', 'eps', 'simple', 'fixed', 'ddim')
+    state, labels = ddpm.init(KEY), np.arange(64, dtype=np.int32) % 10
+    calls.take()
+    ddpm.step(state, {'image': jnp.zeros((64, 4, 4, 1)), 'label': labels}, KEY)
+    (told,) = calls.take()
+    noise = told.x / np.sqrt(1 - linear(20).alphas_cumprod[told.t.astype(int)]).reshape(-1, 1, 1, 1)
+    assert stats.kstest(noise.ravel(), 'norm').pvalue > 1e-3
+    assert len(np.unique(noise)) == noise.size
+    np.testing.assert_array_equal(told.labels, labels)
+    assert told.train and told.has_dropout_key
