@@ -15,10 +15,10 @@ from jaxgen.apps.compile.options import CompileOptions
 from jaxgen.apps.demo.options import DemoOptions
 from jaxgen.apps.edit.options import EditOptions
 from jaxgen.apps.evaluate.options import EvaluationOptions
-from jaxgen.apps.finetune_options import FinetuneOptions
+from jaxgen.apps.finetune.options import FinetuneOptions
 from jaxgen.apps.interop.options import InteropOptions
 from jaxgen.apps.interpret.options import InterpretOptions
-from jaxgen.apps.likelihood_options import LikelihoodOptions
+from jaxgen.apps.likelihood.options import LikelihoodOptions
 from jaxgen.apps.sweep.options import SweepOptions
 from jaxgen.data.options import DataOptions
 from jaxgen.errors import UserError, pick

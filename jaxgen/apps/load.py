@@ -16,7 +16,7 @@ from jaxgen.apps import stored_config
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.trained import Trained
-from jaxgen.diffusion.schedules import Level
+from jaxgen.diffusion.levels import Level
 from jaxgen.errors import check, pick
 from jaxgen.io import hub
 from jaxgen.io.files import absolute, is_remote

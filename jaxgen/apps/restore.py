@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxgen.apps import finetuning, stored_config, untrained, weights
+from jaxgen.apps import stored_config, untrained, weights
 from jaxgen.apps.config import Config
+from jaxgen.apps.finetune import finetuning
 from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.apps.trained import Trained
 from jaxgen.data import SOURCES, class_names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.options import require_averages, require_samples
-from jaxgen.apps.finetune_options import require_finetunable
+from jaxgen.apps.finetune.options import require_finetunable
 from jaxgen.data.dataset import SOURCES
 from jaxgen.data.options import require_memory
 from jaxgen.methods import METHODS

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from etils import epath
 
-from jaxgen.apps import adapters, from_config, weights
+from jaxgen.apps import from_config, weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.during_training import DuringTraining
 from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.apps.finetune import adapters
 from jaxgen.apps.restore import build
 from jaxgen.data import Dataset, load
 from jaxgen.errors import UserError, check

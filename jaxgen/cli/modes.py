@@ -142,7 +142,7 @@ MODES = {
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
     ),
     'likelihood': Mode(
-        'jaxgen.apps.likelihood:run',
+        'jaxgen.apps.likelihood.likelihood:run',
         'estimate a bound on the bits per dimension of test images under a diffusion model',
         'python main.py --config=configs/ddpm_cifar.py --mode=likelihood --config.likelihood.num=1000',
         sections=('likelihood', 'evaluation'),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.noise import initial_noise
-from jaxgen.diffusion.schedules import Level
 from jaxgen.types import Array
 
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.predictions import Prediction
-from jaxgen.diffusion.schedules import Level
 from jaxgen.types import Array
 
 ConditionalPredict = Callable[[Array, Level, Array], Prediction]  # predict(x, level, labels)

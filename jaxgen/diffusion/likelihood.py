@@ -20,9 +20,10 @@ import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Float, Int
 
+from jaxgen.diffusion.levels import Level, Numbers
 from jaxgen.diffusion.losses import add_noise, mean_of_each
 from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
-from jaxgen.diffusion.schedules import DiscreteSchedule, Level, Numbers
+from jaxgen.diffusion.schedules import DiscreteSchedule
 from jaxgen.types import Array
 
 HALF_BIN = 1 / 255  # half of the distance between two grey levels

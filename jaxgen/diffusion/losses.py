@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.predictions import PREDICTIONS, Network
-from jaxgen.diffusion.schedules import LearnedSchedule, Level
+from jaxgen.diffusion.schedules import LearnedSchedule
 from jaxgen.types import Array
 
 MEAN_FLOW_C = 1e-3  # the constant c in the adaptive weight of MeanFlow

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Key
 
-from jaxgen.diffusion.schedules import Level
+from jaxgen.diffusion.levels import Level
 from jaxgen.runtime.random import normal_of_each
 from jaxgen.types import Array
 

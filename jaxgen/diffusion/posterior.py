@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgen.diffusion.schedules import Level
+from jaxgen.diffusion.levels import Level
 from jaxgen.types import Array
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgen.diffusion.schedules import Level, Numbers
+from jaxgen.diffusion.levels import Level, Numbers
 from jaxgen.types import Array
 
 Network = Callable[[Array, Array], Array]  # F(x, t): images [N, H, W, C] and times [N] or scalar to an output

@@ -7,53 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from types import ModuleType
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxgen.diffusion.levels import Level, Numbers, Schedule
 from jaxgen.types import Array, PyTree
-
-Numbers = Any  # an array of NumPy or JAX
-
-
-class Level(NamedTuple):
-    """One noise level, or several: arrays of one shape, of NumPy or of JAX.
-
-    Attributes:
-      alpha: factor of the image in x = alpha x_0 + sigma noise.
-      sigma: factor of the noise.
-      t: the time that the network is given.
-    """
-
-    alpha: Numbers
-    sigma: Numbers
-    t: Numbers
-
-    def broadcast_to(self, x: Float[Array, 'n ...']) -> Level:
-        """Return the level with ``alpha`` and ``sigma`` in the dtype of ``x``, shaped to broadcast against it.
-
-        ``t`` keeps its shape, in float32 or a wider dtype.
-        """
-        shape = np.shape(self.alpha) + (1,) * (x.ndim - np.ndim(self.alpha))
-        alpha, sigma = (jnp.asarray(a, x.dtype).reshape(shape) for a in self[:2])
-        return Level(alpha, sigma, jnp.asarray(self.t, jnp.promote_types(x.dtype, jnp.float32)))
-
-
-@runtime_checkable
-class Schedule(Protocol):
-    """The interface of all schedules."""
-
-    def sample_levels(self, key: Array, num: int) -> Level:
-        """Sample ``num`` independent noise levels for training: arrays ``[num]``."""
-
-    def levels(self, num_steps: int) -> Level:
-        """Return the levels that a sampler of ``num_steps`` steps visits, from noise to data: arrays ``[num_steps + 1]``."""
-
-    def at(self, ratio: Numbers) -> Level:
-        """Return the levels at which sigma / alpha is ``ratio``; a table is interpolated between its timesteps."""
 
 
 def trailing_timesteps(timesteps: int, num_steps: int) -> np.ndarray:
@@ -346,7 +309,7 @@ class LearnedSchedule:
         return Level(jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma)), t)
 
 
-def _with_data_at_the_end(level: Level, xp: Any) -> Level:
+def _with_data_at_the_end(level: Level, xp: ModuleType) -> Level:
     """Append the level of the data, alpha 1 and sigma 0; its t, which no sampler uses, repeats the last one."""
     last_t = level.t[-1]
     return Level(xp.append(level.alpha, 1.0), xp.append(level.sigma, 0.0), xp.append(level.t, last_t))

@@ -8,8 +8,8 @@ from typing import Protocol
 import jax
 from etils import epath
 
+from jaxgen.runtime.preemption import StopSignals
 from jaxgen.training.checkpoints import Checkpoints
-from jaxgen.training.preemption import StopSignals
 from jaxgen.training.sampling import SamplePipeline
 from jaxgen.training.state import TrainState
 from jaxgen.types import PyTree

@@ -13,6 +13,7 @@ from jaxgen.data import pipeline
 from jaxgen.errors import UserError
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import on_host
+from jaxgen.runtime.preemption import Agreement, StopSignals
 from jaxgen.training.batches import BatchLoader, dispatches
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.clock import Clock
@@ -20,7 +21,6 @@ from jaxgen.training.evaluation import evaluate, keep_best
 from jaxgen.training.grids import write_grid
 from jaxgen.training.log import RunLog
 from jaxgen.training.plan import Plan
-from jaxgen.training.preemption import Agreement, StopSignals
 from jaxgen.training.profile import Profile
 from jaxgen.training.sampling import SamplePipeline
 from jaxgen.training.snapshots import Snapshots

@@ -11,10 +11,11 @@ from etils import epath
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from jaxgen.apps import adapters, finetuning, sample, stored_config, weights
+from jaxgen.apps import sample, stored_config, weights
 from jaxgen.apps.benchmark.report import read_baseline
 from jaxgen.apps.config import SHARED, Config
 from jaxgen.apps.evaluate import during_training, results
+from jaxgen.apps.finetune import adapters, finetuning
 from jaxgen.apps.restore import restore
 from jaxgen.apps.sweep import plan
 from jaxgen.apps.untrained import build

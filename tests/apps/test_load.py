@@ -11,7 +11,7 @@ from etils import epath
 
 import jaxgen
 from jaxgen.apps import sample
-from jaxgen.diffusion.schedules import Level
+from jaxgen.diffusion.levels import Level
 from jaxgen.errors import UserError
 from jaxgen.io import hub
 from tests.helpers.old_runs import assert_same_images

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxgen.diffusion.guidance import Guidance, rescale_contrast
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.predictions import Prediction
-from jaxgen.diffusion.schedules import Level
 
 RNG = np.random.default_rng(0)
 X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from jaxgen.diffusion import likelihood
-from jaxgen.diffusion.schedules import EDMSchedule, Level, linear, linear_betas
+from jaxgen.diffusion.levels import Level
+from jaxgen.diffusion.schedules import EDMSchedule, linear, linear_betas
 from tests.diffusion import analytic
 
 GREYS = jnp.arange(256) / 127.5 - 1

@@ -7,8 +7,8 @@ import pytest
 
 from jaxgen.diffusion import losses
 from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.predictions import PREDICTIONS, Prediction, estimate_x0, predict
-from jaxgen.diffusion.schedules import Level
 from tests.diffusion import analytic
 
 RNG = np.random.default_rng(0)

@@ -13,10 +13,11 @@ from scipy import special
 
 from jaxgen.diffusion import samplers
 from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.noise import initial_noise
 from jaxgen.diffusion.predictions import Prediction
 from jaxgen.diffusion.samplers import SAMPLERS, Ancestral
-from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule, Level, cosine, linear_betas, trailing_timesteps
+from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule, cosine, linear_betas, trailing_timesteps
 from tests.diffusion import analytic
 from tests.diffusion.analytic import MEAN, STD
 

@@ -11,8 +11,9 @@ from scipy import stats
 from jaxgen.apps.rules import validate
 from jaxgen.apps.untrained import build_method
 from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.samplers import SAMPLERS
-from jaxgen.diffusion.schedules import Level, linear
+from jaxgen.diffusion.schedules import linear
 from jaxgen.methods.diffusion.objective import Examples, mean_loss
 from tests.helpers.recording import Calls, RecordingNetwork
 from tests.tiny import tiny_config

@@ -13,7 +13,8 @@ from etils import epath
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from jaxgen.apps import adapters, stored_config
+from jaxgen.apps import stored_config
+from jaxgen.apps.finetune import adapters
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.untrained import build_method

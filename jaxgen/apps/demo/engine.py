@@ -21,7 +21,7 @@ from jaxgen.apps.from_config import classes_to_sample
 from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.diffusion import editing
-from jaxgen.diffusion.schedules import Level
+from jaxgen.diffusion.levels import Level
 from jaxgen.errors import check
 from jaxgen.io import images
 from jaxgen.methods.diffusion.method import Diffusion

@@ -15,8 +15,8 @@ from jaxgen.apps.edit.inputs import open_image, open_mask
 from jaxgen.apps.edit.start import edit_keys, require_editable, start_edit, to_images
 from jaxgen.apps.trained import Trained
 from jaxgen.diffusion import editing
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.samplers import DDIM, ddim_inversion
-from jaxgen.diffusion.schedules import Level
 from jaxgen.errors import check, pick
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically

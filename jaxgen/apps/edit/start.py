@@ -13,8 +13,8 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.from_config import classes_to_sample
 from jaxgen.apps.trained import Trained
 from jaxgen.diffusion import editing
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.noise import step_noise
-from jaxgen.diffusion.schedules import Level
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.methods.base import Method

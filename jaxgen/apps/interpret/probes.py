@@ -12,8 +12,9 @@ import numpy as np
 
 from jaxgen.apps.interpret.activations import Forward, Probe
 from jaxgen.apps.trained import Trained
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.noise import step_noise
-from jaxgen.diffusion.schedules import DiscreteSchedule, Level
+from jaxgen.diffusion.schedules import DiscreteSchedule
 from jaxgen.methods.dcgan import DCGAN
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.types import Array, PyTree

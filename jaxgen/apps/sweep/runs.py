@@ -20,7 +20,7 @@ from jaxgen.apps.sweep.plan import FOLDER, Plan, Run, is_done, plan, require_own
 from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
 from jaxgen.io.lock import exclusive
-from jaxgen.training.preemption import StopSignals
+from jaxgen.runtime.preemption import StopSignals
 from jaxgen.types import Fields, JsonObject
 
 POLL_SECONDS = 0.05  # seconds between two looks at a signal

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.noise import Noise
-from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.types import Array, PyTree
 
 Denoiser = Callable[..., Any]  # denoiser(x, level): the estimate of x_0 from x [N, ...] at a scalar level

@@ -17,10 +17,10 @@ from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 
+from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.posterior import posterior_coefficients
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
-from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.types import Array
 
 

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.samplers.base import Denoiser, step_ends
-from jaxgen.diffusion.schedules import Level
 from jaxgen.types import Array
 
 SIGMA_DATA = 0.5  # approximate standard deviation of images

@@ -19,9 +19,9 @@ from typing import ClassVar, NamedTuple
 import jax
 from jaxtyping import Float
 
+from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, step_ends
-from jaxgen.diffusion.schedules import Level, Schedule
 from jaxgen.types import Array, PyTree
 
 

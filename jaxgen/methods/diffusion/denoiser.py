@@ -12,10 +12,10 @@ from jaxtyping import Float, Int
 from jaxgen.diffusion import predictions
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.predictions import Prediction
 from jaxgen.diffusion.samplers.base import Denoiser
 from jaxgen.diffusion.samplers.mean_flow import Jump
-from jaxgen.diffusion.schedules import Level
 from jaxgen.methods.diffusion.sampling import SamplingSettings
 from jaxgen.types import Array, PyTree
 

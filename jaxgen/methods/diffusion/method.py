@@ -13,8 +13,9 @@ import optax
 
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
+from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
-from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule, Level, Schedule
+from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.diffusion.denoiser import Edit, PreconditionedNetwork, sampling_denoiser
 from jaxgen.methods.diffusion.objective import Examples, Objective, drop_labels, make_objective, mean_loss

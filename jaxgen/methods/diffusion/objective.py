@@ -21,8 +21,9 @@ from jaxtyping import Float, Int
 
 from jaxgen.diffusion import likelihood, losses
 from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.predictions import PREDICTIONS, Network, estimate_x0, split_variance
-from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level, Schedule
+from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule
 from jaxgen.types import Array, PyTree
 
 HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwal 2021, equation 16)

@@ -8,10 +8,11 @@ import jax
 from jaxtyping import Float
 
 from jaxgen.diffusion.guidance import Guidance
+from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Sampler
 from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step
-from jaxgen.diffusion.schedules import LearnedSchedule, Level, Schedule
+from jaxgen.diffusion.schedules import LearnedSchedule
 from jaxgen.methods.diffusion.options import DiffusionSampleOptions
 from jaxgen.types import Array, JsonObject
 

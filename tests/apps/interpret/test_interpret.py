@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen.apps import adapters
+from jaxgen.apps.finetune import adapters
 from jaxgen.apps.interpret.interpret import interpret
 from jaxgen.apps.restore import restore
 from jaxgen.cli import modes

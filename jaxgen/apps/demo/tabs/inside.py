@@ -18,7 +18,8 @@ from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.edit.start import to_images
 from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.data import load
-from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule, Level
+from jaxgen.diffusion.levels import Level
+from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.methods import METHODS

@@ -12,7 +12,7 @@ from flax import traverse_util
 from safetensors.numpy import save
 
 from jaxgen.apps.config import Config
-from jaxgen.apps.finetune_options import FinetuneOptions
+from jaxgen.apps.finetune.options import FinetuneOptions
 from jaxgen.errors import UserError, check
 from jaxgen.errors import names as split_names
 from jaxgen.io import run_directory, tensors

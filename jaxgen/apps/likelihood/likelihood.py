@@ -18,9 +18,10 @@ from jaxgen.apps.restore import restore
 from jaxgen.apps.trained import Trained
 from jaxgen.data import Dataset, load
 from jaxgen.diffusion import likelihood
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.losses import add_noise
 from jaxgen.diffusion.noise import Noise, step_noise
-from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule, Level
+from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json
 from jaxgen.io.hashes import weights_hash

@@ -6,8 +6,8 @@ from typing import cast
 
 import jax
 
-from jaxgen.apps import adapters
 from jaxgen.apps.config import Config
+from jaxgen.apps.finetune import adapters
 from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError, check

@@ -1,0 +1,1 @@
+"""The bound on the likelihood of images: ``--mode=likelihood``."""
