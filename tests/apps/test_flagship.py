@@ -75,7 +75,7 @@ def test_the_samples_are_those_of_the_weights(trained):
     generated = trained / 'flagship' / 'generated'
     files = sorted(generated.glob('*.npz'))
     assert [len(np.load(f)['images']) for f in files] == [8, 8, 4]
-    images, labels = open_npz_files(generated, 'field', tuple('0123456789'))
+    images, labels = open_npz_files(pathlib.Path(generated), 'field', tuple('0123456789'))
     model = restore(read(trained / 'config.json', ['evaluation']), trained)
     expected, expected_labels = model.sampler(0, 'evaluation')(model.model, 20)
     np.testing.assert_array_equal(images, expected)

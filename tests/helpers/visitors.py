@@ -94,9 +94,14 @@ class Served:
         return ' '.join(map(str, outputs))
 
 
+def lose_patience(patch):
+    """Let jobs that nobody listens to end at once."""
+    patch.setattr(jobs, 'GRACE', 0.2)
+
+
 @contextlib.contextmanager
 def serve(folder, **fields):
-    """Serve a page over one stepped model; jobs that nobody listens to end quickly."""
+    """Serve a page over one stepped model; jobs that nobody listens to go on until a test calls ``lose_patience``."""
     (folder / 'one' / 'checkpoints' / '4').mkdir(parents=True)
     (folder / 'files').mkdir()
     with socket.socket() as taken:
@@ -112,7 +117,7 @@ def serve(folder, **fields):
         patch.setattr(page, '_compile_first', lambda workdirs: None)
         patch.setattr(Workdirs, 'model', lambda workdirs, name: workdirs.path(name) and model)
         patch.setattr(guard, 'INTERVAL', 0.02)
-        patch.setattr(jobs, 'GRACE', 0.2)
+        patch.setattr(jobs, 'GRACE', 2 * PATIENCE)
         patch.setattr(jobs, 'SHORT_GRACE', 0.1)
         blocks = page.start(c, epath.Path(folder / 'one'), str(folder / 'files'))
         yield Served(blocks, model, port, folder / 'files')

@@ -61,30 +61,34 @@ def files(page):
     return [path for path in page.files.rglob('*') if path.is_file()]
 
 
-def test_silent_jobs_leave_room_for_visitors(page, model):
+def test_silent_jobs_leave_room_for_visitors(page, model, monkeypatch):
+    visitors.lose_patience(monkeypatch)
     model.lets_through.release(10_000)
     statuses = [page.join(tab(), '_sample', samples(page, steps=1000))[0] for _ in range(100)]
     assert set(statuses) <= {200, 429}  # of a quick visitor most are refused, see serving/test_jobs.py
     queue = page.blocks._queue
     until(lambda: not queue.event_ids_to_events)
     until(lambda: not queue.pending_event_ids_session and not queue.pending_messages_per_session)
+    monkeypatch.undo()
     assert ': done' in page.outcome(tab(), '_sample', samples(page))
 
 
-def test_a_silent_job_stops_at_its_next_step(page, model):
+def test_a_silent_job_stops_at_its_next_step(page, model, monkeypatch):
     page.join(tab(), '_sample', samples(page, steps=1000))
     assert model.running.wait(visitors.PATIENCE)
+    visitors.lose_patience(monkeypatch)
     until(lambda: not any(event.alive for event in page.blocks._queue.event_ids_to_events.values()))
     model.lets_through.release(1)
     assert model.stopped.wait(visitors.PATIENCE) and model.steps == 1
 
 
-def test_a_visitor_who_leaves_stops_the_job(page, model):
+def test_a_visitor_who_leaves_stops_the_job(page, model, monkeypatch):
     mine = tab()
     page.join(mine, '_sample', samples(page, steps=1000))
     with page.listening(mine) as messages:
         next(message for message in messages if message['msg'] == 'process_generating')
         assert model.running.wait(visitors.PATIENCE)
+    visitors.lose_patience(monkeypatch)
     until(lambda: not any(event.alive for event in page.blocks._queue.event_ids_to_events.values()))
     model.lets_through.release(1)
     assert model.stopped.wait(visitors.PATIENCE) and model.steps == 1

@@ -50,6 +50,8 @@ def test_denoising_starts_like_an_edit_of_the_same_strength(ddpm):
     noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, 2), 0), (8, 8, 1))
     for i, start in ((1, pictures[1]), (-1, 0)):
         x = (levels.alpha[0] * start + levels.sigma[0] * noise)[None]
-        expected = method.prepare(variables, None, np.array([2]), levels=levels, x=x).images()[0]
+        expected = method.prepare(
+            variables, jax.random.split(jax.random.key(0), 1), np.array([2]), levels=levels, x=x
+        ).images()[0]
         expected = np.clip(np.round((np.asarray(expected) + 1) * 127.5), 0, 255)
         assert np.max(np.abs(got.images[0, i, 2] - expected)) <= 1
