@@ -26,11 +26,13 @@ class Mutation:
       line: line of the expression.
       text: the change in one line.
       id: identifies the change in a module that computes the same, whatever its comments.
+      kind: class of the expression that is changed.
     """
 
     line: int
     text: str
     id: str
+    kind: str
     _module: ast.Module = dataclasses.field(compare=False, repr=False)
     _path: Path = dataclasses.field(compare=False, repr=False)
     _changed: ast.expr = dataclasses.field(compare=False, repr=False)
@@ -61,7 +63,9 @@ def mutations(source: str) -> list[Mutation]:
         node = _at(tree, path)
         for changed in _changes(node):
             text = _difference(ast.unparse(node), ast.unparse(changed))
-            found.append(Mutation(node.lineno, text, f'{program}-{len(found)}', tree, path, changed))
+            found.append(
+                Mutation(node.lineno, text, f'{program}-{len(found)}', type(node).__name__, tree, path, changed)
+            )
     return sorted(found, key=lambda mutation: mutation.line)
 
 

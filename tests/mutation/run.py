@@ -78,13 +78,19 @@ def stages(name: str, tests: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def chosen(per_file: int, seed: int, only: str) -> list[tuple[str, Mutation]]:
-    """Return a random choice of the changes of each file; the files take turns."""
+    """Return a random choice of the changes of each file, in which their kinds take turns; the files take turns, too."""
     rounds = []
     for name in files():
         if only in name:
             every = mutations((ROOT / name).read_text())
-            sample = random.Random(f'{seed} {name}').sample(every, min(per_file, len(every)))
-            rounds += [(i, name, mutation) for i, mutation in enumerate(sample)]
+            random.Random(f'{seed} {name}').shuffle(every)
+            seen: collections.Counter[str] = collections.Counter()
+            turns = []
+            for mutation in every:
+                turns.append(seen[mutation.kind])
+                seen[mutation.kind] += 1
+            order = sorted(range(len(every)), key=lambda i, turns=turns: turns[i])  # stable: random within a turn
+            rounds += [(i, name, every[at]) for i, at in enumerate(order[:per_file])]
     return [(name, mutation) for _, name, mutation in sorted(rounds, key=lambda row: row[:2])]
 
 
