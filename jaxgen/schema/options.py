@@ -47,7 +47,7 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def with_default(options: type[Options], name: str, default: Any) -> Any:
+def with_default(options: type[Options], name: str, default: object) -> Any:
     """Declare a field of a subclass of ``options`` as its parent does, with another default."""
     (field,) = (field for field in dataclasses.fields(options) if field.name == name)
     return dataclasses.field(default=default, metadata=field.metadata)

@@ -134,7 +134,7 @@ class Spec:
         self._require_limits(single, value, strict, f', and is {single:g} in the 32 bits of a float32')
         return element + 0.0
 
-    def _require_limits(self, element: float, value: Any, limits: Iterable[tuple], remark: str = '') -> None:
+    def _require_limits(self, element: float, value: float, limits: Iterable[tuple], remark: str = '') -> None:
         for name, text, holds in limits:
             if name not in self.limits or holds(element, self.limits[name]):
                 continue
@@ -173,7 +173,7 @@ class Spec:
         except (ValueError, KeyError) as e:
             raise self._error(text) from e
 
-    def _error(self, value: Any) -> OptionError:
+    def _error(self, value: object) -> OptionError:
         return OptionError(self.name, f'={_shown(value)} must be {self.expected}')
 
 
@@ -200,7 +200,7 @@ def _in_32_bits(number: float) -> float:
         return math.inf
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Return a value for a message: as it would be written, on one line and not too long."""
     try:
         text = ','.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
