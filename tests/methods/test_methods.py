@@ -168,3 +168,12 @@ def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
         functions = losses.LOSSES[loss]
         value = functions.real(real_logits) + functions.fake(fake_logits)
         np.testing.assert_allclose(metrics['loss_discriminator'], value, rtol=1e-5)
+
+
+def test_gradient_norms_are_those_that_adam_is_given():
+    """The first moment after the first step is (1 - beta1) times the gradient."""
+    method = build('dcgan')
+    after, metrics = jax.jit(method.step)(method.init(KEY), batch(), KEY)
+    for name, network in (('generator', after.generator), ('discriminator', after.discriminator)):
+        gradient = optax.tree.norm(optax.tree.get(network.opt_state, 'mu')) / (1 - method.optimizer.beta1)
+        np.testing.assert_allclose(metrics[f'grad_norm_{name}'], gradient, rtol=1e-5)

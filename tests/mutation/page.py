@@ -34,7 +34,8 @@ def write_page(rows: Sequence[dict]) -> None:
     outcomes: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for row in rows:
         outcomes[str(pathlib.PurePath(row['file']).parent)][row['outcome']] += 1
-    lines = ['| | mutations | killed | timed out | survived |', '|---|---:|---:|---:|---:|']
+    lines = [f'The results of {len(rows)} mutations so far, a random choice of all:', '']
+    lines += ['| | mutations | killed | timed out | survived |', '|---|---:|---:|---:|---:|']
     for folder, counts in sorted(outcomes.items()):
         cells = [sum(counts.values()), *(counts[outcome] for outcome in ('killed', 'timed out', 'survived'))]
         lines.append(f'| `{folder}` | ' + ' | '.join(map(str, cells)) + ' |')
