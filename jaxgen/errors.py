@@ -7,9 +7,8 @@ import reprlib
 import traceback
 
 MANY = 12  # names that fit into a sentence
-LONGEST = 300  # characters of a message of another library that fit into a sentence
+LONGEST = 200  # characters of another library's message that fit into a sentence
 LONG = 80  # characters of a value that fit into a sentence
-LONGEST_LINE = 200  # characters of a line that fit into a sentence
 
 _SHORTENED = reprlib.Repr()
 _SHORTENED.maxstring = _SHORTENED.maxother = LONG
@@ -30,10 +29,16 @@ def on_one_line(text: str) -> str:
     return text if text.isprintable() else ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def shortened(text: str) -> str:
-    """Return a text for a message: on one line, with at most ``LONG`` characters."""
+def shortened(text: str, most: int = LONG) -> str:
+    """Return a text for a message: on one line, with at most ``most`` characters."""
     text = on_one_line(text)
-    return text if len(text) <= LONG else f'{text[:LONG]}...'
+    return text if len(text) <= most else f'{text[:most]}...'
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its type if it has none."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shortened(lines[0], LONGEST)
 
 
 def described(error: BaseException, file: str | None = None) -> str:
@@ -45,25 +50,9 @@ def described(error: BaseException, file: str | None = None) -> str:
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file]
-    said = ' '.join(str(error).split())
-    sentence = said if isinstance(error, UserError) else f'{type(error).__name__}: {said}'.removesuffix(': ')
-    sentence = sentence if len(sentence) <= LONGEST else f'{sentence[:LONGEST]}...'
+    kind, said = type(error).__name__, reason(error)
+    sentence = said if isinstance(error, UserError) or said == kind else f'{kind}: {said}'
     return f'line {lines[-1]}: {sentence}' if lines else sentence
-
-
-def reason(error: BaseException) -> str:
-    """Return an error's message as :func:`one_line`, or the name of its type if it has none."""
-    return one_line(str(error).strip() or type(error).__name__)
-
-
-def one_line(text: str) -> str:
-    """Return text that somebody else wrote so that it fits into a sentence of our own.
-
-    It is the first line, cut to ``LONGEST_LINE`` characters. Unprintable characters, such as those that command a terminal,
-    become question marks.
-    """
-    lines = text.splitlines() or ['']
-    return ''.join(c if c.isprintable() else '?' for c in lines[0][:LONGEST_LINE])
 
 
 def shown(value: object) -> str:

@@ -157,7 +157,7 @@ def test_every_number_has_a_range_with_two_ends(options, name):
     assert declaration.type is int or {'at_most', 'below'} & {
         *declaration.limits
     }  # a whole number is below 2**31 anyway
-    assert all(abs(limit) <= 1e20 for limit in declaration.limits.values())
+    assert all(abs(limit) <= 2**32 for limit in declaration.limits.values())
 
 
 PATHS = {

@@ -23,7 +23,6 @@ from jaxgen.methods.base import Method
 from jaxgen.types import PyTree
 
 FILE = run_directory.WEIGHTS
-MAX_DIGITS = 18  # of the number of a step
 
 
 def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path) -> str:

@@ -33,7 +33,7 @@ from jaxgen.schema import Options, located, option, specs
 
 CONFIG = 'configs/ddpm_cifar.py:flagship'
 WORKDIR = 'runs/flagship'
-SECTIONS = ('evaluation',)  # of the config, besides those of the model
+SECTIONS = ('evaluation',)  # the config sections that the flagship reads in addition to the model's
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ class Mode:
       sections: the sections of the config that the mode needs besides those of the model.
       starts_devices: whether this process uses the devices itself; if not, its children have them.
       writes: whether the mode writes to the run directory.
+      trains: whether the mode takes training steps, here or in its children.
       validates: whether the config must work as it is; if not, the mode validates what it makes of it.
     """
 
@@ -36,14 +37,14 @@ class Mode:
     sections: tuple[str, ...] = ()
     starts_devices: bool = True
     writes: bool = True
+    trains: bool = False
     validates: bool = True
 
     @property
     def batch_sizes(self) -> str:
         """The fields that decide how much memory the mode needs."""
-        trains = self.target.startswith('jaxgen.apps.train') or not self.starts_devices
-        evaluates = 'evaluation' in self.sections and not trains
-        fields = ['data'] * trains + ['sample'] + ['evaluation'] * evaluates
+        evaluates = 'evaluation' in self.sections and not self.trains
+        fields = ['data'] * self.trains + ['sample'] + ['evaluation'] * evaluates
         return ' or '.join(f'config.{section}.batch_size' for section in fields)
 
     @property
@@ -102,6 +103,7 @@ MODES = {
         'train a model, or resume from the newest checkpoint of the run directory (the default)',
         'python main.py --config=configs/ddpm_digits.py',
         sections=('evaluation',),
+        trains=True,
     ),
     'finetune': Mode(
         'jaxgen.apps.train:finetune',
@@ -109,6 +111,7 @@ MODES = {
         'python main.py --config=runs/ddpm_digits/config.json --mode=finetune --config.finetune.base=runs/ddpm_digits '
         '--config.data.classes=3 --workdir=runs/threes',
         sections=('evaluation',),
+        trains=True,
     ),
     'data': Mode(
         'jaxgen.apps.data_report:run',
@@ -135,6 +138,7 @@ MODES = {
         sections=('sweep', 'evaluation'),
         starts_devices=False,
         validates=False,  # a setting may make work what does not by itself: each is validated with the config
+        trains=True,
     ),
     'sample': Mode(
         'jaxgen.apps.sample:run',
@@ -172,6 +176,7 @@ MODES = {
         'python main.py --config=configs/ddpm_cifar.py --mode=benchmark --config.data.batch_size=8',
         sections=('benchmark', 'evaluation'),
         starts_devices=False,
+        trains=True,
     ),
     'compile': Mode(
         'jaxgen.apps.compile.run:run',
@@ -179,6 +184,7 @@ MODES = {
         'python main.py --config=configs/ddpm_cifar.py --mode=compile --config.compile.topology=v5e:2x4',
         sections=('compile',),
         starts_devices=False,
+        trains=True,
     ),
     'import': Mode(
         'jaxgen.apps.interop.workdirs:import_weights',

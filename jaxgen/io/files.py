@@ -16,13 +16,14 @@ from typing import TypeVar
 import numpy as np
 from etils import epath
 
-from jaxgen.errors import UserError, check, reason
+from jaxgen.errors import UserError, check
+from jaxgen.io.folders import is_hidden
 from jaxgen.io.processes import is_first
 from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
 AnyPath = TypeVar('AnyPath', pathlib.Path, epath.Path)
-MAX_JSON = 2**20  # bytes of a JSON file that describes weights
+MAX_JSON = 2**20  # bytes of a file that holds one JSON object
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -49,7 +50,7 @@ def visible(folder: AnyPath, pattern: str) -> list[AnyPath]:
     """
     if not folder.exists():
         return []
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith('.'))
+    return sorted(path for path in folder.glob(pattern) if not is_hidden(path.name))
 
 
 def make_folder(path: epath.PathLike) -> epath.Path:
@@ -127,30 +128,6 @@ def write_json(path: epath.PathLike, tree: object) -> None:
     write_atomically(path, (json.dumps(tree, indent=2) + '\n').encode())
 
 
-def read_json_object(path: pathlib.Path) -> JsonObject:
-    """Return the object in a JSON file that somebody else wrote.
-
-    Raises:
-      FileNotFoundError: if the file does not exist.
-      UserError: if it is larger than ``MAX_JSON`` bytes, is not JSON in UTF-8, or holds anything but an object.
-    """
-    try:
-        with open(path, 'rb') as file:
-            data = file.read(MAX_JSON + 1)
-        check(len(data) <= MAX_JSON, f'{path} is larger than {MAX_JSON} bytes, so it is no description of weights')
-        content = json.loads(data.decode(), parse_constant=_no_number)
-    except (FileNotFoundError, UserError):
-        raise
-    except (ValueError, OSError, RecursionError) as e:
-        raise UserError(f'{path} is not a complete JSON file ({reason(e)}): get it again') from e
-    check(isinstance(content, dict), f'{path} is not a JSON object: get it again')
-    return content
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f'{name} is no number')
-
-
 @contextlib.contextmanager
 def replacing_set(folder: epath.PathLike, names: str) -> Iterator[Callable[[str, bytes], None]]:
     """Yield a function ``(name, data)`` that writes a file; at the end of the block these files replace an earlier set.
@@ -187,14 +164,20 @@ def replacing_set(folder: epath.PathLike, names: str) -> Iterator[Callable[[str,
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def parse_object(data: bytes | str) -> JsonObject:
+def parse_object(data: bytes | str, *, is_finite: bool = False) -> JsonObject:
     """Return the JSON object that a text holds.
+
+    Args:
+      data: the text, in UTF-8.
+      is_finite: whether to refuse NaN and infinity, which are no JSON but are written by Python.
 
     Raises:
       ValueError: with the reason, if it is not UTF-8, not JSON, or not an object.
     """
     try:
-        tree = json.loads(data if isinstance(data, str) else data.decode())
+        tree = json.loads(
+            data if isinstance(data, str) else data.decode(), parse_constant=_no_number if is_finite else float
+        )
         json.dumps(tree, ensure_ascii=False).encode()  # a lone surrogate could never be printed
     except RecursionError as e:
         raise ValueError('it is nested too deeply') from e
@@ -203,7 +186,13 @@ def parse_object(data: bytes | str) -> JsonObject:
     return tree
 
 
-def read_object(path: epath.PathLike, what: str, remedy: str, name: str | None = None) -> JsonObject:
+def _no_number(name: str) -> None:
+    raise ValueError(f'{name} is no number')
+
+
+def read_object(
+    path: epath.PathLike, what: str, remedy: str, name: str | None = None, *, is_finite: bool = False
+) -> JsonObject:
     """Return the JSON object in a file.
 
     Args:
@@ -211,12 +200,18 @@ def read_object(path: epath.PathLike, what: str, remedy: str, name: str | None =
       what: what the file should be, for messages.
       remedy: what to do if it is something else, for messages.
       name: what messages call the file; its path if not set.
+      is_finite: whether to refuse NaN and infinity.
 
     Raises:
-      UserError: if the file cannot be read, or is not a JSON object.
+      UserError: if the file cannot be read, is larger than ``MAX_JSON``, or is not such an object.
     """
     try:
-        return parse_object(epath.Path(path).read_bytes())
+        with epath.Path(path).open('rb') as file:
+            data = file.read(MAX_JSON + 1)
+        check(len(data) <= MAX_JSON, f'{name or path} is not {what} (it has more than {MAX_JSON} bytes): {remedy}')
+        return parse_object(data, is_finite=is_finite)
+    except UserError:
+        raise
     except OSError as e:
         raise UserError(f'{name or path} cannot be read ({e.strerror}): {remedy}') from e
     except ValueError as e:

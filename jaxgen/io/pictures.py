@@ -34,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from jaxgen.errors import UserError, check
+from jaxgen.errors import UserError, check, reason
 
 FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM')
 SUFFIXES = (
@@ -148,8 +148,7 @@ def _opened(data: bytes, where: str, max_side: int | None = None) -> Iterator[Im
         formats = f'{", ".join(FORMATS[:-1])} nor {FORMATS[-1]}'
         raise UserError(f'{where} is not an image that can be read (neither {formats}): save it as PNG') from e
     except Exception as e:  # Pillow raises errors of many types, depending on the format and on which byte is damaged
-        reason = ' '.join(str(e).split()) or type(e).__name__
-        raise UserError(f'{where} is not an image that can be read ({reason}): save it again, as PNG') from e
+        raise UserError(f'{where} is not an image that can be read ({reason(e)}): save it again, as PNG') from e
 
 
 def _require_size(image: Image.Image, where: str, max_side: int | None) -> None:

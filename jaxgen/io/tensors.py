@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, load_file
 
-from jaxgen.errors import UserError, check, one_line, reason
+from jaxgen.errors import LONGEST, UserError, check, reason, shortened
 from jaxgen.io import pth
 from jaxgen.types import Fields, PyTree
 
@@ -83,7 +83,10 @@ def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.nd
       UserError: if the type of a tensor has values that float32 cannot hold, or a value is not finite.
     """
     for name, x in tensors.items():
-        check(x.dtype in READABLE, f'{where}: {one_line(name)} is {x.dtype}, and the weights of jaxgen are float32')
+        check(
+            x.dtype in READABLE,
+            f'{where}: {shortened(name, LONGEST)} is {x.dtype}, and the weights of jaxgen are float32',
+        )
     converted = {name: x.astype(np.float32) for name, x in tensors.items()}
     require_finite(converted, where)
     return converted
@@ -102,7 +105,7 @@ def require_finite(tensors: Mapping[str, np.ndarray], where: object) -> None:
     bad = [name for name, x in tensors.items() if not np.isfinite(x).all()]
     if bad:
         raise UserError(
-            f'{where}: {one_line(bad[0])} holds NaN or infinity{_more(bad)}: get it again, or train again without them'
+            f'{where}: {shortened(bad[0], LONGEST)} holds NaN or infinity{_more(bad)}: get it again, or train again without them'
         )
 
 
@@ -131,7 +134,7 @@ def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
         )
     if unknown:
         raise UserError(
-            f'{where}: {one_line(unknown[0])} belongs to no layer of the network that is described{_more(unknown)}'
+            f'{where}: {shortened(unknown[0], LONGEST)} belongs to no layer of the network that is described{_more(unknown)}'
         )
 
 

@@ -118,6 +118,8 @@ def test_a_packed_data_set_is_the_same(tmp_path, digits, monkeypatch):
     np.testing.assert_array_equal(again.labels, digits.labels)
     with pytest.raises(UserError, match='holds no .npz files'):
         packed.unpack(tmp_path / 'nothing', digits.class_names, (8, 8, 1))
+    with pytest.raises(UserError, match='holds images of 8x8x1, and those of the config are 16x16x1'):
+        packed.unpack(tmp_path, digits.class_names, (16, 16, 1))
 
 
 def test_the_config_fits_its_limits():

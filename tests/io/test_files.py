@@ -64,32 +64,32 @@ def test_what_a_killed_process_leaves_is_never_read(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        (b'', 'is not a complete JSON file'),
-        (b'{"a": ', 'is not a complete JSON file'),
-        (b'{"a": "\xff"}', 'is not a complete JSON file'),
-        (json.dumps({'a': 1}).encode('utf-16'), 'is not a complete JSON file'),
+        (b'', 'is not the description'),
+        (b'{"a": ', 'is not the description'),
+        (b'{"a": "\xff"}', 'is not the description'),
+        (json.dumps({'a': 1}).encode('utf-16'), 'is not the description'),
         (b'{"a": NaN}', 'NaN is no number'),
         (b'{"a": -Infinity}', '-Infinity is no number'),
-        (b'{"a": ' + b'9' * 10_000 + b'}', 'is not a complete JSON file'),
-        (b'[' * 100_000, 'is not a complete JSON file'),
-        (b'{"a":' * 100_000, 'is not a complete JSON file'),
-        (b'[]', 'is not a JSON object'),
-        (b'null', 'is not a JSON object'),
-        (b'"x"', 'is not a JSON object'),
-        (b' ' * (files.MAX_JSON + 1), 'is larger than'),
+        (b'{"a": ' + b'9' * 10_000 + b'}', 'is not the description'),
+        (b'[' * 100_000, 'is not the description'),
+        (b'{"a":' * 100_000, 'is not the description'),
+        (b'[]', 'it is not a JSON object'),
+        (b'null', 'it is not a JSON object'),
+        (b'"x"', 'it is not a JSON object'),
+        (b' ' * (files.MAX_JSON + 1), 'it has more than'),
     ],
     ids=range(13),
 )
 def test_descriptions_that_are_no_json_object(tmp_path, content, words):
     path = tmp_path / 'config.json'
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f'{path} {words}|{path} .*{words}') as e:
-        files.read_json_object(path)
-    assert '\n' not in str(e.value)
+    with pytest.raises(UserError, match=f'{path} is not the description .*: get it again') as e:
+        files.read_object(path, 'the description', 'get it again', is_finite=True)
+    assert words in str(e.value) and '\n' not in str(e.value)
 
 
 def test_a_description_is_read_whole(tmp_path):
     (tmp_path / 'x.json').write_text('{"a": [1, "ä"]}', encoding='utf-8')
-    assert files.read_json_object(tmp_path / 'x.json') == {'a': [1, 'ä']}
-    with pytest.raises(FileNotFoundError):
-        files.read_json_object(tmp_path / 'absent.json')
+    assert files.read_object(tmp_path / 'x.json', 'it', 'get it') == {'a': [1, 'ä']}
+    with pytest.raises(UserError, match='absent.json cannot be read .No such file or directory.: get it'):
+        files.read_object(tmp_path / 'absent.json', 'it', 'get it')

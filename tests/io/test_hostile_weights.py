@@ -166,7 +166,7 @@ def test_tensors_that_cannot_be(tmp_path, make, fields, words):
         (b'\x80\x02ccollections\nOrderedDict\n(K\x05tR.', 'int in the place of list'),
         (b'\x80\x02X\x01\x00\x00\x00aN\x93.', 'NoneType in the place of str'),
         (b'\x80\x02cos\nsystem\n.', r'holds os.system, but only a dictionary of tensors can be read'),
-        (b'\x80\x02c\x1b[2Jos\nsystem\n.', r'holds \?\[2Jos.system, but'),
+        (b'\x80\x02c\x1b[2Jos\nsystem\n.', r'holds \\x1b\[2Jos.system, but'),
         (b'\x80\x02ios\nsystem\n.', 'the instruction INST'),
         (b'', 'not a complete file'),
     ],

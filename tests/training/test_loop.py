@@ -113,7 +113,7 @@ def test_other_intervals_are_not_refused(trained, capsys):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     config = tiny_config(
         **{
-            'optimizer.learning_rate': 1e20,
+            'optimizer.learning_rate': 4e9,
             'train.log_every': 1,
             'checkpoint.every': 1,
             'checkpoint.keep': 9,

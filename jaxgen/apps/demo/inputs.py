@@ -13,8 +13,8 @@ from jaxgen.schema import Options, option
 GENERATOR = 'generator'  # what stands in the place of a sampler for a model that samples in one call
 MAX_STEPS = 1000
 LARGEST_SEED = 2**32 - 1
-MAX_CHARACTERS = {'mask': 2_000_000}  # of a value; the mask comes with its picture
-MAX_OTHER = 10_000  # characters of any other value
+MAX_CHARACTERS = 10_000  # longest value that a browser may send
+MAX_MASK = 2_000_000  # the same for the mask, which contains its picture, in characters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,6 @@ def read(**values: object) -> Inputs:
       UserError: naming a value that the page does not offer.
     """
     for name, value in values.items():
-        most = MAX_CHARACTERS.get(name, MAX_OTHER)
+        most = MAX_MASK if name == 'mask' else MAX_CHARACTERS
         check(len(str(value)) <= most, f'{name} has more than {most:,} characters: choose a value of the page')
     return Inputs(**values)  # type: ignore[arg-type]

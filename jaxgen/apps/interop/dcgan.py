@@ -25,7 +25,7 @@ NORM = {
     ('batch_stats', 'var'): 'running_var',
 }
 MAX_LEVELS = 12  # images of 16384 pixels
-MAX_DIGITS = 2  # of the number of a layer
+MAX_DIGITS = 2  # a layer number has at most two digits
 COUNTER = 'num_batches_tracked'  # not used if the statistics have a momentum, as in the tutorial
 
 

@@ -19,7 +19,7 @@ from jaxgen.apps.untrained import build_method
 from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, shown
 from jaxgen.io import tensors
-from jaxgen.io.files import read_json_object
+from jaxgen.io.files import read_object
 from jaxgen.io.hub import WEIGHTS
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.unet import UNet
@@ -131,10 +131,8 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
 
 
 def _json(path: pathlib.Path) -> JsonObject:
-    try:
-        return read_json_object(path)
-    except FileNotFoundError as e:
-        raise UserError(f'{path.parent} holds no {path.name}, so it is not a folder of diffusers') from e
+    check(path.exists(), f'{path.parent} holds no {path.name}, so it is not a folder of diffusers')
+    return read_object(path, f'the {path.name} of a folder of diffusers', 'get it again', is_finite=True)
 
 
 def _write_json(path: pathlib.Path, content: Fields) -> None:

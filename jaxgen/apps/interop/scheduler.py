@@ -34,7 +34,7 @@ SCHEDULES = {
 AT_1000 = {('linear', False): 'linear', ('linear', True): 'linear_zero_snr'}
 PREDICTIONS = {'epsilon': 'eps', 'sample': 'x0', 'v_prediction': 'v'}
 SAMPLERS = {'fixed_large': 'ddpm', 'fixed_small': 'ddpm_fixedsmall', 'fixed_small_log': 'ddpm_fixedsmall'}
-MAX_TIMESTEPS = 100_000  # of a description; the tables of a schedule have a row for each
+MAX_TIMESTEPS = 100_000  # largest schedule that is imported: its tables have one row for each timestep
 # diffusers' scheduler for each of our samplers. With fewer steps than timesteps, the first visits other timesteps than
 # ours: on our timesteps, trailing, diffusers would add noise even in its last step.
 EXPORTED: dict[str, JsonObject] = {

@@ -7,18 +7,19 @@ metric, such as kid or judge.accuracy. Files that lack one of the three are left
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from jaxgen.apps.reports.plots import line_chart, save
-from jaxgen.errors import UserError, check, described, shortened
+from jaxgen.errors import check, shortened
+from jaxgen.io.files import read_object
 from jaxgen.runtime import command_line
 from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
+
+REMEDY = 'name files in evaluation/'
 
 
 def points(results: Sequence[JsonObject], x: str, y: str, lines: str) -> dict[str, list[tuple[float, float]]]:
@@ -56,20 +57,6 @@ def _within(result: Any, name: str) -> Any:
     return result
 
 
-def _result(path: str) -> JsonObject:
-    """Return the JSON object in a file.
-
-    Raises:
-      UserError: if the file cannot be read, or holds something else.
-    """
-    try:
-        found = json.loads(pathlib.Path(expanded(path)).read_bytes())
-    except (OSError, ValueError, RecursionError) as e:
-        raise UserError(f'{path} is not a result that can be read ({described(e)}): name files in evaluation/') from e
-    check(isinstance(found, dict), f'{path} is not a result: name files in evaluation/')
-    return found
-
-
 def main(argv: list[str]) -> int:
     """Write the figure and print its points; return the exit code."""
     return command_line.run(_run, argv)
@@ -85,7 +72,7 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
         parser.add_argument(name)
     parser.add_argument('files', nargs='+')
     x, y, lines, out, files = vars(parser.parse_args(argv)).values()
-    found = points([_result(file) for file in files], x, y, lines)
+    found = points([read_object(expanded(file), 'the result of an evaluation', REMEDY) for file in files], x, y, lines)
     save(line_chart(found, x.replace('_', ' '), y.replace('_', ' ')), out)
     for name, line in found.items():
         print(name, ', '.join(f'{at:g}: {value:.5g}' for at, value in line))

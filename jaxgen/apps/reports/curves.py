@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from jaxgen.apps.reports.plots import line_chart, save
-from jaxgen.errors import UserError, check, names, pick
+from jaxgen.errors import check, names, pick
 from jaxgen.io.run_directory import points, read_metrics
 from jaxgen.runtime import command_line
 from jaxgen.schema import expanded, located
@@ -20,7 +20,6 @@ def lines(rows: list[dict[str, float]], metrics: Sequence[str]) -> dict[str, lis
     Raises:
       UserError: if there are no rows, or they have no such metric.
     """
-    rows = [row for row in rows if isinstance(row, dict) and 'step' in row]
     check(bool(rows), 'the log has no rows: train until the step config.train.log_every')
     check(bool(metrics), f'no metric is named: choose some of {", ".join(rows[0])}, with commas between them')
     known = dict.fromkeys(name for row in rows for name in row)
@@ -41,10 +40,7 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
     path, metrics, out = vars(parser.parse_args(argv)).values()
     file = epath.Path(expanded(path))
     check(file.is_file(), f'{path} is not a file: name the metrics.jsonl of a run')
-    try:
-        rows = read_metrics(file)
-    except UnicodeDecodeError as e:
-        raise UserError(f'{path} is not a text: name the metrics.jsonl of a run') from e
+    rows = read_metrics(file)
     with located(path):
         found = lines(rows, names(metrics))
     save(line_chart(found, 'step', ''), out)

@@ -1,1 +1,1 @@
-"""What stands between the visitors of a page and the page: which requests pass, and how much each visitor may ask for."""
+"""The protection of the page: which requests it accepts, and how much each visitor may ask for."""

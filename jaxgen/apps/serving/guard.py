@@ -28,8 +28,8 @@ from jaxgen.types import JsonObject
 
 JOB = 'jaxgen.job'  # where the scope of a request that joins the queue holds its job
 DEVICE = 'device'  # concurrency_id of the events that sample
-MAX_OPEN = {'request': 128, 'upload': 4}  # at once, of one address
-PER_MINUTE = {'request': 1200, 'upload': 20}  # of one address, of requests that change something
+MAX_OPEN = {'request': 128, 'upload': 4}  # how many requests and uploads an address may have open at once
+PER_MINUTE = {'request': 1200, 'upload': 20}  # how many POST requests and uploads an address may send in a minute
 INTERVAL = 1.0  # seconds between two looks at what nobody listens to
 KEPT = 60.0  # seconds for which the file of an upload is kept if nobody uses it
 

@@ -95,7 +95,7 @@ class Budget:
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """What a visitor asked for, from the moment at which it joins the queue.
+    """A request of a visitor to compute something, from the moment it joins the queue.
 
     Attributes:
       tab: identifier of the browser tab.

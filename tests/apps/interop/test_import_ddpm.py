@@ -308,7 +308,7 @@ def test_damaged_files_are_named(there, tmp_path):
     weights.unlink()
     refused(folder, tmp_path / 'run', 'unet holds neither diffusion_pytorch_model.safetensors nor')
     (folder / 'unet' / 'config.json').write_text('{"_class_name": ')
-    refused(folder, tmp_path / 'run', 'unet/config.json is not a complete JSON file')
+    refused(folder, tmp_path / 'run', 'unet/config.json is not the config.json of a folder of diffusers')
     refused(tmp_path, tmp_path / 'run', 'holds no config.json, so it is not a folder of diffusers')
     assert not (tmp_path / 'run').exists()
 

@@ -70,8 +70,14 @@ def test_the_command_writes_a_picture(tmp_path, files, capsys):
             'sampler is heun in one of the results, and not a number',
         ),
         (['network_calls', 'judge', 'sampler', 'out.png', 'FILES'], 'and not a number'),
-        (['network_calls', 'kid', 'sampler', 'out.png', '/no/file'], '/no/file is not a result that can be read ('),
-        (['network_calls', 'kid', 'sampler', 'out.png', __file__], 'test_chart.py is not a result that can be read ('),
+        (
+            ['network_calls', 'kid', 'sampler', 'out.png', '/no/file'],
+            '/no/file cannot be read (No such file or directory)',
+        ),
+        (
+            ['network_calls', 'kid', 'sampler', 'out.png', __file__],
+            'test_chart.py is not the result of an evaluation (',
+        ),
     ],
 )
 def test_a_chart_that_cannot_be_is_a_sentence(args, words, files, monkeypatch, tmp_path, capsys):

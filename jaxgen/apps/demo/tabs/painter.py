@@ -109,7 +109,8 @@ def mask(painted: str | None, side: int) -> np.ndarray | None:
     except (ValueError, AttributeError, RecursionError):
         painted_cells = np.full(1, 2)
     check(
-        bool((painted_cells <= 1).all()), 'the mask is none of the painter: give the picture again, and paint it anew'
+        bool((painted_cells <= 1).all()),
+        'the mask is not one that the painter made: give the picture again, and paint it anew',
     )
     if not painted_cells.any():
         return None
