@@ -29,9 +29,11 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 import jaxgen.types  # noqa: E402
+from jaxgen.apps.twins import torchvision_operators  # noqa: E402
 from tests.helpers import typechecking  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 8)
+torchvision_operators.declare()  # before any test imports diffusers
 
 # The shapes and types in the signatures of these packages are checked at every call; an array may be one of NumPy.
 jaxgen.types.Array = jax.Array | np.ndarray

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import torch
 
+from jaxgen.apps.twins import torchvision_operators
 from jaxgen.data import load
 from jaxgen.models import inception
 
@@ -57,18 +58,6 @@ def two_sets() -> tuple[np.ndarray, np.ndarray]:
     return (train * tint).astype(np.uint8), (test * tint[::-1]).astype(np.uint8)
 
 
-def declare_torchvision_operators() -> torch.library.Library | None:
-    """Declare torchvision's compiled operators if it was built for another PyTorch and cannot be imported without them."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library('torchvision', 'DEF')
-        for name in ('nms', 'qnms'):
-            library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-        return library
-    return None
-
-
 class Images(torch.utils.data.Dataset):
     """Images in the form that torch-fidelity takes, uint8 ``[C, H, W]`` each."""
 
@@ -83,7 +72,7 @@ class Images(torch.utils.data.Dataset):
 
 
 if __name__ == '__main__':
-    operators = declare_torchvision_operators()
+    torchvision_operators.declare()
     import torch_fidelity
 
     fake, real = map(Images, two_sets())

@@ -23,12 +23,10 @@ def references():
     for name in ('torchvision', 'pytorch_fid', 'torch_fidelity'):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f'{name} is not installed')
-    operators = random_inception.declare_torchvision_operators()
     from pytorch_fid import inception as pytorch_fid
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as TorchFidelity
 
-    yield pytorch_fid, TorchFidelity
-    del operators
+    return pytorch_fid, TorchFidelity
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
-from jaxgen.apps.twins import TWINS, AnyTwin, ConfigTree, Execution
+from jaxgen.apps.twins import TWINS, AnyTwin, ConfigTree, Execution, torchvision_operators
 from jaxgen.types import Fields, JsonObject
 
 Spec = Fields  # what processes.py asks for
@@ -157,6 +157,7 @@ def sample(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
 
 def features(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
     """Return pytorch-fid's network on batches of images in memory, with its own resize."""
+    torchvision_operators.declare()
     from pytorch_fid import inception
 
     if path := config['evaluation']['inception_weights']:

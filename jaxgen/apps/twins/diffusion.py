@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jaxgen.apps.twins import torchvision_operators
 from jaxgen.apps.twins.base import Average, ConfigTree, Execution, Twin
 
 
@@ -15,6 +16,7 @@ class DiffusionTwin(Twin):
     """A diffusion model: the loss of equation 14 in Ho et al. 2020, clipping, Adam with warm-up, a moving average; DDIM."""
 
     def __init__(self, folder: pathlib.Path, config: ConfigTree, execution: Execution):
+        torchvision_operators.declare()
         from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 
         self._unet = UNet2DModel.from_pretrained(folder / 'unet')
