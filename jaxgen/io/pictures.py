@@ -7,8 +7,8 @@ name ``x.png`` starts no Ghostscript. The rules by Pillow's mode:
 1, L                               grey
 RGB, RGBX                          colours as they are; of 16 bits a channel Pillow keeps the upper 8 (of a PPM it rounds)
 P                                  the colours of the palette
-LA, RGBA, PA; P, 1, L, I;16, RGB   as the mode without transparency if every pixel is opaque; refused if one is not
-with a transparent value
+LA, RGBA, PA; P, 1, L, I;16, RGB   as the mode without transparency if every pixel is opaque; otherwise laid on a background
+with a transparent value           of one colour if the caller names it, and refused if not
 I;16 in any order of bytes;        grey of 16 bits, scaled to 8: the value / 257, rounded (of a TIFF of 12 bits, the value
 I of a PNG or a PPM                * 255 / 4095)
 CMYK, YCbCr, LAB, HSV              converted to RGB by Pillow
@@ -48,6 +48,7 @@ COLOUR = ('P', 'PA', 'RGB', 'RGBX', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV')
 # Tags of TIFF and EXIF
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339
 WHITE_IS_ZERO, UNSIGNED, UNDEFINED = 0, 1, 4
+Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -108,7 +109,13 @@ def inspect(data: bytes, where: str) -> Header:
 
 
 def decode(
-    data: bytes, where: str, channels: int, *, max_side: int | None = None, as_stored: bool = False
+    data: bytes,
+    where: str,
+    channels: int,
+    *,
+    max_side: int | None = None,
+    as_stored: bool = False,
+    background: Colour | None = None,
 ) -> Image.Image:
     """Decode a picture by the rules of this module.
 
@@ -119,6 +126,7 @@ def decode(
       max_side: the largest side in pixels that is decoded; any if not set.
       as_stored: whether to leave the picture as it is turned and to ignore its transparency. For data sets that are published
         like that, with bounding boxes in the stored pixels: nobody can save them again.
+      background: the colour on which transparent pixels are laid; pictures that have some are refused if not set.
 
     Returns:
       An image of Pillow's mode L or RGB.
@@ -127,7 +135,7 @@ def decode(
       UserError: if the picture is refused.
     """
     with _opened(data, where, max_side) as image:
-        picture = _flat(image) if as_stored else _upright(image, where)
+        picture = _flat(image) if as_stored else _upright(image, where, background)
     return picture.convert('L' if channels == 1 else 'RGB')
 
 
@@ -188,16 +196,19 @@ def _tags(image: Image.Image) -> dict[int, tuple[int, ...]]:
     return {number: value if isinstance(value, tuple) else (value,) for number, value in found.items()}
 
 
-def _upright(image: Image.Image, where: str) -> Image.Image:
+def _upright(image: Image.Image, where: str, background: Colour | None = None) -> Image.Image:
     """Return an opaque picture in mode L or RGB, turned as EXIF says."""
     value = _transparent_value(image)
     image.load()
-    check(
-        not _is_transparent(image, value),
-        f'{where} has transparent pixels: save it without an alpha channel, on a background of your choice',
-    )
+    opacity = _opacity(image, value)
     turn = UPRIGHT.get(_orientation(image))
     flat = _flat(image)
+    if opacity is not None and opacity.min() < 255:
+        check(
+            background is not None,
+            f'{where} has transparent pixels: save it without an alpha channel, on a background of your choice',
+        )
+        flat = Image.composite(flat.convert('RGB'), Image.new('RGB', flat.size, background), Image.fromarray(opacity))
     return flat if turn is None else flat.transpose(turn)
 
 
@@ -217,21 +228,17 @@ def _transparent_value(image: Image.Image) -> object:
     return value
 
 
-def _is_transparent(image: Image.Image, value: object) -> bool:
-    """Return whether any pixel is not opaque; ``value`` is that of transparent pixels, or None."""
+def _opacity(image: Image.Image, value: object) -> np.ndarray | None:
+    """Return how opaque each pixel is, uint8 ``[H, W]``; None if all are. ``value`` is that of transparent pixels, or None."""
     if image.mode in ('LA', 'PA', 'RGBA'):
-        return _lowest(image.getchannel('A')) < 255
+        return np.asarray(image.getchannel('A'))
     if value is None:
-        return False
+        return None
     if image.mode == 'P':
-        return _lowest(image.convert('RGBA').getchannel('A')) < 255
+        return np.asarray(image.convert('RGBA').getchannel('A'))
     pixels = np.asarray(image.convert('L') if image.mode == '1' else image)
     same = pixels == value
-    return bool(same.all(-1).any() if same.ndim == 3 else same.any())
-
-
-def _lowest(channel: Image.Image) -> float:
-    return float(np.asarray(channel).min())
+    return np.where(same.all(-1) if same.ndim == 3 else same, 0, 255).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
