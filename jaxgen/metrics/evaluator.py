@@ -15,8 +15,8 @@ from jaxgen.metrics import features
 from jaxgen.metrics.class_accuracy import TrainedClassifier, class_metrics
 from jaxgen.metrics.features import Extraction, Extractor
 from jaxgen.metrics.image_sets import ImageSet
-from jaxgen.metrics.progress import Meter
 from jaxgen.metrics.registry import METRICS, Pair, parameters, require_enough
+from jaxgen.runtime.progress import Meter
 from jaxgen.types import JsonObject
 
 FEWEST = 2048  # images below which the covariance of Inception's 2,048 features is singular

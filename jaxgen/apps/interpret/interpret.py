@@ -11,7 +11,8 @@ import numpy as np
 from etils import epath
 
 from jaxgen.apps.config import Config
-from jaxgen.apps.evaluate.evaluator import classifier_of, load_options
+from jaxgen.apps.data import load_split
+from jaxgen.apps.evaluate.evaluator import classifier_of
 from jaxgen.apps.interpret import ablation, files, synthesis
 from jaxgen.apps.interpret.ablation import Ablation, ClassPredictor
 from jaxgen.apps.interpret.activations import Atlas, Probe, make_atlas
@@ -21,13 +22,13 @@ from jaxgen.apps.interpret.probes import probes_of
 from jaxgen.apps.interpret.selectivity import Channel, Selectivity, channels_of_class, measure_selectivity
 from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build
-from jaxgen.data import Dataset, load
+from jaxgen.data import Dataset
 from jaxgen.data.pipeline import example_indices
 from jaxgen.diffusion.compatibility import is_discrete
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import images
 from jaxgen.methods import METHODS
-from jaxgen.metrics.progress import Meter, print_line
+from jaxgen.runtime.progress import Meter, print_line
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.types import Array
 
@@ -174,7 +175,7 @@ def _class_predictor(trained: Trained) -> ClassPredictor:
     remedy = 'name one in config.evaluation.judge=FILE.safetensors, or set config.interpret.parts to nothing'
     classifier = classifier_of(config)
     if classifier is None:
-        raise UserError(f'{parts} needs a classifier, and jaxgen has none for {config.data.name}: {remedy}')
+        raise UserError(f'{parts} needs a classifier, and jaxgen has none for {config.data.title}: {remedy}')
     check(
         classifier.image_shape == trained.method.image_shape and set(classes) <= set(classifier.class_names),
         f'{parts}: the classifier of {classifier.data} does not know such images: {remedy}',
@@ -214,11 +215,10 @@ def _examples(trained: Trained) -> Dataset:
     config = trained.config
     is_fine_tuned = config.finetune.base is not None or config.sample.adapter is not None
     max_examples = None if is_fine_tuned else config.data.max_examples
-    arguments = {**load_options(config), 'classes': trained.class_names, 'max_examples': max_examples}
-    dataset = load(config.data.name, 'train', **arguments)
+    dataset = load_split(config, 'train', classes=trained.class_names, max_examples=max_examples)
     total, num = len(dataset.images), config.interpret.num
     rows = example_indices(config.interpret.seed, 0, total if num is None else min(num, total), total)
-    return Dataset(dataset.images[rows], dataset.labels[rows], dataset.class_names)
+    return dataset.subset(rows)
 
 
 def _study(trained: Trained, probe: Probe, dataset: Dataset, keys: Sequence[Array]) -> _Study:
