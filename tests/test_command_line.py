@@ -17,6 +17,14 @@ from jaxgen.runtime import command_line
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """SIGINT as a shell leaves it to a command; what starts the tests in the background may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def end(command, capsys, *argv):
     """Run a command, and return its exit code and the lines on stderr."""
     code = command_line.run(command, ['main.py', *argv])
