@@ -1,4 +1,7 @@
-"""Data sets: a source is read into one uint8 array in memory, from which ``pipeline.batch(seed, step)`` takes batches.
+"""Data sets: images with class labels, from which ``pipeline.batch(seed, step)`` takes batches.
+
+Data sets that are known by name are read into memory. Your own images, whatever their number, are prepared once in a file of
+the cache, from which batches are read (``jaxgen.data.prepared``).
 
 Example:
   >>> import jaxgen
@@ -7,6 +10,8 @@ Example:
   ((287, 8, 8, 1), dtype('uint8'))
 """
 
-from jaxgen.data.dataset import SOURCES, Dataset, Source, class_names, load
+from jaxgen.data.dataset import Dataset, from_arrays
+from jaxgen.data.loading import load
+from jaxgen.data.sources import SOURCES, Source
 
-__all__ = ['SOURCES', 'Dataset', 'Source', 'class_names', 'load']
+__all__ = ['SOURCES', 'Dataset', 'Source', 'from_arrays', 'load']

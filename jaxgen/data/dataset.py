@@ -1,18 +1,133 @@
-"""The registry of data sets, and loading one of them into memory as uint8 arrays."""
+"""Images with class labels, in memory or in a file."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
-from jaxgen.data import digits, dogs, tfds_source
-from jaxgen.data.resize import resize
-from jaxgen.errors import check, pick
+from jaxgen.errors import check
 
-LARGEST = 2**36  # bytes of images that are kept in memory at once: 64 GiB
+Index = int | slice | Sequence[int] | np.ndarray
+UNLABELLED = ('image',)  # the only class of images without labels
+
+
+@runtime_checkable
+class Images(Protocol):
+    """What all images of a data set have in common with a NumPy array uint8 ``[N, H, W, C]``."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """The shape ``(N, H, W, C)``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Index, /) -> np.ndarray: ...
+
+
+class ImagesOnDisk:
+    """Images in an ``.npy`` file, which are read when they are indexed: ``images[i]``, ``images[a:b]``, ``images[indices]``.
+
+    The file is opened once, so it may be replaced meanwhile. It is not mapped into memory: the system would read the
+    neighbours of each image too, and what was read would count as memory of the process.
+
+    Args:
+      file: the ``.npy`` file, uint8 ``[M, length, size, C]``: square images, or strips from which squares are cropped.
+      rows: the rows of the file that hold the images, int64 ``[N]``; all if not set.
+      lengths: the length of each strip, int ``[N]``; None for square images.
+      is_wide: whether each strip was transposed, bool ``[N]``.
+    """
+
+    def __init__(
+        self,
+        file: pathlib.Path,
+        rows: np.ndarray | None = None,
+        lengths: np.ndarray | None = None,
+        is_wide: np.ndarray | None = None,
+    ):
+        mapped = np.load(file, mmap_mode='r')
+        self._offset, self._stored = mapped.offset, mapped.shape
+        self._file = open(file, 'rb')  # noqa: SIM115  as long as the images exist
+        self._rows = np.arange(len(mapped)) if rows is None else rows
+        self._lengths, self._is_wide = lengths, is_wide
+        size, channels = mapped.shape[2:]
+        self.shape = (len(self._rows), size, size, channels)
+        self.dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Index, /) -> np.ndarray:
+        return self._read(index, 0.5)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    @property
+    def are_strips(self) -> bool:
+        """Whether the images are squares out of longer strips."""
+        return self._lengths is not None
+
+    def subset(self, index: Index) -> ImagesOnDisk:
+        """Return some of the images, none of which is read."""
+        chosen = object.__new__(ImagesOnDisk)
+        chosen.__dict__.update(self.__dict__)
+        chosen._rows = self._rows[index]
+        chosen.shape = (len(chosen._rows), *self.shape[1:])
+        if self._lengths is not None and self._is_wide is not None:
+            chosen._lengths, chosen._is_wide = self._lengths[index], self._is_wide[index]
+        return chosen
+
+    def cropped(self, index: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Return images whose squares lie elsewhere in their strips than in the middle.
+
+        Args:
+          index: which images, int ``[B]``.
+          place: where the square of each lies, from 0 (the left or upper end) to 1, float ``[B]``.
+        """
+        return self._read(index, place)
+
+    def _read(self, index: Index, place: float | np.ndarray) -> np.ndarray:
+        rows = self._rows[index]
+        if np.ndim(rows) == 0:
+            return self._read(np.array([index]), place)[0]
+        squares = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        starts = np.zeros(len(rows), int)
+        if self._lengths is not None:
+            last = self._lengths[index] - self.shape[1]
+            starts = np.minimum((last + 1) * np.asarray(place), last).astype(int)  # random places are equally likely
+        length, *line = self._stored[1:]
+        offsets = self._offset + (rows * length + starts) * int(np.prod(line))
+        for square, offset in zip(squares, offsets.tolist(), strict=True):
+            if os.preadv(self._file.fileno(), [square], offset) < square.nbytes:
+                raise OSError(f'{self._file.name} ends too early: remove its folder, and it is prepared again')
+        if self._is_wide is not None:
+            wide = self._is_wide[index]
+            squares[wide] = squares[wide].swapaxes(1, 2)
+        return squares
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where prepared images come from.
+
+    Attributes:
+      folder: the folder of the cache that holds them.
+      fingerprint: hash of the images and labels of all splits, as they were found.
+      sizes: width and height in pixels of the images as they were found, int ``[N, 2]``.
+      refused: name of each file that cannot be used, of any split, with the reason.
+      notes: sentences for the user.
+    """
+
+    folder: pathlib.Path
+    fingerprint: str
+    sizes: np.ndarray
+    refused: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +135,10 @@ class Dataset:
     """Images with class labels.
 
     Attributes:
-      images: uint8 ``[N, H, W, C]``.
+      images: uint8 ``[N, H, W, C]``: an array, or an object that reads such arrays from a file when it is indexed.
       labels: int32 ``[N]``, indices into ``class_names``.
       class_names: the name of each class.
+      origin: where the images come from, if they were prepared in the cache.
 
     Example:
       >>> import numpy as np, jaxgen
@@ -31,163 +147,63 @@ class Dataset:
       [1, 0]
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     class_names: tuple[str, ...]
+    origin: Origin | None = None
 
     def relabelled(self, class_names: tuple[str, ...]) -> Dataset:
         """Return the same images with labels that index other class names, which must include this data set's own."""
         position = np.array([class_names.index(name) for name in self.class_names], np.int32)
-        return Dataset(self.images, position[self.labels], class_names)
+        return dataclasses.replace(self, labels=position[self.labels], class_names=class_names)
+
+    def subset(self, index: Index) -> Dataset:
+        """Return some of the images: ``index`` is a slice, a mask, or an array of indices."""
+        images = self.images.subset(index) if isinstance(self.images, ImagesOnDisk) else self.images[index]
+        sizes = self.origin and dataclasses.replace(self.origin, sizes=self.origin.sizes[index])
+        return dataclasses.replace(self, images=images, labels=self.labels[index], origin=sizes)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A data set that can be loaded by name.
+def from_arrays(
+    images: np.ndarray, labels: Sequence[int] | np.ndarray | None = None, class_names: Sequence[str] | None = None
+) -> Dataset:
+    """Return a data set of arrays.
 
-    Attributes:
-      read: the function ``read(split, image_size, crop) -> (images, labels)`` with images uint8
-        ``[N, image_size, image_size, C]`` and labels int32 ``[N]``.
-      class_names: the name of each class, in the order of the labels.
-      splits: the splits that ``read`` knows.
-      sizes: the number of images in each split.
-      image_size: side of the images in pixels, if the caller asks for no other.
-      channels: 1 or 3.
-      crops: ways to crop a square from an image; the first is the default.
+    Args:
+      images: uint8 ``[N, S, S, C]`` with one or three channels; ``[N, S, S]`` is taken as ``[N, S, S, 1]``.
+      labels: the class of each image, whole numbers from 0; all images are of one class if not set.
+      class_names: the name of each class; the numbers if not set.
+
+    Returns:
+      The images with their labels; they are not copied.
+
+    Raises:
+      UserError: (a ValueError) if the arrays do not have these shapes and types, or a label has no name.
 
     Example:
       >>> import numpy as np, jaxgen
-      >>> def read(split, image_size, crop):
-      ...     return np.zeros((4, image_size, image_size, 1), np.uint8), np.zeros(4, np.int32)
-      >>> source = jaxgen.data.Source(read, ('black',), ('train',), (4,), image_size=8, channels=1)
-      >>> jaxgen.register('data', 'black')(source) is source
-      True
-      >>> jaxgen.data.load('black:train').images.shape
-      (4, 8, 8, 1)
-      >>> del jaxgen.data.SOURCES['black']  # so that the name is free again
+      >>> images = np.zeros((4, 32, 32, 3), np.uint8)
+      >>> jaxgen.data.from_arrays(images, [0, 1, 1, 0], ['cat', 'dog']).class_names
+      ('cat', 'dog')
     """
-
-    read: Callable[[str, int, str], tuple[np.ndarray, np.ndarray]]
-    class_names: tuple[str, ...]
-    splits: tuple[str, ...]
-    sizes: tuple[int, ...]
-    image_size: int
-    channels: int
-    crops: tuple[str, ...] = ('center',)
-
-
-def _stored(read: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> Callable:
-    """Return the ``Source.read`` of a data set whose images are stored decoded, square and of one size."""
-
-    def sized(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = read(split)
-        if image_size != images.shape[1]:
-            grey = images.shape[-1] == 1
-            images = np.stack([resize(Image.fromarray(x[..., 0] if grey else x), image_size) for x in images])
-        return images, labels
-
-    return sized
-
-
-CIFAR10_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
-
-SOURCES: dict[str, Source] = {
-    'digits': Source(
-        _stored(digits.read), tuple('0123456789'), ('train', 'test'), (1437, 360), image_size=8, channels=1
-    ),
-    'cifar10': Source(
-        _stored(lambda split: tfds_source.read('cifar10', split)),
-        CIFAR10_CLASSES,
-        ('train', 'test'),
-        (50000, 10000),
-        image_size=32,
-        channels=3,
-    ),
-    'stanford_dogs': Source(
-        dogs.read, dogs.BREEDS, ('train', 'test'), (12000, 8580), image_size=64, channels=3, crops=dogs.CROPS
-    ),
-}
-
-
-def class_names(name: str, classes: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the names that the labels of ``load(name, classes=classes)`` index.
-
-    Args:
-      name: a key of ``SOURCES``.
-      classes: names of the classes to keep. All classes if not set.
-
-    Returns:
-      The name of each class.
-
-    Example:
-      >>> class_names('digits', ['7', '1'])
-      ('7', '1')
-    """
-    return tuple(classes or SOURCES[name].class_names)
-
-
-def load(
-    name: str,
-    split: str | None = None,
-    *,
-    classes: Sequence[str] | None = None,
-    max_examples: int | None = None,
-    image_size: int | None = None,
-    crop: str | None = None,
-) -> Dataset:
-    """Load a split of a data set into memory.
-
-    Args:
-      name: a key of ``SOURCES``, such as ``cifar10``, or a data set with its split, such as ``cifar10:test``.
-      split: one of the source's splits; ``train`` if neither this nor ``name`` names one.
-      classes: names of the classes to keep; labels then index this list. All classes if not set.
-      max_examples: number of examples to keep, the first ones of these classes. All if not set.
-      image_size: side in pixels to which images are resized (bicubic with antialiasing). The source's own size if not set.
-      crop: one of the source's ways to crop a square from an image. The source's first way if not set.
-
-    Returns:
-      The images and their labels.
-
-    Raises:
-      UserError: if the data set, the split, a class or a crop does not exist, or the data cannot be read or downloaded.
-
-    Example:
-      >>> train = load('digits:train', classes=['7', '1'], max_examples=100)
-      >>> train.images.shape, train.class_names
-      ((100, 8, 8, 1), ('7', '1'))
-    """
-    name, split = _with_split(name, split)
-    source = SOURCES[name]
-    check(classes is None or len(classes) > 0, 'classes is empty: name at least one class, or pass None for all')
-    kept = [source.class_names.index(pick(c, source.class_names, f'{name} class')) for c in classes or ()]
-    for argument, value in (('max_examples', max_examples), ('image_size', image_size)):
-        check(value is None or value > 0, f'{argument}={value} must be at least 1, or None')
-    crop = pick(source.crops[0] if crop is None else crop, source.crops, f'{name} crop')
-
-    side = image_size or source.image_size
-    size = dict(zip(source.splits, source.sizes, strict=False)).get(split, 0) * side**2 * source.channels
+    images = np.asarray(images)
+    images = images[..., None] if images.ndim == 3 else images
     check(
-        size <= LARGEST,
-        f'image_size={side} makes the images of {name}:{split} {size / 2**30:,.0f} GiB large, and they are kept in memory, at '
-        f'most {LARGEST // 2**30} GiB: choose a smaller one',
+        images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] in (1, 3) and images.size > 0,
+        f'images has the shape {images.shape}, but must be [N, S, S, C]: square images with one or three channels',
     )
-    images, labels = source.read(split, side, crop)
-    labels = labels.astype(np.int32)
-    if kept:
-        position = np.full(len(source.class_names), -1, np.int32)
-        position[kept] = np.arange(len(kept), dtype=np.int32)
-        keep = position[labels] >= 0
-        images, labels = images[keep], position[labels[keep]]
-    images, labels = images[:max_examples], labels[:max_examples]
-    return Dataset(np.ascontiguousarray(images), labels, class_names(name, classes))
-
-
-def _with_split(name: str, split: str | None) -> tuple[str, str]:
-    """Return the data set and the split that ``load`` was asked for."""
-    name, _, own = name.partition(':')
+    check(images.dtype == np.uint8, f'images is of {images.dtype}, but must be uint8, from 0 to 255')
+    if labels is None:
+        check(class_names is None, 'class_names is given without labels: pass both, or neither')
+        return Dataset(images, np.zeros(len(images), np.int32), UNLABELLED)
+    labels = np.asarray(labels)
     check(
-        not own or split in (None, own),
-        f'the data set is named with the split {own!r}, but split={split!r} is another: pass one of the two',
+        labels.shape == images.shape[:1] and np.issubdtype(labels.dtype, np.integer),
+        f'labels must be {len(images)} whole numbers, one for each image, but is {labels.dtype} {list(labels.shape)}',
     )
-    splits = SOURCES[pick(name, SOURCES, 'the data set')].splits
-    return name, pick(own or split or 'train', splits, 'the split')
+    check(int(labels.min()) >= 0, f'labels has the value {labels.min()}: classes are numbered from 0')
+    count = int(labels.max()) + 1
+    named = tuple(map(str, range(count))) if class_names is None else tuple(class_names)
+    check(count <= len(named), f'labels has the value {count - 1}, but class_names names {len(named)} classes, from 0')
+    check(len(set(named)) == len(named), 'class_names names a class twice')
+    return Dataset(images, labels.astype(np.int32), named)

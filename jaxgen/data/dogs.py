@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 
 from jaxgen.data import tfds_source
-from jaxgen.data.resize import resize
+from jaxgen.data.resize import WHOLE_IMAGE, resize, square_around
 from jaxgen.io.files import cache_dir, read_npz, replacing
 
 _IN_ORDER = """
@@ -36,7 +35,6 @@ mexican_hairless dingo dhole african_hunting_dog
 BREEDS = tuple(_IN_ORDER.split())  # in the order of TFDS's labels, which follows the breeds' WordNet numbers
 CROPS = ('center', 'box')
 PREPARATION = 1  # version of the cached images: raise it when cropping or resizing changes
-WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)  # as a bounding box
 
 
 def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
@@ -59,24 +57,6 @@ def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray
         with replacing(cached) as temporary:
             np.savez(temporary, images=arrays[0], labels=arrays[1])
     return arrays
-
-
-def square_around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the square (left, top, right, bottom), in whole pixels, around a bounding box.
-
-    Its side is the longer side of the box, but at most the shorter side of the image. The box lies in its middle, unless the
-    square would then leave the image; such a square is moved inside.
-
-    Args:
-      box: (ymin, xmin, ymax, xmax) as fractions of the image's sides, as in TFDS.
-      width: of the image, in pixels.
-      height: of the image, in pixels.
-    """
-    ymin, xmin, ymax, xmax = box
-    side = max(1, min(round(max((ymax - ymin) * height, (xmax - xmin) * width)), height, width))
-    left = min(max(int((xmin + xmax) / 2 * width - side / 2), 0), width - side)
-    top = min(max(int((ymin + ymax) / 2 * height - side / 2), 0), height - side)
-    return left, top, left + side, top + side
 
 
 def _decode_all(folder: pathlib.Path, split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:

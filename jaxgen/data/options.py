@@ -3,17 +3,172 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
-from jaxgen.data.dataset import LARGEST, SOURCES
+from PIL import ImageColor
+
+from jaxgen.data.resize import FILTERS
+from jaxgen.data.sources import LARGEST, SOURCES
+from jaxgen.errors import UserError, pick, shortened
+from jaxgen.io.pictures import Colour
 from jaxgen.schema import Options, option, require, require_one_of
+
+FOLDER, HUB, TFDS = 'folder', 'hf:', 'tfds:'
+CROPS = ('center', 'random', 'none')
+# The fields that each kind of source reads, besides those that all sources read.
+READ_BY_ALL = ('labels', 'test_fraction', 'channels', 'resize', 'background', 'max_refused')
+READ = {
+    FOLDER: ('path', *READ_BY_ALL),
+    HUB: ('image_key', 'label_key', *READ_BY_ALL),
+    TFDS: ('image_key', 'label_key', *READ_BY_ALL),
+}
+
+
+def kind_of(name: str) -> str | None:
+    """Return the kind of source whose images are prepared in the cache; None for a data set of the registry."""
+    if name == FOLDER:
+        return FOLDER
+    return next((kind for kind in (HUB, TFDS) if name.startswith(kind)), None)
+
+
+def _shown(value: object) -> str:
+    return shortened(str(value))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataOptions(Options):
-    """Which images a model is trained on."""
+class SourceOptions(Options):
+    """Where images come from, and how they are brought to one size.
 
-    name: str = option('cifar10', 'data set to train on', choices=lambda: SOURCES)
+    Example:
+      >>> SourceOptions(name='folder', path='holiday', image_size=64, crop='random').fill
+      (255, 255, 255)
+    """
+
+    name: str = option(
+        'cifar10',
+        'data set: one that is known by name, folder (see path), hf:OWNER/NAME[:CONFIG] of the Hugging Face Hub, or '
+        'tfds:NAME[/CONFIG][:VERSION] of TensorFlow Datasets',
+    )
+    path: str | None = option(
+        None,
+        'for name=folder: a folder of images in any depth, or a .zip or .tar with such a folder; no folder if not set',
+        path=True,
+    )
+    labels: str | None = option(
+        None,
+        'classes of your own images: subfolders, none, or a JSON file that maps file names to classes; if not set, the '
+        'subfolders if every image lies in one. none also leaves out the labels of hf: and tfds:',
+        path=True,
+    )
+    image_key: str | None = option(
+        None, 'column of hf: or feature of tfds: that holds the images; if not set, the only one'
+    )
+    label_key: str | None = option(
+        None, 'column of hf: or feature of tfds: that holds the classes; if not set, the only one, if there is one'
+    )
+    test_fraction: float | None = option(
+        None,
+        'share of the images that is held out where there is no test split, chosen by a hash of the content of each; 0.1 '
+        'if not set',
+        at_least=0,
+        at_most=0.9,
+    )
+    image_size: int | None = option(
+        None,
+        "side of the images in pixels, to which they are resized; the data set's own size if not set, or 64 if it has none",
+        at_least=1,
+        at_most=8192,
+    )
+    channels: int | None = option(
+        None,
+        'for your own images: 1 for grey or 3 for colour, to which they are converted; 3 if not set, or as tfds: says',
+        at_least=1,
+        at_most=3,
+    )
+    crop: str | None = option(
+        None,
+        'how an image that is not square is made so; for your own images center, random (another square in each training '
+        'step) or none (such images are refused); the usual way of the data set if not set',
+    )
+    resize: str | None = option(
+        None, 'filter with which images are resized, always antialiased; bicubic if not set', choices=lambda: FILTERS
+    )
+    background: str | None = option(
+        None, 'colour on which transparent images are laid, such as black or #80c0ff; white if not set'
+    )
+    max_refused: float | None = option(
+        None,
+        'share of the files above which files that cannot be used stop the preparation; 0.01 if not set',
+        at_least=0,
+        at_most=1,
+    )
+
+    @property
+    def title(self) -> str:
+        """What people call the images: the name of the data set, or of the folder."""
+        return os.path.basename(os.path.normpath(self.path)) if self.path else self.name
+
+    @property
+    def fill(self) -> Colour:
+        """The colour on which transparent images are laid."""
+        return ImageColor.getrgb(self.background or 'white')[:3]
+
+    def check(self) -> None:
+        """Refuse values that do not go together."""
+        if kind_of(self.name) is None:
+            self._check_name()
+        if self.crop is not None:
+            require_one_of([self.crop], SOURCES[self.name].crops if kind_of(self.name) is None else CROPS, 'crop')
+        require(self.channels != 2, 'channels', '=2 must be 1 or 3, or None')
+        try:
+            self.fill  # noqa: B018
+        except ValueError:
+            require(False, 'background', f'={_shown(self.background)} is no colour: name one, such as white or #80c0ff')
+
+    def require_read(self) -> None:
+        """Refuse fields that the source does not read, since it is then another one that was meant.
+
+        Raises:
+          OptionError: naming the first such field.
+        """
+        kind, name = kind_of(self.name), _shown(self.name)
+        read = READ.get(kind or '', ())
+        for field in dict.fromkeys(field for fields in READ.values() for field in fields):
+            value = getattr(self, field)
+            require(
+                value is None or field in read, field, f'={_shown(value)} has no effect with name={name}: leave it out'
+            )
+        wanted = self.labels
+        require(
+            kind in (None, FOLDER) or wanted in (None, 'none'),
+            'labels',
+            f'={_shown(wanted)} is for name=folder: for {name} choose none, or label_key',
+        )
+        require(
+            wanted in (None, 'none', 'subfolders') or str(wanted).endswith('.json'),
+            'labels',
+            f'={_shown(wanted)} must be subfolders, none, or a .json file',
+        )
+
+    def _check_name(self) -> None:
+        try:
+            pick(self.name, SOURCES, 'the data set')
+        except UserError as e:
+            require(
+                False, 'name', f': {e} Your own images are folder with a path, or hf:OWNER/NAME, or tfds:NAME'.rstrip()
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions(SourceOptions):
+    """Which images a model is trained on.
+
+    Example:
+      >>> DataOptions(name='digits', classes=('7', '1')).batch_size
+      128
+    """
+
     batch_size: int = option(
         128, 'images in a training step, over all devices and processes', at_least=1, at_most=100_000_000
     )
@@ -21,25 +176,23 @@ class DataOptions(Options):
     max_examples: int | None = option(
         None, 'number of training images to keep, counted from the first; all of them if not set', at_least=1
     )
-    image_size: int | None = option(
-        None,
-        "side of the images in pixels, to which they are resized; the data set's own size if not set",
-        at_least=1,
-        at_most=8192,
-    )
-    crop: str | None = option(
-        None, 'how an image that is not square is made so; the usual way of the data set if not set'
-    )
     random_flip: bool = option(False, 'mirror half of the training images, chosen at random in each step')
+    class_names: tuple[str, ...] | None = option(
+        None,
+        'all classes of images that are not known by name; found when they are prepared if not set',
+    )
+    fingerprint: str | None = option(
+        None, 'hash of such images and their classes; found when they are prepared if not set, to notice changes'
+    )
 
     def check(self) -> None:
         """Refuse values that do not go together."""
-        source = SOURCES[self.name]
+        super().check()
         classes = self.classes or ()
-        require_one_of(classes, source.class_names, 'classes')
+        names = self.class_names if kind_of(self.name) else SOURCES[self.name].class_names
+        if names is not None:
+            require_one_of(classes, names, 'classes')
         require(len(set(classes)) == len(classes), 'classes', f'={",".join(classes)} names a class twice')
-        if self.crop is not None:
-            require_one_of([self.crop], source.crops, 'crop')
 
 
 def require_memory(counts: Mapping[str, int], image_shape: tuple[int, int, int]) -> None:

@@ -1,16 +1,20 @@
-"""Batches: their examples are a pure function of (seed, step), and a thread prepares them one dispatch ahead."""
+"""Batches: their examples are a pure function of (seed, step), and threads prepare them some dispatches ahead."""
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import functools
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from jaxgen.data.dataset import Dataset
+from jaxgen.data.dataset import Dataset, ImagesOnDisk
+
+AHEAD = 3  # dispatches that are prepared before they are needed
+THREADS = 2
+CROP = 1  # the stream of random numbers that places crops; the order of the images has the numbers (seed, epoch)
 
 
 def example_indices(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
@@ -36,7 +40,11 @@ def batch(dataset: Dataset, seed: int, step: int, batch_size: int, part: slice =
       ``{'image': uint8 [B, H, W, C], 'label': int32 [B]}``.
     """
     chosen = example_indices(seed, step, batch_size, len(dataset.images))[part]
-    return {'image': dataset.images[chosen], 'label': dataset.labels[chosen]}
+    images = dataset.images
+    if isinstance(images, ImagesOnDisk) and images.are_strips:
+        places = np.random.default_rng([seed, step, CROP]).random(batch_size)[part]
+        return {'image': images.cropped(chosen, places), 'label': dataset.labels[chosen]}
+    return {'image': images[chosen], 'label': dataset.labels[chosen]}
 
 
 def process_part(batch_size: int, index: int, count: int) -> slice:
@@ -46,49 +54,37 @@ def process_part(batch_size: int, index: int, count: int) -> slice:
 
 
 class Prefetcher:
-    """An iterator over ``make(item)`` for each item, which a thread computes one item ahead.
+    """An iterator over ``make(item)`` for each item, in their order; threads compute some items ahead.
 
     Attributes:
       waited: seconds that the consumer has waited so far.
     """
 
-    def __init__(self, items: Iterator, make: Callable):
+    def __init__(self, items: Iterator, make: Callable, ahead: int = AHEAD, threads: int = THREADS):
         self.waited = 0.0
-        self._queue: queue.Queue = queue.Queue(maxsize=1)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(items, make), daemon=True)
-        self._thread.start()
+        self._items, self._make = items, make
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, 'batches')
+        self._made: collections.deque[concurrent.futures.Future] = collections.deque()
+        for _ in range(ahead):
+            self._start_next()
 
-    def _work(self, items: Iterator, make: Callable) -> None:
-        try:
-            for item in items:
-                if not self._put((make(item), None)):
-                    return
-            self._put((None, StopIteration()))
-        except Exception as e:
-            self._put((None, e))
-
-    def _put(self, entry) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    def _start_next(self) -> None:
+        for item in self._items:
+            self._made.append(self._pool.submit(self._make, item))
+            return
 
     def __iter__(self):
         return self
 
     def __next__(self):
+        if not self._made:
+            raise StopIteration
         start = time.perf_counter()
-        value, error = self._queue.get()
+        value = self._made.popleft().result()
         self.waited += time.perf_counter() - start
-        if error is not None:
-            raise error
+        self._start_next()
         return value
 
     def close(self) -> None:
-        """Stop the thread."""
-        self._stopped.set()
-        self._thread.join()
+        """Stop the threads."""
+        self._pool.shutdown(cancel_futures=True)

@@ -42,7 +42,7 @@ def prepared(name: str, split: str) -> pathlib.Path:
     """
     folder = data_dir() / name / VERSIONS[name]
     if not (folder / 'dataset_info.json').is_file():
-        _prepare(name, folder)
+        prepare(name, name, folder, ARCHIVES[name])
     if not any(folder.glob(f'{name}-{split}.array_record*')):
         raise UserError(
             f'{folder} holds no ArrayRecord files of {split} ({name}-{split}.array_record-*), the only format that is read '
@@ -119,19 +119,25 @@ def decode(record: dict) -> Image.Image:
     return pictures.decode(record['image'], f'image {name}', 3, as_stored=True)
 
 
-def _prepare(name: str, folder: pathlib.Path) -> None:
+def prepare(name: str, data_set: str, folder: pathlib.Path, url: str | None) -> None:
     """Let TFDS download and prepare a data set.
+
+    Args:
+      name: what the user calls it.
+      data_set: what ``tfds.builder`` calls it.
+      folder: where TFDS puts it.
+      url: an address from which it is downloaded, if there is one.
 
     Raises:
       UserError: if there is no network or no TensorFlow, before anything is downloaded; or if the download fails.
     """
     how = (
         f'prepare it where there is a network with python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\" and point TFDS_DATA_DIR at that "
+        f"tfds.builder('{data_set}', file_format='array_record').download_and_prepare()\" and point TFDS_DATA_DIR at that "
         f'folder, or use configs/ddpm_digits.py, which needs no download'
     )
-    if not reachable(ARCHIVES[name]):
-        raise UserError(f'{name} is not at {folder} and {ARCHIVES[name]} cannot be reached: {how}')
+    if url is not None and not reachable(url):
+        raise UserError(f'{name} is not at {folder} and {url} cannot be reached: {how}')
     try:
         import tensorflow  # noqa: F401  TFDS needs it to write a data set, though not to read one
     except ImportError as e:
@@ -140,7 +146,7 @@ def _prepare(name: str, folder: pathlib.Path) -> None:
         ) from e
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder(name, data_dir=data_dir(), file_format='array_record')
+    builder = tfds.builder(data_set, data_dir=data_dir(), file_format='array_record')
     try:
         builder.download_and_prepare()
     except Exception as e:  # TFDS raises its own errors for a wrong checksum, an incomplete archive, a refused download

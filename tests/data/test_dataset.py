@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from jaxgen.data import SOURCES, load, tfds_source
+from jaxgen.data import SOURCES, from_arrays, load, tfds_source
 from jaxgen.errors import UserError
 from tests.helpers.tfds_cache import lay_in_tfds_cache
 
@@ -69,7 +69,7 @@ def test_max_examples_and_image_size():
             {'name': 'digits', 'image_size': 8192},
             'image_size=8192 makes the images of digits:train 90 GiB large, and they are kept in memory, at most 64 GiB',
         ),
-        ({'name': 'digits', 'image_size': 0}, 'image_size=0 must be at least 1, or None'),
+        ({'name': 'digits', 'image_size': 0}, 'image_size=0 must be at least 1; for none, leave it out'),
     ],
 )
 def test_wrong_arguments_are_named(kwargs, words):
@@ -165,3 +165,38 @@ def test_tfds_prepares_and_we_read(fake_cifar10, tmp_path):
     records.unlink()
     with pytest.raises(UserError, match='no ArrayRecord files'):
         load('cifar10', 'train')
+
+
+def test_arrays_become_a_data_set():
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (6, 8, 8, 3), np.uint8), np.array([1, 0, 1, 1, 0, 1])
+    found = from_arrays(images, labels, ['cat', 'dog'])
+    assert found.images is images and found.labels.dtype == np.int32 and found.class_names == ('cat', 'dog')
+    np.testing.assert_array_equal(found.labels, labels)
+    assert from_arrays(images, labels).class_names == ('0', '1')
+    grey = from_arrays(images[..., 0])
+    assert grey.images.shape == (6, 8, 8, 1) and grey.class_names == ('image',) and not grey.labels.any()
+    np.testing.assert_array_equal(found.subset(labels == 1).images, images[labels == 1])
+
+
+ZEROS = np.zeros((2, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ((ZEROS[:, :4],), r'images has the shape \(2, 4, 8, 3\), but must be \[N, S, S, C\]'),
+        ((ZEROS[..., :2],), r'must be \[N, S, S, C\]'),
+        ((ZEROS[:0],), r'images has the shape \(0, 8, 8, 3\)'),
+        ((ZEROS / 255,), 'images is of float64, but must be uint8'),
+        ((ZEROS, [0]), r'labels must be 2 whole numbers, one for each image, but is int64 \[1\]'),
+        ((ZEROS, [0.0, 1.0]), 'labels must be 2 whole numbers'),
+        ((ZEROS, [-1, 0]), 'labels has the value -1: classes are numbered from 0'),
+        ((ZEROS, [0, 2], ['a', 'b']), 'labels has the value 2, but class_names names 2 classes, from 0'),
+        ((ZEROS, [0, 1], ['a', 'a']), 'class_names names a class twice'),
+        ((ZEROS, None, ['a']), 'class_names is given without labels'),
+    ],
+)
+def test_wrong_arrays_are_named(arguments, words):
+    with pytest.raises(UserError, match=words):
+        from_arrays(*arguments)

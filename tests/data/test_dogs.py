@@ -246,9 +246,9 @@ def test_breeds_and_crops_that_do_not_exist():
     assert len(str(e.value)) < 400
     with pytest.raises(UserError, match="stanford_dogs class 'beagel' does not exist; did you mean beagle"):
         load('stanford_dogs', 'train', classes=['beagel'])
-    with pytest.raises(UserError, match="stanford_dogs crop 'centre' does not exist; did you mean center"):
+    with pytest.raises(UserError, match="crop 'centre' does not exist; did you mean center"):
         load('stanford_dogs', 'train', crop='centre')
-    with pytest.raises(UserError, match="digits crop 'box' does not exist"):
+    with pytest.raises(UserError, match="crop 'box' does not exist; did you mean center"):
         load('digits', 'train', crop='box')
 
 

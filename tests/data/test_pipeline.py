@@ -1,4 +1,6 @@
-"""The order of the data and the thread that prepares it."""
+"""The order of the data and the threads that prepare it."""
+
+import threading
 
 import numpy as np
 import pytest
@@ -50,4 +52,32 @@ def test_prefetcher_stops_when_nobody_reads_on():
     fetched = pipeline.Prefetcher(iter(range(10**9)), lambda i: i)
     assert next(fetched) == 0
     fetched.close()
-    assert not fetched._thread.is_alive()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith('batches')]
+
+
+def test_prefetcher_keeps_the_order_of_threads_that_overtake():
+    """Even items take until the next odd one is done, in another thread."""
+    done = [threading.Event() for _ in range(20)]
+
+    def make(i):
+        if i % 2 == 0:
+            assert done[i + 1].wait(30)
+        done[i].set()
+        return i
+
+    fetched = pipeline.Prefetcher(iter(range(20)), make, ahead=4, threads=2)
+    assert list(fetched) == list(range(20))
+    fetched.close()
+
+
+def test_prefetcher_stays_a_few_items_ahead():
+    taken = []
+
+    def items():
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    fetched = pipeline.Prefetcher(items(), lambda i: i, ahead=3)
+    assert len(taken) == 3 and next(fetched) == 0 and len(taken) == 4
+    fetched.close()

@@ -9,13 +9,13 @@ from jaxgen.data import tfds_source
 
 
 def lay_in_tfds_cache(monkeypatch, data_dir, name, archives):
-    """Put archives, by their URLs, where TFDS keeps its downloads, so that TFDS's own builder prepares them."""
+    """Put archives, by their URLs, where TFDS keeps its downloads, so that TFDS's own builder of ``name`` prepares them."""
     pytest.importorskip('tensorflow')
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import resource
 
     infos = tfds.builder(name, data_dir=data_dir).url_infos
-    (data_dir / 'downloads').mkdir()
+    (data_dir / 'downloads').mkdir(exist_ok=True)
     for url, content in archives.items():
         cached = data_dir / 'downloads' / resource.get_dl_fname(url, infos[url].checksum)
         cached.write_bytes(content)
