@@ -9,8 +9,10 @@ import pytest
 
 from jaxgen.apps.benchmark.describe import training_flops
 from jaxgen.apps.config import Config
-from jaxgen.apps.untrained import build_method
+from jaxgen.apps.rules import validate
+from jaxgen.apps.untrained import build, build_method
 from jaxgen.data import SOURCES
+from jaxgen.errors import UserError
 from jaxgen.models import convolutions
 from jaxgen.models import unet as unet_module
 
@@ -24,7 +26,9 @@ def test_every_config_says_how_long_and_what_comes_out():
         header = text.split('"""')[1]
         variants = re.findall(r"variant == '(\w+)'", text)
         for name in [path.name, *(f'{path.name}:{v}' for v in variants)]:
-            assert f'python main.py --config=configs/{name}\n' in header
+            assert re.search(
+                rf'^python main.py --config=configs/{re.escape(name)}( --config.data.path=FOLDER)?$', header, re.M
+            )
         for word in ('Hardware', 'Hours', 'Expect'):
             assert header.count(word) == 1 + len(variants), (path, word)
 
@@ -60,3 +64,31 @@ def test_the_cnn_does_the_work_of_the_unet(monkeypatch):
     unet, cnn = (Config.from_tree(get_config(variant).to_dict()) for variant in ('edm', 'cnn'))
     work = [training_flops(c, build_method(c, (32, 32, 3), 10)) for c in (unet, cnn)]
     assert work[1] == pytest.approx(work[0], rel=0.04) and work[0] > 8e8
+
+
+@pytest.mark.parametrize(
+    ('name', 'variant', 'side'),
+    [
+        *(
+            ('ddpm_folder', variant, side)
+            for variant, side in (('', 64), ('small', 64), ('32', 32), ('128', 128), ('256', 256))
+        ),
+        *(('dcgan_folder', variant, side) for variant, side in (('', 64), ('small', 64), ('32', 32), ('128', 128))),
+    ],
+)
+def test_networks_for_your_own_images_take_each_side(name, variant, side):
+    draft = importlib.import_module(f'configs.{name}').get_config(*filter(None, [variant]))
+    draft.data.class_names, draft.data.channels = ('a', 'b'), 3
+    config = Config.from_tree(draft.to_dict(), ['evaluation'])
+    validate(config)
+    assert config.data.image_size == side
+    family, classes = build(config)
+    assert classes == ('a', 'b') and family.image_shape == (side, side, 3)
+    model = jax.eval_shape(family.init, jax.random.key(0))
+    assert all(jax.tree.leaves(params) for params in family.networks(model).values())
+
+
+@pytest.mark.parametrize('name', ['ddpm_folder', 'dcgan_folder'])
+def test_a_side_without_a_network_is_one_sentence(name):
+    with pytest.raises(UserError, match=f"configs/{name}.py has no variant '48'; it has small, 32, 64, 128"):
+        importlib.import_module(f'configs.{name}').get_config('48')

@@ -10,13 +10,17 @@ from etils import epath
 from jaxgen.apps.config import Config
 from jaxgen.apps.train import method_and_data
 from jaxgen.data import Dataset, pipeline
+from jaxgen.errors import on_one_line
 from jaxgen.io import images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key
 from jaxgen.training.step import prepare_batch, step_keys
+from jaxgen.types import PyTree
 
 SHOWN = 32  # images in images.png
+MOST = 8  # sizes, classes and files that cannot be used, of which a line is printed
+BAR = 40  # characters of the longest bar
 MEASURED = 2048  # minimum number of images behind the statistics; fewer if they are larger than 64 pixels a side
 
 
@@ -30,7 +34,8 @@ def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path)
     """Write what training sees of its data to a folder.
 
     ``images.png`` has pairs of images, as stored and as the network sees them in the first steps. ``statistics.json`` has mean,
-    standard deviation and extremes of both by channel, with 0 .. 255 as -1 .. 1, and the number of images of each class.
+    standard deviation and extremes of both by channel, with 0 .. 255 as -1 .. 1, the number of images of each class, how many
+    images were found of each size, and the files that cannot be used.
 
     Args:
       config: decides the order of the images and their augmentation.
@@ -63,12 +68,25 @@ def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path)
             )
         ),
     }
+    statistics |= _of_files(dataset)
     write_json(folder / 'statistics.json', statistics)
 
     pairs = np.stack([stored[:SHOWN], images.to_uint8(after[:SHOWN])], axis=1).reshape(-1, *stored.shape[1:])
     captions = [text for label in labels[:SHOWN] for text in (dataset.class_names[label], 'seen')]
     write_atomically(folder / 'images.png', images.png(images.grid(pairs, columns=8, captions=captions)))
     _show(config, dataset, statistics, folder)
+
+
+def _of_files(dataset: Dataset) -> dict[str, PyTree]:
+    """Return the sizes of the images as they were found, the commonest first, and the files that cannot be used."""
+    origin = dataset.origin
+    if origin is None:
+        height, width = dataset.images.shape[1:3]
+        return {'sizes': {f'{width}x{height}': len(dataset.images)}, 'refused': []}
+    sizes, counts = np.unique(origin.sizes, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind='stable')
+    found = {f'{sizes[i, 0]}x{sizes[i, 1]}': int(counts[i]) for i in order}
+    return {'sizes': found, 'refused': [list(entry) for entry in origin.refused]}
 
 
 def _by_channel(x: np.ndarray) -> dict[str, list[float]]:
@@ -81,13 +99,38 @@ def _show(config: Config, dataset: Dataset, statistics: dict, folder: epath.Path
     n, h, w, c = dataset.images.shape
     counts = statistics['images_by_class'].values()
     print(
-        f'{config.data.name}: {n:,} images {h}x{w}x{c}, {len(dataset.class_names)} classes of {min(counts)} to '
+        f'{config.data.title}: {n:,} images {h}x{w}x{c}, {len(dataset.class_names)} classes of {min(counts)} to '
         f'{max(counts)} images'
     )
     names = ('red', 'green', 'blue') if c == 3 else ('grey',)
+    _show_files(statistics)
     print(f'by channel, of {statistics["images_measured"]:,} images, 0 .. 255 as -1 .. 1:')
     for kind in ('stored', 'seen'):
         for i, name in enumerate(names):
             values = '  '.join(f'{key} {statistics[kind][key][i]:7.4f}' for key in ('mean', 'std', 'min', 'max'))
             print(f'  {kind:6} {name:5}  {values}')
     print(f'pictures: {folder / "images.png"}; numbers: {folder / "statistics.json"}')
+
+
+def _show_files(statistics: dict) -> None:
+    """Print histograms of sizes and classes, and the files that cannot be used."""
+    _show_bars('size as found', statistics['sizes'])
+    if len(statistics['images_by_class']) > 1:
+        _show_bars('class', statistics['images_by_class'])
+    refused = statistics['refused']
+    if refused:
+        print(f'files that cannot be used: {len(refused):,}')
+    for _, why in refused[:MOST]:
+        print(f'  {on_one_line(why)}')
+    if len(refused) > MOST:
+        print(f'  and {len(refused) - MOST:,} more')
+
+
+def _show_bars(what: str, counts: dict[str, int]) -> None:
+    print(f'{what}:')
+    largest, shown = max(counts.values()), list(counts.items())[:MOST]
+    width = max(len(name) for name, _ in shown)
+    for name, count in shown:
+        print(f'  {on_one_line(name):{width}}  {"#" * max(1, round(BAR * count / largest))} {count:,}')
+    if len(counts) > MOST:
+        print(f'  {len(counts) - MOST:,} more with {sum(list(counts.values())[MOST:]):,} images')

@@ -25,9 +25,8 @@ from etils import epath
 
 from jaxgen.apps import stored_config
 from jaxgen.apps.config import Config
-from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.apps.data import load_split
 from jaxgen.apps.restore import restore
-from jaxgen.data import load
 from jaxgen.errors import check
 from jaxgen.io.files import absolute
 from jaxgen.io.run_directory import CONFIG
@@ -67,9 +66,11 @@ def publish(workdir: epath.Path, path: os.PathLike | str) -> JsonObject:
         trained.method.image_shape,
         config.data.random_flip,
     )
-    test = load(config.data.name, 'test', **load_options(config))
+    test = load_split(config, 'test')
     extraction = Extraction([classifier.extractor()], trained.mesh, BATCH_SIZE * trained.mesh.size)
-    (found,) = extraction([test.images])  # the features are those of the file; only the head still has to be scaled
+    (found,) = extraction(
+        [np.asarray(test.images)]
+    )  # the features are those of the file; only the head still has to be scaled
     head = np.asarray(variables['params']['head']['kernel'])
     temperature = calibration_temperature(found.features @ head * LOGIT_SCALE, test.labels)
     params = {**variables['params'], 'head': {'kernel': head / temperature}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from jaxgen.data.dataset import SOURCES
+from jaxgen.data.sources import SOURCES
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import check, pick

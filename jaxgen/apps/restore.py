@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxgen.apps import stored_config, untrained, weights
+from jaxgen.apps import data, stored_config, untrained, weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.finetune import finetuning
 from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
 from jaxgen.apps.trained import Trained
-from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.io.files import absolute
@@ -85,7 +84,7 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
     )
     if base is None:
         return untrained.build(config)
-    classes = class_names(config.data.name, config.data.classes or ())
+    classes = data.facts(config).class_names
     method, labels = finetuning.from_base(config, _base(config, base), classes)
     expected = then.get('base_hash') or method.base_hash
     check(
@@ -163,5 +162,5 @@ def _base(config: Config, base: str) -> Trained:
 
 def _image_shape(config: Config) -> tuple[int, int]:
     """Return the side of the images in pixels, and their channels."""
-    source = SOURCES[config.data.name]
-    return config.data.image_size or source.image_size, source.channels
+    known = data.facts(config)
+    return known.image_size, known.channels

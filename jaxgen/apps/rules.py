@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from jaxgen.apps import data
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.options import require_averages, require_samples
 from jaxgen.apps.finetune.options import require_finetunable
-from jaxgen.data.dataset import SOURCES
 from jaxgen.data.options import require_memory
 from jaxgen.methods import METHODS
 from jaxgen.methods.options import require_conditional, require_known_classes
-from jaxgen.schema import located, require_one_of
+from jaxgen.schema import located, require, require_one_of
 from jaxgen.training.options import require_devices, require_micro_batches
 
 
@@ -19,23 +19,27 @@ def validate(config: Config) -> None:
     Raises:
       UserError: one sentence that names the field.
     """
-    method, source = METHODS[config.method], SOURCES[config.data.name]
+    method, known = METHODS[config.method], data.facts(config)
     with located('config.optimizer.'):
         config.optimizer.resolved(config.train.steps)
-    side = config.data.image_size or source.image_size
     with located('config.'):
-        require_memory(_images_at_once(config), (side, side, source.channels))
+        require(
+            not (config.train.resident_data and config.data.crop == 'random'),
+            'train.resident_data',
+            '=True has no crop=random: choose another config.data.crop, or leave it out',
+        )
+        require_memory(_images_at_once(config), known.image_shape)
         require_micro_batches(config.data.batch_size, config.train.grad_accumulation)
         require_conditional(config.sample, config.model.conditional)
         require_finetunable(config.finetune, config.sample, config.method, method.supports.finetunes)
         if config.finetune.base is None and config.sample.adapter is None:  # otherwise the base has classes of its own
-            require_known_classes(config.sample, config.data.classes or source.class_names)
+            require_known_classes(config.sample, known.class_names)
         if 'evaluation' in config.sections:
             require_samples(config.evaluation, config.method, method.supports.samples)
             require_averages(config.evaluation, getattr(config.optimizer, 'ema_lengths', None), config.sample.ema)
         if 'likelihood' in config.sections:
-            require_one_of([config.likelihood.split], source.splits, 'likelihood.split')
-        method.check_options(config.sections, side)
+            require_one_of([config.likelihood.split], known.splits, 'likelihood.split')
+        method.check_options(config.sections, known.image_size)
 
 
 def _images_at_once(config: Config) -> dict[str, int]:

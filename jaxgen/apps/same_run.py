@@ -6,17 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxgen.apps.config import Config
+from jaxgen.data.options import DataOptions
 from jaxgen.errors import UserError
+from jaxgen.schema import specs
 from jaxgen.types import Fields
 
 # Fields, or sections of fields, that decide the parameters of a checkpoint (NETWORK_FIELDS), that a model shares with the
 # base from which it is fine-tuned (BASE_FIELDS), and that decide every step of a run (RUN_FIELDS).
+ELSEWHERE = ('path', 'max_refused')  # where the images lie; the fingerprint tells whether they are the same
 ADAPTER_FIELDS = ('finetune.method', 'finetune.rank', 'finetune.alpha', 'finetune.targets')
 NETWORK_FIELDS = (
     'family',
     'data.name',
     'data.classes',
     'data.image_size',
+    'data.channels',
+    'data.class_names',
     'model',
     'diffusion',
     'gan',
@@ -29,7 +34,7 @@ RUN_FIELDS = (
     'diffusion',
     'gan',
     'seed',
-    'data',
+    *(f'data.{name}' for name in specs(DataOptions) if name not in ELSEWHERE),
     'optimizer',
     'train.grad_accumulation',
     'train.prng',

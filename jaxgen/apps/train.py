@@ -6,12 +6,13 @@ from etils import epath
 
 from jaxgen.apps import from_config, weights
 from jaxgen.apps.config import Config
+from jaxgen.apps.data import load_split
 from jaxgen.apps.evaluate.during_training import DuringTraining
-from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.apps.finetune import adapters
 from jaxgen.apps.restore import build
-from jaxgen.data import Dataset, load
-from jaxgen.errors import UserError, check
+from jaxgen.data import Dataset
+from jaxgen.data.options import kind_of
+from jaxgen.errors import check
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh, on_host
 from jaxgen.types import PyTree
@@ -43,10 +44,18 @@ def method_and_data(config: Config, workdir: epath.Path) -> tuple[Method, Datase
       UserError: if no image is left to train on.
     """
     method, class_names = build(config, workdir)
-    dataset = load(config.data.name, 'train', max_examples=config.data.max_examples, **load_options(config))
-    if not len(dataset.images):
-        raise UserError('config.data.classes and config.data.max_examples leave no image to train on')
+    dataset = load_split(config, 'train', max_examples=config.data.max_examples)
+    check(len(dataset.images) > 0, 'config.data.classes and config.data.max_examples leave no image to train on')
     return method, dataset.relabelled(class_names)
+
+
+def _require_a_batch(config: Config, count: int) -> None:
+    size = config.data.batch_size
+    check(
+        count >= size or kind_of(config.data.name) is None,
+        f'config.data.batch_size={size} is more than the {count} training images of config.data.name={config.data.name}: pass '
+        f'--config.data.batch_size={max(1, 2 ** (count.bit_length() - 1))}, or add images',
+    )
 
 
 def _train(config: Config, workdir: epath.Path) -> None:
@@ -57,6 +66,7 @@ def _train(config: Config, workdir: epath.Path) -> None:
     )
     weights.require_none(workdir)
     method, dataset = method_and_data(config, workdir)
+    _require_a_batch(config, len(dataset.images))
     mesh, evaluation, on_save = make_mesh(config.mesh.fsdp), None, None
     base_hash = method.base_hash
     if base_hash is not None:

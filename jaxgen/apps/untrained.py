@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from jaxgen import methods
+from jaxgen.apps import data
 from jaxgen.apps.config import Config
-from jaxgen.data import SOURCES, class_names
 from jaxgen.methods.base import Method
 
 
 def build(config: Config) -> tuple[Method, tuple[str, ...]]:
     """Return the method of a config and the names of its classes; the data need not have been downloaded."""
-    source = SOURCES[config.data.name]
-    side = config.data.image_size or source.image_size
-    classes = class_names(config.data.name, config.data.classes or ())
-    return build_method(config, (side, side, source.channels), len(classes)), classes
+    known = data.facts(config)
+    return build_method(config, known.image_shape, len(known.class_names)), known.class_names
 
 
 def build_method(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> Method:

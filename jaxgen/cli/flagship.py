@@ -17,15 +17,14 @@ from collections.abc import Sequence
 from absl import logging
 
 from jaxgen.apps.config import Config
+from jaxgen.apps.data import load_split
 from jaxgen.apps.devices import set_up
-from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.apps.flagship.flagship import Budget, flagship
 from jaxgen.apps.flagship.packed import pack, unpack
 from jaxgen.apps.restore import build
 from jaxgen.apps.rules import validate
 from jaxgen.cli import flags
 from jaxgen.cli.modes import MODES, require_read
-from jaxgen.data import load
 from jaxgen.errors import check
 from jaxgen.io.files import absolute, require_writable
 from jaxgen.runtime import command_line
@@ -99,8 +98,7 @@ def _run(
     surroundings.folder, surroundings.batch_sizes = pathlib.Path(workdir), MODES['train'].batch_sizes
     config = Config.from_tree(flags.load(arguments).to_dict(), SECTIONS)
     validate(config)
-    data = config.data
-    load_data = functools.partial(load, data.name, 'train', max_examples=data.max_examples, **load_options(config))
+    load_data = functools.partial(load_split, config, 'train', max_examples=config.data.max_examples)
     if options.pack is not None:
         pack(load_data(), pathlib.Path(options.pack))
         return

@@ -10,6 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxgen.apps.config import MODEL, SHARED, Config
+from jaxgen.apps.data import resolve
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError
@@ -28,6 +29,7 @@ class Mode:
       starts_devices: whether this process uses the devices itself; if not, its children have them.
       writes: whether the mode writes to the run directory.
       trains: whether the mode takes training steps, here or in its children.
+      shows_data: whether the mode is about the images as they are now, and not as a run began with them.
       validates: whether the config must work as it is; if not, the mode validates what it makes of it.
     """
 
@@ -38,6 +40,7 @@ class Mode:
     starts_devices: bool = True
     writes: bool = True
     trains: bool = False
+    shows_data: bool = False
     validates: bool = True
 
     @property
@@ -90,6 +93,7 @@ def run(name: str, config: Config, workdir: epath.Path) -> None:
       UserError: if the config cannot work.
     """
     mode = MODES[name]
+    config = resolve(config, None if mode.shows_data else workdir)
     if mode.validates:
         validate(config)
     if mode.starts_devices:
@@ -117,6 +121,7 @@ MODES = {
         'jaxgen.apps.data_report:run',
         'show the training images with their labels before and after augmentation, and their statistics',
         'python main.py --config=configs/dcgan_dogs.py --mode=data --config.gan.augment=color',
+        shows_data=True,
     ),
     'evaluate': Mode(
         'jaxgen.apps.evaluate.run:run',

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Int, Int32
 
-from jaxgen.data import SOURCES, load
+from jaxgen.data import SOURCES, Dataset, load
+from jaxgen.data.dataset import Images
 from jaxgen.errors import UserError, check
 from jaxgen.io import pictures
 from jaxgen.io.folders import files_below, unread
@@ -78,8 +79,8 @@ def open_set(
     path = pathlib.Path(expanded(name))
     if source in SOURCES and split:
         dataset = load(source, split, classes=classes, image_size=image_size, crop=crop)
-        options = {'classes': tuple(classes or ()), 'image_size': image_size or 0, 'crop': crop or ''}
-        description = {'dataset': source, 'split': split, **options}
+        chosen = {'classes': tuple(classes or ()), 'image_size': image_size or 0, 'crop': crop or ''}
+        description = {'dataset': source, 'split': split, **chosen}
         return _from_arrays(dataset.images, dataset.labels, num, description, dataset.class_names)
     if path.is_dir():
         return _from_npz_folder(path, field, num, class_names) or _from_folder(path, field, num)
@@ -89,6 +90,23 @@ def open_set(
     raise UserError(
         f'{field}={name} is neither a folder, nor an .npz file, nor a data set with its split (such as cifar10:test)'
     )
+
+
+def from_dataset(dataset: Dataset, name: str, num: int | None = None) -> ImageSet:
+    """Return a data set as a set; images that lie in a file are read in pieces.
+
+    Args:
+      dataset: the images and their labels.
+      name: the data set and its split, as in ``folder:test``.
+      num: number of images to take at random (see ``subset``). All if not set.
+
+    Raises:
+      UserError: if the data set is empty.
+    """
+    check(len(dataset.images) > 0, f'{name} holds no image: choose another split, or a larger test_fraction')
+    source, _, split = name.rpartition(':')
+    description = {'dataset': source, 'split': split, 'image_size': dataset.images.shape[1]}
+    return _from_arrays(dataset.images, dataset.labels, num, description, dataset.class_names)
 
 
 def from_array(images: np.ndarray, name: str = 'images', num: int | None = None) -> ImageSet:
@@ -114,7 +132,7 @@ def subset(count: int, num: int | None) -> Int[np.ndarray, ' n']:
 
 
 def _from_arrays(
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray | None,
     num: int | None,
     description: JsonObject,
@@ -122,15 +140,18 @@ def _from_arrays(
 ) -> ImageSet:
     chosen = subset(len(images), num)
     description = {**description, 'count': len(chosen), 'of': len(images)}
-    images = np.ascontiguousarray(images[chosen])
-    description['sha256'] = hashlib.sha256(images.data.cast('B')).hexdigest()
 
     def pieces() -> Iterator[np.ndarray]:
-        for start in range(0, len(images), PIECE):
-            yield images[start : start + PIECE]
+        for start in range(0, len(chosen), PIECE):
+            yield np.ascontiguousarray(images[chosen[start : start + PIECE]])
 
+    total = hashlib.sha256()
+    for piece in pieces():
+        total.update(piece.data.cast('B'))
+    description['sha256'] = total.hexdigest()
     labels = None if labels is None else labels[chosen].astype(np.int32)
-    return ImageSet(description, len(images), images.shape[1:], pieces, labels, class_names)
+    height, width, channels = images.shape[1:]
+    return ImageSet(description, len(chosen), (height, width, channels), pieces, labels, class_names)
 
 
 def _from_npz_folder(

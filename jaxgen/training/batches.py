@@ -83,5 +83,5 @@ class BatchLoader:
 
 def put_on_all_devices(dataset: Dataset, mesh: Mesh) -> dict[str, Array]:
     """Return the whole data set with a copy on each device."""
-    arrays = {'image': dataset.images, 'label': dataset.labels}
+    arrays = {'image': np.asarray(dataset.images), 'label': dataset.labels}
     return {name: jax.make_array_from_process_local_data(replicated(mesh), x) for name, x in arrays.items()}

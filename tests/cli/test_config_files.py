@@ -94,7 +94,7 @@ def test_the_config_of_a_run_directory_is_named(tmp_path):
         (BEGIN + '    c.family = "dcgan"\n    return c', 'config.gan is not a section with the fields loss, '),
         (
             BEGIN + '    c.data = 3\n    return c',
-            'mine.py: config.data is not a section with the fields name, batch_size',
+            'mine.py: config.data is not a section with the fields name, path',
         ),
         (BEGIN + '    c.plugins = "mine"\n    return c', 'config.plugins=mine must be names separated by commas'),
     ],

@@ -13,16 +13,18 @@ from etils import epath
 
 from jaxgen.apps import stored_config
 from jaxgen.apps.config import Config
+from jaxgen.apps.data import load_split
 from jaxgen.apps.evaluate import during_training
-from jaxgen.apps.evaluate.evaluator import load_options, make_evaluator
+from jaxgen.apps.evaluate.evaluator import make_evaluator
 from jaxgen.apps.evaluate.generated import STREAM, generated_set, requested_labels
 from jaxgen.apps.evaluate.results import protocol_hash, stored_results
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import flatten
 from jaxgen.apps.trained import Trained
-from jaxgen.data import Dataset, load
-from jaxgen.errors import UserError
+from jaxgen.data import Dataset
+from jaxgen.data.dataset import Images
+from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json
 from jaxgen.io.names import safe_name
 from jaxgen.io.run_directory import CONFIG, EVALUATION, METRICS, points, read_metrics
@@ -114,7 +116,7 @@ class _Shared:
     config: Config
     workdir: epath.Path
     evaluator: Evaluator
-    train: np.ndarray
+    train: Images
 
 
 def compare(config: Config, workdir: epath.Path) -> Comparison:
@@ -133,7 +135,11 @@ def compare(config: Config, workdir: epath.Path) -> Comparison:
     configs = [_config_of(folder, config) for folder in folders]
     trained = [restore(c, folder) for c, folder in zip(configs, folders, strict=True)]
     evaluator = make_evaluator(config, make_mesh(config.mesh.fsdp))
-    train, test = (load(config.data.name, split, **load_options(config)) for split in ('train', 'test'))
+    train, test = (load_split(config, split) for split in ('train', 'test'))
+    check(
+        len(test.images) > 0,
+        f'{config.data.title} has no test image to compare with: add images, or set config.data.test_fraction',
+    )
     shared = _Shared(config, workdir, evaluator, train.images)
     entries = [
         _entry(name, model, folder, shared)
@@ -244,7 +250,7 @@ def _sample(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, floa
     return images, whole_batches / (time.perf_counter() - start)
 
 
-def nearest(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest(images: np.ndarray, others: Images) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest of other images, or of their mirror images, for each image.
 
     Args:
@@ -257,8 +263,9 @@ def nearest(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndar
     a = images.reshape(len(images), -1).astype(np.float32) / 255
     best, index = np.full(len(a), np.inf), np.zeros(len(a), int)
     for start in range(0, len(others), 5000):
-        for part in (others[start : start + 5000], others[start : start + 5000, :, ::-1]):
-            b = part.reshape(len(part), -1).astype(np.float32) / 255
+        part = others[start : start + 5000]
+        for one in (part, part[:, :, ::-1]):
+            b = one.reshape(len(one), -1).astype(np.float32) / 255
             squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
             at = squares.argmin(1)
             found = squares[np.arange(len(a)), at]
@@ -268,10 +275,13 @@ def nearest(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _by_class(dataset: Dataset) -> np.ndarray:
-    """Return the images of a data set in an order in which the classes take turns, as in the samples of a model."""
-    queues = [dataset.images[dataset.labels == label] for label in range(len(dataset.class_names))]
+    """Return the images of a data set in an order in which the classes take turns, as in the samples of a model.
+
+    Classes without images are left out.
+    """
+    queues = [np.flatnonzero(dataset.labels == label) for label in np.unique(dataset.labels)]
     rows = min(SHOWN, *map(len, queues))
-    return np.stack([queue[i] for i in range(rows) for queue in queues])
+    return dataset.images[np.array([queue[i] for i in range(rows) for queue in queues], int)]
 
 
 def differences(protocols: list[JsonObject]) -> list[str]:

@@ -107,7 +107,7 @@ class Editor:
 
     def _open(self, field: str) -> np.ndarray:
         name = getattr(self.options, field)
-        return open_image(name, f'config.edit.{field}', self.method.image_shape, self.config.data.crop)
+        return open_image(name, f'config.edit.{field}', self.method.image_shape, self.config)
 
     def _labels_of_ends(self) -> np.ndarray:
         """Return the labels of the two inputs: of the first one or two of ``sample.classes``, or of no class if not set."""

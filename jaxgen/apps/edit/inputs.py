@@ -8,22 +8,25 @@ import re
 import numpy as np
 from PIL import Image
 
+from jaxgen.apps import data
+from jaxgen.apps.config import Config
 from jaxgen.data import SOURCES, load
+from jaxgen.data.options import kind_of
 from jaxgen.data.resize import resize
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import pictures
 
-IMAGE_OF_DATA_SET = re.compile(r'(\w+):(\w+):([0-9]{1,18})')
+IMAGE_OF_DATA_SET = re.compile(r'(\w+|hf:.+|tfds:.+):(\w+):([0-9]{1,18})')
 
 
-def open_image(name: str | None, field: str, shape: tuple[int, int, int], crop: str | None = None) -> np.ndarray:
+def open_image(name: str | None, field: str, shape: tuple[int, int, int], config: Config) -> np.ndarray:
     """Read an image and bring it to the size of a network: its middle square, resized with antialiasing.
 
     Args:
       name: a file, or an image of a data set by its number, as in ``cifar10:test:17``.
       field: the field of the config that names the image, for messages.
       shape: height, width and channels of the network's images.
-      crop: how images of a data set are made square, see ``jaxgen.data.load``.
+      config: of the model, which says how images of a data set are made square.
 
     Returns:
       uint8 ``[H, W, C]``.
@@ -35,7 +38,7 @@ def open_image(name: str | None, field: str, shape: tuple[int, int, int], crop: 
         raise UserError(f'{field} is not set: name an image file, or an image of a data set, as in cifar10:test:17')
     numbered = IMAGE_OF_DATA_SET.fullmatch(name)
     if numbered:
-        return _image_of_data_set(numbered, field, shape, crop)
+        return _image_of_data_set(numbered, field, shape, config)
     side, _, channels = shape
     return middle_square(_decode(name, field, channels), side)
 
@@ -76,13 +79,15 @@ def open_mask(name: str | None, field: str, side: int) -> np.ndarray:
     return mask
 
 
-def _image_of_data_set(
-    numbered: re.Match[str], field: str, shape: tuple[int, int, int], crop: str | None
-) -> np.ndarray:
+def _image_of_data_set(numbered: re.Match[str], field: str, shape: tuple[int, int, int], config: Config) -> np.ndarray:
     (dataset, split, number), (side, _, channels) = numbered.groups(), shape
     name = numbered.string
-    pick(dataset, SOURCES, f'{field}: the data set')
-    images = load(dataset, split, image_size=side, crop=crop).images
+    if data.is_split(config, f'{dataset}:{split}'):
+        images = data.load_split(config, split, classes=config.data.class_names).images
+    else:
+        pick(dataset, SOURCES, f'{field}: the data set')
+        crop = config.data.crop if kind_of(config.data.name) is None else None
+        images = load(dataset, split, image_size=side, crop=crop).images
     check(
         int(number) < len(images),
         f'{field}={name} does not exist: {dataset}:{split} has {len(images):,} images, numbered from 0',

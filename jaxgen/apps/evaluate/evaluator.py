@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from jax.sharding import Mesh
 
+from jaxgen.apps import data
 from jaxgen.apps.config import Config
-from jaxgen.data import class_names
+from jaxgen.data.options import kind_of
 from jaxgen.errors import UserError, check
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.features import Extractor, inception_extractor
-from jaxgen.metrics.image_sets import ImageSet, open_set
-from jaxgen.metrics.progress import print_line
+from jaxgen.metrics.image_sets import ImageSet, from_dataset, open_set
 from jaxgen.metrics.registry import require_enough
+from jaxgen.runtime.progress import print_line
 from jaxgen.schema import located
 from jaxgen.types import Fields, JsonObject
 
@@ -79,7 +80,11 @@ def _open(config: Config, field: str, name: str, metrics: Sequence[str]) -> Imag
     is_reference = field == 'reference'
     limit = 'reference_num' if is_reference else 'num'
     num = getattr(config.evaluation, limit)
-    found = open_set(name, f'config.evaluation.{field}', num, **set_options(config))
+    if data.is_split(config, name):
+        dataset = data.load_split(config, name.rpartition(':')[2])
+        found = from_dataset(dataset, name, num)
+    else:
+        found = open_set(name, f'config.evaluation.{field}', num, **set_options(config))
     decisive, value = (limit, num) if found.count == num else (field, name)
     require_enough(metrics, found.count, f'config.evaluation.{decisive}={value}', is_reference=is_reference)
     return found
@@ -87,13 +92,10 @@ def _open(config: Config, field: str, name: str, metrics: Sequence[str]) -> Imag
 
 def set_options(config: Config) -> Fields:
     """Return the arguments of ``open_set`` with which images have the size and the class labels of a config's data."""
-    return {'class_names': class_names(config.data.name, config.data.classes), **load_options(config)}
-
-
-def load_options(config: Config) -> Fields:
-    """Return the arguments of ``jaxgen.data.load`` for the data of a config, without the limit of examples."""
-    d = config.data
-    return {'classes': d.classes, 'image_size': d.image_size, 'crop': d.crop}
+    known, own = data.facts(config), config.data
+    if kind_of(own.name) is not None:  # its classes and crops are not those of other data sets
+        return {'class_names': known.class_names, 'image_size': known.image_size}
+    return {'class_names': known.class_names, 'classes': own.classes, 'image_size': own.image_size, 'crop': own.crop}
 
 
 def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extractor:
@@ -103,7 +105,7 @@ def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extracto
             return inception_extractor(options.inception_weights, options.resize)
     if classifier is None:
         raise UserError(
-            f'config.evaluation.extractor=judge needs a classifier, and jaxgen has none for {config.data.name}: train one '
+            f'config.evaluation.extractor=judge needs a classifier, and jaxgen has none for {config.data.title}: train one '
             f'and pass --config.evaluation.judge=FILE.safetensors, or use inception'
         )
     return classifier.extractor()

@@ -10,13 +10,13 @@ from typing import cast
 import jax
 from safetensors.numpy import save_file
 
+from jaxgen.apps import data
 from jaxgen.apps.config import Config
 from jaxgen.apps.interop import scheduler, unet, unet_config
 from jaxgen.apps.interop.imported import Imported, with_image_size
 from jaxgen.apps.rules import validate
 from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build_method
-from jaxgen.data import SOURCES, class_names
 from jaxgen.errors import UserError, check, shown
 from jaxgen.io import tensors
 from jaxgen.io.files import read_object
@@ -68,13 +68,13 @@ def _with_network(config: Config, path: pathlib.Path) -> tuple[Config, tuple[int
     theirs = _json(path)
     kind = theirs.get('_class_name')
     check(kind == 'UNet2DModel', f'{path}: _class_name={shown(kind)}, but jaxgen reads only UNet2DModel')
-    source = SOURCES[config.data.name]
-    side = unet_config.side(theirs, config.data.image_size or source.image_size, path)
+    known = data.facts(config)
+    side = unet_config.side(theirs, known.image_size, path)
     fields = unet_config.to_model(theirs, config.model, side, path)
     config = config.replace({f'model.{name}': value for name, value in fields.items()})
     channels = {**unet_config.DEFAULTS, **theirs}['in_channels']
     config = with_image_size(config, side, channels, f'{path}: in_channels')
-    num_classes = len(class_names(config.data.name, config.data.classes or ()))
+    num_classes = len(known.class_names)
     expected = theirs.get('num_class_embeds')
     check(
         expected in (None, num_classes + (config.diffusion.label_dropout > 0)),

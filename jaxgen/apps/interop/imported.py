@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxgen.apps import data
 from jaxgen.apps.config import Config
-from jaxgen.data import SOURCES
 from jaxgen.errors import check
 from jaxgen.methods.base import Method
 from jaxgen.types import PyTree
@@ -40,12 +40,12 @@ def with_image_size(config: Config, side: int, channels: int, where: object) -> 
     Raises:
       UserError: if the data set of the config has another number of channels.
     """
-    source = SOURCES[config.data.name]
+    known = data.facts(config)
     check(
-        channels == source.channels,
-        f'{where}={channels}, but the images of config.data.name={config.data.name} have {source.channels}: choose '
+        channels == known.channels,
+        f'{where}={channels}, but the images of config.data.name={config.data.name} have {known.channels}: choose '
         f'another --config',
     )
-    if (config.data.image_size or source.image_size) == side:
+    if known.image_size == side:
         return config
     return config.replace({'data.image_size': side})

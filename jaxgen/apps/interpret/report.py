@@ -24,7 +24,7 @@ def page(found: Interpretation) -> str:
     """Return the HTML of the report."""
     config = found.config
     sections = [
-        f'<p>Step {found.step:,} of {text(config.data.name)}, {found.num_examples:,} training images; seed '
+        f'<p>Step {found.step:,} of {text(config.data.title)}, {found.num_examples:,} training images; seed '
         f'{config.interpret.seed}. A block is a part of a network whose output is a feature map; a channel is one of its maps, '
         f'and the activation of a channel is the mean over its map.</p>'
     ]
@@ -34,7 +34,7 @@ def page(found: Interpretation) -> str:
         sections.append(_ablation_section(found.ablation, config.interpret))
     if found.synthesis is not None:
         sections.append(_synthesis_section(found, found.synthesis))
-    return document(f'What {config.method} has learned about {config.data.name}', ''.join(sections))
+    return document(f'What {config.method} has learned about {config.data.title}', ''.join(sections))
 
 
 def _ablation_section(known: Ablation, options: InterpretOptions) -> str:

@@ -13,10 +13,10 @@ from etils import epath
 from jaxtyping import Float, Int, UInt8
 
 from jaxgen.apps.config import Config
-from jaxgen.apps.evaluate.evaluator import load_options
+from jaxgen.apps.data import load_split
 from jaxgen.apps.restore import restore
 from jaxgen.apps.trained import Trained
-from jaxgen.data import Dataset, load
+from jaxgen.data import Dataset
 from jaxgen.diffusion import likelihood
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.losses import add_noise
@@ -41,7 +41,7 @@ CONTINUOUS_TERMS = 100  # default number of noise levels of a continuous schedul
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``likelihood/<step>.json``; see ``bound``."""
     trained = restore(config, workdir)
-    dataset = load(config.data.name, config.likelihood.split, **load_options(config))
+    dataset = load_split(config, config.likelihood.split)
     result = bound(trained, dataset.relabelled(trained.class_names))
     path = workdir / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)

@@ -73,7 +73,7 @@ def _about(results: Results) -> str:
         protocol = found[0]['protocol']
         evaluated = f', and evaluated with {protocol["generated"]["count"]:,} samples ({protocol["extractor"]["name"]})'
     return (
-        f'<p>{text(config.data.name)}; each model was trained for {budget}, with {seeds}{text(evaluated)}. '
+        f'<p>{text(config.data.title)}; each model was trained for {budget}, with {seeds}{text(evaluated)}. '
         f'{text(results.metric)} decides: {better} is better. ± is the standard deviation over seeds, each of which '
         f'has its own samples. Settings of which a seed did not finish are not ranked.</p>'
     )

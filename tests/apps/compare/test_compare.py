@@ -12,6 +12,7 @@ from etils import epath
 from jaxgen.apps.compare import compare
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
+from jaxgen.data import Dataset
 from jaxgen.errors import UserError
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
 from jaxgen.metrics.evaluator import Evaluator
@@ -175,3 +176,9 @@ def test_a_model_has_one_colour_in_all_charts():
     both = plots.bars({'fid': [('a', 1.0, 0.0), ('b', 2.0, 0.0)]})
     assert second in alone and first not in alone
     assert second in both and first in both
+
+
+def test_classes_take_turns_and_may_lack_images():
+    images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+    data = Dataset(images, np.array([3, 0, 3, 0, 3], np.int32), tuple('abcd'))
+    assert compare._by_class(data).ravel().tolist() == [1, 0, 3, 2]

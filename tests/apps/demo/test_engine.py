@@ -110,7 +110,7 @@ def test_edits_are_those_of_mode_edit(guided, tmp_path):
     mask[2:6, 3:7] = 255
     Image.fromarray(mask).save(tmp_path / 'mask.png')
     source = 'digits:test:5'
-    given = open_image(source, 'input', (8, 8, 1))
+    given = open_image(source, 'input', (8, 8, 1), c)
     for kind, strength, sampler in (
         ('image2image', 0.5, 'ddim'),
         ('image2image', 1.0, 'ddpm'),

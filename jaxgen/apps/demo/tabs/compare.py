@@ -9,13 +9,12 @@ from typing import NamedTuple
 import gradio as gr
 import numpy as np
 
+from jaxgen.apps.data import load_split
 from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import QUIET, USES_DEVICE, Update, job_of, seed_field, shown_steps, with_error_notes
 from jaxgen.apps.demo.workdirs import Workdirs
-from jaxgen.apps.evaluate.evaluator import load_options
-from jaxgen.data import load
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import images
 from jaxgen.types import Fields
@@ -50,7 +49,7 @@ class Tab:
     def choose_first(self) -> Update:
         """Choose the first model, and the next one of the same data."""
         names = self.workdirs.able_to_sample()
-        data = [self.workdirs.config(name).data.name for name in names]
+        data = [self.workdirs.config(name).data.title for name in names]
         alike = [name for name, data_name in zip(names, data, strict=True) if data_name == data[0]]
         return gr.CheckboxGroup(choices=names, value=alike[:2])
 
@@ -102,11 +101,11 @@ class Tab:
         """Return images of the test splits of the models' data, and why some are missing."""
         found, missing = {}, []
         for config in map(self.workdirs.config, names):
-            title = f'real images of {config.data.name}'
+            title = f'real images of {config.data.title}'
             if title in found:
                 continue
             try:
-                held_out = load(config.data.name, 'test', **load_options(config)).images
+                held_out = load_split(config, 'test').images
             except UserError as e:
                 missing.append(f'{title}: {e}')
                 continue

@@ -9,6 +9,7 @@ from typing import Any, cast
 import gradio as gr
 import numpy as np
 
+from jaxgen.apps import data
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo import engine, inputs, views
 from jaxgen.apps.demo.sessions import Session, Sessions
@@ -26,10 +27,8 @@ from jaxgen.apps.demo.tabs.parts import (
     with_error_toasts,
 )
 from jaxgen.apps.demo.workdirs import Workdirs
-from jaxgen.apps.evaluate.evaluator import load_options
 from jaxgen.apps.serving import uploads
 from jaxgen.apps.serving.jobs import Job
-from jaxgen.data import SOURCES, load
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.types import Fields, JsonObject
@@ -75,7 +74,7 @@ class Tab:
         try:
             asked = inputs.read(model=model, split=split, number=number)
             config, number = self._config(asked.model), asked.number or 0
-            found = load(config.data.name, asked.split, **load_options(config)).images
+            found = data.load_split(config, asked.split).images
             check(
                 number < len(found),
                 f'{config.data.name}:{split} has {len(found):,} images, numbered from 0: choose one of them',
@@ -178,9 +177,7 @@ class Tab:
         return self.workdirs.config(name)
 
     def _shape(self, name: str | None) -> tuple[int, int, int]:
-        data = self._config(name).data
-        side = data.image_size or SOURCES[data.name].image_size
-        return side, side, SOURCES[data.name].channels
+        return data.facts(self._config(name)).image_shape
 
     @staticmethod
     def _result(name: str, model: engine.Model, fields: Fields, made: np.ndarray, mask: np.ndarray | None) -> str:

@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.apps.config import Config
+from jaxgen.apps.data import load_split
 from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.edit.start import to_images
-from jaxgen.apps.evaluate.evaluator import load_options
-from jaxgen.data import load
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.errors import UserError, check
@@ -56,7 +55,7 @@ class Tab:
         try:
             asked = inputs.read(model=name, number=number, place=level)
             config, levels = self._levels(asked.model)
-            found = load(config.data.name, 'test', **load_options(config)).images
+            found = load_split(config, 'test').images
             number = asked.number or 0
             check(
                 number < len(found),

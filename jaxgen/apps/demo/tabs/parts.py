@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from jaxgen.apps import data
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.engine import Progress
@@ -15,7 +16,6 @@ from jaxgen.apps.demo.inputs import GENERATOR, LARGEST_SEED, MAX_STEPS
 from jaxgen.apps.demo.settings import compatible_samplers
 from jaxgen.apps.serving.guard import DEVICE, JOB
 from jaxgen.apps.serving.jobs import Job
-from jaxgen.data import class_names
 from jaxgen.errors import UserError
 from jaxgen.io import images
 from jaxgen.methods import METHODS
@@ -77,7 +77,7 @@ def progress_view(step: Progress, what: str) -> str:
 
 def model_inputs(config: Config) -> Fields:
     """Return the updates of the inputs that depend on the model: classes, sampler, steps, guidance and eta."""
-    classes = class_names(config.data.name, config.data.classes or ()) if config.model.conditional else ()
+    classes = data.facts(config).class_names if config.model.conditional else ()
     denoises = METHODS[config.method].supports.denoises
     can_guide = bool(classes) and denoises and config.diffusion.label_dropout > 0
     timesteps = config.diffusion.timesteps if denoises else 1
