@@ -11,7 +11,7 @@ python main.py --config=configs/ddpm_folder.py:small --config.data.path=FOLDER
   Expect: after 281 photographs of three breeds of dogs: fur in the colours of each, on grass; few faces
 
 Other sides than 64 pixels are variants as well: configs/ddpm_folder.py:32, :128, :256. With the side, the network gets levels
-until 4 or 8 pixels are left, and the batch becomes smaller, so that a step needs about the same memory:
+until 4 or 8 pixels are left, and the batch becomes smaller:
 
   side  channel_multipliers  batch
     32  1, 2, 2, 2             128

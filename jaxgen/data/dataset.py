@@ -18,7 +18,7 @@ UNLABELLED = ('image',)  # the only class of images without labels
 
 @runtime_checkable
 class Images(Protocol):
-    """What all images of a data set have in common with a NumPy array uint8 ``[N, H, W, C]``."""
+    """Images that can be indexed like a NumPy array uint8 ``[N, H, W, C]``."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

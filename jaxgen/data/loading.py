@@ -18,7 +18,7 @@ from jaxgen.errors import check, pick
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the images of a source are.
+    """A description of the images of a source.
 
     Attributes:
       class_names: the name of each class, in the order of the labels.

@@ -106,7 +106,7 @@ class SourceOptions(Options):
 
     @property
     def title(self) -> str:
-        """What people call the images: the name of the data set, or of the folder."""
+        """A name for pages and reports: that of the data set, or of the folder."""
         return os.path.basename(os.path.normpath(self.path)) if self.path else self.name
 
     @property
@@ -155,9 +155,7 @@ class SourceOptions(Options):
         try:
             pick(self.name, SOURCES, 'the data set')
         except UserError as e:
-            require(
-                False, 'name', f': {e} Your own images are folder with a path, or hf:OWNER/NAME, or tfds:NAME'.rstrip()
-            )
+            require(False, 'name', f': {e} Your own images are folder with a path, or hf:OWNER/NAME, or tfds:NAME')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

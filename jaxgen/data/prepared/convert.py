@@ -75,8 +75,6 @@ def convert(data: bytes, name: str, how: Conversion) -> tuple[np.ndarray, Conver
       UserError: if the file cannot be used.
     """
     image = pictures.decode(data, name, how.channels, background=how.background)
-    if how.channels == 1:
-        image = image.convert('L')
     width, height = image.size
     check(
         how.crop != 'none' or width == height,

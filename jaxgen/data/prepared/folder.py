@@ -27,7 +27,7 @@ from jaxgen.errors import UserError, check, on_one_line, reason, shortened
 from jaxgen.io.folders import files_below, is_hidden
 from jaxgen.io.pictures import SUFFIXES, read_file
 
-MAX_BYTES = 2**28  # of one file
+MAX_BYTES = 2**28  # largest file that is read
 TRAIN_NAMES = ('train', 'training')
 TEST_NAMES = ('test', 'val', 'valid', 'validation')  # the first that exists is the test split
 SYSTEM = '__MACOSX'  # a folder that macOS adds to archives
@@ -35,17 +35,15 @@ SYSTEM = '__MACOSX'  # a folder that macOS adds to archives
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """What a folder or an archive holds.
+    """The files of a folder or an archive.
 
     Attributes:
-      place: what the user calls it.
       names: of all files that are not hidden, each with ``/`` between its parts.
       keys: what the reader takes for each name.
       reader: reads them.
       stamp: a text that changes when a file does.
     """
 
-    place: str
     names: Sequence[str]
     keys: dict[str, Key]
     reader: Reader
@@ -105,7 +103,7 @@ class TarReader:
         with open(self.archive, 'rb') as file:
             for offset, size in keys:
                 if size > MAX_BYTES:
-                    yield UserError(f'a file of it has more than {MAX_BYTES // 2**20} MiB')
+                    yield UserError(f'the file at byte {offset} of the archive has more than {MAX_BYTES // 2**20} MiB')
                     continue
                 file.seek(offset)
                 yield file.read(size)
@@ -177,7 +175,7 @@ def _files_of_folder(folder: pathlib.Path) -> Files:
         with contextlib.suppress(OSError):  # a link to nothing, which is refused when it is read
             stamp.update(_stamp(file).encode())
         stamp.update(os.fsencode(name) + b'\0')
-    return Files(str(folder), names, {name: name for name in names}, FolderReader(str(folder)), stamp.hexdigest())
+    return Files(names, {name: name for name in names}, FolderReader(str(folder)), stamp.hexdigest())
 
 
 def _files_of_zip(path: pathlib.Path) -> Files:
@@ -191,7 +189,7 @@ def _files_of_zip(path: pathlib.Path) -> Files:
     check(not any(m.flag_bits & 1 for m in members), f'path={path} is encrypted: unpack it, and name the folder')
     keys = _checked(path, [member.filename for member in members], [member.filename for member in members])
     stamp = _stamp(path)
-    return Files(str(path), list(keys), keys, ZipReader(str(path), stamp), stamp)
+    return Files(list(keys), keys, ZipReader(str(path), stamp), stamp)
 
 
 def _files_of_tar(path: pathlib.Path) -> Files:
@@ -218,7 +216,7 @@ def _files_of_tar(path: pathlib.Path) -> Files:
     )
     names = [member.name for member in members]
     keys = _checked(path, names, [(member.offset_data, member.size) for member in members])
-    return Files(str(path), list(keys), keys, TarReader(str(path)), _stamp(path))
+    return Files(list(keys), keys, TarReader(str(path)), _stamp(path))
 
 
 def _checked(archive: pathlib.Path, names: Sequence[str], keys: Sequence[Key]) -> dict[str, Key]:

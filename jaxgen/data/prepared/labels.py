@@ -22,7 +22,7 @@ from jaxgen.data.prepared.listing import natural_order
 from jaxgen.errors import UserError, check, on_one_line, reason, shortened
 
 EDM = 'dataset.json'
-MAX_BYTES = 2**29  # of a file of labels
+MAX_BYTES = 2**29  # largest file of labels that is read
 
 
 class Labels(NamedTuple):

@@ -37,17 +37,10 @@ from jaxgen.runtime.progress import Meter, print_line
 from jaxgen.types import Fields, JsonObject, PyTree
 
 VERSION = 1  # raise it when the same files become other images
-SIDE = 64  # of images of a source that knows no size of its own, in pixels
+SIDE = 64  # default side in pixels, for sources whose images have no common size
 CHUNK = 32  # files that a process converts at once
-KEYS = {
-    'class_names',
-    'image_size',
-    'channels',
-    'crop',
-    'fingerprint',
-    'refused',
-    'notes',
-}  # of about.json, among others
+# The fields of about.json that are read, besides the two that tell whether it is whole.
+KEYS = {'class_names', 'image_size', 'channels', 'crop', 'fingerprint', 'refused', 'notes'}
 FILES = ('images.npy', 'items.npz', 'about.json')
 SPLITS = {'train': TRAIN, 'test': TEST}
 TEST_FRACTION, MAX_REFUSED = 0.1, 0.01  # where the options say nothing
