@@ -45,7 +45,7 @@ RUN_FIELDS = (
 def run_fields(config: Config) -> tuple[str, ...]:
     """Return the fields that decide the steps of a run: a decay that ends with the run depends on its length."""
     optimizer = config.optimizer
-    ends_with_the_run = optimizer.decay != 'none' and optimizer.decay_steps is None
+    ends_with_the_run = optimizer.has_end and optimizer.decay_steps is None
     return (*RUN_FIELDS, 'train.steps') if ends_with_the_run else RUN_FIELDS
 
 

@@ -1,26 +1,74 @@
-"""Optimizers: Adam, and SGD with Nesterov momentum."""
+"""Optimizers: Adam, AdamW, Muon, and SGD with Nesterov momentum."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import optax
+import optax.contrib
 
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.types import PyTree
+from jaxgen.types import Array, PyTree
 
 
-def make_adam(options: OptimizerOptions) -> optax.GradientTransformation:
-    """Return Adam (Kingma & Ba 2015), after clipping by the global norm if ``options.grad_clip_norm`` is set.
+def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
+    """Return the optimizer that ``options.name`` names, after clipping by the global norm if ``options.grad_clip_norm`` is set.
 
     Args:
       options: resolved, see ``learning_rate``.
     """
-    return optax.chain(_clip(options), optax.adam(learning_rate(options), b1=options.beta1))
+    return optax.chain(_clip(options), OPTIMIZERS[options.name](options))
+
+
+def _adam(options: OptimizerOptions) -> optax.GradientTransformation:
+    """Return Adam (Kingma & Ba 2015)."""
+    return optax.adam(learning_rate(options), b1=options.beta1, b2=options.beta2)
+
+
+def _adamw(options: OptimizerOptions) -> optax.GradientTransformation:
+    """Return AdamW (Loshchilov & Hutter 2019), whose decay is a multiple of the learning rate, as in PyTorch."""
+    return optax.adamw(learning_rate(options), b1=options.beta1, b2=options.beta2, weight_decay=options.weight_decay)
+
+
+def _muon(options: OptimizerOptions) -> optax.GradientTransformation:
+    """Return Muon (Jordan et al. 2024) for kernels, and AdamW for biases, scales and embeddings, all with Nesterov momentum.
+
+    A kernel counts as a matrix of its inputs, pixels of the kernel included, and its outputs. Updates are scaled to the size
+    of those of Adam (Liu et al. 2025, section 2.2), so that one learning rate serves both.
+    """
+    return optax.contrib.muon(
+        learning_rate(options),
+        weight_decay=options.weight_decay,
+        adam_b1=options.beta1,
+        adam_b2=options.beta2,
+        adam_weight_decay=options.weight_decay,
+        muon_weight_dimension_numbers=_matrices,
+        consistent_rms=0.2,
+    )
+
+
+def _matrices(params: PyTree) -> PyTree:
+    """Return the input and output axes of each kernel, and None for all other parameters."""
+
+    def axes(path: PyTree, x: Array) -> optax.contrib.MuonDimensionNumbers | None:
+        if path[-1].key != 'kernel' or x.ndim < 2:
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
+
+    return jax.tree.map_with_path(axes, params)
+
+
+OPTIMIZERS: dict[str, Callable[[OptimizerOptions], optax.GradientTransformation]] = {
+    'adam': _adam,
+    'adamw': _adamw,
+    'muon': _muon,
+}
 
 
 def make_nesterov(options: OptimizerOptions, *, weight_decay: float, bias_scale: float) -> optax.GradientTransformation:
-    """Return PyTorch's SGD with the Nesterov momentum ``beta1``, after clipping as in ``make_adam``.
+    """Return PyTorch's SGD with the Nesterov momentum ``beta1``, after clipping as in ``make_optimizer``.
 
     Args:
       options: resolved, see ``learning_rate``; ``beta1`` is the momentum.

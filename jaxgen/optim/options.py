@@ -9,22 +9,43 @@ from jaxgen.schema import Options, option, require
 
 O = TypeVar('O', bound='OptimizerOptions')  # noqa: E741
 
-DECAYS = ('none', 'cosine', 'linear', 'triangular')  # ``schedules`` has a function for each
+DECAYS = ('none', 'cosine', 'linear', 'inverse_sqrt', 'triangular')  # ``schedules`` has a function for each
+STEP_COUNTS = ('warmup_steps', 'decay_start', 'decay_steps', 'cooldown_steps')  # the fields that count updates
+COOLED = ('linear', 'inverse_sqrt')  # the decays that end with a cool-down
+OPTIMIZERS = ('adam', 'adamw', 'muon')  # ``optimizer`` has a function for each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(Options):
     """How the parameters are updated, and how they are averaged."""
 
+    name: str = option(
+        'adam',
+        'kind of optimizer; muon orthogonalises the updates of kernels and takes adamw for all other parameters',
+        choices=OPTIMIZERS,
+    )
     learning_rate: float = option(2e-4, 'learning rate at its peak', above=0, at_most=2**32)
     beta1: float = option(0.9, 'momentum: how much of the mean gradient a step keeps', at_least=0, below=1)
+    beta2: float = option(0.999, 'how much of the mean squared gradient a step keeps', at_least=0, below=1)
+    weight_decay: float = option(
+        0.0,
+        'share of each parameter, in multiples of the learning rate, that adamw and muon subtract in a step',
+        at_least=0,
+        at_most=1000,
+    )
     warmup_steps: int = option(0, 'steps over which the learning rate rises from 0 to its peak', at_least=0)
     decay: str = option('none', 'how the learning rate falls after its peak', choices=DECAYS)
+    decay_start: int | None = option(
+        None, 'step from which decay=inverse_sqrt falls; warmup_steps if not set', at_least=1
+    )
     decay_steps: int | None = option(
         None, 'step at which the decay ends; the last step of the run if not set', at_least=1
     )
     cooldown_steps: int | None = option(
-        None, 'number of steps over which decay=linear falls; a fifth of decay_steps if not set', at_least=1
+        None,
+        'number of last steps over which decay=linear or inverse_sqrt falls to 0; if not set, a fifth of decay_steps for '
+        'linear, and no cool-down for inverse_sqrt',
+        at_least=1,
     )
     grad_clip_norm: float | None = option(
         None, 'norm to which larger gradients are scaled down; they are not clipped if not set', above=0, at_most=1e6
@@ -39,8 +60,25 @@ class OptimizerOptions(Options):
 
     def check(self) -> None:
         """Refuse values that do not go together."""
+        require(
+            self.weight_decay == 0 or self.name != 'adam',
+            'weight_decay',
+            f'={self.weight_decay} needs name=adamw or muon: adam has none',
+        )
+        for field, decays in (('decay_start', ('inverse_sqrt',)), ('cooldown_steps', COOLED)):
+            value = getattr(self, field)
+            require(
+                value is None or self.decay in decays,
+                field,
+                f'={value} needs decay={" or ".join(decays)}: decay={self.decay} does not use it',
+            )
         if self.decay_steps is not None:
             self._require_time(self.decay_steps, f'decay_steps={self.decay_steps}, the step at which the decay ends')
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the learning rate depends on the step at which the decay ends."""
+        return self.decay != 'none' and (self.decay != 'inverse_sqrt' or self.cooldown_steps is not None)
 
     def resolved(self: O, steps: int) -> O:
         """Return the options with the unset steps of the decay filled in, for a run of ``steps`` steps.
@@ -51,15 +89,19 @@ class OptimizerOptions(Options):
         if self.decay_steps is None:
             self._require_time(steps, f'train.steps={steps}, where the decay ends with the run')
         decay_steps = steps if self.decay_steps is None else self.decay_steps
-        cooldown_steps = max(1, decay_steps // 5) if self.cooldown_steps is None else self.cooldown_steps
-        return dataclasses.replace(self, decay_steps=decay_steps, cooldown_steps=cooldown_steps)
+        values = {'decay_steps': decay_steps}
+        if self.decay == 'linear' and self.cooldown_steps is None:
+            values['cooldown_steps'] = max(1, decay_steps // 5)
+        if self.decay == 'inverse_sqrt' and self.decay_start is None:
+            values['decay_start'] = max(1, self.warmup_steps)
+        return dataclasses.replace(self, **values)
 
     def _require_time(self, decay_steps: int, end: str) -> None:
         """Refuse a warm-up or a cool-down that does not end by the step at which the decay ends, in words ``end``."""
-        if self.decay == 'none':
+        if not self.has_end:
             return
         require(self.warmup_steps < decay_steps, 'warmup_steps', f'={self.warmup_steps} must be below {end}')
-        if self.decay == 'linear' and self.cooldown_steps is not None:
+        if self.cooldown_steps is not None:
             require(
                 self.cooldown_steps <= decay_steps, 'cooldown_steps', f'={self.cooldown_steps} must be at most {end}'
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ def learning_rate(options: OptimizerOptions) -> optax.Schedule:
     of ``SCHEDULES``. Only ``triangular`` has a warm-up of its own.
 
     Args:
-      options: resolved, so that ``decay_steps`` and ``cooldown_steps`` are set (see ``OptimizerOptions.resolved``).
+      options: resolved, so that the steps of its decay are set (see ``OptimizerOptions.resolved``).
     """
     decay = SCHEDULES[options.decay](options)
     if options.decay == 'triangular' or not options.warmup_steps:
@@ -48,6 +49,22 @@ def _linear(options: OptimizerOptions) -> optax.Schedule:
     return optax.join_schedules([_constant(options), fall], [start])
 
 
+def _inverse_sqrt(options: OptimizerOptions) -> optax.Schedule:
+    """Return the peak over sqrt(max(step / decay_start, 1)) (Karras et al. 2024, equation 67).
+
+    With ``cooldown_steps``, it is multiplied by a line from 1 to 0 over the last of them.
+    """
+    start = _set(options.decay_start)
+    cooldown = optax.constant_schedule(1.0)
+    if options.cooldown_steps is not None:
+        cooldown = _linear(dataclasses.replace(options, learning_rate=1.0))
+
+    def fall(step: Array) -> Array:
+        return options.learning_rate / jnp.sqrt(jnp.maximum(step / start, 1.0)) * cooldown(step)
+
+    return fall
+
+
 def _triangular(options: OptimizerOptions) -> optax.Schedule:
     """Return a rise from 20% of the peak to the peak at ``warmup_steps``, then a fall to 7% at ``decay_steps``."""
     peak, top, end = options.learning_rate, options.warmup_steps, _set(options.decay_steps)
@@ -58,7 +75,7 @@ def _triangular(options: OptimizerOptions) -> optax.Schedule:
 
 def _set(steps: int | None) -> int:
     if steps is None:
-        raise ValueError('decay_steps and cooldown_steps are not set: pass options.resolved(steps)')
+        raise ValueError('the steps of the decay are not set: pass options.resolved(steps)')
     return steps
 
 
@@ -66,5 +83,6 @@ SCHEDULES: dict[str, Callable[[OptimizerOptions], optax.Schedule]] = {
     'none': _constant,
     'cosine': _cosine,
     'linear': _linear,
+    'inverse_sqrt': _inverse_sqrt,
     'triangular': _triangular,
 }

@@ -7,6 +7,7 @@ from jaxgen.apps.rules import validate
 from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.apps.untrained import build_method
 from jaxgen.errors import UserError
+from jaxgen.optim.options import DECAYS
 from jaxgen.optim.schedules import learning_rate
 from tests.tiny import tiny_config
 
@@ -37,6 +38,19 @@ def test_linear_cools_down_over_the_last_fifth():
     np.testing.assert_allclose(rates(**{'optimizer.decay': 'linear'}), expected, atol=1e-7)
 
 
+def test_inverse_sqrt_falls_from_its_start():
+    fields = {'optimizer.decay': 'inverse_sqrt', 'optimizer.decay_start': 250}
+    expected = 0.5 * np.minimum(STEPS / 100, 1) / np.sqrt(np.maximum(STEPS / 250, 1))
+    np.testing.assert_allclose(rates(**fields), expected, rtol=1e-6)
+
+
+def test_inverse_sqrt_starts_after_the_warm_up_and_cools_down():
+    fields = {'optimizer.decay': 'inverse_sqrt', 'optimizer.cooldown_steps': 300}
+    expected = 0.5 * np.minimum(STEPS / 100, 1) / np.sqrt(np.maximum(STEPS / 100, 1))
+    expected *= np.clip((1000 - STEPS) / 300, 0, 1)
+    np.testing.assert_allclose(rates(**fields), expected, atol=1e-7)
+
+
 def test_the_end_and_the_cool_down_can_be_set():
     fields = {'optimizer.decay': 'linear', 'optimizer.decay_steps': 600, 'optimizer.cooldown_steps': 50}
     expected = 0.5 * np.minimum(STEPS / 100, 1) * np.clip((600 - STEPS) / 50, 0, 1)
@@ -54,6 +68,8 @@ def test_the_end_and_the_cool_down_can_be_set():
         ),
         ({'optimizer.decay': 'linear', 'optimizer.cooldown_steps': 1001}, 'config.optimizer.cooldown_steps=1001'),
         ({'optimizer.decay_steps': 0}, 'config.optimizer.decay_steps=0'),
+        ({'optimizer.decay': 'cosine', 'optimizer.cooldown_steps': 9}, 'cooldown_steps=9 needs decay=linear or inv'),
+        ({'optimizer.decay': 'linear', 'optimizer.decay_start': 9}, 'decay_start=9 needs decay=inverse_sqrt'),
     ],
 )
 def test_an_impossible_decay_is_refused_by_name(fields, named):
@@ -67,12 +83,19 @@ def test_a_run_whose_decay_ends_with_it_cannot_be_made_longer():
     config = config.replace({'train.steps': 22})
     with pytest.raises(UserError, match='config.train.steps'):
         require_same(config, stored, run_fields(config), 'there')
-    constant = tiny_config(**{'train.steps': 22})
-    require_same(constant, tiny_config().to_tree(), run_fields(constant), 'there')
+    for fields in ({}, {'optimizer.decay': 'inverse_sqrt'}):
+        endless = tiny_config(**fields, **{'train.steps': 22})
+        require_same(endless, tiny_config(**fields).to_tree(), run_fields(endless), 'there')
 
 
-def test_both_networks_of_a_gan_decay_together():
-    fields = {'optimizer.decay': 'cosine', 'gan.discriminator_steps': 2, 'data.batch_size': 16}
+@pytest.mark.parametrize('decay', [name for name in DECAYS if name != 'none'])
+def test_both_networks_of_a_gan_decay_together(decay):
+    fields = {
+        'optimizer.decay': decay,
+        'optimizer.warmup_steps': 3,
+        'gan.discriminator_steps': 2,
+        'data.batch_size': 16,
+    }
     method = build_method(tiny_config('dcgan', **fields), (8, 8, 1), 10)
     generator, discriminator = (learning_rate(options) for options in method.optimizer_options())
     for step in range(12):

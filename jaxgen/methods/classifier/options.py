@@ -33,6 +33,7 @@ class ClassifierNetworkOptions(Options):
 class ClassifierOptimizerOptions(OptimizerOptions):
     """The optimizer of airbench94: Nesterov momentum, a triangular learning rate and lookahead."""
 
+    name: str = option('nesterov', 'kind of optimizer', choices=('nesterov',))
     learning_rate: float = with_default(OptimizerOptions, 'learning_rate', 1.5)
     beta1: float = with_default(OptimizerOptions, 'beta1', 0.85)
     warmup_steps: int = with_default(OptimizerOptions, 'warmup_steps', 110)

@@ -20,8 +20,8 @@ from jaxgen.methods.options import require_whole_batch
 from jaxgen.models.dcgan import Discriminator, Generator
 from jaxgen.models.layers import at_least_float32, precision_of
 from jaxgen.optim.ema import ema_update
-from jaxgen.optim.optimizer import make_adam
-from jaxgen.optim.options import OptimizerOptions
+from jaxgen.optim.optimizer import make_optimizer
+from jaxgen.optim.options import STEP_COUNTS, OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.random import normal_of_each
 from jaxgen.schema import Options, Sections
@@ -129,13 +129,13 @@ class DCGAN(Method):
         """
         o, n = self.optimizer, self.gan.discriminator_steps
         peak = self.gan.discriminator_learning_rate or o.learning_rate
-        schedule = {name: getattr(o, name) for name in ('warmup_steps', 'decay_steps', 'cooldown_steps')}
+        schedule = {name: getattr(o, name) for name in STEP_COUNTS}
         longer = {name: steps * n for name, steps in schedule.items() if steps is not None}
         return o, dataclasses.replace(o, learning_rate=peak, **longer)
 
     def _optimizers(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
         generator, discriminator = self.optimizer_options()
-        return make_adam(generator), make_adam(discriminator)
+        return make_optimizer(generator), make_optimizer(discriminator)
 
     def init(self, key: Array) -> GANState:
         """Return the trainable state before the first step, with random parameters."""

@@ -10,7 +10,7 @@ import optax
 from jaxgen.methods.diffusion.options import DiffusionOptimizerOptions
 from jaxgen.optim import power_ema
 from jaxgen.optim.ema import ema_update
-from jaxgen.optim.optimizer import make_adam
+from jaxgen.optim.optimizer import make_optimizer
 from jaxgen.types import Array, PyTree, Struct
 
 
@@ -41,7 +41,7 @@ class DiffusionStateWithAverages(DiffusionState):
 def initial_state(params: PyTree, optimizer: DiffusionOptimizerOptions) -> DiffusionState:
     """Return the state before the first update, with these parameters."""
     ema = jax.tree.map(jnp.copy, params)
-    state = params, ema, make_adam(optimizer).init(params), jnp.zeros((), jnp.int32)
+    state = params, ema, make_optimizer(optimizer).init(params), jnp.zeros((), jnp.int32)
     if optimizer.ema_lengths is None:
         return DiffusionState(*state)
     return DiffusionStateWithAverages(*state, power_ema.start(params, optimizer.ema_lengths))
@@ -58,7 +58,7 @@ def apply_gradients(
     state: DiffusionState, gradients: PyTree, optimizer: DiffusionOptimizerOptions
 ) -> tuple[PyTree, PyTree]:
     """Return the parameters and the state of the optimizer after one update."""
-    updates, opt_state = make_adam(optimizer).update(gradients, state.opt_state, state.params)
+    updates, opt_state = make_optimizer(optimizer).update(gradients, state.opt_state, state.params)
     return optax.apply_updates(state.params, updates), opt_state
 
 
