@@ -12,7 +12,17 @@ Sample images in three lines, with ``denoiser(x, level)`` for the estimate of x_
 (2, 8, 8, 3)
 """
 
-from jaxgen.diffusion import compatibility, editing, likelihood, losses, noise, predictions, samplers, schedules
+from jaxgen.diffusion import (
+    augment,
+    compatibility,
+    editing,
+    likelihood,
+    losses,
+    noise,
+    predictions,
+    samplers,
+    schedules,
+)
 from jaxgen.diffusion.guidance import Guidance
 from jaxgen.diffusion.schedules import (
     DiscreteSchedule,
@@ -29,6 +39,7 @@ __all__ = [
     'EDMSchedule',
     'FlowSchedule',
     'Guidance',
+    'augment',
     'compatibility',
     'cosine',
     'editing',

@@ -25,6 +25,7 @@ class CNN(nn.Module):
       num_blocks: residual blocks of two convolutions each.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
+      augment_dim: number of condition numbers of an augmentation, whose layer has no bias; 0 for a network that takes none.
       norm_groups: groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
@@ -45,6 +46,7 @@ class CNN(nn.Module):
     num_blocks: int = 8
     dropout: float = 0.1
     num_classes: int = 0
+    augment_dim: int = 0
     norm_groups: int = 32
     norm_eps: float = 1e-6
     freq_shift: int = 1
@@ -60,12 +62,15 @@ class CNN(nn.Module):
         t: Num[Array, 'n ...'],
         labels: Int[Array, ' n'] | None = None,
         *,
+        augment: Float[Array, 'n a'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'n h w out']:
-        """Return the output of the network for noisy images, their times and their class labels."""
+        """Return the output of the network for noisy images, their times, class labels and augmentation."""
         common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
-        emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
+        emb = conditioning(
+            self, t, labels, sinusoids=self.base_channels, features=4 * self.base_channels, augment=augment
+        )
         h = fold(x.astype(self.dtype), self.patch_size)
         h = conv(self.base_channels, kernel_init=uniform_fan_avg(), name='conv_in')(h)
         for i in range(self.num_blocks):

@@ -66,6 +66,7 @@ class DiT(nn.Module):
       mlp_ratio: width of the MLPs over ``base_channels``.
       dropout: dropout rate within the MLPs, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
+      augment_dim: number of condition numbers of an augmentation, whose layer has no bias; 0 for a network that takes none.
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
       patch_size: each p x p patch of the image is one token.
       dtype: dtype of the computation (bfloat16 keeps norms, softmax and parameters in float32).
@@ -85,6 +86,7 @@ class DiT(nn.Module):
     mlp_ratio: int = 4
     dropout: float = 0.0
     num_classes: int = 0
+    augment_dim: int = 0
     freq_shift: int = 0
     flip_sin_to_cos: bool = True
     patch_size: int = 2
@@ -98,12 +100,13 @@ class DiT(nn.Module):
         t: Num[Array, 'n ...'],
         labels: Int[Array, ' n'] | None = None,
         *,
+        augment: Float[Array, 'n a'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'n h w out']:
-        """Return the output of the network for noisy images, their times and their class labels."""
+        """Return the output of the network for noisy images, their times, class labels and augmentation."""
         common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         c = self.base_channels
-        emb = conditioning(self, t, labels, SINUSOIDS, c)
+        emb = conditioning(self, t, labels, sinusoids=SINUSOIDS, features=c, augment=augment)
         h = fold(x.astype(self.dtype), self.patch_size)
         n, height, width, _ = h.shape
         h = nn.Dense(c, kernel_init=uniform_fan_avg(), name='patches', **common)(h)

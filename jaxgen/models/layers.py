@@ -56,21 +56,29 @@ def timestep_embedding(
 
 
 def conditioning(
-    network: nn.Module, t: Num[Array, 'n ...'], labels: Int[Array, ' n'] | None, sinusoids: int, features: int
+    network: nn.Module,
+    t: Num[Array, 'n ...'],
+    labels: Int[Array, ' n'] | None,
+    *,
+    sinusoids: int,
+    features: int,
+    augment: Float[Array, 'n a'] | None = None,
 ) -> Float[Array, 'n features']:
-    """Return two layers on the time embedding, plus an embedding of the label: ``[N, features]``.
+    """Return two layers on the time embedding, plus embeddings of the label and of the augmentation: ``[N, features]``.
 
     A network that takes the end of a step as well gets ``t [N, 2]``, the time and how far to go back from there, and has two
     more layers, ``gap1`` and ``gap2``.
 
     Args:
       network: the module in whose compact method this is called. It has the fields ``num_classes`` (0 leaves the labels
-        out), ``freq_shift``, ``flip_sin_to_cos``, ``dtype`` and ``param_dtype``, and gets the layers ``time1``, ``time2``
-        and, with classes, ``label``.
+        out), ``augment_dim`` (0 leaves the augmentation out), ``freq_shift``, ``flip_sin_to_cos``, ``dtype`` and
+        ``param_dtype``, and gets the layers ``time1``, ``time2`` and, where they are not left out, ``label`` and
+        ``augment``.
       t: times ``[N]`` or ``[N, 2]``.
       labels: class labels ``[N]``; None for a network without classes.
       sinusoids: width of the time embedding.
       features: width of the result.
+      augment: condition numbers of the augmentation (``diffusion.augment``); zeros, for images as they are, if None.
     """
     common: Fields = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
     dtype = at_least_float32(network.dtype)
@@ -81,6 +89,9 @@ def conditioning(
         emb += nn.Dense(features, kernel_init=uniform_fan_avg(), name=f'{name}2', **common)(nn.swish(h))
     if network.num_classes:
         emb += nn.Embed(network.num_classes, features, name='label', **common)(labels)
+    if network.augment_dim:
+        conditions = jnp.zeros((len(t), network.augment_dim), dtype) if augment is None else augment
+        emb += nn.Dense(features, use_bias=False, kernel_init=uniform_fan_avg(), name='augment', **common)(conditions)
     return emb
 
 

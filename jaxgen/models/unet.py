@@ -72,6 +72,7 @@ class UNet(nn.Module):
       attention_head_dim: channels of each head, so that wider levels have more heads; ``num_heads`` decides if not set.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
+      augment_dim: number of condition numbers of an augmentation, whose layer has no bias; 0 for a network that takes none.
       norm_groups: groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
@@ -97,6 +98,7 @@ class UNet(nn.Module):
     attention_head_dim: int | None = None
     dropout: float = 0.1
     num_classes: int = 0
+    augment_dim: int = 0
     norm_groups: int = 32
     norm_eps: float = 1e-6
     freq_shift: int = 1
@@ -113,9 +115,10 @@ class UNet(nn.Module):
         t: Num[Array, 'n ...'],
         labels: Int[Array, ' n'] | None = None,
         *,
+        augment: Float[Array, 'n a'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'n h w out']:
-        """Return the output of the network for noisy images, their times and their class labels."""
+        """Return the output of the network for noisy images, their times, class labels and augmentation."""
         common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
         res_block: MakeLayer = functools.partial(
@@ -132,7 +135,9 @@ class UNet(nn.Module):
             heads = h.shape[-1] // self.attention_head_dim if self.attention_head_dim else self.num_heads
             return SelfAttention(self.norm_groups, heads, epsilon=self.norm_eps, name=name, **common)(h)
 
-        emb = conditioning(self, t, labels, self.base_channels, 4 * self.base_channels)
+        emb = conditioning(
+            self, t, labels, sinusoids=self.base_channels, features=4 * self.base_channels, augment=augment
+        )
         h = conv(widths[0], name='conv_in')(fold(x.astype(self.dtype), self.patch_size))
         skips = [h]
         for level, width in enumerate(widths):

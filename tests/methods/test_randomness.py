@@ -19,12 +19,13 @@ from tests.tiny import tiny_config
 
 KEY = jax.random.key(0)
 EVERYTHING = {
-    'ddpm': {'diffusion.label_dropout': 0.25, 'model.dropout': 0.1},
+    'ddpm': {'diffusion.label_dropout': 0.25, 'model.dropout': 0.1, 'diffusion.augment': 0.5},
     'dcgan': {'gan.augment': ('color', 'translation', 'cutout'), 'gan.diffusion_noise': True},
     'judge': {},
 }
 # How often a step samples, by the function of jax.random. Each first one mirrors images.
-DIFFUSION = {'bernoulli': 1 + 2, 'randint': 1, 'normal': 1}  # labels and a layer of dropout; timesteps; noise
+# Labels and a layer of dropout; timesteps; noise. The augmentation: coins, axes and what happens; angles; lengths.
+DIFFUSION = {'bernoulli': 1 + 2 + 2, 'randint': 1, 'normal': 1 + 3, 'uniform': 1 + 2}
 SAMPLED = {
     'ddpm': DIFFUSION,
     'fine-tuned': DIFFUSION,

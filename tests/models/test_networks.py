@@ -9,6 +9,7 @@ import pytest
 
 from jaxgen.apps.rules import validate
 from jaxgen.apps.untrained import build_method
+from jaxgen.errors import UserError
 from jaxgen.models.networks import NETWORKS
 from tests.helpers.networks import random_params
 from tests.helpers.product_network import ProductNetwork
@@ -52,7 +53,7 @@ def test_an_image_depends_on_itself_its_time_and_its_label(name, dtype):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_a_step_moves_every_parameter(name):
     """From random weights: fresh ones have layers at zero, before which nothing moves yet."""
-    ddpm = family_of(name)
+    ddpm = family_of(name, **({} if name == 'mine' else {'diffusion.augment': 0.5}))
     model = ddpm.initial_state(random_params(ddpm.network))
     batch = {'image': X, 'label': LABELS}
     after, metrics = jax.jit(ddpm.step)(model, batch, KEY)
@@ -83,7 +84,29 @@ def test_without_classes_labels_say_nothing(name):
     np.testing.assert_array_equal(call(LABELS), call(LABELS[::-1]))
 
 
+@pytest.mark.parametrize('name', NETWORKS)
+def test_zero_conditions_are_an_image_that_was_not_augmented(name):
+    """With random weights; so the augmentation of training does not leak into samples, which pass none."""
+    network = family_of(name, **{'diffusion.augment': 0.12}).network
+    params = random_params(network)
+    conditions = RNG.normal(size=(3, 9)).astype(np.float32)
+
+    @jax.jit
+    def call(augment):
+        return network.apply({'params': params}, X, T, LABELS, augment=augment)
+
+    plain = network.clone(augment_dim=0)
+    without = plain.apply({'params': {name: p for name, p in params.items() if name != 'augment'}}, X, T, LABELS)
+    np.testing.assert_allclose(call(None), without, atol=1e-5)
+    np.testing.assert_array_equal(call(np.zeros_like(conditions)), call(None))
+    for i in range(9):
+        one = np.where(np.arange(9) == i, conditions, 0)
+        assert abs(call(one) - call(None)).max() > 1e-3
+
+
 def test_a_new_network_needs_its_name_and_no_more(monkeypatch):
     monkeypatch.setitem(NETWORKS, 'mine', ProductNetwork)
     test_an_image_depends_on_itself_its_time_and_its_label('mine', 'float32')
     test_a_step_moves_every_parameter('mine')
+    with pytest.raises(UserError, match='diffusion.augment=0.1 needs a network .* model.name=mine has no field'):
+        family_of('mine', **{'diffusion.augment': 0.1})

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 
 from jaxgen.diffusion.schedules import linear
 from jaxgen.errors import UserError
@@ -14,8 +13,6 @@ from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.cnn import CNN
 from jaxgen.models.unet import UNet
 from jaxgen.optim.ema import ema_update
-from jaxgen.optim.optimizer import make_optimizer
-from jaxgen.optim.options import OptimizerOptions
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training import step
 from jaxgen.training.state import initializer, state_template

@@ -36,7 +36,7 @@ class Counterpart:
     """How the training step of a method compares with its counterpart in PyTorch, whose weights ``FORMATS`` writes.
 
     Attributes:
-      loss: the fields of the config that decide the loss, with the values that the counterpart has.
+      loss: the fields of the config that decide the loss and the update, with the values that the counterpart has.
       deterministic: the fields of the config that must have these values for a step to depend on ``random_inputs`` alone.
       random_inputs: the random numbers of a step, as a function of the method and of the key of the step.
     """
@@ -57,10 +57,16 @@ def _dcgan_inputs(method: DCGAN, key: Array) -> dict[str, Array]:
     return {'latents': jax.random.normal(latent_key, (CHECKED, method.generator.latent_size))}
 
 
-EPS_LOSS = {'diffusion.parameterisation': 'eps', 'diffusion.weighting': 'simple', 'diffusion.label_dropout': 0.0}
+ADAM = {'optimizer.name': 'adam', 'optimizer.beta2': 0.999}
+EPS_LOSS = {
+    'diffusion.parameterisation': 'eps',
+    'diffusion.weighting': 'simple',
+    'diffusion.label_dropout': 0.0,
+    'diffusion.augment': None,
+}
 COUNTERPARTS = {
-    'ddpm': Counterpart(EPS_LOSS, {'model.dropout': 0.0}, _diffusion_inputs),
-    'dcgan': Counterpart({}, {}, _dcgan_inputs),
+    'ddpm': Counterpart(EPS_LOSS | ADAM, {'model.dropout': 0.0}, _diffusion_inputs),
+    'dcgan': Counterpart(ADAM, {}, _dcgan_inputs),
 }
 
 

@@ -65,6 +65,11 @@ def _require_pipeline(folder: pathlib.Path) -> None:
 
 def _with_network(config: Config, path: pathlib.Path) -> tuple[Config, tuple[int, int, int], int]:
     """Return the config with the network that a file describes, the shape of its images and the number of classes."""
+    check(
+        config.diffusion.augment is None,
+        f'config.diffusion.augment={config.diffusion.augment} must be unset: a UNet2DModel takes no condition numbers of an '
+        f'augmentation',
+    )
     theirs = _json(path)
     kind = theirs.get('_class_name')
     check(kind == 'UNet2DModel', f'{path}: _class_name={shown(kind)}, but jaxgen reads only UNet2DModel')

@@ -96,8 +96,8 @@ def parameter_shapes(network: UNet, image_size: int) -> dict[str, PyTree]:
 
 
 def _names(paths: Mapping[tuple[str, ...], object], network: UNet) -> dict[tuple[str, ...], str]:
-    """Return diffusers' name of each of our parameters."""
-    return {path: _name(path, len(network.channel_multipliers)) for path in paths}
+    """Return diffusers' name of each of our parameters; the layer of the augmentation is left out, which samples do not use."""
+    return {path: _name(path, len(network.channel_multipliers)) for path in paths if path[0] != 'augment'}
 
 
 def _name(path: tuple[str, ...], levels: int) -> str:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgen.diffusion.augment import NUM_CONDITIONS, sample_parameters, transform
 from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.levels import Level, Schedule
@@ -58,6 +59,8 @@ class Diffusion(Method):
       weighting: weights of the loss, one of ``compatibility.ALL_WEIGHTINGS``.
       learned_variance: whether the network learns the variance of a step.
       label_dropout: share of the training images whose label is withheld; 0 without classes.
+      augmentation: probability of each geometric augmentation, see ``diffusion.augment``; None augments no image, and needs no
+        ``network.augment_dim``.
       sampling: how ``sample`` generates images.
       grad_accumulation: micro-batches a step.
 
@@ -91,6 +94,7 @@ class Diffusion(Method):
     weighting: str = 'simple'
     learned_variance: bool = False
     label_dropout: float = 0.0
+    augmentation: float | None = None
     sampling: SamplingSettings = SamplingSettings()
     grad_accumulation: int = 1
 
@@ -112,11 +116,13 @@ class Diffusion(Method):
         """
         learned_variance = diffusion.variance == 'learned'
         null_labels = 1 if diffusion.label_dropout > 0 else 0
+        augmented = {} if diffusion.augment is None else {'augment_dim': NUM_CONDITIONS}
         return cls(
             network=make_network(
                 network,
                 num_classes=num_classes + null_labels if network.conditional else 0,
                 out_channels=image_shape[-1] * (2 if learned_variance else 1),
+                **augmented,
             ),
             schedule=SCHEDULES[diffusion.schedule](diffusion.timesteps),
             optimizer=optimizer,
@@ -125,6 +131,7 @@ class Diffusion(Method):
             weighting=diffusion.weighting,
             learned_variance=learned_variance,
             label_dropout=diffusion.label_dropout,
+            augmentation=diffusion.augment,
             sampling=SamplingSettings.from_options(sample, learned_variance),
             grad_accumulation=grad_accumulation,
         )
@@ -194,6 +201,17 @@ class Diffusion(Method):
         """Return the power-function averages of the parameters by their relative length."""
         return averages_by_length(state, self.optimizer)
 
+    def augment(self, images: Array, key: Array) -> Array:
+        """Return the images as ``step`` sees them with this key, see ``Method.augment``."""
+        return self._augment(images, key)[0]
+
+    def _augment(self, images: Array, key: Array) -> tuple[Array, Array | None]:
+        """Return transformed images, and the condition numbers that tell the network how."""
+        if self.augmentation is None:
+            return images, None
+        parameters = sample_parameters(jax.random.fold_in(key, 3), len(images), self.augmentation)
+        return transform(images, parameters), parameters.conditions()
+
     def step(self, state: DiffusionState, batch: Arrays, key: Array) -> tuple[DiffusionState, Arrays]:
         """Make one update of the parameters, see ``Method.step``."""
         return self.update(state, batch, key, lambda params: params)
@@ -203,13 +221,14 @@ class Diffusion(Method):
     ) -> tuple[DiffusionState, Arrays]:
         """Make one step; ``network_params`` returns the parameters of the network from those under training."""
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
-        x0 = batch['image'].astype(at_least_float32(self.network.dtype))
+        x0, conditions = self._augment(batch['image'].astype(at_least_float32(self.network.dtype)), key)
         objective = self.objective
         examples = Examples(
             x0=x0,
             noise=jax.random.normal(noise_key, x0.shape, x0.dtype),
             times=objective.sample_times(time_key, len(x0)),
             labels=self._drop_labels(batch['label'], jax.random.fold_in(time_key, 1)),
+            augment=conditions,
         )
 
         def loss(trained: PyTree, examples: Examples, dropout_key: Array) -> Array:

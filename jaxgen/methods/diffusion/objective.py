@@ -60,12 +60,14 @@ class Examples(NamedTuple):
       noise: standard normal noise in the shape of the images.
       times: what the objective's ``sample_times`` returned.
       labels: class labels, some of them withheld.
+      augment: condition numbers of the augmentation of the images; None for a network that takes none.
     """
 
     x0: Array
     noise: Array
     times: PyTree
     labels: Array
+    augment: Array | None = None
 
 
 def drop_labels(labels: Int[Array, ' n'], key: Array, share: float, null_label: int) -> Int[Array, ' n']:
@@ -79,8 +81,10 @@ def mean_loss(
     """Return the mean loss of a network in training."""
 
     def apply(x: Array, t: Array) -> Array:
+        # A network that takes no augmentation need not have the argument.
+        told = {} if examples.augment is None else {'augment': examples.augment}
         rngs = {'dropout': dropout_key}
-        output: PyTree = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs)
+        output: PyTree = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs, **told)
         return output
 
     return jnp.mean(objective(apply, params, examples.x0, examples.noise, examples.times))

@@ -88,6 +88,13 @@ class DiffusionOptions(Options):
         at_least=0,
         below=1,
     )
+    augment: float | None = option(
+        None,
+        'probability of each geometric augmentation of Karras et al. 2022, of which the network is told, so that samples '
+        'show none; 0.12 in the paper, no augmentation if not set',
+        at_least=0,
+        at_most=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from jaxgen.methods.diffusion.options import (
     NetworkOptions,
 )
 from jaxgen.models import dit
+from jaxgen.models.networks import NETWORKS
 from jaxgen.models.unet import attention_levels
 from jaxgen.schema import OptionError, require
 
@@ -56,6 +57,12 @@ def require_together(
         image_size % model.patch_size == 0,
         'data.image_size',
         f'={image_size} does not divide by model.patch_size={model.patch_size}',
+    )
+    require(
+        diffusion.augment is None or 'augment_dim' in NETWORKS[model.name].__dataclass_fields__,
+        'diffusion.augment',
+        f'={diffusion.augment} needs a network that takes the condition numbers of the augmentation: model.name={model.name} '
+        f'has no field augment_dim',
     )
     if model.name in NETWORK_RULES:
         NETWORK_RULES[model.name](model, image_size)
