@@ -28,7 +28,8 @@ from jaxgen.training.sampling import SamplePipeline, chosen_classes, cycled_labe
 from jaxgen.types import Array, PyTree
 
 # Fields of ``config.sample`` that are arguments of ``load`` or of ``Model.sample``, or that only the command line uses.
-NO_OPTIONS = ('adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
+GUIDE = ('guide', 'guide_step', 'guide_ema_length')
+NO_OPTIONS = (*GUIDE, 'adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
 
 
 class Model:
@@ -157,7 +158,15 @@ class Model:
         return self._pipelines[batch_size, options]
 
 
-def load(path: str | epath.PathLike, *, adapter: str | None = None, adapter_scale: float = 1.0) -> Model:
+def load(
+    path: str | epath.PathLike,
+    *,
+    adapter: str | None = None,
+    adapter_scale: float = 1.0,
+    guide: str | None = None,
+    guide_step: int | None = None,
+    guide_ema_length: float | None = None,
+) -> Model:
     """Load a trained model.
 
     Args:
@@ -165,6 +174,10 @@ def load(path: str | epath.PathLike, *, adapter: str | None = None, adapter_scal
         --config.interop.format=jaxgen``, such as ``owner/name``.
       adapter: an ``adapter.safetensors`` that ``--mode=finetune`` made for this model.
       adapter_scale: share of the adapter, from 0 (the model alone) to 1.
+      guide: run directory of a worse diffusion model that guides this one (autoguidance); this run itself if only one of the
+        next two is set. ``model.sample(16, guide_scale=1.5)`` sets the scale.
+      guide_step: step of the guide's parameters, of a checkpoint or of snapshots; the newest if not set.
+      guide_ema_length: length of the guide's average, made from its snapshots; its usual average if not set.
 
     Returns:
       The model of the newest checkpoint, or of ``weights.safetensors``, on all devices.
@@ -185,5 +198,9 @@ def load(path: str | epath.PathLike, *, adapter: str | None = None, adapter_scal
     check((workdir / CONFIG).exists(), f'{path} holds no trained model (no {CONFIG}): name the folder of a run')
     config = stored_config.read(workdir / CONFIG)
     config = config.replace({'mesh.fsdp': 1, 'sample.adapter': adapter, 'sample.adapter_scale': adapter_scale})
+    values = (guide, guide_step, guide_ema_length)
+    given = {f'sample.{name}': value for name, value in zip(GUIDE, values, strict=True) if value is not None}
+    check(not given or hasattr(config.sample, 'guide'), f'{path} is no diffusion model, so nothing guides it')
+    config = config.replace(given)
     validate(config)
     return Model(restore(config, workdir))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxgen.apps import data, stored_config, untrained, weights
+from jaxgen.apps import data, guides, stored_config, untrained, weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.finetune import finetuning
 from jaxgen.apps.same_run import BASE_FIELDS, NETWORK_FIELDS, require_same
@@ -23,7 +23,7 @@ from jaxgen.methods.options import require_known_classes
 from jaxgen.runtime.mesh import make_mesh, on_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.schema import located
-from jaxgen.training.checkpoints import Checkpoints
+from jaxgen.training.checkpoints import Checkpoints, DamagedError
 from jaxgen.training.snapshots import Snapshots
 from jaxgen.training.state import initializer, state_template
 from jaxgen.types import PyTree
@@ -33,10 +33,24 @@ def restore(config: Config, workdir: epath.Path) -> Trained:
     """Return the model of a run directory.
 
     It is that of ``weights.safetensors`` if there is one, otherwise that of the newest whole checkpoint, or of the best one
-    (``config.checkpoint.restore``). ``config.sample.adapter`` adapts it.
+    (``config.checkpoint.restore``). ``config.sample.adapter`` adapts it, and ``config.sample.guide`` guides it.
 
     Raises:
-      UserError: if there is no model, it was made with another config, or the adapter belongs to another model.
+      UserError: if there is no model, it was made with another config, the adapter belongs to another model, or the guide
+        does not go with it.
+    """
+    trained = _restore_unguided(config, workdir)
+    return guides.guided(trained, workdir, _restore_unguided) if guides.has_guide(config) else trained
+
+
+def _restore_unguided(config: Config, workdir: epath.Path, at: int | None = None) -> Trained:
+    """Return the model of a run directory without its guide.
+
+    Args:
+      config: the config.
+      workdir: the run directory.
+      at: the step of a checkpoint, or with ``config.sample.ema_length`` the last step of the snapshots to average; the newest
+        if None.
     """
     stored = stored_config.read_run(workdir)
     if stored is None:
@@ -44,10 +58,11 @@ def restore(config: Config, workdir: epath.Path) -> Trained:
     require_same(config, stored, NETWORK_FIELDS, str(workdir))
     method, labels = build(config, workdir)
     mesh = make_mesh(config.mesh.fsdp)
-    step, trainable = _trainable(config, workdir, method)
-    _require_finite(trainable, workdir)
     length = getattr(config.sample, 'ema_length', None)
+    step, trainable = _trainable(config, workdir, method, at if length is None else None)
+    _require_finite(trainable, workdir)
     if length is not None:
+        step = step if at is None else at
         with located('config.sample.ema_length'):
             average = Snapshots(workdir).average(length, step)
             needed = {name: x.shape for name, x in tensors.flatten(trainable.ema).items()}
@@ -96,21 +111,43 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
     return method, labels
 
 
-def _trainable(config: Config, workdir: epath.Path, method: Method) -> tuple[int, PyTree]:
-    """Return the step and the trainable state that a run directory holds."""
+def _trainable(config: Config, workdir: epath.Path, method: Method, at: int | None) -> tuple[int, PyTree]:
+    """Return the step and the trainable state that a run directory holds; that of the checkpoint ``at`` if given."""
     if (workdir / weights.FILE).exists():
+        check(at is None, f'{workdir} holds the weights of one step alone, and no checkpoint of step {at}')
         return weights.read(workdir / weights.FILE, method)
     which = config.checkpoint.restore
     folder = workdir / {'newest': CHECKPOINTS, 'best': BEST}[which]
     init = initializer(method, root_key(config.seed, config.train.prng))
     template = state_template(init, make_mesh(config.mesh.fsdp))
-    restored = Checkpoints(folder, read_only=True).restore_newest(template, print) if folder.exists() else None
+    checkpoints = Checkpoints(folder, read_only=True) if folder.exists() else None
+    if checkpoints is not None and at is not None:
+        return at, _at_step(checkpoints, at, template).model
+    restored = checkpoints.restore_newest(template, print) if checkpoints else None
     if restored is None:
         how = {'newest': 'until config.checkpoint.every is reached', 'best': 'with config.evaluation.every'}[which]
         raise UserError(
             f'{folder} holds no checkpoint yet: train there {how}, or copy that folder as well if this is a copy of a run'
         )
     return restored[0], restored[1].model
+
+
+def _at_step(checkpoints: Checkpoints, step: int, template: PyTree) -> PyTree:
+    """Return the state of a checkpoint that was kept.
+
+    Raises:
+      UserError: if it was not, or is damaged.
+    """
+    kept = checkpoints.steps()
+    check(
+        step in kept,
+        f'{checkpoints.directory} holds no step {step}, but {", ".join(map(str, kept)) or "none"}: choose one of them, keep '
+        f'more with checkpoint.keep_every, or set a length of an average to use snapshots',
+    )
+    try:
+        return checkpoints.restore(step, template)
+    except DamagedError as e:
+        raise UserError(f'checkpoint {checkpoints.directory / str(step)} is damaged ({e}): choose another step') from e
 
 
 def _nothing_to_restore(workdir: epath.Path) -> str:

@@ -9,6 +9,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.evaluate.during_training import DuringTraining
 from jaxgen.apps.finetune import adapters
+from jaxgen.apps.guides import has_guide
 from jaxgen.apps.restore import build
 from jaxgen.data import Dataset
 from jaxgen.data.options import kind_of
@@ -63,6 +64,10 @@ def _train(config: Config, workdir: epath.Path) -> None:
         config.sample.adapter is None,
         f'config.sample.adapter={config.sample.adapter} is for sampling: leave it out in training, and name the run '
         f'directory of a fine-tuned model in config.finetune.base to train it further',
+    )
+    check(
+        not has_guide(config),
+        'config.sample.guide is for sampling: leave it, guide_step and guide_ema_length out in training',
     )
     weights.require_none(workdir)
     method, dataset = method_and_data(config, workdir)

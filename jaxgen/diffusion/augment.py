@@ -162,8 +162,8 @@ def _enlarged_lookup(inverse: Float[Array, 'n 3 3'], height: int, width: int) ->
 
 def _along_axes(images: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
     """Multiply the columns of each image by ``rows``, and its rows by ``columns``."""
-    rows, columns = (jnp.asarray(matrix, images.dtype) for matrix in (rows, columns))
-    return jnp.einsum('ph,qw,nhwc->npqc', rows, columns, images, optimize='optimal')
+    tall = jnp.einsum('ph,nhwc->npwc', jnp.asarray(rows, images.dtype), images)
+    return jnp.einsum('qw,npwc->npqc', jnp.asarray(columns, images.dtype), tall)
 
 
 def _enlarging(size: int) -> np.ndarray:

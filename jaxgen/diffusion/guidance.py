@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022)."""
+"""Guidance: by the absence of a class (Ho & Salimans 2022), and by a worse model (Karras et al. 2024)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,18 @@ Predict = Callable[[Array, Level], Prediction]  # predict(x, level)
 class Guidance:
     """A wrapper that guides a denoiser: ``predict = Guidance(scale=3.0)(conditional_predict, labels, null_label)``.
 
+    Classifier-free guidance moves the estimate of x_0 away from that without a class, autoguidance away from that of a worse
+    model of the same data, the guide::
+
+        x_0 + (scale - 1) (x_0 - x_0(no class)) + (guide_scale - 1) (x_0 - x_0(guide))
+
     Attributes:
-      scale: w in x_0(no class) + w (x_0(class) - x_0(no class)); 1 is the conditional estimate. It may be traced.
+      scale: scale of classifier-free guidance; 1 is the conditional estimate. It may be traced.
       low, high: noise levels sigma / alpha between which the estimate is guided (Kynkaanniemi et al. 2024); a ``high`` of
         None sets no limit.
       rescale: how far the contrast of the guided estimate is brought back to that of the conditional one, 0 to 1.
+      guide_scale: scale of autoguidance, w in equation 4 of Karras et al. 2024 (Guiding a Diffusion Model with a Bad Version
+        of Itself); 1 is the model's own estimate.
 
     Example:
       >>> import jax.numpy as jnp
@@ -39,32 +46,48 @@ class Guidance:
     low: float = 0.0
     high: float | None = None
     rescale: float = 0.0
+    guide_scale: float = 1.0
 
-    def __call__(self, conditional_predict: ConditionalPredict, labels: Int[Array, ' n'], null_label: int) -> Predict:
+    def __call__(
+        self,
+        conditional_predict: ConditionalPredict,
+        labels: Int[Array, ' n'],
+        null_label: int | None = None,
+        guide: ConditionalPredict | None = None,
+    ) -> Predict:
         """Return the guided denoiser of images of these labels.
 
         Args:
-          conditional_predict: called once a step, with twice the batch where the estimate is guided.
+          conditional_predict: called once a step, with twice the batch where classifier-free guidance applies.
           labels: class labels of the images.
-          null_label: the label that stands for no class.
+          null_label: the label that stands for no class; None for no classifier-free guidance.
+          guide: the worse model, called once a step where the estimate is guided; None for no autoguidance.
 
         Returns:
           A function whose ``variance_fraction``, if any, is that of the conditional prediction.
         """
 
-        def predict_both(x: Array, level: Level) -> Prediction:
+        def predict_guided(x: Array, level: Level) -> Prediction:
+            if null_label is None:
+                conditional, unconditional = conditional_predict(x, level, labels), None
+            else:
+                conditional, unconditional = predict_both(x, level, null_label)
+            of_guide = None if guide is None else guide(x, level, labels).mean
+            return Prediction(self.combine(conditional.mean, unconditional, of_guide), conditional.variance_fraction)
+
+        def predict_both(x: Array, level: Level, null_label: int) -> tuple[Prediction, Array]:
             with_class, without_class = jnp.asarray(labels), jnp.full_like(labels, null_label)
             both = conditional_predict(jnp.concatenate([x, x]), level, jnp.concatenate([with_class, without_class]))
             conditional, unconditional = jnp.split(both.mean, 2)
             variance_fraction = None
             if both.variance_fraction is not None:
                 variance_fraction, _ = jnp.split(both.variance_fraction, 2)
-            return Prediction(self.combine(conditional, unconditional), variance_fraction)
+            return Prediction(conditional, variance_fraction), unconditional
 
         def predict(x: Array, level: Level) -> Prediction:
             return jax.lax.cond(
                 self._applies_at(level),
-                lambda x: predict_both(x, level),
+                lambda x: predict_guided(x, level),
                 lambda x: conditional_predict(x, level, labels),
                 x,
             )
@@ -72,10 +95,17 @@ class Guidance:
         return predict
 
     def combine(
-        self, conditional: Float[Array, 'n ...'], unconditional: Float[Array, 'n ...']
+        self,
+        conditional: Float[Array, 'n ...'],
+        unconditional: Float[Array, 'n ...'] | None = None,
+        of_guide: Float[Array, 'n ...'] | None = None,
     ) -> Float[Array, 'n ...']:
-        """Return the guided estimate of x_0 from the estimates with and without the class."""
-        guided = unconditional + self.scale * (conditional - unconditional)
+        """Return the guided estimate of x_0 from the estimates with and without the class, and that of the guide."""
+        guided = conditional
+        if unconditional is not None:
+            guided = unconditional + self.scale * (conditional - unconditional)
+        if of_guide is not None:
+            guided += (self.guide_scale - 1) * (conditional - of_guide)
         return rescale_contrast(guided, conditional, self.rescale)
 
     def _applies_at(self, level: Level) -> Array | bool:

@@ -92,7 +92,7 @@ class FineTunedDiffusion(Diffusion):
     def sampling_variables(self, state: State, key: Array, ema: bool) -> PyTree:
         """Return the variables of the network after training, see ``Method.sampling_variables``."""
         factors = state.learner.ema if ema else state.learner.params
-        return {'params': lora.merge(state.base, factors, self.strength, self.scale)}
+        return self._with_guide({'params': lora.merge(state.base, factors, self.strength, self.scale)})
 
     def from_weights(self, weights: dict[str, PyTree], key: Array) -> DiffusionState:
         """Refuse: merged weights do not say which part of them is the base.

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TypeVar
 
 from jaxgen.schema import Options, option, require
+from jaxgen.types import JsonObject
 
 O = TypeVar('O', bound='OptimizerOptions')  # noqa: E741
 
@@ -89,7 +90,7 @@ class OptimizerOptions(Options):
         if self.decay_steps is None:
             self._require_time(steps, f'train.steps={steps}, where the decay ends with the run')
         decay_steps = steps if self.decay_steps is None else self.decay_steps
-        values = {'decay_steps': decay_steps}
+        values: JsonObject = {'decay_steps': decay_steps}
         if self.decay == 'linear' and self.cooldown_steps is None:
             values['cooldown_steps'] = max(1, decay_steps // 5)
         if self.decay == 'inverse_sqrt' and self.decay_start is None:

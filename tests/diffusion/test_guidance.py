@@ -1,4 +1,4 @@
-"""Classifier-free guidance against its papers' formulas."""
+"""Classifier-free guidance and autoguidance against their papers' formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -71,3 +71,38 @@ def test_rescaling_is_its_papers(phi):
     guided = without_class + 3 * (with_class - without_class)
     share = phi * with_class.std(1, keepdims=True) / guided.std(1, keepdims=True) + 1 - phi
     np.testing.assert_allclose(got.mean, guided * share, rtol=1e-5)
+
+
+def by_label(x, level, labels):
+    return Prediction(x + labels.reshape(-1, 1).astype(x.dtype), 3 * x)
+
+
+def worse(x, level, labels):
+    return Prediction(0.25 * x + 2 * labels.reshape(-1, 1).astype(x.dtype))
+
+
+@pytest.mark.parametrize('scale', [0.5, 1.0, 2.5])
+def test_autoguidance_is_its_papers(scale):
+    """Karras et al. 2024, equation 4: D_0 + w (D_1 - D_0)."""
+    x = np.arange(8.0, dtype=np.float32).reshape(2, 4)
+    got = Guidance(guide_scale=scale)(by_label, LABELS, guide=worse)(jnp.asarray(x), level(1.0))
+    model, guide = by_label(x, None, LABELS).mean, worse(x, None, LABELS).mean
+    np.testing.assert_allclose(got.mean, guide + scale * (model - guide), rtol=1e-5)
+    np.testing.assert_allclose(got.variance_fraction, 3 * x)
+
+
+def test_both_kinds_of_guidance_add_up_within_the_interval():
+    x = jnp.ones((2, 4))
+    guidance = Guidance(scale=3.0, guide_scale=1.5, low=0.5, high=2.0)
+    predict = guidance(by_label, LABELS, NULL_LABEL, worse)
+    own, without_class, guide = 1 + LABELS, 1 + NULL_LABEL, 0.25 + 2 * LABELS
+    guided = own + 2 * (own - without_class) + 0.5 * (own - guide)
+    for ratio, expected in ((0.4, own), (1.0, guided), (2.5, own)):
+        np.testing.assert_allclose(predict(x, level(ratio)).mean[:, 0], expected, rtol=1e-6)
+
+
+def test_a_guide_that_is_the_model_changes_nothing():
+    predict = Guidance(guide_scale=4.0)(by_label, LABELS, guide=by_label)
+    np.testing.assert_array_equal(
+        predict(jnp.asarray(X0[:2, 0, 0]), level(1.0)).mean, by_label(X0[:2, 0, 0], None, LABELS).mean
+    )

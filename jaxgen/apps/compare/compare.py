@@ -45,7 +45,7 @@ MODEL_FIELDS = tuple(
     for field in (
         *('family', 'step', 'weights', 'base', 'adapter_scale'),
         *('sampler', 'num_steps', 'network_calls', 'seed'),
-        *('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale'),
+        *('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale', 'guide', 'guide_scale'),
         'batch_size',  # which changes no more than the rounding of an image
     )
 )

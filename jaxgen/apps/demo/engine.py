@@ -19,7 +19,6 @@ from jaxgen.apps.demo.settings import with_fields
 from jaxgen.apps.edit.start import EditStart, require_editable, start_edit, to_images
 from jaxgen.apps.from_config import classes_to_sample
 from jaxgen.apps.trained import Trained
-from jaxgen.apps.untrained import build_method
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.levels import Level
 from jaxgen.errors import check
@@ -89,7 +88,9 @@ class Model:
         return sum(program._cache_size() for program in programs)
 
     def network_calls(self, fields: Fields, num: int | None = None, share: float = 1.0) -> int:
-        """Return how often the network is called on one image for all that the fields ask for, twice with guidance.
+        """Return how often a network is called on one image for all that the fields ask for.
+
+        Each kind of guidance adds a call.
 
         Args:
           fields: values of fields of the config, by dotted names.
@@ -105,7 +106,7 @@ class Model:
             return num
         method = cast(Diffusion, trained.method)
         calls = method.sampling.protocol(method.schedule)['network_calls']
-        return num * max(1, round(share * calls)) * (2 if method.sampling.is_guided else 1)
+        return num * max(1, round(share * calls)) * (1 + method.sampling.is_guided + method.sampling.is_autoguided)
 
     def generate(self, fields: Fields) -> Iterator[Progress]:
         """Yield the images of ``--mode=sample`` after each step.
@@ -219,7 +220,7 @@ class Model:
     def _with_fields(self, fields: Fields) -> Trained:
         """Return the model with other values of some fields, and with the sampler that they ask for."""
         config = with_fields(self.config, fields)
-        method = build_method(config, self.trained.method.image_shape, len(self.trained.class_names))
+        method = self.trained.method.with_sample_options(config.sample)
         return dataclasses.replace(self.trained, config=config, method=method)
 
     def _batch(self, trained: Trained, start: int, size: int) -> _Batch:

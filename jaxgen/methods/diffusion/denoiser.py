@@ -102,6 +102,7 @@ def sampling_denoiser(
     labels: Int[Array, ' n'],
     settings: SamplingSettings,
     *,
+    guide: PreconditionedNetwork | None = None,
     edit: Edit | None = None,
     guidance_scale: Array | None = None,
 ) -> Denoiser:
@@ -111,17 +112,25 @@ def sampling_denoiser(
       network: the network with its variables.
       labels: class labels ``[N]``.
       settings: how images are generated.
+      guide: the worse model of autoguidance.
       edit: a change of every estimate of x_0.
       guidance_scale: a traced scale, in the place of that of the settings where they guide.
     """
     if network.prediction == MEAN_FLOW:
         return network.jump(labels)
     predict = network.predictor(labels)
-    if settings.is_guided:
+    if settings.is_autoguided and guide is None:
+        raise ValueError('guide_scale is not 1, and there is no guide: a run directory and sample.guide give one')
+    if settings.is_guided or settings.is_autoguided:
         guidance = settings.guidance
-        if guidance_scale is not None:
+        if guidance_scale is not None and settings.is_guided:
             guidance = dataclasses.replace(guidance, scale=guidance_scale)
-        predict = guidance(network.predict, labels, network.null_label)
+        predict = guidance(
+            network.predict,
+            labels,
+            null_label=network.null_label if settings.is_guided else None,
+            guide=guide.predict if guide is not None and settings.is_autoguided else None,
+        )
     if settings.clip:
         predict = clipped(predict)
     if edit is not None:

@@ -17,6 +17,7 @@ from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
+from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.diffusion.denoiser import Edit, PreconditionedNetwork, sampling_denoiser
 from jaxgen.methods.diffusion.objective import Examples, Objective, drop_labels, make_objective, mean_loss
@@ -63,6 +64,7 @@ class Diffusion(Method):
         ``network.augment_dim``.
       sampling: how ``sample`` generates images.
       grad_accumulation: micro-batches a step.
+      guide: the worse model of autoguidance, which only ``sample`` uses.
 
     Example:
       >>> import jax
@@ -97,6 +99,7 @@ class Diffusion(Method):
     augmentation: float | None = None
     sampling: SamplingSettings = SamplingSettings()
     grad_accumulation: int = 1
+    guide: PreconditionedNetwork | None = None
 
     @classmethod
     def from_options(
@@ -245,7 +248,14 @@ class Diffusion(Method):
 
     def sampling_variables(self, state: DiffusionState, key: Array, ema: bool) -> PyTree:
         """Return the variables of the network after training, see ``Method.sampling_variables``."""
-        return {'params': state.ema if ema else state.params}
+        return self._with_guide({'params': state.ema if ema else state.params})
+
+    def weights(self, state: DiffusionState, key: Array, ema: bool) -> dict[str, PyTree]:
+        """Return the trained weights of the network, see ``Method.weights``; those of the guide are not among them."""
+        return {'params': self.sampling_variables(state, key, ema)['params']}
+
+    def _with_guide(self, variables: dict[str, PyTree]) -> dict[str, PyTree]:
+        return variables if self.guide is None else {**variables, 'guide': self.guide.variables}
 
     def schedule_of(self, variables: PyTree) -> Schedule:
         """Return the schedule, with its parameters if it learns."""
@@ -290,8 +300,12 @@ class Diffusion(Method):
         levels = self.levels(variables) if levels is None else levels
         if x is None:
             x = initial_noise(levels, step_noise(keys, 0, self.image_shape))
-        network, sampler = self._network(variables), self.sampling.sampler
-        denoiser = sampling_denoiser(network, labels, self.sampling, edit=edit, guidance_scale=guidance_scale)
+        network, sampler, guide = self._network(variables), self.sampling.sampler, self.guide
+        if guide is not None:
+            guide = dataclasses.replace(guide, variables=variables['guide'])
+        denoiser = sampling_denoiser(
+            network, labels, self.sampling, guide=guide, edit=edit, guidance_scale=guidance_scale
+        )
         carry, steps = sampler.init(levels, x, self.schedule_of(variables))
         return SamplingRun(sampler, denoiser, noise_of_steps(keys, self.image_shape), levels, carry, steps)
 
@@ -306,10 +320,12 @@ class Diffusion(Method):
 
     def sampling_protocol(self) -> JsonObject:
         """Return how ``sample`` generates an image, as JSON values."""
-        return self.sampling.protocol(self.schedule) | precision_of(self.network.dtype)
+        guide = {} if self.guide is None else {'guide': weights_hash(self.guide.variables)}
+        return self.sampling.protocol(self.schedule) | guide | precision_of(self.network.dtype)
 
     def _drop_labels(self, labels: Array, key: Array) -> Array:
         return drop_labels(labels, key, self.label_dropout, self.null_label) if self.label_dropout else labels
 
     def _network(self, variables: PyTree) -> PreconditionedNetwork:
+        """Return the network as samplers call it, with its variables."""
         return PreconditionedNetwork(self.network, self.prediction, self.learned_variance, variables)

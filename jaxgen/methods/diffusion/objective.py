@@ -24,7 +24,7 @@ from jaxgen.diffusion.compatibility import MEAN_FLOW
 from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.predictions import PREDICTIONS, Network, estimate_x0, split_variance
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule
-from jaxgen.types import Array, PyTree
+from jaxgen.types import Array, Fields, PyTree
 
 HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwal 2021, equation 16)
 
@@ -82,7 +82,7 @@ def mean_loss(
 
     def apply(x: Array, t: Array) -> Array:
         # A network that takes no augmentation need not have the argument.
-        told = {} if examples.augment is None else {'augment': examples.augment}
+        told: Fields = {} if examples.augment is None else {'augment': examples.augment}
         rngs = {'dropout': dropout_key}
         output: PyTree = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs, **told)
         return output

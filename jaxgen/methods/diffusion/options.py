@@ -154,9 +154,42 @@ class DiffusionSampleOptions(SampleOptions):
         at_most=1,
     )
 
+    guide: str | None = option(
+        None,
+        'run directory of a worse model that guides this one (autoguidance); this run itself if only guide_step or '
+        'guide_ema_length is set, and no guide if none of the three is set',
+        path=True,
+    )
+    guide_step: int | None = option(
+        None,
+        "step of the guide's parameters, of a checkpoint that was kept, or of a snapshot with guide_ema_length; the newest if "
+        'not set',
+        at_least=1,
+    )
+    guide_ema_length: float | None = option(
+        None,
+        "length of the guide's average, made from its snapshots like ema_length; the average of optimizer.ema_decay if not "
+        'set',
+        above=0,
+        at_most=LONGEST,
+    )
+    guide_scale: float | None = option(
+        None, 'scale of autoguidance: 1 is the estimate without the guide; 2 if not set', at_least=0, at_most=1000
+    )
+
+    @property
+    def has_guide(self) -> bool:
+        """Whether a worse model guides this one."""
+        return (self.guide, self.guide_step, self.guide_ema_length) != (None, None, None)
+
     def check(self) -> None:
         """Refuse values that do not go together."""
         super().check()
+        require(
+            self.guide_scale is None or self.has_guide,
+            'guide_scale',
+            f'={self.guide_scale} needs a guide: name a worse model in guide, or an earlier step of this one in guide_step',
+        )
         require(
             self.guidance_high is None or self.guidance_low < self.guidance_high,
             'guidance_low',

@@ -102,6 +102,11 @@ def _require_guidance(model: NetworkOptions, diffusion: DiffusionOptions, sample
         'sample.guidance_scale',
         f'={sample.guidance_scale} must be 1: the mean velocity of mean_flow is not guided',
     )
+    require(
+        not sample.has_guide or diffusion.parameterisation != compatibility.MEAN_FLOW,
+        'sample.guide',
+        f'={sample.guide} must be unset: the mean velocity of mean_flow is not guided',
+    )
 
 
 def _require_cnn(model: NetworkOptions, image_size: int) -> None:

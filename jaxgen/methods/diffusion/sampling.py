@@ -26,7 +26,7 @@ class SamplingSettings:
       sampler: the sampling algorithm with its settings.
       num_steps: steps from noise to image.
       clip: whether each estimate of x_0 is clipped to [-1, 1].
-      guidance: classifier-free guidance; with a scale of 1 there is none.
+      guidance: with a scale of 1 there is no classifier-free guidance, with a guide_scale of 1 no autoguidance.
     """
 
     sampler_name: str = 'ddim'
@@ -52,13 +52,19 @@ class SamplingSettings:
                 low=options.guidance_low,
                 high=options.guidance_high,
                 rescale=options.guidance_rescale,
+                guide_scale=_guide_scale(options),
             ),
         )
 
     @property
     def is_guided(self) -> bool:
-        """Whether the guidance changes anything."""
+        """Whether there is classifier-free guidance."""
         return bool(self.guidance.scale != 1)
+
+    @property
+    def is_autoguided(self) -> bool:
+        """Whether there is autoguidance."""
+        return self.guidance.guide_scale != 1
 
     def protocol(self, schedule: Schedule) -> JsonObject:
         """Return how an image is generated, as JSON values; a ``guidance_high`` of 0 stands for no limit."""
@@ -73,13 +79,21 @@ class SamplingSettings:
             **{name: getattr(self.sampler, name) for name in self.sampler.options},
             'guidance_scale': self.guidance.scale,
         }
-        if self.is_guided:
+        if self.is_autoguided:
+            protocol['guide_scale'] = self.guidance.guide_scale
+        if self.is_guided or self.is_autoguided:
             protocol['guidance_low'] = self.guidance.low
             protocol['guidance_high'] = 0.0 if self.guidance.high is None else self.guidance.high
             protocol['guidance_rescale'] = self.guidance.rescale
         if not self.clip:
             protocol['clip'] = False
         return protocol
+
+
+def _guide_scale(options: DiffusionSampleOptions) -> float:
+    if not options.has_guide:
+        return 1.0
+    return 2.0 if options.guide_scale is None else options.guide_scale
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""The worse model that guides a diffusion model (``config.sample.guide``), read from its run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import cast
+
+from etils import epath
+
+from jaxgen.apps import stored_config
+from jaxgen.apps.config import Config
+from jaxgen.apps.trained import Trained
+from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.errors import UserError, check
+from jaxgen.io.files import absolute
+from jaxgen.methods.diffusion.denoiser import PreconditionedNetwork
+from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.runtime.random import root_key, stream
+
+Restore = Callable[[Config, epath.Path, int | None], Trained]  # (config, run directory, step or None for the newest)
+UNGUIDED = {
+    'sample.guide': None,
+    'sample.guide_step': None,
+    'sample.guide_ema_length': None,
+    'sample.guide_scale': None,
+}
+
+
+def has_guide(config: Config) -> bool:
+    """Return whether a worse model guides that of the config."""
+    return getattr(config.sample, 'has_guide', False)
+
+
+def guided(trained: Trained, workdir: epath.Path, restore: Restore) -> Trained:
+    """Return the model with the guide that ``config.sample`` names.
+
+    Args:
+      trained: a diffusion model.
+      workdir: its run directory.
+      restore: reads a model without its guide.
+
+    Raises:
+      UserError: if there is no such guide, or it does not go with the model.
+    """
+    sample = trained.config.sample
+    where = workdir if sample.guide is None else absolute(sample.guide)
+    field = f'config.sample.guide={where}'
+    stored = stored_config.read_run(where)
+    if stored is None:
+        raise UserError(f'{field} holds no trained model (no config.json): name the run directory of one')
+    config = Config.from_tree(stored)
+    check(
+        isinstance(trained.method, Diffusion) and 'diffusion' in config.sections,
+        f'{field} is no diffusion model (family={config.method}): name one that was trained on the same images',
+    )
+    own = {'sample.ema_length': sample.guide_ema_length, 'sample.ema': True, 'sample.adapter': None}
+    guide = restore(config.replace({**UNGUIDED, **own, 'mesh': trained.config.mesh}), where, sample.guide_step)
+    _require_fitting(trained, guide, field)
+    network = _network(guide)
+    return dataclasses.replace(trained, method=dataclasses.replace(cast(Diffusion, trained.method), guide=network))
+
+
+def _network(guide: Trained) -> PreconditionedNetwork:
+    method, key = cast(Diffusion, guide.method), stream(root_key(guide.config.seed), 'statistics')
+    variables = method.sampling_variables(guide.model, key, True)
+    return PreconditionedNetwork(method.network, method.prediction, method.learned_variance, variables)
+
+
+def _require_fitting(trained: Trained, guide: Trained, field: str) -> None:
+    """Refuse a guide of other images, classes or noise levels than those of the model it guides."""
+    ours, theirs = trained.config.diffusion, guide.config.diffusion
+    differing = next((f for f in ('schedule', 'timesteps') if getattr(ours, f) != getattr(theirs, f)), None)
+    if differing is not None:
+        raise UserError(
+            f'{field} was trained with diffusion.{differing}={getattr(theirs, differing)}, and the model that it guides with '
+            f'{getattr(ours, differing)}: name a guide with the same noise levels'
+        )
+    check(theirs.parameterisation != MEAN_FLOW, f'{field} predicts a mean velocity, which guides nothing')
+    here, there = trained.method.image_shape, guide.method.image_shape
+    check(here == there, f'{field} generates images of {there}, and the model that it guides of {here}: name another')
+    check(
+        not guide.method.capabilities.knows_classes or guide.class_names == trained.class_names,
+        f'{field} knows other classes than the model that it guides: name one of the same classes, or without classes',
+    )
