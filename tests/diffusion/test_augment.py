@@ -122,12 +122,13 @@ def test_mirrors_and_whole_pixels_are_exact():
 
 
 def test_a_smooth_picture_turns_counterclockwise_and_grows():
-    """A bell of 16 by 12 pixels off the centre; the interpolation is good to a hundredth of its height."""
+    """A bell of 16 by 12 pixels off the centre; to a tenth of a pixel: the filter is not symmetric."""
 
     def bell(x, y, width, height):
         rows, columns = np.indices((48, 48)) - 23.5
         return np.exp(-(((columns - x) / width) ** 2) - ((rows - y) / height) ** 2)[None, :, :, None]
 
+    slope = (2 / np.e) ** 0.5 / 6  # largest slope of the bell
     start = bell(3, 0, 8, 6)
     for change, expected in (
         ({'rotation': [np.pi / 2]}, bell(0, -3, 6, 8)),
@@ -135,7 +136,7 @@ def test_a_smooth_picture_turns_counterclockwise_and_grows():
         ({'stretch': [-1.5]}, bell(3 * 2**-0.3, 0, 8 * 2**-0.3, 6 * 2**0.3)),
         ({'stretch': [-1.5], 'stretch_axis': [np.pi / 2]}, bell(3 * 2**0.3, 0, 8 * 2**0.3, 6 * 2**-0.3)),
     ):
-        np.testing.assert_allclose(transform(start, parameters(1, **change)), expected, atol=1e-2)
+        np.testing.assert_allclose(transform(start, parameters(1, **change)), expected, atol=0.1 * slope)
 
 
 def test_the_filter_is_orthogonal_to_itself_at_even_shifts():
