@@ -136,7 +136,9 @@ def test_a_smooth_picture_turns_counterclockwise_and_grows():
         ({'stretch': [-1.5]}, bell(3 * 2**-0.3, 0, 8 * 2**-0.3, 6 * 2**0.3)),
         ({'stretch': [-1.5], 'stretch_axis': [np.pi / 2]}, bell(3 * 2**0.3, 0, 8 * 2**0.3, 6 * 2**-0.3)),
     ):
-        np.testing.assert_allclose(transform(start, parameters(1, **change)), expected, atol=0.1 * slope)
+        inner = slice(None), slice(8, -8), slice(8, -8)  # where nothing mirrored is in sight
+        made = transform(start, parameters(1, **change))
+        np.testing.assert_allclose(made[inner], expected[inner], atol=0.1 * slope)
 
 
 def test_the_filter_is_orthogonal_to_itself_at_even_shifts():
