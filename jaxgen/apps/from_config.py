@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from etils import epath
 from jax.sharding import Mesh
@@ -28,8 +28,9 @@ def trainer(
     *,
     evaluation: Evaluation | None = None,
     on_save: SaveHook | None = None,
+    initial_weights: Callable[[], dict[str, PyTree]] | None = None,
 ) -> Trainer:
-    """Return the trainer of a config."""
+    """Return the trainer of a config; see ``Trainer`` for the arguments."""
 
     def require_same_config(stored: JsonObject) -> None:
         require_same(config, modernised(stored, str(workdir / CONFIG)), run_fields(config), str(workdir))
@@ -48,6 +49,7 @@ def trainer(
         snapshot_every=getattr(config.optimizer, 'ema_snapshot_every', None),
         evaluation=evaluation,
         on_save=on_save,
+        initial_weights=initial_weights,
         config_json=config.to_tree(),
         require_same=require_same_config,
     )

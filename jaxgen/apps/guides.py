@@ -11,7 +11,7 @@ from etils import epath
 from jaxgen.apps import stored_config
 from jaxgen.apps.config import Config
 from jaxgen.apps.trained import Trained
-from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.compatibility import FEW_STEP
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import absolute
 from jaxgen.methods.diffusion.denoiser import PreconditionedNetwork
@@ -76,7 +76,10 @@ def _require_fitting(trained: Trained, guide: Trained, field: str) -> None:
             f'{field} was trained with diffusion.{differing}={getattr(theirs, differing)}, and the model that it guides with '
             f'{getattr(ours, differing)}: name a guide with the same noise levels'
         )
-    check(theirs.parameterisation != MEAN_FLOW, f'{field} predicts a mean velocity, which guides nothing')
+    check(
+        theirs.parameterisation not in FEW_STEP,
+        f'{field} is a few-step model (diffusion.parameterisation={theirs.parameterisation}), which guides nothing',
+    )
     here, there = trained.method.image_shape, guide.method.image_shape
     check(here == there, f'{field} generates images of {there}, and the model that it guides of {here}: name another')
     check(

@@ -43,9 +43,11 @@ RUN_FIELDS = (
 
 
 def run_fields(config: Config) -> tuple[str, ...]:
-    """Return the fields that decide the steps of a run: a decay that ends with the run depends on its length."""
+    """Return the fields that decide the steps of a run: a decay or stages that end with the run depend on its length."""
     optimizer = config.optimizer
     ends_with_the_run = optimizer.has_end and optimizer.decay_steps is None
+    if 'diffusion' in config.sections:
+        ends_with_the_run |= config.diffusion.has_stages and config.diffusion.consistency_stage_steps is None
     return (*RUN_FIELDS, 'train.steps') if ends_with_the_run else RUN_FIELDS
 
 

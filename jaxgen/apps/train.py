@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import jax
 from etils import epath
 
-from jaxgen.apps import from_config, weights
+from jaxgen.apps import from_config, stored_config, weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.evaluate.during_training import DuringTraining
 from jaxgen.apps.finetune import adapters
 from jaxgen.apps.guides import has_guide
-from jaxgen.apps.restore import build
+from jaxgen.apps.restore import build, restore
 from jaxgen.data import Dataset
 from jaxgen.data.options import kind_of
-from jaxgen.errors import check
+from jaxgen.errors import UserError, check
+from jaxgen.io import tensors
+from jaxgen.io.files import absolute
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh, on_host
-from jaxgen.types import PyTree
+from jaxgen.runtime.random import root_key
+from jaxgen.types import Fields, PyTree
 
 
 def train(config: Config, workdir: epath.Path) -> None:
@@ -84,4 +90,49 @@ def _train(config: Config, workdir: epath.Path) -> None:
 
     if config.evaluation.every is not None:
         evaluation = DuringTraining(config, method, mesh, dataset.class_names, workdir)
-    from_config.trainer(config, method, dataset, workdir, evaluation=evaluation, on_save=on_save).train()
+    trainer = from_config.trainer(
+        config,
+        method,
+        dataset,
+        workdir,
+        evaluation=evaluation,
+        on_save=on_save,
+        initial_weights=_initial_weights(config, method, dataset.class_names),
+    )
+    trainer.train()
+
+
+def _initial_weights(
+    config: Config, method: Method, class_names: tuple[str, ...]
+) -> Callable[[], dict[str, PyTree]] | None:
+    """Return the function that reads the weights from which training starts, or None for random ones."""
+    path = config.train.init_from
+    if path is None:
+        return None
+    check(
+        method.base_hash is None,
+        f'config.train.init_from={path} and config.finetune.base exclude each other: fine-tuning starts from its base',
+    )
+
+    def weights() -> dict[str, PyTree]:
+        where, field = absolute(path), f'config.train.init_from={path}'
+        stored = stored_config.read_run(where)
+        if stored is None:
+            raise UserError(f'{field} holds no trained model (no config.json): name the run directory of one')
+        base = restore(Config.from_tree(stored).replace({'mesh': config.mesh}), where)
+        check(
+            base.class_names == class_names or not method.capabilities.knows_classes,
+            f'{field} knows other classes than config.data: choose the same ones, or fine-tune it with --mode=finetune',
+        )
+        key = root_key(config.seed)
+        found = base.method.weights(base.model, key, True)
+        needed = jax.eval_shape(lambda: method.weights(method.with_frozen(method.init(key)), key, True))
+        tensors.require(_flat(found), {name: x.shape for name, x in _flat(needed).items()}, field)
+        print(f'training starts from the weights of step {base.step:,} in {path}', flush=True)
+        return on_host(base.mesh, found)
+
+    return weights
+
+
+def _flat(weights: Fields) -> dict[str, PyTree]:
+    return tensors.flatten(weights, '/')

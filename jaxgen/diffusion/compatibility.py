@@ -10,8 +10,9 @@ from jaxgen.diffusion.predictions import PREDICTIONS
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES, DiscreteSchedule, LearnedSchedule
 
-MEAN_FLOW = 'mean_flow'
-ALL_PREDICTIONS = (*PREDICTIONS, MEAN_FLOW)
+MEAN_FLOW, CONSISTENCY = 'mean_flow', 'consistency'
+FEW_STEP = (MEAN_FLOW, CONSISTENCY)  # predictions with a loss and a sampler of their own, which has the same name
+ALL_PREDICTIONS = (*PREDICTIONS, *FEW_STEP)
 ALL_WEIGHTINGS = (*WEIGHTINGS, 'elbo')
 VARIANCES = ('fixed', 'learned')
 
@@ -80,6 +81,8 @@ def _prediction_reason(schedule: str, prediction: str) -> str | None:
         )
     if prediction in ('flow', MEAN_FLOW) and schedule != 'flow':
         return f'prediction={prediction} needs alpha + sigma = 1, which only schedule=flow has'
+    if prediction == CONSISTENCY and schedule != 'edm':
+        return 'prediction=consistency starts from a model that was trained with schedule=edm: choose edm'
     if prediction == 'v' and schedule in ('edm', 'flow'):
         return f'prediction=v needs alpha^2 + sigma^2 = 1, which schedule={schedule} does not have: choose {schedule}'
     if prediction in ('eps', 'x0') and schedule == 'edm':
@@ -91,8 +94,8 @@ def _prediction_reason(schedule: str, prediction: str) -> str | None:
 
 
 def _weighting_reason(schedule: str, prediction: str, weighting: str) -> str | None:
-    if prediction == MEAN_FLOW and weighting != 'simple':
-        return f'weighting={weighting} does not go with prediction=mean_flow, whose own loss is called simple'
+    if prediction in FEW_STEP and weighting != 'simple':
+        return f'weighting={weighting} does not go with prediction={prediction}, whose own loss is called simple'
     if weighting == 'min_snr' and is_discrete(schedule) and ends_without_signal(schedule):
         return (
             f'weighting=min_snr gives no weight to the last timestep of schedule={schedule}, where a sampler begins: '
@@ -106,7 +109,7 @@ def _weighting_reason(schedule: str, prediction: str, weighting: str) -> str | N
 
 
 def _variance_reason(schedule: str, prediction: str, weighting: str, variance: str) -> str | None:
-    has_hybrid_loss = is_discrete(schedule) and prediction != MEAN_FLOW and weighting == 'simple'
+    has_hybrid_loss = is_discrete(schedule) and prediction not in FEW_STEP and weighting == 'simple'
     if variance == 'learned' and not has_hybrid_loss:
         return (
             'variance=learned is trained by the hybrid loss of Improved DDPM, which needs a schedule with timesteps and '
@@ -118,12 +121,13 @@ def _variance_reason(schedule: str, prediction: str, weighting: str, variance: s
 def _sampler_reason(schedule: str, prediction: str, sampler: str | None) -> str | None:
     if sampler is None:
         return None
-    if (sampler == MEAN_FLOW) != (prediction == MEAN_FLOW):
-        other = 'another sampler' if sampler == MEAN_FLOW else MEAN_FLOW
-        return (
-            f'sampler={sampler} does not go with prediction={prediction}: a mean velocity is sampled by mean_flow only, and '
-            f'mean_flow samples nothing else: choose {other}'
-        )
+    for name, what in ((MEAN_FLOW, 'a mean velocity'), (CONSISTENCY, 'a consistency function')):
+        if (sampler == name) != (prediction == name):
+            other = 'another sampler' if sampler == name else name
+            return (
+                f'sampler={sampler} does not go with prediction={prediction}: {what} is sampled by {name} only, and {name} '
+                f'samples nothing else: choose {other}'
+            )
     if sampler == 'edm' and schedule == 'learned':
         return 'sampler=edm adds noise up to levels that schedule=learned does not know in advance: choose heun'
     return None

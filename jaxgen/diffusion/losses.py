@@ -113,6 +113,62 @@ def mean_flow_loss(
     return squared_norm / jax.lax.stop_gradient(squared_norm + MEAN_FLOW_C)
 
 
+def sample_consistency_sigmas(
+    key: Array, num: int, stage: Array | int, q: float = 2.0
+) -> tuple[Float[Array, ' num'], Float[Array, ' num']]:
+    """Sample the noise levels (t, r) of easy consistency tuning, r < t (Geng et al. 2024, Consistency Models Made Easy).
+
+    ln(t) is normal with mean -1.1 and deviation 2, and r = max(0, t (1 - n(t) / q^(stage + 1))) with
+    n(t) = 1 + 8 sigmoid(-t). From stage to stage r comes closer to t; at the first, small t have r = 0.
+
+    Args:
+      key: random key.
+      num: number of levels.
+      stage: number of the stage, from 0.
+      q: factor by which the distance shrinks from stage to stage.
+
+    Returns:
+      The two levels of each example.
+    """
+    t = jnp.exp(-1.1 + 2.0 * jax.random.normal(key, (num,)))
+    n = 1 + 8 * jax.nn.sigmoid(-t)
+    return t, jnp.maximum(t * (1 - n / jnp.power(q, stage + 1.0)), 0.0)
+
+
+def consistency_loss(
+    function: Callable[[Array, Array], Array],
+    x0: Float[Array, 'n ...'],
+    noise: Float[Array, 'n ...'],
+    t: Float[Array, ' n'],
+    r: Float[Array, ' n'],
+    sigma_data: float = 0.5,
+) -> Float[Array, ' n']:
+    """Return the loss of easy consistency tuning (Geng et al. 2024), ``w(t) |f(x_t, t) - f(x_r, r)|``.
+
+    Both noisy images are of the same noise, ``x_t = x_0 + t noise``; f(x_r, r) is a constant for the gradient, and x_0 where
+    r is 0. The weight is 1 / t^2 + 1 / sigma_data^2, and the norm is that of all values of an image.
+
+    Args:
+      function: f(x, sigma), the consistency function; ``sigma`` is ``[N]``. Both calls must drop the same activations.
+      x0: images.
+      noise: standard normal noise in the shape of the images.
+      t: noise levels.
+      r: noise levels below them, or 0.
+      sigma_data: standard deviation of the data.
+    """
+
+    def of_pixels(values: Array) -> Array:
+        return values.reshape(values.shape + (1,) * (x0.ndim - 1))
+
+    at_t = function(x0 + of_pixels(t) * noise, t)
+    positive = jnp.where(r > 0, r, t)  # the network is given the logarithm
+    at_r = jax.lax.stop_gradient(function(x0 + of_pixels(positive) * noise, positive))
+    at_r = jnp.where(of_pixels(r > 0), at_r, x0)
+    squared = jnp.sum(jnp.square(at_t - at_r), axis=tuple(range(1, x0.ndim)))
+    norm = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)  # the root has no slope at 0
+    return (1 / t**2 + 1 / sigma_data**2) * norm
+
+
 def schedule_variance_loss(
     schedule: LearnedSchedule, times: Float[Array, ' n'], error: Float[Array, ' n']
 ) -> Float[Array, '']:

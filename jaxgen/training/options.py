@@ -13,6 +13,11 @@ class TrainOptions(Options):
     """How long training runs, what it reports, and how its steps reach the devices."""
 
     steps: int = option(800_000, 'number of training steps', at_least=1)
+    init_from: str | None = option(
+        None,
+        'run directory of a trained model from whose averaged weights training starts; random weights if not set',
+        path=True,
+    )
     log_every: int = option(100, 'steps between two lines of metrics.jsonl', at_least=1)
     steps_per_dispatch: int = option(
         1, 'steps that the devices run before the program returns to Python', at_least=1, at_most=100_000

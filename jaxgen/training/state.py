@@ -54,8 +54,8 @@ def start_state(method: Method, model: PyTree) -> TrainState:
     )
 
 
-def initializer(method: Method, key: Array) -> Callable[[], TrainState]:
-    """Return the function that makes the state at step 0.
+def initializer(method: Method, key: Array) -> Callable[..., TrainState]:
+    """Return the function ``init(weights=None)`` that makes the state at step 0, with given weights or random ones.
 
     JAX traces one function object once, so use the same object for the shapes (:func:`state_template`) and for the values
     (:func:`initial_state`).
@@ -64,10 +64,15 @@ def initializer(method: Method, key: Array) -> Callable[[], TrainState]:
       method: the method to train.
       key: the root key of the run.
     """
-    return lambda: start_state(method, method.init(stream(key, 'init')))
+
+    def init(weights: dict[str, PyTree] | None = None) -> TrainState:
+        init_key = stream(key, 'init')
+        return start_state(method, method.init(init_key) if weights is None else method.from_weights(weights, init_key))
+
+    return init
 
 
-def state_template(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
+def state_template(init: Callable[..., TrainState], mesh: Mesh) -> TrainState:
     """Return shapes, dtypes and shardings of the state that ``init`` makes, without computing it.
 
     Raises:
@@ -87,9 +92,12 @@ def state_template(init: Callable[[], TrainState], mesh: Mesh) -> TrainState:
     )
 
 
-def initial_state(init: Callable[[], TrainState], template: TrainState) -> TrainState:
-    """Return the state that ``init`` makes, with the shardings of ``template``."""
-    return jax.jit(init, out_shardings=jax.tree.map(lambda x: x.sharding, template))()
+def initial_state(
+    init: Callable[..., TrainState], template: TrainState, weights: dict[str, PyTree] | None = None
+) -> TrainState:
+    """Return the state that ``init`` makes, of ``weights`` if given, with the shardings of ``template``."""
+    make = jax.jit(init, out_shardings=jax.tree.map(lambda x: x.sharding, template))
+    return make() if weights is None else make(weights)
 
 
 def start_on_mesh(method: Method, key: Array, mesh: Mesh) -> tuple[TrainState, TrainState]:

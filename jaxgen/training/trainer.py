@@ -53,6 +53,8 @@ class Trainer:
         between checkpoints if not set.
       evaluation: evaluates the model while it trains; the step that it calls the best is kept in ``best/``.
       on_save: is called with the model before each checkpoint is written.
+      initial_weights: returns the weights from which training starts, as ``Method.weights`` gives them, and is not called
+        where training resumes; random weights if not set.
       config_json: what to write to ``config.json``; a record of these arguments if not set, from which ``jaxgen.load`` cannot
         make the method again: sample such a run with ``Trainer.sample``.
       require_same: is called with the ``config.json`` of a run to resume, and raises UserError if it is that of another run;
@@ -92,6 +94,7 @@ class Trainer:
         snapshot_every: int | None = None,
         evaluation: Evaluation | None = None,
         on_save: SaveHook | None = None,
+        initial_weights: Callable[[], dict[str, PyTree]] | None = None,
         config_json: Fields | None = None,
         require_same: Callable[[JsonObject], None] | None = None,
     ):
@@ -114,7 +117,7 @@ class Trainer:
         self.plan.check()
         self._classes = chosen_classes(dataset.class_names, self.plan.sample.classes)
         self._config_json, self._require_same_config = config_json, require_same
-        self._init = initializer(method, self.plan.key)
+        self._init, self._initial_weights = initializer(method, self.plan.key), initial_weights
         self._model: PyTree = None
 
     def train(self) -> None:
@@ -210,8 +213,12 @@ class Trainer:
     def _start(self, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:
         """Return step and state of the newest checkpoint, or of the start of a run; the state has its frozen weights."""
         restored = checkpoints.restore_newest(self._template, print) if checkpoints else None
-        step, trainable = restored or (0, initial_state(self._init, self._template))
+        step, trainable = restored or (0, self._initial_state())
         return step, trainable.replace(model=on_mesh(self.plan.mesh, self.plan.method.with_frozen(trainable.model)))
+
+    def _initial_state(self) -> TrainState:
+        weights = None if self._initial_weights is None else self._initial_weights()
+        return initial_state(self._init, self._template, weights)
 
     def _stored_model(self) -> PyTree:
         """Return the model of the newest checkpoint, or the one from which training would start."""

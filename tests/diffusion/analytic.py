@@ -24,6 +24,11 @@ def gaussian(x, level):
     return MEAN + gain * (x - level.alpha * MEAN)
 
 
+def consistency_function(x, sigma):
+    """Where the way from x at a noise level of EDM ends, for x_0 ~ N(MEAN, STD^2)."""
+    return MEAN + STD / jnp.hypot(STD, sigma) * (x - MEAN)
+
+
 def mixture(x, level):
     """E[x_0 | x] for the mixture."""
     x = x[..., None]

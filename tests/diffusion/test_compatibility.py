@@ -16,7 +16,7 @@ COMPATIBLE = {  # weightings, of which 'learned' is simple with that variance
     'cosine': VP,
     'linear_zero_snr': NO_SIGNAL,
     'cosine_zero_snr': NO_SIGNAL,
-    'edm': {'edm': ('simple', 'min_snr')},
+    'edm': {'edm': ('simple', 'min_snr'), 'consistency': ('simple',)},
     'flow': {**dict.fromkeys(('x0', 'edm', 'flow'), ('simple', 'min_snr')), 'mean_flow': ('simple',)},
     'learned': dict.fromkeys(('eps', 'x0', 'v', 'edm'), ('elbo',)),
 }
@@ -30,7 +30,7 @@ def test_the_compatible_combinations_are_this_table():
             samplers |= set() if schedule == 'learned' else {'edm'}
             for weighting in weightings:
                 variance = ('simple', 'learned') if weighting == 'learned' else (weighting, 'fixed')
-                for sampler in {'mean_flow'} if prediction == 'mean_flow' else samplers:
+                for sampler in {prediction} if prediction in ('mean_flow', 'consistency') else samplers:
                     expected.add((schedule, prediction, *variance, sampler))
     known = {choice[-1] for choice in expected}  # one that is added is in other tests
     got = {
@@ -50,6 +50,10 @@ def test_the_compatible_combinations_are_this_table():
         (('flow', 'v'), 'prediction=v needs .* schedule=flow does not have: choose flow$'),
         (('edm', 'x0'), 'prediction=x0 does not scale the input'),
         (('flow', 'mean_flow', 'min_snr'), 'weighting=min_snr does not go with prediction=mean_flow'),
+        (('cosine', 'consistency'), 'prediction=consistency starts from .* schedule=edm: choose edm'),
+        (('edm', 'consistency', 'min_snr'), 'weighting=min_snr does not go with prediction=consistency'),
+        (('edm', 'consistency', 'simple', 'fixed', 'heun'), 'a consistency function is sampled .* choose consistency$'),
+        (('edm', 'edm', 'simple', 'fixed', 'consistency'), 'sampler=consistency does not .* choose another sampler$'),
         (('flow', 'mean_flow', 'elbo'), 'weighting=elbo does not go with prediction=mean_flow'),
         (
             ('cosine_zero_snr', 'v', 'min_snr'),

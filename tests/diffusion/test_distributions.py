@@ -63,6 +63,16 @@ def test_another_distribution_is_noticed():
         assert stats.kstest(edm_quantile(wrong.sample_levels(KEY, NUM)), 'uniform').pvalue < UNLIKELY
 
 
+@pytest.mark.parametrize('stage', [0, 3, 7])
+def test_consistency_levels_have_the_papers_distribution(stage):
+    """Geng et al. 2024: ln(t) ~ N(-1.1, 2^2) and r = t (1 - n(t) / q^(stage + 1)), not below 0, with n = 1 + 8 sigmoid(-t)."""
+    t, r = (np.asarray(x, np.float64) for x in losses.sample_consistency_sigmas(KEY, NUM, jnp.int32(stage), 2.0))
+    assert stats.kstest(np.log(t), stats.norm(-1.1, 2).cdf).pvalue > UNLIKELY
+    share = (1 + 8 / (1 + np.exp(t))) / 2 ** (stage + 1)
+    np.testing.assert_allclose(r, np.maximum(t * (1 - share), 0), rtol=1e-4, atol=1e-7)
+    assert np.all(r < t) and np.any(r == 0) == (stage == 0)
+
+
 def test_mean_flow_times_have_the_papers_distribution():
     """Geng et al. 2025: the larger and the smaller of two logistic normal times, made equal in three of four."""
     t, r = (np.asarray(times, np.float64) for times in losses.sample_mean_flow_times(KEY, NUM))

@@ -8,6 +8,7 @@ import pytest
 
 from jaxgen.diffusion import losses
 from jaxgen.diffusion.schedules import LearnedSchedule, linear
+from tests.diffusion import analytic
 
 RNG = np.random.default_rng(0)
 X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
@@ -35,6 +36,77 @@ def test_loss_is_the_mean_square_per_example():
     level = linear(10).level(jnp.arange(2) * 3)
     loss = losses.prediction_loss(lambda x, t: noise * t[:, None, None, None], x0, noise, level)
     np.testing.assert_allclose(loss, [1.0, 4.0])
+
+
+def of_pixels(values):
+    return jnp.reshape(values, (-1, 1, 1, 1))
+
+
+def test_consistency_loss_is_zero_for_the_function_of_a_single_image():
+    """Every way ends at that image; a function that is off by 0.1 t is off by 0.1 (t - r) from one level to the other."""
+    x0, t, r = jnp.full((5, 2, 2, 1), 0.3), jnp.full(5, 3.0), jnp.array([0.0, 0.1, 1.0, 2.0, 2.9])
+
+    def exact(x, sigma):
+        return jnp.full_like(x, 0.3)
+
+    np.testing.assert_array_equal(losses.consistency_loss(exact, x0, NOISE, t, r), 0)
+    wrong = losses.consistency_loss(lambda x, sigma: exact(x, sigma) + 0.1 * of_pixels(sigma), x0, NOISE, t, r)
+    np.testing.assert_allclose(wrong, (1 / 9 + 4) * 0.1 * (t - r) * 2, rtol=1e-5)  # 2 is the root of 4 pixels
+
+
+@pytest.mark.parametrize('t', [0.2, 1.0, 5.0])
+def test_consistency_loss_is_least_for_the_exact_function_of_gaussian_data(t):
+    """Up to the square of t - r. The noise of an example is not that of its way, so the loss is least there, but not zero."""
+    mean, std, r = analytic.MEAN, analytic.STD, 0.98 * t
+    x0, noise = jax.random.normal(jax.random.key(1), (2, 1, 100, 100, 1))
+    x0 = mean + std * x0
+
+    def loss(factor):
+        """Return the loss of the exact function whose slope at t, and there alone, is multiplied by a factor."""
+
+        def function(x, sigma):
+            exact = analytic.consistency_function(x, of_pixels(sigma))
+            return jnp.where(of_pixels(sigma) == t, mean + factor * (exact - mean), exact)
+
+        return losses.consistency_loss(function, x0, noise, jnp.array([t]), jnp.array([r]))[0]
+
+    factors = 1 + np.linspace(-0.02, 0.02, 41)
+    values = jax.vmap(loss)(jnp.asarray(factors, jnp.float32))
+    assert abs(factors[jnp.argmin(values)] - 1) < 2e-3 and values[0] > 1.2 * values.min()
+
+
+def test_consistency_loss_is_its_papers():
+    """Geng et al. 2024, by its formula; where r is 0 the function is x_0, and the network is not asked there."""
+    t, r = np.array([0.5, 1.0, 2.0, 7.0, 80.0]), np.array([0.0, 0.3, 1.9, 6.0, 79.0])
+
+    def function(x, sigma, xp=np):
+        return xp.sin(x / (1 + sigma.reshape(-1, 1, 1, 1))) + xp.log(sigma.reshape(-1, 1, 1, 1))
+
+    at_t, at_r = (X0 + s.reshape(-1, 1, 1, 1) * NOISE for s in (t, r))
+    later = function(at_r, np.where(r > 0, r, 1))
+    later[0] = X0[0]
+    norm = np.sqrt(np.sum((function(at_t, t) - later) ** 2, axis=(1, 2, 3)))
+    with jax.enable_x64(True):
+        x0, noise = jnp.asarray(X0, jnp.float64), jnp.asarray(NOISE, jnp.float64)
+        arguments = x0, noise, jnp.asarray(t), jnp.asarray(r)
+        got = losses.consistency_loss(lambda x, sigma: function(x, sigma, jnp), *arguments)
+        np.testing.assert_allclose(got, norm * (1 / t**2 + 1 / 0.5**2), rtol=1e-6)
+
+        def total(shift):  # only the call at t has a slope
+            return jnp.sum(losses.consistency_loss(lambda x, s: function(x, s, jnp) + shift * of_pixels(s), *arguments))
+
+        def only_at_t(shift):
+            error = jnp.asarray(function(at_t, t)) + shift * of_pixels(jnp.asarray(t)) - later
+            norms = jnp.sqrt(jnp.sum(error**2, axis=(1, 2, 3)))
+            return jnp.sum(norms * (1 / t**2 + 4))
+
+        np.testing.assert_allclose(jax.grad(total)(0.0), jax.grad(only_at_t)(0.0), rtol=1e-6)
+
+
+def test_consistency_loss_of_equal_images_has_no_slope():
+    x0, t = jnp.zeros((2, 2, 2, 1)), jnp.ones(2)
+    slope = jax.grad(lambda a: jnp.sum(losses.consistency_loss(lambda x, s: a * x, x0, x0, t, t / 2)))(1.0)
+    assert slope == 0
 
 
 def test_mean_flow_identity_holds_for_the_exact_mean_velocity():

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from jaxgen.diffusion import losses
-from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.compatibility import FEW_STEP, compatible_combinations
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.predictions import PREDICTIONS, Prediction, estimate_x0, predict
 from tests.diffusion import analytic
 
 RNG = np.random.default_rng(0)
 X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
-PAIRS = sorted({(s, p) for s, p, *_ in compatible_combinations() if p != MEAN_FLOW})
+PAIRS = sorted({(s, p) for s, p, *_ in compatible_combinations() if p not in FEW_STEP})
 
 
 def levels(schedule):

@@ -12,7 +12,7 @@ import pytest
 from scipy import special
 
 from jaxgen.diffusion import samplers
-from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.compatibility import FEW_STEP, compatible_combinations
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.noise import initial_noise
 from jaxgen.diffusion.predictions import Prediction
@@ -21,7 +21,7 @@ from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule, cosine, linear_be
 from tests.diffusion import analytic
 from tests.diffusion.analytic import MEAN, STD
 
-DENOISING = [name for name in SAMPLERS if name != MEAN_FLOW]
+DENOISING = [name for name in SAMPLERS if name not in FEW_STEP]
 COMPATIBLE = [(n, s) for s in SCHEDULES for n in DENOISING if compatible_combinations(schedule=s, sampler=n)]
 CHURN = 4.0
 WRITTEN_HERE = (
@@ -244,6 +244,41 @@ def test_mean_flow_lands_exactly():
         for num_steps in (1, 7):
             got = samplers.mean_flow(jump, schedule.levels(num_steps), x)
             np.testing.assert_allclose(got, MEAN + STD * x, atol=1e-12)
+
+
+@pytest.mark.parametrize('num_steps', [1, 2, 5])
+def test_consistency_samples_have_the_distribution_of_the_data(num_steps):
+    """For Gaussian data the consistency function is known. From the exact distribution at the start, so is that at the end."""
+    with jax.enable_x64(True):
+        schedule, sampler = EDMSchedule(), SAMPLERS['consistency']
+        levels = sampler.levels(schedule, num_steps)
+        calls = []
+
+        def function(x, level):  # quantiles go to quantiles
+            calls.append(level)
+            return analytic.consistency_function(x, level.sigma)
+
+        def sample(noises):
+            x = MEAN + jnp.hypot(STD, levels.sigma[0]) * noises[:1]
+            return sampler.sample(function, levels, x, noise=lambda i: noises[1:][i][None])[0]
+
+        mean, slopes = jax.value_and_grad(sample)(jnp.zeros(num_steps + 1))
+        np.testing.assert_allclose((mean, jnp.linalg.norm(slopes)), (MEAN, STD), rtol=1e-9)
+        assert slopes[num_steps] == 0  # the last call's noise is never added
+        key, x = jax.random.key(0), 80 * jnp.ones(3)
+        images = samplers.consistency(function, levels, x, key=key)
+        np.testing.assert_array_equal(images, sampler.sample(function, levels, x, key=key))
+    assert sampler.network_calls(levels) == num_steps
+
+
+def test_consistency_levels_are_those_of_the_paper():
+    """Geng et al. 2024: sigma_max alone, and 0.821 as the second of two levels on CIFAR-10; more fall by equal factors."""
+    sampler, schedule = SAMPLERS['consistency'], EDMSchedule()
+    for num_steps, sigmas in ((1, [80, 0]), (2, [80, 0.821, 0]), (3, [80, (80 * 0.821) ** 0.5, 0.821, 0])):
+        levels = sampler.levels(schedule, num_steps)
+        np.testing.assert_allclose(levels.sigma, sigmas)
+        np.testing.assert_allclose(levels.t[:-1], np.log(sigmas[:-1]) / 4)
+        np.testing.assert_array_equal(levels.alpha, 1)
 
 
 @pytest.mark.parametrize(('name', 'schedule'), COMPATIBLE)

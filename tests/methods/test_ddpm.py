@@ -9,7 +9,7 @@ import pytest
 
 from jaxgen.apps.rules import validate
 from jaxgen.apps.untrained import build_method
-from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.compatibility import FEW_STEP, MEAN_FLOW, compatible_combinations
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError
 from jaxgen.methods.diffusion.objective import drop_labels
@@ -41,7 +41,7 @@ def method(*choice, **fields):
 
 @pytest.mark.parametrize('objective', OBJECTIVES, ids='-'.join)
 def test_what_fits_takes_a_step(objective):
-    sampler = 'mean_flow' if objective[1] == MEAN_FLOW else 'ddim'
+    sampler = objective[1] if objective[1] in FEW_STEP else 'ddim'
     ddpm = method(*objective, sampler)
     model = ddpm.init(KEY)
     batch = {'image': jnp.sin(jnp.arange(4 * 64.0)).reshape(4, 8, 8, 1), 'label': jnp.arange(4)}

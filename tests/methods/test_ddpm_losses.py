@@ -43,7 +43,7 @@ def test_the_bound_in_the_hybrid_loss_trains_only_the_variance():
     """Nichol & Dhariwal 2021, equation 16: L_simple + 0.001 L_vlb, of T terms of which one is drawn."""
     with jax.enable_x64(True):
         objective = method(variance='learned').objective
-        assert objective.sample_times(jax.random.key(0), 4).t.shape == (4,)
+        assert objective.sample_times(jax.random.key(0), 4, 0).t.shape == (4,)
         at = method(variance='learned').schedule.level(jnp.asarray(AT))
 
         def loss(output):

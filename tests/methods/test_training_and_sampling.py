@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +11,9 @@ from scipy import stats
 
 from jaxgen.apps.rules import validate
 from jaxgen.apps.untrained import build_method
-from jaxgen.diffusion.compatibility import MEAN_FLOW, compatible_combinations
+from jaxgen.diffusion.compatibility import CONSISTENCY, MEAN_FLOW, compatible_combinations
 from jaxgen.diffusion.levels import Level
+from jaxgen.diffusion.losses import sample_consistency_sigmas
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import linear
 from jaxgen.methods.diffusion.objective import Examples, mean_loss
@@ -58,6 +60,9 @@ def training_levels(ddpm, variables, times):
     if ddpm.prediction == MEAN_FLOW:
         t, r = (np.asarray(time, np.float64) for time in times)
         return t / (1 - t), r / (1 - r)
+    if ddpm.prediction == CONSISTENCY:
+        t, r = (np.asarray(sigma, np.float64) for sigma in times)
+        return t, r
     schedule = ddpm.schedule_of(variables)
     level = times if isinstance(times, Level) else schedule.level(schedule.gamma(times))
     alpha, sigma = (np.asarray(array, np.float64) for array in level[:2])
@@ -70,9 +75,9 @@ def test_sampling_tells_the_network_what_training_tells_it(choice):
     ddpm, calls = recorded(*choice)
     params = ddpm.init(KEY).params
     calls.take()
-    times = ddpm.objective.sample_times(KEY, NUM)
+    times = ddpm.objective.sample_times(KEY, NUM, 0)
     mean_loss(ddpm.objective, ddpm.network, params, Examples(X0, NOISE, times, LABELS), KEY)
-    (told,) = calls.take()
+    told, *_ = calls.take()  # the loss of a consistency function asks at a second level as well
     assert told.train and told.has_dropout_key
 
     variables = {'params': params}
@@ -103,3 +108,43 @@ def test_a_step_adds_standard_normal_noise_to_each_image():
     assert len(np.unique(noise)) == noise.size
     np.testing.assert_array_equal(told.labels, labels)
     assert told.train and told.has_dropout_key
+
+
+def test_both_calls_of_the_consistency_loss_drop_the_same_activations():
+    """Geng et al. 2024: without that, the loss compares two networks. Here a network whose output is its dropout alone."""
+
+    class Dropping(nn.Module):
+        @nn.compact
+        def __call__(self, x, t, labels, *, train=False):
+            return nn.Dropout(0.5, deterministic=not train)(jnp.ones_like(x))
+
+    network, outputs = Dropping(), []
+
+    class Recording:
+        def __call__(self, apply, params, x0, noise, times):
+            outputs.extend([apply(x0, times[0]), apply(x0, times[1])])
+            return jnp.zeros(len(x0))
+
+    times = jnp.ones(NUM), jnp.zeros(NUM)
+    mean_loss(Recording(), network, {}, Examples(X0, NOISE, times, LABELS), KEY)
+    np.testing.assert_array_equal(*outputs)
+    assert 0.3 < jnp.mean(outputs[0] == 0) < 0.7
+
+
+def test_the_stages_of_consistency_tuning_follow_the_updates():
+    config = tiny_config(
+        **{
+            'diffusion.schedule': 'edm',
+            'diffusion.parameterisation': 'consistency',
+            'sample.sampler': 'consistency',
+            'train.steps': 80,
+        }
+    )
+    validate(config)
+    objective = build_method(config, (4, 4, 1), 10).objective
+    for updates, stage in ((0, 0), (9, 0), (10, 1), (79, 7)):
+        found = objective.sample_times(KEY, NUM, jnp.int32(updates))
+        np.testing.assert_allclose(found[1], sample_consistency_sigmas(KEY, NUM, stage)[1], rtol=1e-6)
+    config = config.replace({'diffusion.consistency_stage_steps': 100, 'diffusion.consistency_q': 256.0})
+    t, r = build_method(config, (4, 4, 1), 10).objective.sample_times(KEY, NUM, jnp.int32(79))
+    np.testing.assert_allclose(r, t * (1 - (1 + 8 / (1 + np.exp(t))) / 256), rtol=1e-5)

@@ -9,6 +9,7 @@ Each sampler has a function to call, and an object in ``SAMPLERS``::
 
 from jaxgen.diffusion.samplers.ancestral import Ancestral, ancestral
 from jaxgen.diffusion.samplers.base import Sampler
+from jaxgen.diffusion.samplers.consistency import Consistency, consistency
 from jaxgen.diffusion.samplers.ddim import DDIM, ddim
 from jaxgen.diffusion.samplers.ddim_inversion import ddim_inversion
 from jaxgen.diffusion.samplers.dpmpp_2m import DPMpp2M, dpmpp_2m, dpmpp_2m_sde
@@ -25,11 +26,13 @@ SAMPLERS: dict[str, Sampler] = {
     'dpmpp_2m': DPMpp2M(),
     'dpmpp_2m_sde': DPMpp2M(sde=True),
     'mean_flow': MeanFlow(),
+    'consistency': Consistency(),
 }
 
 __all__ = [
     'SAMPLERS',
     'Ancestral',
+    'Consistency',
     'DDIM',
     'DPMpp2M',
     'Heun',
@@ -37,6 +40,7 @@ __all__ = [
     'Sampler',
     'StochasticHeun',
     'ancestral',
+    'consistency',
     'ddim',
     'ddim_inversion',
     'dpmpp_2m',

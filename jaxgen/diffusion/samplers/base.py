@@ -99,6 +99,10 @@ class Sampler(abc.ABC):
         """Return the sampler with other values of its ``options``."""
         return dataclasses.replace(self, **values)
 
+    def levels(self, schedule: Schedule, num_steps: int) -> Level:
+        """Return the levels that the sampler visits on a schedule, from noise to data: arrays ``[num_steps + 1]``."""
+        return schedule.levels(num_steps)
+
     def network_calls(self, levels: Level) -> int:
         """Return how often the sampler calls the denoiser."""
         return len(levels.t) - 1

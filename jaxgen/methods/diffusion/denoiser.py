@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxgen.diffusion import predictions
-from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.compatibility import CONSISTENCY, MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.predictions import Prediction
@@ -48,7 +48,8 @@ class PreconditionedNetwork:
         def network(x: Array, t: Array) -> Array:
             return self._output(x, t, labels)
 
-        return predictions.predict(self.prediction, network, x, level, learned_variance=self.learned_variance)
+        prediction = 'edm' if self.prediction == CONSISTENCY else self.prediction  # it has the same preconditioning
+        return predictions.predict(prediction, network, x, level, learned_variance=self.learned_variance)
 
     def predictor(self, labels: Int[Array, ' n'], *, clip: bool = False) -> Predict:
         """Return ``predict(x, level)`` of images of these labels, clipped to [-1, 1] or not."""

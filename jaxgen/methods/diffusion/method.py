@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgen.diffusion.augment import NUM_CONDITIONS, sample_parameters, transform
-from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.compatibility import FEW_STEP, MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
@@ -20,7 +20,14 @@ from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.diffusion.denoiser import Edit, PreconditionedNetwork, sampling_denoiser
-from jaxgen.methods.diffusion.objective import Examples, Objective, drop_labels, make_objective, mean_loss
+from jaxgen.methods.diffusion.objective import (
+    ConsistencyStages,
+    Examples,
+    Objective,
+    drop_labels,
+    make_objective,
+    mean_loss,
+)
 from jaxgen.methods.diffusion.options import (
     DiffusionOptimizerOptions,
     DiffusionOptions,
@@ -59,6 +66,7 @@ class Diffusion(Method):
       prediction: what the network predicts, one of ``compatibility.ALL_PREDICTIONS``.
       weighting: weights of the loss, one of ``compatibility.ALL_WEIGHTINGS``.
       learned_variance: whether the network learns the variance of a step.
+      consistency: stages of consistency tuning; None for other predictions.
       label_dropout: share of the training images whose label is withheld; 0 without classes.
       augmentation: probability of each geometric augmentation, see ``diffusion.augment``; None augments no image, and needs no
         ``network.augment_dim``.
@@ -95,6 +103,7 @@ class Diffusion(Method):
     prediction: str = 'eps'
     weighting: str = 'simple'
     learned_variance: bool = False
+    consistency: ConsistencyStages | None = None
     label_dropout: float = 0.0
     augmentation: float | None = None
     sampling: SamplingSettings = SamplingSettings()
@@ -115,7 +124,7 @@ class Diffusion(Method):
     ) -> Diffusion:
         """Return the method that the options describe, for labels below ``num_classes`` if the network is conditional.
 
-        The steps of the decay must be set in ``optimizer``, see ``OptimizerOptions.resolved``.
+        The steps of the decay must be set in ``optimizer``, and those of a stage in ``diffusion``, see their ``resolved``.
         """
         learned_variance = diffusion.variance == 'learned'
         null_labels = 1 if diffusion.label_dropout > 0 else 0
@@ -133,6 +142,7 @@ class Diffusion(Method):
             prediction=diffusion.parameterisation,
             weighting=diffusion.weighting,
             learned_variance=learned_variance,
+            consistency=diffusion.stages,
             label_dropout=diffusion.label_dropout,
             augmentation=diffusion.augment,
             sampling=SamplingSettings.from_options(sample, learned_variance),
@@ -145,7 +155,7 @@ class Diffusion(Method):
         train = sections['train']
         return cls.from_options(
             sections['model'],
-            sections['diffusion'],
+            sections['diffusion'].resolved(train.steps),
             sections['sample'],
             sections['optimizer'].resolved(train.steps),
             image_shape=image_shape,
@@ -160,8 +170,8 @@ class Diffusion(Method):
 
     @property
     def capabilities(self) -> Capabilities:
-        """A mean-flow model estimates no image at a noise level, so it has neither edits nor a likelihood."""
-        denoises_in_steps = self.prediction != MEAN_FLOW
+        """A few-step model does not estimate the mean image at a noise level, so it has neither edits nor a likelihood."""
+        denoises_in_steps = self.prediction not in FEW_STEP
         return dataclasses.replace(
             self.supports,
             edits=denoises_in_steps,
@@ -172,7 +182,7 @@ class Diffusion(Method):
     @property
     def objective(self) -> Objective:
         """The loss that training minimises."""
-        return make_objective(self.schedule, self.prediction, self.weighting, self.learned_variance)
+        return make_objective(self.schedule, self.prediction, self.weighting, self.learned_variance, self.consistency)
 
     @property
     def null_label(self) -> int:
@@ -229,7 +239,7 @@ class Diffusion(Method):
         examples = Examples(
             x0=x0,
             noise=jax.random.normal(noise_key, x0.shape, x0.dtype),
-            times=objective.sample_times(time_key, len(x0)),
+            times=objective.sample_times(time_key, len(x0), state.updates),
             labels=self._drop_labels(batch['label'], jax.random.fold_in(time_key, 1)),
             augment=conditions,
         )
@@ -265,7 +275,8 @@ class Diffusion(Method):
 
     def levels(self, variables: PyTree, num_steps: int | None = None) -> Level:
         """Return the noise levels that the sampler visits, from noise to data; of ``num_steps`` steps if given."""
-        return self.schedule_of(variables).levels(self.sampling.num_steps if num_steps is None else num_steps)
+        num_steps = self.sampling.num_steps if num_steps is None else num_steps
+        return self.sampling.sampler.levels(self.schedule_of(variables), num_steps)
 
     def predictor(self, variables: PyTree, labels: Array, *, clip: bool | None = None) -> Predict:
         """Return ``predict(x, level)`` of the network itself, without guidance.

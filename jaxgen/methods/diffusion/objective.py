@@ -3,7 +3,7 @@
 An objective has two parts. ``sample_times`` samples what the loss needs besides images and noise, a noise level or a time of
 each example, and the objective itself is called with the network::
 
-    times = objective.sample_times(key, len(x0))
+    times = objective.sample_times(key, len(x0), updates)
     losses = objective(network, params, x0, noise, times)  # network(x, t) is F, x0 and noise are [N, H, W, C]
 
 ``params`` are the parameters under training; only a learned schedule uses its own among them.
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxgen.diffusion import likelihood, losses
-from jaxgen.diffusion.compatibility import MEAN_FLOW
+from jaxgen.diffusion.compatibility import CONSISTENCY, MEAN_FLOW
 from jaxgen.diffusion.levels import Level, Schedule
 from jaxgen.diffusion.predictions import PREDICTIONS, Network, estimate_x0, split_variance
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule
@@ -32,17 +32,33 @@ HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwa
 class Objective(Protocol):
     """The interface of all objectives."""
 
-    def sample_times(self, key: Array, num: int) -> PyTree:
-        """Sample the noise levels or times of ``num`` examples: a pytree of arrays ``[num]``."""
+    def sample_times(self, key: Array, num: int, updates: Array) -> PyTree:
+        """Sample the noise levels or times of ``num`` examples: a pytree of arrays ``[num]``.
+
+        ``updates`` is the number of updates made so far.
+        """
 
     def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: PyTree) -> Float[Array, ' n']:
         """Return the loss of each example."""
 
 
-def make_objective(schedule: Schedule, prediction: str, weighting: str, learned_variance: bool) -> Objective:
-    """Return the objective of a combination that ``diffusion.compatibility`` allows."""
+def make_objective(
+    schedule: Schedule,
+    prediction: str,
+    weighting: str,
+    learned_variance: bool,
+    consistency: ConsistencyStages | None = None,
+) -> Objective:
+    """Return the objective of a combination that ``diffusion.compatibility`` allows.
+
+    ``consistency`` has the stages of a consistency function, which needs them.
+    """
     if prediction == MEAN_FLOW:
         return MeanFlowObjective()
+    if prediction == CONSISTENCY:
+        if consistency is None:
+            raise ValueError('the stages of the consistency tuning are not set: pass ConsistencyStages')
+        return ConsistencyObjective(schedule, consistency)
     if isinstance(schedule, LearnedSchedule):
         return LearnedScheduleObjective(schedule, prediction)
     if learned_variance:
@@ -98,7 +114,7 @@ class PredictionObjective:
     prediction: str
     weighting: str
 
-    def sample_times(self, key: Array, num: int) -> Level:
+    def sample_times(self, key: Array, num: int, updates: Array) -> Level:
         """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
@@ -114,7 +130,7 @@ class BoundObjective:
     schedule: DiscreteSchedule
     prediction: str
 
-    def sample_times(self, key: Array, num: int) -> Level:
+    def sample_times(self, key: Array, num: int, updates: Array) -> Level:
         """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
@@ -135,7 +151,7 @@ class HybridObjective:
     schedule: DiscreteSchedule
     prediction: str
 
-    def sample_times(self, key: Array, num: int) -> Level:
+    def sample_times(self, key: Array, num: int, updates: Array) -> Level:
         """Sample noise levels of the schedule."""
         return self.schedule.sample_levels(key, num)
 
@@ -155,7 +171,7 @@ class HybridObjective:
 class MeanFlowObjective:
     """The loss of MeanFlow, see ``losses.mean_flow_loss``; the network is given 1000 t and 1000 (t - r)."""
 
-    def sample_times(self, key: Array, num: int) -> tuple[Array, Array]:
+    def sample_times(self, key: Array, num: int, updates: Array) -> tuple[Array, Array]:
         """Sample the two times t and r."""
         return losses.sample_mean_flow_times(key, num)
 
@@ -168,6 +184,38 @@ class MeanFlowObjective:
         return losses.mean_flow_loss(mean_velocity, x0, noise, *times)
 
 
+class ConsistencyStages(NamedTuple):
+    """How the two noise levels of consistency tuning approach each other, see ``losses.sample_consistency_sigmas``.
+
+    Attributes:
+      steps: updates in a stage.
+      q: factor by which the distance shrinks from stage to stage.
+    """
+
+    steps: int
+    q: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ConsistencyObjective:
+    """The loss of easy consistency tuning, see ``losses.consistency_loss``; the network is preconditioned as in EDM."""
+
+    schedule: Schedule
+    stages: ConsistencyStages
+
+    def sample_times(self, key: Array, num: int, updates: Array) -> tuple[Array, Array]:
+        """Sample the two noise levels t and r."""
+        return losses.sample_consistency_sigmas(key, num, updates // self.stages.steps, self.stages.q)
+
+    def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: tuple[Array, Array]) -> Array:
+        """Return the loss of each example."""
+
+        def function(x: Array, sigma: Array) -> Array:
+            return estimate_x0('edm', network, x, self.schedule.at(sigma))
+
+        return losses.consistency_loss(function, x0, noise, *times)
+
+
 @dataclasses.dataclass(frozen=True)
 class LearnedScheduleObjective:
     """The bound of infinitely many steps with a learned schedule (Kingma et al. 2021), in nats a pixel and channel.
@@ -178,7 +226,7 @@ class LearnedScheduleObjective:
     schedule: LearnedSchedule
     prediction: str
 
-    def sample_times(self, key: Array, num: int) -> Float[Array, ' num']:
+    def sample_times(self, key: Array, num: int, updates: Array) -> Float[Array, ' num']:
         """Sample times in [0, 1]."""
         return self.schedule.sample_times(key, num)
 

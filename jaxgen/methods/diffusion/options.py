@@ -7,6 +7,7 @@ import dataclasses
 from jaxgen.diffusion import compatibility
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
+from jaxgen.methods.diffusion.objective import ConsistencyStages
 from jaxgen.methods.options import DTYPES, SampleOptions
 from jaxgen.models.networks import NETWORKS
 from jaxgen.optim.options import OptimizerOptions
@@ -95,6 +96,34 @@ class DiffusionOptions(Options):
         at_least=0,
         at_most=1,
     )
+    consistency_q: float = option(
+        2.0,
+        'with parameterisation=consistency, factor by which the two noise levels of the loss approach each other from stage to '
+        'stage',
+        above=1,
+        at_most=1e6,
+    )
+    consistency_stage_steps: int | None = option(
+        None, 'training steps in a stage of consistency tuning; an eighth of train.steps if not set', at_least=1
+    )
+
+    def resolved(self, steps: int) -> DiffusionOptions:
+        """Return the options with the unset steps of a stage filled in, for a run of ``steps`` steps."""
+        if self.consistency_stage_steps is not None:
+            return self
+        return dataclasses.replace(self, consistency_stage_steps=max(1, -(-steps // 8)))
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether training goes through the stages of consistency tuning."""
+        return self.parameterisation == compatibility.CONSISTENCY
+
+    @property
+    def stages(self) -> ConsistencyStages | None:
+        """The stages of consistency tuning, for options that are resolved; None for other parameterisations."""
+        if not self.has_stages or self.consistency_stage_steps is None:
+            return None
+        return ConsistencyStages(self.consistency_stage_steps, self.consistency_q)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -103,9 +103,10 @@ def _require_guidance(model: NetworkOptions, diffusion: DiffusionOptions, sample
         f'={sample.guidance_scale} must be 1: the mean velocity of mean_flow is not guided',
     )
     require(
-        not sample.has_guide or diffusion.parameterisation != compatibility.MEAN_FLOW,
+        not sample.has_guide or diffusion.parameterisation not in compatibility.FEW_STEP,
         'sample.guide',
-        f'={sample.guide} must be unset: the mean velocity of mean_flow is not guided',
+        f'={sample.guide} must be unset: autoguidance corrects the steps of a sampler, and {diffusion.parameterisation} has '
+        f'next to none',
     )
 
 

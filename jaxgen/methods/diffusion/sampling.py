@@ -75,7 +75,7 @@ class SamplingSettings:
         protocol = {
             'sampler': self.sampler_name,
             'num_steps': self.num_steps,
-            'network_calls': self.sampler.network_calls(schedule.levels(self.num_steps)),
+            'network_calls': self.sampler.network_calls(self.sampler.levels(schedule, self.num_steps)),
             **{name: getattr(self.sampler, name) for name in self.sampler.options},
             'guidance_scale': self.guidance.scale,
         }
