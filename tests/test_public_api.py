@@ -97,7 +97,7 @@ def test_public_functions_and_classes_have_an_example(name):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Work in a folder with a small trained model, and with a random Inception where the published one is kept."""
-    torch.save(random_inception.state(), tmp_path / inception_weights.URL.rpartition('/')[2])
+    torch.save(random_inception.state(), tmp_path / inception_weights.PUBLISHED.name)
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
     shutil.copytree(TRAINED, tmp_path / 'pretrained/ddpm_cifar')
     monkeypatch.chdir(tmp_path)

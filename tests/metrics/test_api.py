@@ -52,7 +52,7 @@ def test_numbers_are_those_of_torch_fidelity(tmp_path, weights):
 
 @pytest.mark.parametrize('name', ['fid', 'kid', 'inception_score', 'precision_recall'])
 def test_the_example_of_each_function_runs(name, weights, monkeypatch):
-    monkeypatch.setattr(inception_weights, '_downloaded', lambda: weights)
+    monkeypatch.setattr(inception_weights, 'published_path', lambda file: weights)
     (example,) = doctest.DocTestFinder().find(getattr(api, name), name, globs={'np': np, 'jaxgen': jaxgen})
     result = doctest.DocTestRunner().run(example)
     assert result.attempted >= 2 and not result.failed
