@@ -136,7 +136,7 @@ class Evaluator:
             'reference': self.reference.description,
             'extractor': self._extractor.description,
             'judge': None if judge is None else judge.description,
-            'parameters': parameters(images.count, self.reference.count),
+            'parameters': parameters(images.count, self.reference.count, metrics=self._metrics),
             **features.environment(),
         }
 

@@ -86,6 +86,8 @@ METRICS = {
     'Inception Score': ('inception_score', '.2f'),
     'precision': ('precision', '.3f'),
     'recall': ('recall', '.3f'),
+    'density': ('density', '.3f'),
+    'coverage': ('coverage', '.3f'),
     'classifier: right class': ('judge.accuracy', '.1%'),
     'classifier: mean confidence': ('judge.mean_confidence', '.3f'),
 }

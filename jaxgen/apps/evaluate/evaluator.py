@@ -114,7 +114,7 @@ def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extracto
 def summary(result: JsonObject) -> str:
     """Return a result as lines of text: metrics, then warnings."""
     lines = []
-    for name in ('fid', 'inception_score', 'precision', 'recall'):
+    for name in ('fid', 'inception_score', 'precision', 'recall', 'density', 'coverage'):
         if result.get(name) is not None:
             lines.append(f'{name}: {result[name]:.4f}')
     if 'kid' in result:

@@ -12,7 +12,10 @@ from jaxgen.io.run_directory import EVALUATION, warn_once
 from jaxgen.types import Fields, JsonObject
 
 # The entries of a result by what they are; all others are numbers, or objects and lists of numbers.
-SCALARS = ('fid', 'kid', 'kid_std', 'inception_score', 'inception_score_std', 'precision', 'recall', 'images_per_sec')
+SCALARS = (
+    *('fid', 'kid', 'kid_std', 'inception_score', 'inception_score_std'),
+    *('precision', 'recall', 'density', 'coverage', 'images_per_sec'),
+)
 OF_CLASSES = ('fid_per_class', 'parameters')
 TEXTS = ('metrics', 'warnings')
 OBJECTS = ('protocol', 'config')
