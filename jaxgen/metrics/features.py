@@ -85,7 +85,7 @@ def dinov2_extractor(weights_path: str | os.PathLike | None = None, size: str = 
 
     Args:
       weights_path: a ``.safetensors`` file with the weights. If not set, the published file is downloaded once.
-      size: ``large``, the ViT-L/14 of Stein et al. 2023, or ``base``, the ViT-B/14, which is four times as fast.
+      size: ``large``, the ViT-L/14 of Stein et al. 2023, or ``base``, the ViT-B/14, which takes a quarter of the work.
 
     Raises:
       UserError: if the file of weights cannot be read or downloaded, or there is no such size.
