@@ -8,9 +8,11 @@ Example::
 """
 
 from jaxgen.metrics.api import (
+    DensityCoverage,
     InceptionScore,
     KernelInceptionDistance,
     PrecisionRecall,
+    density_coverage,
     fid,
     inception_score,
     kid,
@@ -18,9 +20,11 @@ from jaxgen.metrics.api import (
 )
 
 __all__ = [
+    'DensityCoverage',
     'InceptionScore',
     'KernelInceptionDistance',
     'PrecisionRecall',
+    'density_coverage',
     'fid',
     'inception_score',
     'kid',

@@ -136,7 +136,7 @@ class Evaluator:
             'reference': self.reference.description,
             'extractor': self._extractor.description,
             'judge': None if judge is None else judge.description,
-            'parameters': parameters(images.count, self.reference.count),
+            'parameters': parameters(images.count, self.reference.count, metrics=self._metrics),
             **features.environment(),
         }
 
@@ -160,13 +160,13 @@ class Evaluator:
 
     def _warnings(self, images: ImageSet, pair: Pair, result: JsonObject) -> list[str]:
         found = [*self.reference.notes, *images.notes]
-        name = self._extractor.description['name']
+        name, distance = self._extractor.description['name'], features.distance_name(self._extractor.description)
         if not name.startswith('inception'):
             found.append(f'distances are those of features of {name}: they compare with no FID elsewhere')
         for what, count in (('generated', images.count), ('reference', self.reference.count)):
             if count < FEWEST:
                 found.append(
-                    f'{count} {what} images are fewer than {FEWEST}: FID is biased upwards, and compares with no '
+                    f'{count} {what} images are fewer than {FEWEST}: {distance} is biased upwards, and compares with no '
                     f'published figure; look at KID, which is not biased'
                 )
         if images.image_shape != self.reference.image_shape:
@@ -179,7 +179,9 @@ class Evaluator:
                 f'every subset of KID is the whole set of {smaller} {whole} images: its deviation is not estimated'
             )
         if 'fid_per_class' in self._metrics and pair.class_names:
-            found.append('FID by class is of few images each: compare it between classes and models, not with FID')
+            found.append(
+                f'{distance} by class is of few images each: compare it between classes and models, not with {distance}'
+            )
         if 'inception_score' in self._metrics and pair.fake.logits is None:
             found.append('no Inception Score: the weights have no classifier')
         return found

@@ -16,15 +16,19 @@ from jax.sharding import Mesh
 from jaxtyping import Float32, UInt8
 
 from jaxgen.data.pipeline import Prefetcher
-from jaxgen.errors import check
+from jaxgen.errors import check, pick
 from jaxgen.io.files import cache_dir, read_npz, replacing
 from jaxgen.metrics.image_sets import ImageSet
-from jaxgen.models import inception
+from jaxgen.models import dinov2, inception
+from jaxgen.models.dinov2_weights import dinov2_variables, network_of
 from jaxgen.models.inception_weights import inception_variables
 from jaxgen.runtime import memory
 from jaxgen.runtime.mesh import batch_sharding, replicated
-from jaxgen.types import Array, JsonObject, PyTree
+from jaxgen.types import Array, Fields, JsonObject, PyTree
 
+DINOV2_SIZES = {'dinov2': 'large', 'dinov2_base': 'base'}  # by the name of the extractor
+EXTRACTORS = ('inception', *DINOV2_SIZES)  # the networks that take images of any data set
+DISTANCES = {'dinov2-vit-l14': 'FD-DINOv2', 'dinov2-vit-b14': 'FD-DINOv2 (ViT-B/14)'}  # that are not called FID
 CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # images a device in a batch, by default
 
 
@@ -74,6 +78,54 @@ def inception_extractor(weights_path: str | os.PathLike | None = None, resize: s
     apply = inception.feature_function(resize, classifier='fc' in variables['params'])
     description = {'name': 'inception-2015-12-05', 'weights': weights_hash, 'resize': resize}
     return Extractor(apply, variables, 3, None, description)
+
+
+def dinov2_extractor(weights_path: str | os.PathLike | None = None, size: str = 'large') -> Extractor:
+    """Return the DINOv2 network of FD-DINOv2; it takes grey images as colour images of equal channels.
+
+    Args:
+      weights_path: a ``.safetensors`` file with the weights. If not set, the published file is downloaded once.
+      size: ``large``, the ViT-L/14 of Stein et al. 2023, or ``base``, the ViT-B/14, which takes a quarter of the work.
+
+    Raises:
+      UserError: if the file of weights cannot be read or downloaded, or there is no such size.
+    """
+    network = network_of(size)
+    variables, weights_hash = dinov2_variables(weights_path, size)
+    description = {
+        'name': f'dinov2-vit-{size[0]}14',
+        'weights': weights_hash,
+        'resize': f'pil-bicubic-{dinov2.IMAGE_SIZE}',
+        'position_offset': network.position_offset,
+    }
+    return Extractor(dinov2.feature_function(network), variables, 3, None, description)
+
+
+def make_extractor(
+    name: str,
+    inception_weights: str | os.PathLike | None = None,
+    dinov2_weights: str | os.PathLike | None = None,
+    resize: str = 'tf1',
+) -> Extractor:
+    """Return the extractor of this name.
+
+    Args:
+      name: one of ``EXTRACTORS``.
+      inception_weights: as for ``inception_extractor``, which alone reads it.
+      dinov2_weights: as for ``dinov2_extractor``, which alone reads it.
+      resize: as for ``inception_extractor``, which alone reads it.
+
+    Raises:
+      UserError: if there is no such extractor, or its weights cannot be read or downloaded.
+    """
+    if pick(name, EXTRACTORS, 'the extractor') in DINOV2_SIZES:
+        return dinov2_extractor(dinov2_weights, DINOV2_SIZES[name])
+    return inception_extractor(inception_weights, resize)
+
+
+def distance_name(extractor: Fields) -> str:
+    """Return what the Frechet distance of features is called, given the description of the extractor in a protocol."""
+    return DISTANCES.get(str(extractor.get('name')), 'FID')
 
 
 class Extraction:

@@ -17,13 +17,14 @@ from jaxgen.metrics.features import Features
 from jaxgen.metrics.frechet import frechet_distance, frechet_distance_of_few
 from jaxgen.metrics.image_sets import SUBSET_SEED, subset
 from jaxgen.metrics.kernel import kernel_distance
-from jaxgen.metrics.manifold import precision_recall
+from jaxgen.metrics.manifold import density_coverage, precision_recall
 from jaxgen.metrics.moments import Moments
 from jaxgen.types import JsonObject
 
 FEWEST_OF_A_CLASS = 100  # images of a class in both sets, below which its FID is left out
-MANIFOLD_IMAGES = 10_000  # images of each set that span the manifolds of precision and recall, chosen at random
-MANIFOLD_NEIGHBOURS = 3  # a ball of the manifold reaches to this nearest neighbour
+MANIFOLD_IMAGES = 10_000  # images of each set that span its manifold, chosen at random
+MANIFOLD_NEIGHBOURS = 3  # a ball of precision and recall reaches to this nearest neighbour
+COVERAGE_NEIGHBOURS = 5  # a ball of density and coverage reaches to this nearest neighbour
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 INCEPTION_SCORE_SPLITS = 10
 # What metrics depend on apart from features, for the protocol.
@@ -34,6 +35,8 @@ PARAMETERS = {
     'manifold_images': MANIFOLD_IMAGES,
     'manifold_neighbours': MANIFOLD_NEIGHBOURS,
 }
+# The same of metrics that earlier versions do not have; only protocols with such a metric name its parameters.
+OWN_PARAMETERS = {'density_coverage': {'coverage_neighbours': COVERAGE_NEIGHBOURS}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +83,12 @@ def _precision_recall(pair: Pair) -> JsonObject:
     return {'precision': precision, 'recall': recall}
 
 
+def _density_coverage(pair: Pair) -> JsonObject:
+    fake, real = (_spanning(found.features) for found in (pair.fake, pair.real))
+    density, coverage = density_coverage(fake, real, COVERAGE_NEIGHBOURS)
+    return {'density': density, 'coverage': coverage}
+
+
 def _spanning(features: np.ndarray) -> np.ndarray:
     """Return the features that span a manifold: all, or those of a random subset, since sets may be sorted by class."""
     return features[subset(len(features), MANIFOLD_IMAGES)]
@@ -101,6 +110,7 @@ METRICS: dict[str, Callable[[Pair], JsonObject]] = {
     'kid': _kid,
     'inception_score': _inception_score,
     'precision_recall': _precision_recall,
+    'density_coverage': _density_coverage,
     'fid_per_class': _fid_per_class,
 }
 # The fewest generated and reference images from which a metric can be computed; 1 and 1 of all others.
@@ -109,6 +119,7 @@ FEWEST_IMAGES: dict[str, tuple[int, int]] = {
     'kid': (2, 2),  # pairs of images
     'inception_score': (INCEPTION_SCORE_SPLITS, 1),
     'precision_recall': (MANIFOLD_NEIGHBOURS + 1, MANIFOLD_NEIGHBOURS + 1),
+    'density_coverage': (1, COVERAGE_NEIGHBOURS + 1),
 }
 
 
@@ -133,7 +144,7 @@ def require_enough(metrics: Sequence[str], count: int, where: str, *, is_referen
         )
 
 
-def parameters(*counts: int) -> JsonObject:
+def parameters(*counts: int, metrics: Sequence[str] = ()) -> JsonObject:
     """Return what metrics depend on apart from features, for the protocol.
 
     Earlier versions took the first ``MANIFOLD_IMAGES`` images of larger sets for precision and recall, and their protocols have
@@ -141,6 +152,11 @@ def parameters(*counts: int) -> JsonObject:
 
     Args:
       counts: numbers of images in the sets.
+      metrics: keys of ``METRICS``, of which those in ``OWN_PARAMETERS`` add parameters.
     """
-    chosen = {'manifold_subset_seed': SUBSET_SEED} if max(counts) > MANIFOLD_IMAGES else {}
-    return {**PARAMETERS, **chosen}
+    found: JsonObject = {**PARAMETERS}
+    for metric in metrics:
+        found |= OWN_PARAMETERS.get(metric, {})
+    if max(counts) > MANIFOLD_IMAGES:
+        found['manifold_subset_seed'] = SUBSET_SEED
+    return found

@@ -13,6 +13,8 @@ from jaxgen.models import inception, lora
 from jaxgen.models.classifier import Classifier
 from jaxgen.models.cnn import CNN
 from jaxgen.models.dcgan import Discriminator, Generator
+from jaxgen.models.dinov2 import DINOv2
+from jaxgen.models.dinov2_weights import dinov2_variables
 from jaxgen.models.dit import DiT
 from jaxgen.models.inception import Inception
 from jaxgen.models.inception_weights import inception_variables
@@ -23,11 +25,13 @@ __all__ = [
     'CNN',
     'NETWORKS',
     'Classifier',
+    'DINOv2',
     'DiT',
     'Discriminator',
     'Generator',
     'Inception',
     'UNet',
+    'dinov2_variables',
     'inception',
     'inception_variables',
     'lora',

@@ -1,7 +1,4 @@
-"""The published weights of the FID Inception network: download them, check them, and convert them once.
-
-A download is compared with the whole SHA-256 of the published file. A file that somebody put into the cache is taken as it is.
-"""
+"""The published weights of the FID Inception network: download them, check them, and convert them once."""
 
 from __future__ import annotations
 
@@ -11,20 +8,22 @@ import pathlib
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from jaxgen.errors import UserError, reason
+from jaxgen.errors import UserError
 from jaxgen.io import pth
-from jaxgen.io.download import download, reachable
 from jaxgen.io.files import cache_dir, replacing
 from jaxgen.io.hashes import file_hash, tensors_hash
+from jaxgen.io.published import PublishedFile, published_path
 from jaxgen.io.tensors import DAMAGED, require_finite
 from jaxgen.schema import expanded
 from jaxgen.types import PyTree
 
-URL = 'https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth'
-SHA256 = (
-    '6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2'  # the name of the file states the first digits
+PUBLISHED = PublishedFile(
+    what='the Inception weights',
+    url='https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
+    sha256='6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2',  # the name states the first digits
+    max_bytes=128 * 2**20,  # it has 91 MiB
+    name='pt_inception-2015-12-05-6726825d.pth',
 )
-MAX_BYTES = 128 * 2**20  # the published file has 91 MiB
 BATCH_NORM_EPSILON = 1e-3
 CONVOLUTIONS = 94
 
@@ -48,7 +47,7 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
       >>> list(variables)
       ['params']
     """
-    source = pathlib.Path(expanded(weights_path)) if weights_path is not None else _downloaded()
+    source = pathlib.Path(expanded(weights_path)) if weights_path is not None else published_path(PUBLISHED)
     if not source.is_file():
         raise UserError(f'{weights_path} is not a file: name the .pth of the Inception weights')
     converted = cache_dir() / f'inception-{file_hash(source)}.safetensors'
@@ -98,22 +97,3 @@ def _folded(tensors: dict[str, np.ndarray]) -> dict[str, PyTree]:
     if 'fc.weight' in tensors:
         params['fc'] = {'kernel': np.ascontiguousarray(tensors['fc.weight'].T)}
     return params
-
-
-def _downloaded() -> pathlib.Path:
-    """Return the published file in the cache, and download it first if it is not there."""
-    file = cache_dir() / URL.rpartition('/')[2]
-    if file.exists():
-        return file
-    how = f'download it elsewhere, and put it at {file} or pass the path of the file'
-    if not reachable(URL):
-        raise UserError(f'the Inception weights are not at {file} and {URL} cannot be reached: {how}')
-    try:
-        with replacing(file) as temporary:
-            received = pathlib.Path(temporary)
-            download(URL, received, MAX_BYTES)
-            if file_hash(received) != SHA256:
-                raise UserError(f'{URL} sent something other than the published file (its SHA-256 differs): {how}')
-    except OSError as e:
-        raise UserError(f'downloading {URL} failed ({reason(e)}): {how}') from e
-    return file

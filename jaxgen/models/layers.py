@@ -148,17 +148,29 @@ def group_moments(x: Float[Array, 'n h w c'], groups: int) -> tuple[Float[Array,
 
 
 def attention(
-    query: Float[Array, 'n t c'], key: Float[Array, 'n t c'], value: Float[Array, 'n t c'], num_heads: int
+    query: Float[Array, 'n t c'],
+    key: Float[Array, 'n t c'],
+    value: Float[Array, 'n t c'],
+    num_heads: int,
+    precision: jax.lax.Precision | None = None,
 ) -> Float[Array, 'n t c']:
-    """Return multi-head attention of ``[N, T, C]`` each, ``[N, T, C]``; the softmax is in float32 or better."""
+    """Return multi-head attention of ``[N, T, C]`` each, ``[N, T, C]``; the softmax is in float32 or better.
+
+    Args:
+      query: what each token looks for.
+      key: what each token is found by.
+      value: what each token gives.
+      num_heads: number of heads, which share the channels.
+      precision: of the products; the default of the device if not set.
+    """
     n, t, c = query.shape
 
     def heads(x: Array) -> Array:
         return x.reshape(n, t, num_heads, c // num_heads).swapaxes(1, 2)
 
-    logits = jnp.matmul(heads(query), heads(key).swapaxes(2, 3)) * (c // num_heads) ** -0.5
+    logits = jnp.matmul(heads(query), heads(key).swapaxes(2, 3), precision=precision) * (c // num_heads) ** -0.5
     weights = jax.nn.softmax(logits.astype(at_least_float32(query.dtype)), axis=-1).astype(query.dtype)
-    return jnp.matmul(weights, heads(value)).swapaxes(1, 2).reshape(n, t, c)
+    return jnp.matmul(weights, heads(value), precision=precision).swapaxes(1, 2).reshape(n, t, c)
 
 
 class SelfAttention(nn.Module):

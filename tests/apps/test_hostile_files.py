@@ -31,6 +31,7 @@ RESULT = {
     'fid': 3.0,
     'kid': 0.1,
     'kid_std': None,
+    'density': 1.1,
     'fid_per_class': {'3': 1.0},
     'judge': {'accuracy': 0.5, 'confusion': [[1]], 'seen': {'3': 1}},
     'metrics': ['fid'],
@@ -110,7 +111,17 @@ def test_the_metrics_of_some_rows_are_points():
     assert run_directory.points(rows, 'loss') == [(1, 2.0), (3, 1.0)]
 
 
-RESULT_FIELDS = ['fid', 'kid_std', 'fid_per_class', 'judge', 'judge.confusion', 'judge.accuracy', 'metrics', 'warnings']
+RESULT_FIELDS = [
+    'fid',
+    'kid_std',
+    'density',
+    'fid_per_class',
+    'judge',
+    'judge.confusion',
+    'judge.accuracy',
+    'metrics',
+    'warnings',
+]
 RESULT_FIELDS += ['protocol', 'protocol.generated', 'protocol.generated.count', 'protocol.extractor']
 BAD_RESULTS = [*NO_OBJECTS.values(), *(changed(RESULT, name, 'text') for name in RESULT_FIELDS)]
 BAD_RESULTS += [changed(RESULT, name, [[None]]) for name in RESULT_FIELDS if name not in ('metrics', 'warnings')]

@@ -14,10 +14,12 @@ import jaxgen.metrics
 from jaxgen.errors import UserError
 from jaxgen.metrics import api
 from jaxgen.metrics.class_probabilities import inception_score, log_softmax
+from jaxgen.metrics.features import Extraction, dinov2_extractor
 from jaxgen.metrics.frechet import frechet_distance_of_few
 from jaxgen.metrics.kernel import kernel_distance
-from jaxgen.metrics.manifold import precision_recall
+from jaxgen.metrics.manifold import density_coverage, precision_recall
 from jaxgen.models import inception_weights
+from tests.helpers import dinov2 as random_dinov2
 from tests.helpers import random_inception
 
 
@@ -50,9 +52,23 @@ def test_numbers_are_those_of_torch_fidelity(tmp_path, weights):
     np.testing.assert_allclose(found, [expected['precision'], expected['recall']], rtol=1e-4)
 
 
-@pytest.mark.parametrize('name', ['fid', 'kid', 'inception_score', 'precision_recall'])
+def test_metrics_of_dinov2_are_those_of_its_features(tmp_path, monkeypatch):
+    random_dinov2.replace_published(monkeypatch, 'large')
+    path = random_dinov2.save(tmp_path / 'tiny.safetensors')
+    fake, real = random_inception.two_sets()
+    extractor = dinov2_extractor(path)
+    a, b = (Extraction([extractor])([images])[0].features for images in (fake, real))
+    options = {'extractor': 'dinov2', 'dinov2_weights': path}
+    found = jaxgen.metrics.fid(fake, real, **options)
+    np.testing.assert_allclose(found, frechet_distance_of_few(a, b), rtol=1e-4)
+    assert jaxgen.metrics.density_coverage(fake, real, **options) == density_coverage(a, b)
+    assert jaxgen.metrics.precision_recall(fake, real, **options) == precision_recall(a, b)
+    assert jaxgen.metrics.kid(fake, real, **options).mean == kernel_distance(a, b, 100, 1000)[0]
+
+
+@pytest.mark.parametrize('name', ['fid', 'kid', 'inception_score', 'precision_recall', 'density_coverage'])
 def test_the_example_of_each_function_runs(name, weights, monkeypatch):
-    monkeypatch.setattr(inception_weights, '_downloaded', lambda: weights)
+    monkeypatch.setattr(inception_weights, 'published_path', lambda file: weights)
     (example,) = doctest.DocTestFinder().find(getattr(api, name), name, globs={'np': np, 'jaxgen': jaxgen})
     result = doctest.DocTestRunner().run(example)
     assert result.attempted >= 2 and not result.failed
@@ -65,6 +81,16 @@ def test_the_example_of_each_function_runs(name, weights, monkeypatch):
         (('digits:test', 'digits:train'), {'num': 0}, 'num=0 must be at least 1, or None'),
         (('digits:test', 'digits:train'), {'resize': 'bicubic'}, "resize 'bicubic' does not exist"),
         (('digits:test', 'digits:train'), {'inception_weights': 'x.pth'}, 'x.pth is not a file'),
+        (
+            ('digits:test', 'digits:train'),
+            {'extractor': 'dinov3'},
+            "the extractor 'dinov3' does not exist; did you mean",
+        ),
+        (
+            ('digits:test', 'digits:train'),
+            {'extractor': 'dinov2_base', 'dinov2_weights': 'x.safetensors'},
+            'x.safetensors is not a file: name the .safetensors of the DINOv2 weights',
+        ),
     ],
 )
 def test_wrong_arguments_are_named(arguments, options, words, weights):
@@ -84,6 +110,7 @@ FEW = np.zeros((9, 8, 8, 3), np.uint8)
         ('kid', ('digits:test', FEW), {'num': 1}, 'num=1 gives 1 image, but kid needs at least 2'),
         ('precision_recall', (FEW[:3], FEW), {}, 'images gives 3 images, but precision_recall needs at least 4'),
         ('precision_recall', (FEW, FEW[:3]), {}, 'reference gives 3 images, but precision_recall needs at least 4'),
+        ('density_coverage', (FEW[:1], FEW[:5]), {}, 'reference gives 5 images, but density_coverage needs at least 6'),
         ('inception_score', (FEW,), {}, 'images gives 9 images, but inception_score needs at least 10'),
     ],
 )
@@ -110,7 +137,7 @@ def test_importing_the_metrics_imports_no_networks():
 def test_shapes_in_the_signatures_are_those_of_the_arguments():
     """conftest.py has the signatures checked."""
     a, b = np.random.default_rng(0).normal(size=(2, 9, 5)).astype(np.float32)
-    for function in (kernel_distance, frechet_distance_of_few, precision_recall):
+    for function in (kernel_distance, frechet_distance_of_few, precision_recall, density_coverage):
         function(a, b[:7])
         with pytest.raises(TypeCheckError):
             function(a, b[:, :4])

@@ -5,7 +5,7 @@ import numpy as np
 from jaxgen.metrics import registry
 from jaxgen.metrics.features import Features
 from jaxgen.metrics.image_sets import SUBSET_SEED
-from jaxgen.metrics.manifold import precision_recall
+from jaxgen.metrics.manifold import density_coverage, precision_recall
 from jaxgen.metrics.registry import METRICS, Pair, parameters
 
 RNG = np.random.default_rng(0)
@@ -28,6 +28,19 @@ def test_the_protocol_names_the_seed_of_a_subset():
     assert parameters(limit, 3) == registry.PARAMETERS
     for counts in ((limit + 1, 3), (3, limit + 1)):
         assert parameters(*counts) == {**registry.PARAMETERS, 'manifold_subset_seed': SUBSET_SEED}
+
+
+def test_only_protocols_with_density_name_its_neighbours():
+    assert parameters(9, 9, metrics=('fid', 'precision_recall')) == registry.PARAMETERS
+    assert parameters(9, 9, metrics=('density_coverage',)) == {**registry.PARAMETERS, 'coverage_neighbours': 5}
+
+
+def test_density_and_coverage_are_of_the_same_subset(monkeypatch):
+    monkeypatch.setattr(registry, 'MANIFOLD_IMAGES', 40)
+    fake, real = RNG.normal(size=(2, 60, 4)).astype(np.float32)
+    found = METRICS['density_coverage'](Pair(Features(fake, None), Features(real, None)))
+    chosen = np.random.RandomState(SUBSET_SEED).choice(60, 40, replace=False)
+    assert (found['density'], found['coverage']) == density_coverage(fake[chosen], real[chosen])
 
 
 def test_small_sets_are_taken_whole():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from jaxgen.errors import UserError
-from jaxgen.io.hashes import file_hash
+from jaxgen.io import published
 from jaxgen.models import inception
 from jaxgen.models import inception_weights as weights
 from tests.helpers import random_inception
@@ -136,55 +136,19 @@ def test_a_wrong_file_is_named(state, tmp_path, monkeypatch):
 
 def test_no_network_is_one_sentence_with_the_address(tmp_path, monkeypatch):
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
-    monkeypatch.setattr(weights, 'reachable', lambda url: False)
+    monkeypatch.setattr(published, 'reachable', lambda url: False)
     with pytest.raises(UserError) as e:
         weights.inception_variables()
-    assert weights.URL in str(e.value) and str(tmp_path / 'cache' / 'pt_inception-2015-12-05-6726825d.pth') in str(
-        e.value
-    )
-    assert '\n' not in str(e.value) and not (tmp_path / 'cache').exists()
+    path = tmp_path / 'cache' / 'pt_inception-2015-12-05-6726825d.pth'
+    assert weights.PUBLISHED.url in str(e.value) and f'the Inception weights are not at {path}' in str(e.value)
 
 
-def test_what_is_downloaded_is_checked(state, tmp_path, monkeypatch):
-    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
-    monkeypatch.setattr(weights, 'reachable', lambda url: True)
-    sent = [b'not the published file']
-
-    def download(url, path, max_bytes):
-        assert url == weights.URL and max_bytes == weights.MAX_BYTES
-        path.write_bytes(sent[0])
-
-    monkeypatch.setattr(weights, 'download', download)
-    with pytest.raises(UserError, match=r'its SHA-256 differs'):
-        weights.inception_variables()
-    assert not list((tmp_path / 'cache').iterdir())
-
-    torch.save(state, tmp_path / 'other.pth')
-    sent[0] = (tmp_path / 'other.pth').read_bytes()
-    # Another file under the same first eight digits, which anybody can find in an hour.
-    monkeypatch.setattr(weights, 'SHA256', file_hash(tmp_path / 'other.pth')[:8] + weights.SHA256[8:])
-    with pytest.raises(UserError, match='its SHA-256 differs'):
-        weights.inception_variables()
-    assert not list((tmp_path / 'cache').iterdir())
-
-    monkeypatch.setattr(weights, 'SHA256', file_hash(tmp_path / 'other.pth'))
+def test_a_file_in_the_cache_is_read(state, tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
+    torch.save(state, tmp_path / weights.PUBLISHED.name)
     assert 'fc' in weights.inception_variables()[0]['params']
 
 
-def test_a_download_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
-    monkeypatch.setattr(weights, 'reachable', lambda url: True)
-
-    def download(url, path, max_bytes):
-        path.write_bytes(b'half')
-        raise TimeoutError('timed out')
-
-    monkeypatch.setattr(weights, 'download', download)
-    with pytest.raises(UserError, match=f'downloading {weights.URL} failed .timed out.: download it elsewhere'):
-        weights.inception_variables()
-    assert not list((tmp_path / 'cache').iterdir())
-
-
 def test_the_published_hash_is_whole():
-    assert re.fullmatch('[0-9a-f]{64}', weights.SHA256)
-    assert weights.URL.endswith(f'-{weights.SHA256[:8]}.pth')
+    assert re.fullmatch('[0-9a-f]{64}', weights.PUBLISHED.sha256)
+    assert weights.PUBLISHED.url.endswith(f'-{weights.PUBLISHED.sha256[:8]}.pth')

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.apps.compare.compare import Comparison, Entry, difference_notes
+from jaxgen.apps.evaluate.results import titled
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, grid, note, section, side, svg, table, text
 from jaxgen.io.run_directory import points
@@ -32,20 +33,25 @@ def page(comparison: Comparison) -> str:
 
 def _metrics(comparison: Comparison) -> str:
     entries = comparison.entries
-    rows = {name: [_cell(e, value) for e in entries] for name, value in METRICS.items()}
+    protocol = _protocol_of(entries)
+    rows = {titled(name, protocol): [_cell(e, value) for e in entries] for name, value in METRICS.items()}
     rows |= {name: [value(e) for e in entries] for name, value in FACTS.items()}
     known = [(name, *cells) for name, cells in rows.items() if any(cells)]
-    reference = entries[0].results[0]['protocol']['reference']
+    reference = protocol['reference']
     source = ' '.join(str(reference[k]) for k in ('dataset', 'split', 'file', 'folder') if k in reference)
     notes = difference_notes(comparison.differences)
     notes += sorted({warning for e in entries for result in e.results for warning in result['warnings']})
     return (
         f'<p>Reference: {text(source)}, {reference["count"]:,} of {reference["of"]:,} images. Each model generated '
-        f'{entries[0].results[0]["protocol"]["generated"]["count"]:,} images ({_over(entries)}). Features: '
-        f'{text(entries[0].results[0]["protocol"]["extractor"]["name"])}.</p>'
+        f'{protocol["generated"]["count"]:,} images ({_over(entries)}). Features: {text(protocol["extractor"]["name"])}.</p>'
         + table(['', *(e.name for e in entries)], known)
         + ''.join(map(note, notes))
     )
+
+
+def _protocol_of(entries: Sequence[Entry]) -> Fields:
+    """Return the protocol of the first result; the models that are compared share its extractor and its reference."""
+    return entries[0].results[0]['protocol']
 
 
 def _over(entries: Sequence[Entry]) -> str:
@@ -86,6 +92,8 @@ METRICS = {
     'Inception Score': ('inception_score', '.2f'),
     'precision': ('precision', '.3f'),
     'recall': ('recall', '.3f'),
+    'density': ('density', '.3f'),
+    'coverage': ('coverage', '.3f'),
     'classifier: right class': ('judge.accuracy', '.1%'),
     'classifier: mean confidence': ('judge.mean_confidence', '.3f'),
 }
@@ -135,7 +143,7 @@ def _bars(entries: Sequence[Entry]) -> dict[str, list[tuple[str, float, float]]]
                 spread = np.std(over_seeds, ddof=1) if len(over_seeds) > 1 else 0.0
                 rows.append((entry.name, float(np.mean(over_seeds)), float(spread)))
         if len(rows) == len(entries) and path != 'kid_std':
-            found[name] = rows
+            found[titled(name, _protocol_of(entries))] = rows
     return found
 
 
@@ -154,15 +162,17 @@ def _curves(entries: Sequence[Entry]) -> str:
         parts.append(svg(plots.curves(losses, 'training images', 'loss'), caption))
     history = {e.name: [(row['step'], row['fid']) for row in e.history] for e in entries if e.history}
     if history:
+        names = {titled('FID', row['protocol']) for e in entries for row in e.history}
         counts = sorted({row['protocol']['generated']['count'] for e in entries for row in e.history})
         caption = f'In training, of {" or ".join(map(str, counts))} images; do not compare it with the table.'
-        parts.append(svg(plots.curves(history, 'step', 'FID'), caption))
+        parts.append(svg(plots.curves(history, 'step', ' or '.join(sorted(names))), caption))
     return section('Training', ''.join(parts)) if parts else ''
 
 
 def _by_class(comparison: Comparison) -> str:
     parts, all_names = [], [e.name for e in comparison.entries]
-    for title, path in BY_CLASS.items():
+    for name, path in BY_CLASS.items():
+        title = titled(name, _protocol_of(comparison.entries))
         rows = {e.name: values(e, path)[0] for e in comparison.entries if values(e, path)}
         if rows:
             chart = plots.by_class(rows, comparison.class_names, title, all_names)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxgen.apps.compare.compare import difference_notes, differences
 from jaxgen.apps.compare.report import METRICS, no_value
+from jaxgen.apps.evaluate.results import titled
 from jaxgen.apps.reports import pages, plots
 from jaxgen.apps.reports.pages import table, text
 from jaxgen.apps.same_run import flatten
@@ -140,7 +141,8 @@ def metrics_table(results: Mapping[str, Fields]) -> str:
     for title, (path, form) in METRICS.items():
         cells = [format(one[path], form) if one.get(path) is not None else no_value(path, one) for one in flat.values()]
         if any(cells):
-            rows.append((title, *cells))
+            names = {titled(title, result['protocol']) for result in results.values()}
+            rows.append((' or '.join(sorted(names)), *cells))
     protocols = ''.join(
         f'<details><summary>Protocol of {text(name)}</summary>{table(["", name], _protocol(one))}</details>'
         for name, one in flat.items()

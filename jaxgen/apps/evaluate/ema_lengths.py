@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.evaluate.results import titled
 from jaxgen.apps.reports.plots import lines_on, png
 from jaxgen.apps.restore import restore
 from jaxgen.runtime.mesh import make_mesh
@@ -42,5 +43,5 @@ def plot(found: list[JsonObject], decay: float) -> bytes:
         lines = {'chosen afterwards': [point for point in by_length.items() if point[0]]}
         if 0 in by_length:
             lines[f'ema_decay={decay:g}'] = [(length, by_length[0]) for length in (min(by_length), max(by_length))]
-        lines_on(ax, lines, 'length of the average, relative to the run', name.upper())
+        lines_on(ax, lines, 'length of the average, relative to the run', titled(name.upper(), found[0]['protocol']))
     return png(figure)

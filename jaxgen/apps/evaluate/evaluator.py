@@ -8,11 +8,12 @@ from jax.sharding import Mesh
 
 from jaxgen.apps import data
 from jaxgen.apps.config import Config
+from jaxgen.apps.evaluate.results import titled
 from jaxgen.data.options import kind_of
 from jaxgen.errors import UserError, check
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
 from jaxgen.metrics.evaluator import Evaluator
-from jaxgen.metrics.features import Extractor, inception_extractor
+from jaxgen.metrics.features import Extractor, make_extractor
 from jaxgen.metrics.image_sets import ImageSet, from_dataset, open_set
 from jaxgen.metrics.registry import require_enough
 from jaxgen.runtime.progress import print_line
@@ -100,13 +101,14 @@ def set_options(config: Config) -> Fields:
 
 def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extractor:
     options = config.evaluation
-    if options.extractor == 'inception':
-        with located('config.evaluation.inception_weights'):
-            return inception_extractor(options.inception_weights, options.resize)
+    if options.extractor != 'judge':
+        weights = 'inception_weights' if options.extractor == 'inception' else 'dinov2_weights'
+        with located(f'config.evaluation.{weights}'):
+            return make_extractor(options.extractor, options.inception_weights, options.dinov2_weights, options.resize)
     if classifier is None:
         raise UserError(
             f'config.evaluation.extractor=judge needs a classifier, and jaxgen has none for {config.data.title}: train one '
-            f'and pass --config.evaluation.judge=FILE.safetensors, or use inception'
+            f'and pass --config.evaluation.judge=FILE.safetensors, or use inception or dinov2'
         )
     return classifier.extractor()
 
@@ -114,9 +116,11 @@ def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extracto
 def summary(result: JsonObject) -> str:
     """Return a result as lines of text: metrics, then warnings."""
     lines = []
-    for name in ('fid', 'inception_score', 'precision', 'recall'):
+    distance = titled('FID', result['protocol'])
+    for name in ('fid', 'inception_score', 'precision', 'recall', 'density', 'coverage'):
         if result.get(name) is not None:
-            lines.append(f'{name}: {result[name]:.4f}')
+            title = distance if name == 'fid' and distance != 'FID' else name
+            lines.append(f'{title}: {result[name]:.4f}')
     if 'kid' in result:
         deviation = result['kid_std']
         spread = ', deviation not estimated' if deviation is None else f' +- {deviation:.6f} over subsets'

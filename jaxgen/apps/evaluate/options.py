@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from jaxgen.metrics.features import DINOV2_SIZES
 from jaxgen.metrics.registry import METRICS
 from jaxgen.models.inception import RESIZES
 from jaxgen.optim.power_ema import LONGEST
@@ -37,10 +38,15 @@ class EvaluationOptions(Options):
         empty=True,
     )
     extractor: str = option(
-        'inception', 'network whose features the metrics compare; judge is a classifier', choices=('inception', 'judge')
+        'inception',
+        'network whose features the metrics compare: judge is a classifier, dinov2 the ViT-L/14 of FD-DINOv2',
+        choices=('inception', 'judge', *DINOV2_SIZES),
     )
     inception_weights: str | None = option(
         None, 'a .pth with the weights of Inception; the published file, downloaded once, if not set', path=True
+    )
+    dinov2_weights: str | None = option(
+        None, 'a .safetensors with the weights of DINOv2; the published file, downloaded once, if not set', path=True
     )
     resize: str = option(
         'tf1',

@@ -9,10 +9,14 @@ from etils import epath
 
 from jaxgen.io.files import parse_object, write_json
 from jaxgen.io.run_directory import EVALUATION, warn_once
+from jaxgen.metrics.features import distance_name
 from jaxgen.types import Fields, JsonObject
 
 # The entries of a result by what they are; all others are numbers, or objects and lists of numbers.
-SCALARS = ('fid', 'kid', 'kid_std', 'inception_score', 'inception_score_std', 'precision', 'recall', 'images_per_sec')
+SCALARS = (
+    *('fid', 'kid', 'kid_std', 'inception_score', 'inception_score_std'),
+    *('precision', 'recall', 'density', 'coverage', 'images_per_sec'),
+)
 OF_CLASSES = ('fid_per_class', 'parameters')
 TEXTS = ('metrics', 'warnings')
 OBJECTS = ('protocol', 'config')
@@ -51,6 +55,16 @@ def write(result: JsonObject, path: epath.Path) -> None:
         elif before['protocol'] != json.loads(json.dumps(result['protocol'])):
             path.rename(path.parent / f'{path.stem}-{protocol_hash(before["protocol"])}.json')
     write_json(path, result)
+
+
+def titled(title: str, protocol: Fields) -> str:
+    """Return the title of a metric under a protocol: the FID has another name if it is not of Inception's features.
+
+    Args:
+      title: as in ``FID by class``.
+      protocol: of the result.
+    """
+    return title.replace('FID', distance_name(protocol.get('extractor', {})))
 
 
 def _is_result(tree: JsonObject) -> bool:

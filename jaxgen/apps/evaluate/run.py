@@ -9,7 +9,7 @@ from etils import epath
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.evaluator import make_evaluator, stored_set, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
-from jaxgen.apps.evaluate.results import write
+from jaxgen.apps.evaluate.results import titled, write
 from jaxgen.apps.restore import restore
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.io.names import safe_name
@@ -52,7 +52,6 @@ def _evaluate_ema_lengths(config: Config, workdir: epath.Path) -> None:
     write_json(f'{path}.json', found)
     write_atomically(f'{path}.png', ema_lengths.plot(found, config.optimizer.ema_decay or 0.0))
     best = min(found, key=lambda row: row['fid'])
-    print(
-        f'best: FID {best["fid"]:.4f} with --config.sample.ema_length={best["ema_length"]:g}; all: {path}.json, {path}.png'
-    )
+    distance = f'{titled("FID", best["protocol"])} {best["fid"]:.4f}'
+    print(f'best: {distance} with --config.sample.ema_length={best["ema_length"]:g}; all: {path}.json, {path}.png')
     print(json.dumps(found))

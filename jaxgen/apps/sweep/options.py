@@ -15,6 +15,8 @@ METRICS = {
     'inception_score': 'inception_score',
     'precision': 'precision_recall',
     'recall': 'precision_recall',
+    'density': 'density_coverage',
+    'coverage': 'density_coverage',
     'judge.accuracy': None,
     'judge.mean_confidence': None,
 }

@@ -10,13 +10,14 @@ import numpy as np
 
 from jaxgen.apps.compare.compare import difference_notes, differences
 from jaxgen.apps.compare.report import METRICS
+from jaxgen.apps.evaluate.results import titled
 from jaxgen.apps.reports import plots
 from jaxgen.apps.reports.pages import document, note, section, side, svg, table, text
 from jaxgen.apps.sweep.grammar import show
 from jaxgen.apps.sweep.options import LOWER_IS_BETTER
 from jaxgen.apps.sweep.results import Outcome, Results, SettingResult, mean_and_deviation, ranked, verdict
 from jaxgen.io.run_directory import points
-from jaxgen.types import JsonObject
+from jaxgen.types import Fields, JsonObject
 
 MOST_CURVES = 12  # number of curves that can be told apart
 
@@ -87,12 +88,13 @@ def _table(results: Results, others: bool) -> tuple[list[str], list[list[str]]]:
       others: whether to show the metrics that do not decide; the notes are shown if not.
     """
     settings = _in_order(results)
+    protocol: Fields = next((one['protocol'] for one in _found(results)), {})
     columns = {'setting': [setting.name for setting in settings]}
     columns[results.metric] = [_cell(setting.values(results.metric), '.4g') for setting in settings]
     if others:
         for name, (path, form) in METRICS.items():
             if path not in (results.metric, 'kid_std'):
-                columns[name] = [_cell(setting.values(path), form) for setting in settings]
+                columns[titled(name, protocol)] = [_cell(setting.values(path), form) for setting in settings]
     columns['last training loss'] = [_losses(setting) for setting in settings]
     columns['images/s'] = [_rate(setting.rates()) for setting in settings]
     columns['parameters'] = [_parameters(setting) for setting in settings]

@@ -15,6 +15,7 @@ from jaxgen.cli import modes
 from jaxgen.data import Dataset
 from jaxgen.errors import UserError
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
+from jaxgen.metrics import features
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.registry import parameters
 from tests.helpers.html_page import Page
@@ -62,6 +63,13 @@ def test_the_page_shows_everything(report):
     ):  # fmt: skip
         assert words in page.text, words
     assert page.tags.count('svg') >= 4 and page.tags.count('img') == 5
+
+
+def test_a_frechet_distance_is_called_by_its_features(report, workdirs, monkeypatch):
+    monkeypatch.setitem(features.DISTANCES, 'judge-digits', 'FD-judge')
+    modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs}), report)
+    html = (report / 'report.html').read_text()
+    assert '<th scope="row">FD-judge</th>' in html and '<th scope="row">FID</th>' not in html
 
 
 def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):

@@ -22,7 +22,9 @@ from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.metrics.features import Extraction
 from jaxgen.metrics.image_sets import open_set
+from jaxgen.models.dinov2_weights import dinov2_variables
 from jaxgen.runtime.mesh import make_mesh
+from tests.helpers import dinov2 as random_dinov2
 from tests.helpers import random_inception
 from tests.tiny import tiny_config, untrained
 
@@ -70,6 +72,40 @@ def test_metrics_are_those_of_torch_fidelity(tmp_path, capsys):
     assert '<td>not estimated</td>' in metrics_table({'fake': result})
     (file,) = (tmp_path / 'evaluation').iterdir()
     assert 'fake.npz' in file.name and json.loads(file.read_text()) == result
+
+
+def test_dinov2_is_named_in_protocol_and_summary(tmp_path, capsys, monkeypatch):
+    random_dinov2.replace_published(monkeypatch, 'large')
+    random_dinov2.replace_published(monkeypatch, 'base')
+    weights = random_dinov2.save(tmp_path / 'tiny.safetensors')
+    found = {}
+    for extractor in ('dinov2', 'dinov2_base'):
+        found[extractor] = evaluate(
+            epath.Path(tmp_path) / extractor,
+            capsys,
+            **{
+                'evaluation.extractor': extractor,
+                'evaluation.dinov2_weights': str(weights),
+                'evaluation.generated': 'digits:test',
+                'evaluation.metrics': ('fid', 'kid', 'inception_score', 'density_coverage'),
+                'evaluation.reference_num': 200,
+            },
+        )
+    result = found['dinov2']
+    assert result['protocol']['extractor'] == {
+        'name': 'dinov2-vit-l14',
+        'weights': dinov2_variables(weights)[1],
+        'resize': 'pil-bicubic-224',
+        'position_offset': 0.1,
+    }
+    assert result['protocol']['parameters']['coverage_neighbours'] == 5
+    assert result['inception_score'] is None and 0 < result['coverage'] <= 1 and result['density'] > 0
+    assert 'distances are those of features of dinov2-vit-l14: they compare with no FID elsewhere' in result['warnings']
+    assert any(w.startswith('200 reference images are fewer than 2048: FD-DINOv2 is') for w in result['warnings'])
+    lines = summary(result).splitlines()
+    assert f'FD-DINOv2: {result["fid"]:.4f}' in lines and f'coverage: {result["coverage"]:.4f}' in lines
+    assert f'FD-DINOv2 (ViT-B/14): {result["fid"]:.4f}' in summary(found['dinov2_base'])
+    assert '>FD-DINOv2</' in metrics_table({'digits': result})
 
 
 def test_every_metric_has_its_protocol(runs, capsys):
@@ -198,6 +234,11 @@ def test_a_set_against_itself(capsys, tmp_path):
         ),
         ({'checkpoint.restore': 'best'}, 'best holds no checkpoint yet: train there with config.evaluation.every'),
         ({'evaluation.extractor': 'inception', 'evaluation.inception_weights': 'x.pth'}, 'x.pth is not a file'),
+        (
+            {'evaluation.extractor': 'dinov2', 'evaluation.dinov2_weights': 'x.safetensors'},
+            'config.evaluation.dinov2_weights: x.safetensors is not a file: name the .safetensors of the DINOv2 weights',
+        ),
+        ({'evaluation.extractor': 'dino'}, "config.evaluation.extractor 'dino' does not exist; did you mean dinov2"),
     ],
 )
 def test_bad_input_is_one_sentence(runs, capsys, fields, words):

@@ -208,6 +208,7 @@ def test_settings_that_only_draw_in_other_ways_share_a_model(tmp_path, monkeypat
             {'sweep.metric': 'recall'},
             'config.sweep.metric=recall is computed by precision_recall: add precision_recall to',
         ),
+        ({'sweep.metric': 'coverage'}, 'config.sweep.metric=coverage is computed by density_coverage: add'),
         ({'sweep.metric': 'fdi'}, "config.sweep.metric 'fdi' does not exist; did you mean fid"),
         ({'sweep.metric': 'judge.accuracy', 'model.conditional': False}, 'set model.conditional=True'),
         ({'sweep.seeds': 0}, 'config.sweep.seeds=0 must be at least 1'),

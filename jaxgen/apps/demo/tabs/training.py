@@ -14,6 +14,7 @@ from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate import during_training
+from jaxgen.apps.evaluate.results import titled
 from jaxgen.errors import UserError
 from jaxgen.io import pictures
 from jaxgen.io.run_directory import points
@@ -111,7 +112,10 @@ def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
 def _history(history: Sequence[JsonObject]) -> str:
     """Return a chart of the FID in training, if it was evaluated."""
     known = points(history, 'fid')
-    return views.curves({'FID': known}, 'step', 'FID', 'FID in training') if known else ''
+    if not known:
+        return ''
+    name = titled('FID', history[-1]['protocol'])
+    return views.curves({name: known}, 'step', name, f'{name} in training')
 
 
 def refresh_while_shown(tabs: gr.Tabs, part: Tab) -> None:

@@ -1,0 +1,84 @@
+"""What the public functions of metrics share: open sets of images, and compute their features."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from jaxgen.types import JsonObject
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from jaxgen.metrics.features import Features
+    from jaxgen.metrics.image_sets import ImageSet
+
+
+class Network(NamedTuple):
+    """The arguments of ``jaxgen.metrics.features.make_extractor``, in its order."""
+
+    extractor: str
+    inception_weights: str | os.PathLike | None
+    dinov2_weights: str | os.PathLike | None
+    resize: str
+
+
+def open_sets(
+    metric: str, sets: dict[str, tuple[np.ndarray | str | os.PathLike, int | None]]
+) -> list[tuple[ImageSet, bool]]:
+    """Open the sets of a metric, so that all are checked before any weights are downloaded.
+
+    Args:
+      metric: a key of ``METRICS``.
+      sets: by the name of the argument, the images and how many of them to take; the reference is called ``reference``.
+
+    Returns:
+      Each set, and whether it is stored.
+
+    Raises:
+      UserError: if a set cannot be read, or has too few images for the metric.
+    """
+    from jaxgen.metrics.image_sets import from_array, open_set
+    from jaxgen.metrics.registry import require_enough
+
+    opened = []
+    for argument, (images, num) in sets.items():
+        is_reference = argument == 'reference'
+        if isinstance(images, str | os.PathLike):
+            image_set, is_stored = open_set(os.fspath(images), argument, num), True
+        else:
+            image_set, is_stored = from_array(images, argument, num), False
+        for note in image_set.notes:
+            warnings.warn(note, stacklevel=3)
+        limit = f'{"reference_num" if is_reference else "num"}={num}'
+        where = limit if image_set.count == num else argument
+        require_enough([metric], image_set.count, where, is_reference=is_reference)
+        opened.append((image_set, is_stored))
+    return opened
+
+
+def features_of(
+    opened: list[tuple[ImageSet, bool]], network: Network, batch_size: int | None, mesh: Mesh | None
+) -> list[Features]:
+    """Return the features of each set that ``open_sets`` returned; those of stored sets come from the cache if they can."""
+    from jaxgen.metrics.features import Extraction, make_extractor, stored_features
+
+    extractor = make_extractor(*network)
+    extraction = Extraction([extractor], mesh, batch_size)
+    found = []
+    for image_set, is_stored in opened:
+        if is_stored:
+            found.append(stored_features(extraction, extractor.description, image_set))
+        else:
+            found += extraction(image_set.pieces())
+    return found
+
+
+def compute(metric: str, fake: Features, real: Features) -> JsonObject:
+    """Return what a metric of ``METRICS`` gives for the features of generated and of reference images."""
+    from jaxgen.metrics.registry import METRICS, Pair
+
+    return METRICS[metric](Pair(fake, real))
