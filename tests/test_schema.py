@@ -162,7 +162,7 @@ def test_every_number_has_a_range_with_two_ends(options, name):
 
 PATHS = {
     'config', 'workdir', 'data', 'pack', 'adapter', 'base', 'generated', 'reference', 'inception_weights', 'dinov2_weights',
-    'judge', 'workdirs', 'input', 'other', 'mask', 'python', 'baseline', 'path', 'labels',
+    'judge', 'workdirs', 'input', 'other', 'mask', 'python', 'baseline', 'path', 'labels', 'init_from', 'guide',
 }  # fmt: skip
 
 

@@ -185,8 +185,8 @@ class DiffusionSampleOptions(SampleOptions):
 
     guide: str | None = option(
         None,
-        'run directory of a worse model that guides this one (autoguidance); this run itself if only guide_step or '
-        'guide_ema_length is set, and no guide if none of the three is set',
+        'run directory of a worse model that guides this one (autoguidance); if not set, this run itself where guide_step or '
+        'guide_ema_length is set, else no guide',
         path=True,
     )
     guide_step: int | None = option(
