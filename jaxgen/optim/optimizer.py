@@ -16,7 +16,7 @@ def make_adam(options: OptimizerOptions) -> optax.GradientTransformation:
     Args:
       options: resolved, see ``learning_rate``.
     """
-    return optax.chain(_clip(options), optax.adam(learning_rate(options), b1=options.beta1))
+    return optax.chain(_clip(options), optax.adam(learning_rate(options), b1=options.beta1, b2=options.beta2))
 
 
 def make_nesterov(options: OptimizerOptions, *, weight_decay: float, bias_scale: float) -> optax.GradientTransformation:

@@ -18,6 +18,7 @@ class OptimizerOptions(Options):
 
     learning_rate: float = option(2e-4, 'learning rate at its peak', above=0, at_most=2**32)
     beta1: float = option(0.9, 'momentum: how much of the mean gradient a step keeps', at_least=0, below=1)
+    beta2: float = option(0.999, 'how much of the mean squared gradient a step keeps', at_least=0, below=1)
     warmup_steps: int = option(0, 'steps over which the learning rate rises from 0 to its peak', at_least=0)
     decay: str = option('none', 'how the learning rate falls after its peak', choices=DECAYS)
     decay_steps: int | None = option(
