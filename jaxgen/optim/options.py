@@ -24,6 +24,9 @@ class OptimizerOptions(Options):
     decay_steps: int | None = option(
         None, 'step at which the decay ends; the last step of the run if not set', at_least=1
     )
+    decay_to: float = option(
+        0.0, 'learning rate at the end of decay=cosine, as a share of its peak', at_least=0, at_most=1
+    )
     cooldown_steps: int | None = option(
         None, 'number of steps over which decay=linear falls; a fifth of decay_steps if not set', at_least=1
     )

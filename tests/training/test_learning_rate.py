@@ -32,6 +32,12 @@ def test_cosine_falls_from_the_warm_up_to_the_end_of_the_run():
     np.testing.assert_allclose(rates(**{'optimizer.decay': 'cosine'}), expected, atol=1e-7)
 
 
+def test_cosine_can_end_above_zero():
+    part = np.clip((STEPS - 100) / 900, 0, 1)
+    expected = 0.5 * np.minimum(STEPS / 100, 1) * (0.25 + 0.75 * (1 + np.cos(np.pi * part)) / 2)
+    np.testing.assert_allclose(rates(**{'optimizer.decay': 'cosine', 'optimizer.decay_to': 0.25}), expected, atol=1e-7)
+
+
 def test_linear_cools_down_over_the_last_fifth():
     expected = 0.5 * np.minimum(STEPS / 100, 1) * np.clip((1000 - STEPS) / 200, 0, 1)
     np.testing.assert_allclose(rates(**{'optimizer.decay': 'linear'}), expected, atol=1e-7)
