@@ -53,6 +53,11 @@ def upsample_conv(
     return jax.lax.platform_dependent(x, kernel, cpu=_enlarged_by_phases, default=_enlarged)
 
 
+def pointwise_conv(x: Float[Array, 'n h w c'], kernel: Float[Array, 'c features']) -> Float[Array, 'n h w features']:
+    """Return the 1x1 convolution: on CPUs twice as fast as the same matrix product, above all its kernel gradient."""
+    return jax.lax.conv_general_dilated(x, kernel[None, None], (1, 1), 'VALID', dimension_numbers=DIMENSIONS)
+
+
 def grouped_conv(x: Float[Array, 'n h w c'], kernel: Float[Array, '3 3 g c']) -> Float[Array, 'n h w c']:
     """Return the 3x3 convolution, padding 1, of groups of ``g`` channels, each from the channels of its own group.
 

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxgen.models.convolutions import grouped_conv
+from jaxgen.models.convolutions import grouped_conv, pointwise_conv
 from jaxgen.models.dcgan import SMALLEST, num_levels
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.resampling import bilinear_downsample, bilinear_upsample
@@ -66,7 +66,7 @@ class PointwiseConv(nn.Module):
         """Return the feature map."""
         shape = (x.shape[-1], self.features)
         kernel = self.param('kernel', fan_in_normal(self.gain), shape, self.param_dtype)
-        return x.astype(self.dtype) @ kernel.astype(self.dtype)
+        return pointwise_conv(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class ResidualBlock(nn.Module):
