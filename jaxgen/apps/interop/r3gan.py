@@ -31,7 +31,7 @@ def to_official(params: PyTree, kind: str) -> dict[str, np.ndarray]:
     """Return the state dict of our parameters, with the filters."""
     flat = flax.traverse_util.flatten_dict(params)
     tensors = {name: _official_layout(path, np.asarray(flat[path]), kind) for name, path in _names(flat, kind).items()}
-    return tensors | dict.fromkeys(filter_names(flat, kind), FILTER)
+    return tensors | dict.fromkeys(_filter_names(flat, kind), FILTER)
 
 
 def from_official(tensors: Mapping[str, np.ndarray], kind: str, params: PyTree) -> PyTree:
@@ -41,7 +41,7 @@ def from_official(tensors: Mapping[str, np.ndarray], kind: str, params: PyTree) 
     return flax.traverse_util.unflatten_dict(found)
 
 
-def filter_names(paths: Mapping[Path, object], kind: str) -> list[str]:
+def _filter_names(paths: Mapping[Path, object], kind: str) -> list[str]:
     """Return the name of each filter in the state dict of the network that has these parameters."""
     stages, blocks = _sizes(paths)
     return [_layer(stage, None, kind, (stages, blocks)) + FILTER_NAME for stage in range(1, stages)]
