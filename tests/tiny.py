@@ -31,8 +31,9 @@ def tiny_draft(family='ddpm', /, **fields):
     c = base(family)
     c.data.name = 'digits'
     c.data.batch_size = 16
-    if family != 'judge':
+    if family in ('ddpm', 'dcgan'):
         c.model.base_channels = 8
+    if family != 'judge':
         c.model.conditional = True
     c.optimizer.ema_decay = 0.9
     c.train.steps = 12
@@ -53,6 +54,11 @@ def tiny_draft(family='ddpm', /, **fields):
         c.optimizer.warmup_steps = 2
         c.sample.num_steps = 4
     if family == 'dcgan':
+        c.model.latent_size = 6
+    if family == 'r3gan':
+        c.model.channels = (8, 4)
+        c.model.num_blocks = 1
+        c.model.group_size = 4
         c.model.latent_size = 6
     if family == 'judge':
         c.model.widths = (4, 8)

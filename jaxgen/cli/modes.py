@@ -193,7 +193,7 @@ MODES = {
     ),
     'import': Mode(
         'jaxgen.apps.interop.workdirs:import_weights',
-        "make a run directory from the weights of a diffusers UNet2DModel or of the PyTorch tutorial's DCGAN",
+        "make a run directory from the weights of a diffusers UNet2DModel, of the PyTorch tutorial's DCGAN or of R3GAN",
         'python main.py --config=configs/ddpm_cifar.py --mode=import --config.interop.path=google/ddpm-cifar10-32 '
         '--workdir=runs/pretrained',
         sections=('interop',),

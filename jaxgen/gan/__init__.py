@@ -10,6 +10,18 @@ Example:
 
 from jaxgen.gan import augment, losses, noise, penalties
 from jaxgen.gan.augment import AUGMENTATIONS
-from jaxgen.gan.losses import HINGE, LOSSES, NON_SATURATING, Loss
+from jaxgen.gan.losses import HINGE, LOSSES, NON_SATURATING, RELATIVISTIC, Loss, PairingLoss
 
-__all__ = ['AUGMENTATIONS', 'HINGE', 'LOSSES', 'NON_SATURATING', 'Loss', 'augment', 'losses', 'noise', 'penalties']
+__all__ = [
+    'AUGMENTATIONS',
+    'HINGE',
+    'LOSSES',
+    'NON_SATURATING',
+    'RELATIVISTIC',
+    'Loss',
+    'PairingLoss',
+    'augment',
+    'losses',
+    'noise',
+    'penalties',
+]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from jaxgen.types import Array
 
-__all__ = ['HINGE', 'LOSSES', 'NON_SATURATING', 'Loss']
+__all__ = ['HINGE', 'LOSSES', 'NON_SATURATING', 'RELATIVISTIC', 'Loss', 'PairingLoss']
 
 Logits = Float[Array, ' n']
 Scalar = Float[Array, '']
@@ -36,6 +36,27 @@ class Loss(NamedTuple):
     generator: Callable[[Logits], Scalar]
 
 
+class PairingLoss(NamedTuple):
+    """The losses of both networks as functions of pairs: the logits of real images, and of as many generated ones.
+
+    Image i of one kind is compared with image i of the other. Each loss is a mean over pairs.
+
+    Attributes:
+      discriminator: the discriminator minimises ``discriminator(D(x), D(G(z)))``.
+      generator: the generator minimises ``generator(D(x), D(G(z)))``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import gan
+      >>> real, fake = jnp.array([30.0, 1.0]), jnp.array([-30.0, 31.0])
+      >>> float(gan.RELATIVISTIC.discriminator(real, fake))  # 0 for the pair that it tells apart, 30 for the other
+      15.0
+    """
+
+    discriminator: Callable[[Logits, Logits], Scalar]
+    generator: Callable[[Logits, Logits], Scalar]
+
+
 def _minus_log_sigmoid(logits: Logits) -> Scalar:
     return jnp.mean(jax.nn.softplus(-logits))
 
@@ -56,6 +77,14 @@ def _minus_mean(logits: Logits) -> Scalar:
     return -jnp.mean(logits)
 
 
+def _real_above_fake(real: Logits, fake: Logits) -> Scalar:
+    return _minus_log_sigmoid(real - fake)
+
+
+def _fake_above_real(real: Logits, fake: Logits) -> Scalar:
+    return _minus_log_sigmoid(fake - real)
+
+
 # Binary cross entropy with the labels swapped for the generator: -log D(x), -log(1 - D(G(z))), -log D(G(z))
 # (Goodfellow et al. 2014, section 3; the PyTorch tutorial's).
 NON_SATURATING = Loss(_minus_log_sigmoid, _minus_log_one_minus_sigmoid, _minus_log_sigmoid)
@@ -64,3 +93,6 @@ NON_SATURATING = Loss(_minus_log_sigmoid, _minus_log_one_minus_sigmoid, _minus_l
 HINGE = Loss(_hinge_real, _hinge_fake, _minus_mean)
 
 LOSSES = {'non_saturating': NON_SATURATING, 'hinge': HINGE}
+
+# -log sigmoid(D(x) - D(G(z))), -log sigmoid(D(G(z)) - D(x)) (Jolicoeur-Martineau 2019; Huang et al. 2024, section 2.1).
+RELATIVISTIC = PairingLoss(_real_above_fake, _fake_above_real)

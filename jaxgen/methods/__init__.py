@@ -6,11 +6,12 @@ from jaxgen.methods.base import Capabilities, Method
 from jaxgen.methods.classifier import ClassifierMethod
 from jaxgen.methods.dcgan import DCGAN
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.methods.r3gan import R3GAN
 from jaxgen.schema import Sections
 
-__all__ = ['METHODS', 'Capabilities', 'ClassifierMethod', 'DCGAN', 'Diffusion', 'Method', 'build']
+__all__ = ['METHODS', 'Capabilities', 'ClassifierMethod', 'DCGAN', 'Diffusion', 'Method', 'R3GAN', 'build']
 
-METHODS: dict[str, type[Method]] = {'ddpm': Diffusion, 'dcgan': DCGAN, 'judge': ClassifierMethod}
+METHODS: dict[str, type[Method]] = {'ddpm': Diffusion, 'dcgan': DCGAN, 'r3gan': R3GAN, 'judge': ClassifierMethod}
 
 
 def build(name: str, sections: Sections, image_shape: tuple[int, int, int], num_classes: int) -> Method:

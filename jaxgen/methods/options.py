@@ -68,8 +68,12 @@ def require_known_classes(sample: SampleOptions, class_names: Sequence[str]) -> 
     require_one_of(sample.classes or (), class_names, 'sample.classes')
 
 
-def require_whole_batch(grad_accumulation: int, method: str) -> None:
-    """Refuse micro-batches for a method whose networks normalise over the batch.
+def require_whole_batch(
+    grad_accumulation: int,
+    method: str,
+    reason: str = 'its batch normalisation needs the statistics of the whole batch',
+) -> None:
+    """Refuse micro-batches for a method that needs the whole batch, and say why.
 
     Raises:
       OptionError: naming train.grad_accumulation.
@@ -77,5 +81,5 @@ def require_whole_batch(grad_accumulation: int, method: str) -> None:
     require(
         grad_accumulation == 1,
         'train.grad_accumulation',
-        f'={grad_accumulation} must be 1 for {method}: its batch normalisation needs the statistics of the whole batch',
+        f'={grad_accumulation} must be 1 for {method}: {reason}',
     )

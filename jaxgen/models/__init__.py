@@ -19,6 +19,7 @@ from jaxgen.models.dit import DiT
 from jaxgen.models.inception import Inception
 from jaxgen.models.inception_weights import inception_variables
 from jaxgen.models.networks import NETWORKS, make_network
+from jaxgen.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from jaxgen.models.unet import UNet
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     'Discriminator',
     'Generator',
     'Inception',
+    'R3GANDiscriminator',
+    'R3GANGenerator',
     'UNet',
     'dinov2_variables',
     'inception',

@@ -42,6 +42,9 @@ class OptimizerOptions(Options):
     decay_steps: int | None = option(
         None, 'step at which the decay ends; the last step of the run if not set', at_least=1
     )
+    decay_to: float = option(
+        0.0, 'learning rate at the end of decay=cosine, as a share of its peak', at_least=0, at_most=1
+    )
     cooldown_steps: int | None = option(
         None,
         'number of last steps over which decay=linear or inverse_sqrt falls to 0; if not set, a fifth of decay_steps for '
@@ -73,6 +76,11 @@ class OptimizerOptions(Options):
                 field,
                 f'={value} needs decay={" or ".join(decays)}: decay={self.decay} does not use it',
             )
+        require(
+            self.decay_to == 0 or self.decay == 'cosine',
+            'decay_to',
+            f'={self.decay_to} needs decay=cosine: decay={self.decay} does not use it',
+        )
         if self.decay_steps is not None:
             self._require_time(self.decay_steps, f'decay_steps={self.decay_steps}, the step at which the decay ends')
 

@@ -36,8 +36,12 @@ def _constant(options: OptimizerOptions) -> optax.Schedule:
 
 
 def _cosine(options: OptimizerOptions) -> optax.Schedule:
-    """Return half a cosine from the peak at ``warmup_steps`` to 0 at ``decay_steps`` (Loshchilov & Hutter 2017)."""
-    fall = optax.cosine_decay_schedule(options.learning_rate, _set(options.decay_steps) - options.warmup_steps)
+    """Return half a cosine from the peak at ``warmup_steps`` to ``decay_to`` of it at ``decay_steps``.
+
+    It is the schedule of Loshchilov & Hutter 2017 for ``decay_to=0``.
+    """
+    steps = _set(options.decay_steps) - options.warmup_steps
+    fall = optax.cosine_decay_schedule(options.learning_rate, steps, alpha=options.decay_to)
     return optax.join_schedules([_constant(options), fall], [options.warmup_steps])
 
 

@@ -42,6 +42,65 @@ def test_r1_of_a_quadratic_critic():
     np.testing.assert_allclose(penalty, 1.5 * np.mean(np.sum((2 * a * images) ** 2, axis=(1, 2, 3))), rtol=1e-12)
 
 
+class TorchCritic(torch.nn.Module):
+    """A small network whose logit is a smooth function of the image, with a transcription in ``critic``."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.inner = torch.nn.Parameter(torch.from_numpy(rng.normal(size=(48, 5))))
+        self.outer = torch.nn.Parameter(torch.from_numpy(rng.normal(size=5)))
+
+    def forward(self, images):
+        return torch.tanh(images.flatten(1) @ self.inner) @ self.outer
+
+
+def critic(params, images):
+    inner, outer = params
+    return jnp.tanh(images.reshape(len(images), -1) @ inner) @ outer
+
+
+def test_relativistic_pairing_with_r1_and_r2_is_pytorchs():
+    """Losses, penalties, and the gradient of the discriminator's loss, which goes through the gradient of the images."""
+    rng, gamma = np.random.default_rng(3), 0.7
+    network, (x, y) = TorchCritic(rng), rng.normal(size=(2, 6, 4, 4, 3))
+    real, fake = (torch.from_numpy(images).requires_grad_(True) for images in (x, y))
+    real_logits, fake_logits = network(real), network(fake)
+
+    def penalty(images, logits):
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        return gamma / 2 * gradient.square().sum((1, 2, 3)).mean()
+
+    r1, r2 = penalty(real, real_logits), penalty(fake, fake_logits)
+    adversarial = torch.nn.functional.softplus(fake_logits - real_logits).mean()
+    generator = torch.nn.functional.softplus(real_logits - fake_logits).mean()
+    (adversarial + r1 + r2).backward()
+
+    def total(params):
+        def discriminator(images):
+            return critic(params, images)
+
+        loss = losses.RELATIVISTIC.discriminator(discriminator(x), discriminator(y))
+        parts = loss, penalties.r1(discriminator, x, gamma), penalties.gradient_penalty(discriminator, y, gamma)
+        return sum(parts), (*parts, losses.RELATIVISTIC.generator(discriminator(x), discriminator(y)))
+
+    params = network.inner.detach().numpy(), network.outer.detach().numpy()
+    (_, values), gradients = jax.value_and_grad(total, has_aux=True)(params)
+    for value, expected in zip(values, (adversarial, r1, r2, generator), strict=True):
+        np.testing.assert_allclose(value, expected.item(), rtol=1e-12)
+    for gradient, p in zip(gradients, network.parameters(), strict=True):
+        np.testing.assert_allclose(gradient, p.grad.numpy(), rtol=1e-9, atol=1e-12)
+    logits, _ = penalties.logits_and_squared_gradients(lambda images: critic(params, images), x)
+    np.testing.assert_allclose(logits, real_logits.detach().numpy(), rtol=1e-12)
+
+
+def test_a_pairing_loss_compares_pairs_alone():
+    """A constant added to all logits changes nothing; at equal logits both losses are log 2."""
+    real, fake = RNG.normal(size=(2, 9))
+    for loss in losses.RELATIVISTIC:
+        np.testing.assert_allclose(loss(real + 100, fake + 100), loss(real, fake), rtol=1e-12)
+        np.testing.assert_allclose(loss(real, real), np.log(2), rtol=1e-12)
+
+
 IMAGES = RNG.uniform(-1, 1, (3, 7, 9, 3))
 
 

@@ -21,6 +21,7 @@ KEY = jax.random.key(0)
 EVERYTHING = {
     'ddpm': {'diffusion.label_dropout': 0.25, 'model.dropout': 0.1, 'diffusion.augment': 0.5},
     'dcgan': {'gan.augment': ('color', 'translation', 'cutout'), 'gan.diffusion_noise': True},
+    'r3gan': {'gan.augment': ('color', 'translation', 'cutout')},
     'judge': {},
 }
 # How often a step samples, by the function of jax.random. Each first one mirrors images.
@@ -31,6 +32,7 @@ SAMPLED = {
     'fine-tuned': DIFFUSION,
     # Real images, generated ones for the discriminator, and for the generator: color and times, the others, noise; latents.
     'dcgan': {'bernoulli': 1, 'uniform': 3 * 2, 'randint': 3 * 2, 'normal': 3 + 1},
+    'r3gan': {'bernoulli': 1, 'uniform': 3, 'randint': 3 * 2, 'normal': 1},  # the same without noise; latents
     'judge': {'bernoulli': 1, 'randint': 1},
 }
 

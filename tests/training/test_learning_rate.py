@@ -33,6 +33,12 @@ def test_cosine_falls_from_the_warm_up_to_the_end_of_the_run():
     np.testing.assert_allclose(rates(**{'optimizer.decay': 'cosine'}), expected, atol=1e-7)
 
 
+def test_cosine_can_end_above_zero():
+    part = np.clip((STEPS - 100) / 900, 0, 1)
+    expected = 0.5 * np.minimum(STEPS / 100, 1) * (0.25 + 0.75 * (1 + np.cos(np.pi * part)) / 2)
+    np.testing.assert_allclose(rates(**{'optimizer.decay': 'cosine', 'optimizer.decay_to': 0.25}), expected, atol=1e-7)
+
+
 def test_linear_cools_down_over_the_last_fifth():
     expected = 0.5 * np.minimum(STEPS / 100, 1) * np.clip((1000 - STEPS) / 200, 0, 1)
     np.testing.assert_allclose(rates(**{'optimizer.decay': 'linear'}), expected, atol=1e-7)
@@ -69,6 +75,7 @@ def test_the_end_and_the_cool_down_can_be_set():
         ({'optimizer.decay': 'linear', 'optimizer.cooldown_steps': 1001}, 'config.optimizer.cooldown_steps=1001'),
         ({'optimizer.decay_steps': 0}, 'config.optimizer.decay_steps=0'),
         ({'optimizer.decay': 'cosine', 'optimizer.cooldown_steps': 9}, 'cooldown_steps=9 needs decay=linear or inv'),
+        ({'optimizer.decay': 'linear', 'optimizer.decay_to': 0.5}, 'decay_to=0.5 needs decay=cosine'),
         ({'optimizer.decay': 'linear', 'optimizer.decay_start': 9}, 'decay_start=9 needs decay=inverse_sqrt'),
     ],
 )

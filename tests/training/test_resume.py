@@ -38,6 +38,7 @@ FIELDS = {
         'gan.discriminator_steps': 2,
         'model.spectral_norm': True,
     },
+    'r3gan': {**COMMON, 'gan.augment': ('translation',), 'gan.final_gamma': 0.01, 'gan.burn_in_steps': 60},
     'judge': {**COMMON, 'optimizer.decay_steps': STEPS},
 }
 

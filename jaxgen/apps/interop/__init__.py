@@ -1,1 +1,1 @@
-"""Import and export weights without PyTorch: folders of diffusers, and state dicts of the PyTorch tutorial's DCGAN."""
+"""Import and export weights without PyTorch: folders of diffusers, and state dicts of two GANs."""

@@ -14,7 +14,7 @@ from etils import epath
 
 from jaxgen.apps import weights
 from jaxgen.apps.config import Config
-from jaxgen.apps.interop import diffusers_folder, tutorial_folder
+from jaxgen.apps.interop import diffusers_folder, r3gan_folder, tutorial_folder
 from jaxgen.apps.interop.imported import Imported
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
@@ -29,7 +29,11 @@ from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.state import initializer, start_state, state_template
 
-FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder}  # the format of each method that PyTorch has
+FORMATS = {
+    'ddpm': diffusers_folder,
+    'dcgan': tutorial_folder,
+    'r3gan': r3gan_folder,
+}  # the format of each method that PyTorch has
 
 
 def import_weights(config: Config, workdir: epath.Path) -> None:
@@ -117,8 +121,9 @@ def _path(config: Config) -> str:
 def _format(config: Config, done: str) -> ModuleType:
     """Return the module that reads and writes the weights of a method; ``done`` is what cannot be done without one."""
     if config.method not in FORMATS:
+        *first, last = FORMATS
         raise UserError(
-            f'config.family={config.method} cannot be {done}: only {" and ".join(FORMATS)} have counterparts in PyTorch'
+            f'config.family={config.method} cannot be {done}: only {", ".join(first)} and {last} have counterparts in PyTorch'
         )
     return FORMATS[config.method]
 

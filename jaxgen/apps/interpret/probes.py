@@ -15,7 +15,7 @@ from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.noise import step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule
-from jaxgen.methods.dcgan import DCGAN
+from jaxgen.methods.adversarial import AdversarialMethod
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.types import Array, PyTree
 
@@ -38,7 +38,7 @@ def probes_of(trained: Trained, variables: PyTree, num_levels: int) -> list[Prob
     method = trained.method
     if method.capabilities.denoises:
         return _denoiser_probes(cast(Diffusion, method), variables, num_levels, len(trained.class_names))
-    gan = cast(DCGAN, method)
+    gan = cast(AdversarialMethod, method)
     discriminator = Probe('discriminator', _discriminator(gan), trained.model.discriminator.variables, ('images',))
     if not method.capabilities.knows_classes:
         return [discriminator]
@@ -88,15 +88,15 @@ def _denoiser(method: Diffusion, levels: Level, labels_for: Callable[[Array, Arr
     return forward
 
 
-def _generator(method: DCGAN) -> Forward:
+def _generator(method: AdversarialMethod) -> Forward:
     def forward(variables: PyTree, images: Array, labels: Array, keys: Array, level: Array) -> Array:
         return method.sample(variables, keys, labels)
 
     return forward
 
 
-def _discriminator(method: DCGAN) -> Forward:
+def _discriminator(method: AdversarialMethod) -> Forward:
     def forward(variables: PyTree, images: Array, labels: Array, keys: Array, level: Array) -> PyTree:
-        return method.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
+        return method.discriminate(variables, images, labels)
 
     return forward

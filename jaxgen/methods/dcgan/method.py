@@ -10,26 +10,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxgen.gan import augment, losses, noise, penalties
-from jaxgen.methods.base import Capabilities, Method
+from jaxgen.gan import losses, noise, penalties
+from jaxgen.methods.adversarial.method import AdversarialMethod
+from jaxgen.methods.adversarial.state import GANState, apply_gradients, init_network
+from jaxgen.methods.dcgan.adaptation import add_signs, finish_step, init_noise
 from jaxgen.methods.dcgan.metrics import METRICS, discriminator_metrics
 from jaxgen.methods.dcgan.options import DCGANNetworkOptions, DCGANOptimizerOptions, GANOptions, require_together
-from jaxgen.methods.dcgan.state import GANState, add_signs, apply_gradients, finish_step, init_network, init_noise
 from jaxgen.methods.dcgan.statistics import averaged_variables
 from jaxgen.methods.options import require_whole_batch
 from jaxgen.models.dcgan import Discriminator, Generator
-from jaxgen.models.layers import at_least_float32, precision_of
+from jaxgen.models.layers import at_least_float32
 from jaxgen.optim.ema import ema_update
 from jaxgen.optim.optimizer import make_optimizer
 from jaxgen.optim.options import STEP_COUNTS, OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.runtime.random import normal_of_each
 from jaxgen.schema import Options, Sections
-from jaxgen.types import Array, Fields, JsonObject, PyTree
+from jaxgen.types import Array, Fields, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class DCGAN(Method):
+class DCGAN(AdversarialMethod):
     """Radford et al. 2016, with a choice of losses and regularisers.
 
     A step is that of the PyTorch tutorial: the discriminator learns from real and from generated images, one forward pass
@@ -50,7 +50,6 @@ class DCGAN(Method):
       ['generator', 'discriminator']
     """
 
-    supports: ClassVar[Capabilities] = Capabilities(samples=True, knows_classes=True)
     sections: ClassVar[Mapping[str, type[Options]]] = {
         'optimizer': DCGANOptimizerOptions,
         'model': DCGANNetworkOptions,
@@ -59,9 +58,7 @@ class DCGAN(Method):
 
     generator: Generator
     discriminator: Discriminator
-    optimizer: OptimizerOptions
     gan: GANOptions
-    image_shape: tuple[int, int, int]
 
     @classmethod
     def from_options(
@@ -112,11 +109,6 @@ class DCGAN(Method):
         require_together(options['model'], options['gan'], options['data'].batch_size, image_size)
 
     @property
-    def capabilities(self) -> Capabilities:
-        """The capabilities of this instance."""
-        return dataclasses.replace(self.supports, knows_classes=self.generator.num_classes > 0)
-
-    @property
     def metrics(self) -> tuple[str, ...]:
         """The names of the metrics that ``step`` returns."""
         return (*METRICS, 'noise_timesteps') if self.gan.diffusion_noise else METRICS
@@ -142,18 +134,14 @@ class DCGAN(Method):
         label = t = jnp.zeros(2, jnp.int32)
         latents, images = jnp.zeros((2, self.generator.latent_size)), jnp.zeros((2, *self.image_shape))
         keys, optimizers = jax.random.split(key), self._optimizers()
-        generator = init_network(self.generator, optimizers[0], keys[0], latents, label)
-        discriminator = init_network(self.discriminator, optimizers[1], keys[1], images, label, t)
+        generator = init_network(self.generator.init(keys[0], latents, label, train=True), optimizers[0])
+        discriminator = init_network(self.discriminator.init(keys[1], images, label, t, train=True), optimizers[1])
         ema = jax.tree.map(jnp.copy, generator.params)
         return GANState(generator, discriminator, ema, jnp.zeros((), jnp.int32), init_noise(self.gan))
 
-    def networks(self, state: GANState) -> dict[str, PyTree]:
-        """Return the parameters of each network by its name."""
-        return {'generator': state.generator.params, 'discriminator': state.discriminator.params}
-
-    def augment(self, images: Array, key: Array) -> Array:
-        """Apply ``gan.augment``, without the noise of Diffusion-GAN, whose amount is part of the state."""
-        return augment.augment(jax.random.fold_in(key, 0), images, self.gan.augment or ())
+    def discriminate(self, variables: dict[str, PyTree], images: Array, labels: Array) -> PyTree:
+        """Return the logits of images after training, without noise."""
+        return self.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
 
     def step(self, state: GANState, batch: dict[str, Array], key: Array) -> tuple[GANState, dict[str, Array]]:
         """Make one update of the parameters, see ``Method.step``."""
@@ -173,13 +161,7 @@ class DCGAN(Method):
           The images, the function from their gradients to those of the generator's parameters, and the state with the
           generator's next running statistics.
         """
-        latent_key = jax.random.split(key, 4)[0]
-        dtype = at_least_float32(self.generator.dtype)
-        z = jax.random.normal(latent_key, (len(label), self.generator.latent_size), dtype)
-        # No label is negative, so this changes no latent. It places the latents on the devices like the labels, so that each
-        # device generates its own rows; made of random numbers alone, every device would generate all images.
-        z = jnp.where(label[:, None] >= 0, z, 0)
-        own = state.generator
+        z, own = self.latents(label, jax.random.split(key, 4)[0]), state.generator
 
         def generate(params: PyTree) -> tuple[Array, PyTree]:
             variables = {'params': params, **own.stats}
@@ -265,27 +247,3 @@ class DCGAN(Method):
     def sampling_variables(self, state: GANState, key: Array, ema: bool) -> PyTree:
         """Return the variables of the generator: those of the last step, or the average with statistics of its own."""
         return averaged_variables(self.generator, state, key) if ema else state.generator.variables
-
-    def weights(self, state: GANState, key: Array, ema: bool) -> dict[str, PyTree]:
-        """Return the trained weights of both networks, see ``Method.weights``."""
-        generator = self.sampling_variables(state, key, ema)
-        return {'generator': generator, 'discriminator': state.discriminator.variables}
-
-    def from_weights(self, weights: dict[str, PyTree], key: Array) -> GANState:
-        """Return the trainable state before the first step, with given weights."""
-        state = self.init(key)
-        given = {}
-        for name, variables in weights.items():
-            stats = {collection: tree for collection, tree in variables.items() if collection != 'params'}
-            given[name] = getattr(state, name).replace(params=variables['params'], stats=stats)
-        return state.replace(**given, ema=jax.tree.map(jnp.copy, weights['generator']['params']))
-
-    def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
-        """Generate images, see ``Method.sample``."""
-        z = normal_of_each(keys, (self.generator.latent_size,))
-        images: PyTree = self.generator.apply(variables, z, labels)
-        return images
-
-    def sampling_protocol(self) -> JsonObject:
-        """Return how ``sample`` generates an image, as JSON values."""
-        return {'sampler': 'generator', 'network_calls': 1} | precision_of(self.generator.dtype)

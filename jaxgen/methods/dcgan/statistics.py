@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxgen.methods.dcgan.state import GANState
+from jaxgen.methods.adversarial.state import GANState
 from jaxgen.models.dcgan import Generator
 from jaxgen.types import Array, PyTree
 

@@ -313,7 +313,7 @@ def test_only_models_that_sample_are_there(tmp_path):
         (tmp_path / family / 'config.json').write_text(json.dumps(tiny_config(family).to_tree()))
     c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / family) for family in METHODS)})
     workdirs = page.Workdirs(c, epath.Path(tmp_path))
-    assert [epath.Path(name).name for name in workdirs.able_to_sample()] == ['ddpm', 'dcgan']
+    assert [epath.Path(name).name for name in workdirs.able_to_sample()] == ['ddpm', 'dcgan', 'r3gan']
     with pytest.raises(UserError, match='the run directory'):
         workdirs.path(str(tmp_path / '..'))
 

@@ -165,6 +165,6 @@ def test_what_the_tutorial_does_not_have_is_refused_by_name(networks, folder, tm
 
 def test_a_judge_has_no_weights_elsewhere(tmp_path):
     with pytest.raises(
-        UserError, match='config.family=judge cannot be imported: only ddpm and dcgan have counterparts'
+        UserError, match='config.family=judge cannot be imported: only ddpm, dcgan and r3gan have counterparts'
     ):
         modes.run('import', tiny_config('judge', **{'interop.path': 'x'}), epath.Path(tmp_path / 'run'))
