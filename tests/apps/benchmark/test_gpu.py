@@ -18,6 +18,7 @@ TINY = (
     '--config.benchmark.minutes=0 --config.data.name=digits --config.data.batch_size=4 --config.sample.batch_size=4 '
     '--config.model.base_channels=32'
 )
+SHALLOW = '--config=configs/ddpm_cifar.py --config.model.channel_multipliers=1,1 --config.model.num_res_blocks=1'
 
 
 def planned(platform, **fields):
@@ -103,7 +104,13 @@ def test_a_later_round_that_fails_keeps_the_earlier_ones(tmp_path, monkeypatch):
 def rehearsed(tmp_path_factory):
     """The target of the Makefile with tiny models and no time to measure a variant."""
     folder = tmp_path_factory.mktemp('gpu')
-    where = [f'GPU_PYTHON={sys.executable}', f'GPU_RUNS={folder}', f'GPU_PAGE={folder}/page.md', f'GPU_ARGS={TINY}']
+    where = [
+        f'GPU_PYTHON={sys.executable}',
+        f'GPU_RUNS={folder}',
+        f'GPU_PAGE={folder}/page.md',
+        f'GPU_ARGS={TINY}',
+        f'CIFAR={SHALLOW}',
+    ]
     subprocess.run(['make', 'benchmark-gpu', *where], cwd=ROOT, check=True, capture_output=True)
     return folder
 
