@@ -134,9 +134,7 @@ def get_config(variant: str = ''):
     elif variant == 'consistency':
         c = get_config('edm')
         c.diffusion.parameterisation = 'consistency'
-        c.diffusion.consistency_q = (
-            256.0  # levels as close as the paper's last ones from the start, as in its one-hour recipe
-        )
+        c.diffusion.consistency_q = 256.0  # one stage, as close as the paper's last one: its recipe of an hour
         c.train.init_from = 'pretrained/ddpm_cifar'
         c.train.steps = 5000
         c.optimizer.learning_rate = 1e-4

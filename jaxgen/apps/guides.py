@@ -16,20 +16,35 @@ from jaxgen.errors import UserError, check
 from jaxgen.io.files import absolute
 from jaxgen.methods.diffusion.denoiser import PreconditionedNetwork
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.methods.diffusion.options import GUIDE_FIELDS
 from jaxgen.runtime.random import root_key, stream
 
 Restore = Callable[[Config, epath.Path, int | None], Trained]  # (config, run directory, step or None for the newest)
-UNGUIDED = {
-    'sample.guide': None,
-    'sample.guide_step': None,
-    'sample.guide_ema_length': None,
-    'sample.guide_scale': None,
-}
 
 
 def has_guide(config: Config) -> bool:
     """Return whether a worse model guides that of the config."""
     return getattr(config.sample, 'has_guide', False)
+
+
+def without_guide(config: Config) -> Config:
+    """Return the config of the same model that nothing guides."""
+    if not has_guide(config):
+        return config
+    return config.replace({f'sample.{name}': None for name in (*GUIDE_FIELDS, 'guide_scale')})
+
+
+def require_none(config: Config, mode: str) -> None:
+    """Refuse a guide in a mode that does not sample with it.
+
+    Raises:
+      UserError: naming the field.
+    """
+    field = next((name for name in GUIDE_FIELDS if getattr(config.sample, name, None) is not None), None)
+    check(
+        field is None,
+        f'config.sample.{field} is for sampling, and --mode={mode} looks at the model without a guide: leave it out',
+    )
 
 
 def guided(trained: Trained, workdir: epath.Path, restore: Restore) -> Trained:
@@ -54,8 +69,16 @@ def guided(trained: Trained, workdir: epath.Path, restore: Restore) -> Trained:
         isinstance(trained.method, Diffusion) and 'diffusion' in config.sections,
         f'{field} is no diffusion model (family={config.method}): name one that was trained on the same images',
     )
+    check(
+        where != absolute(workdir) or (sample.guide_step, sample.guide_ema_length) != (None, None),
+        f'{field} is the model that it guides, which changes nothing: set guide_step or guide_ema_length as well',
+    )
     own = {'sample.ema_length': sample.guide_ema_length, 'sample.ema': True, 'sample.adapter': None}
-    guide = restore(config.replace({**UNGUIDED, **own, 'mesh': trained.config.mesh}), where, sample.guide_step)
+    try:
+        guide = restore(without_guide(config).replace({**own, 'mesh': trained.config.mesh}), where, sample.guide_step)
+    except UserError as e:
+        reason = str(e).removeprefix('config.sample.ema_length: ')
+        raise UserError(f'the guide of config.sample.guide, guide_step and guide_ema_length: {reason}') from e
     _require_fitting(trained, guide, field)
     network = _network(guide)
     return dataclasses.replace(trained, method=dataclasses.replace(cast(Diffusion, trained.method), guide=network))
@@ -83,6 +106,7 @@ def _require_fitting(trained: Trained, guide: Trained, field: str) -> None:
     here, there = trained.method.image_shape, guide.method.image_shape
     check(here == there, f'{field} generates images of {there}, and the model that it guides of {here}: name another')
     check(
-        not guide.method.capabilities.knows_classes or guide.class_names == trained.class_names,
+        not guide.method.capabilities.knows_classes
+        or (trained.method.capabilities.knows_classes and guide.class_names == trained.class_names),
         f'{field} knows other classes than the model that it guides: name one of the same classes, or without classes',
     )

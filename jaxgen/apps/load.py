@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,14 +23,14 @@ from jaxgen.io import hub
 from jaxgen.io.files import absolute, is_remote
 from jaxgen.io.run_directory import CONFIG, WEIGHTS
 from jaxgen.methods.base import Method
+from jaxgen.methods.diffusion.options import GUIDE_FIELDS
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.schema import specs
 from jaxgen.training.sampling import SamplePipeline, chosen_classes, cycled_labels
 from jaxgen.types import Array, PyTree
 
 # Fields of ``config.sample`` that are arguments of ``load`` or of ``Model.sample``, or that only the command line uses.
-GUIDE = ('guide', 'guide_step', 'guide_ema_length')
-NO_OPTIONS = (*GUIDE, 'adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
+NO_OPTIONS = (*GUIDE_FIELDS, 'adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
 
 
 class Model:
@@ -163,7 +164,7 @@ def load(
     *,
     adapter: str | None = None,
     adapter_scale: float = 1.0,
-    guide: str | None = None,
+    guide: str | epath.PathLike | None = None,
     guide_step: int | None = None,
     guide_ema_length: float | None = None,
 ) -> Model:
@@ -198,8 +199,8 @@ def load(
     check((workdir / CONFIG).exists(), f'{path} holds no trained model (no {CONFIG}): name the folder of a run')
     config = stored_config.read(workdir / CONFIG)
     config = config.replace({'mesh.fsdp': 1, 'sample.adapter': adapter, 'sample.adapter_scale': adapter_scale})
-    values = (guide, guide_step, guide_ema_length)
-    given = {f'sample.{name}': value for name, value in zip(GUIDE, values, strict=True) if value is not None}
+    values = (None if guide is None else os.fspath(guide), guide_step, guide_ema_length)
+    given = {f'sample.{name}': value for name, value in zip(GUIDE_FIELDS, values, strict=True) if value is not None}
     check(not given or hasattr(config.sample, 'guide'), f'{path} is no diffusion model, so nothing guides it')
     config = config.replace(given)
     validate(config)

@@ -62,6 +62,7 @@ def _restore_unguided(config: Config, workdir: epath.Path, at: int | None = None
     step, trainable = _trainable(config, workdir, method, at if length is None else None)
     _require_finite(trainable, workdir)
     if length is not None:
+        check(at is None or at <= step, f'{workdir} ends at step {step}: there is no average at step {at}')
         step = step if at is None else at
         with located('config.sample.ema_length'):
             average = Snapshots(workdir).average(length, step)
@@ -194,7 +195,7 @@ def _base(config: Config, base: str) -> Trained:
         f'choose others',
     )
     require_same(config, stored, BASE_FIELDS, base, 'another config.finetune.base')
-    return restore(own.replace({'mesh': config.mesh}), where)
+    return restore(guides.without_guide(own).replace({'mesh': config.mesh}), where)
 
 
 def _image_shape(config: Config) -> tuple[int, int]:

@@ -7,18 +7,19 @@ from collections.abc import Callable
 import jax
 from etils import epath
 
-from jaxgen.apps import from_config, stored_config, weights
+from jaxgen.apps import from_config, guides, stored_config, weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.evaluate.during_training import DuringTraining
 from jaxgen.apps.finetune import adapters
-from jaxgen.apps.guides import has_guide
 from jaxgen.apps.restore import build, restore
 from jaxgen.data import Dataset
 from jaxgen.data.options import kind_of
+from jaxgen.diffusion.compatibility import CONSISTENCY
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.io.files import absolute
+from jaxgen.io.run_directory import CHECKPOINTS, numbered
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh, on_host
 from jaxgen.runtime.random import root_key
@@ -71,10 +72,7 @@ def _train(config: Config, workdir: epath.Path) -> None:
         f'config.sample.adapter={config.sample.adapter} is for sampling: leave it out in training, and name the run '
         f'directory of a fine-tuned model in config.finetune.base to train it further',
     )
-    check(
-        not has_guide(config),
-        'config.sample.guide is for sampling: leave it, guide_step and guide_ema_length out in training',
-    )
+    guides.require_none(config, 'train')
     weights.require_none(workdir)
     method, dataset = method_and_data(config, workdir)
     _require_a_batch(config, len(dataset.images))
@@ -97,13 +95,13 @@ def _train(config: Config, workdir: epath.Path) -> None:
         workdir,
         evaluation=evaluation,
         on_save=on_save,
-        initial_weights=_initial_weights(config, method, dataset.class_names),
+        initial_weights=_initial_weights(config, method, dataset.class_names, workdir),
     )
     trainer.train()
 
 
 def _initial_weights(
-    config: Config, method: Method, class_names: tuple[str, ...]
+    config: Config, method: Method, class_names: tuple[str, ...], workdir: epath.Path
 ) -> Callable[[], dict[str, PyTree]] | None:
     """Return the function that reads the weights from which training starts, or None for random ones."""
     path = config.train.init_from
@@ -114,12 +112,14 @@ def _initial_weights(
         f'config.train.init_from={path} and config.finetune.base exclude each other: fine-tuning starts from its base',
     )
 
-    def weights() -> dict[str, PyTree]:
+    def read() -> dict[str, PyTree]:
         where, field = absolute(path), f'config.train.init_from={path}'
         stored = stored_config.read_run(where)
         if stored is None:
             raise UserError(f'{field} holds no trained model (no config.json): name the run directory of one')
-        base = restore(Config.from_tree(stored).replace({'mesh': config.mesh}), where)
+        own = guides.without_guide(Config.from_tree(stored))
+        _require_same_kind(config, own, field)
+        base = restore(own.replace({'mesh': config.mesh}), where)
         check(
             base.class_names == class_names or not method.capabilities.knows_classes,
             f'{field} knows other classes than config.data: choose the same ones, or fine-tune it with --mode=finetune',
@@ -131,7 +131,26 @@ def _initial_weights(
         print(f'training starts from the weights of step {base.step:,} in {path}', flush=True)
         return on_host(base.mesh, found)
 
-    return weights
+    if numbered(workdir / CHECKPOINTS):
+        return read  # which is not called where training resumes
+    found = read()
+    return lambda: found
+
+
+def _require_same_kind(config: Config, base: Config, field: str) -> None:
+    """Refuse a model whose network was trained for something else; consistency tuning starts from a model of EDM."""
+    check(
+        config.method == base.method,
+        f'{field} is a model of family={base.method}, and this run trains family={config.method}: name another',
+    )
+    if 'diffusion' not in config.sections:
+        return
+    for name in ('schedule', 'parameterisation', 'variance'):
+        ours, theirs = getattr(config.diffusion, name), getattr(base.diffusion, name)
+        check(
+            ours == theirs or (name, ours, theirs) == ('parameterisation', CONSISTENCY, 'edm'),
+            f'{field} was trained with diffusion.{name}={theirs}, and this run has {ours}: name another model',
+        )
 
 
 def _flat(weights: Fields) -> dict[str, PyTree]:

@@ -146,7 +146,8 @@ def consistency_loss(
     """Return the loss of easy consistency tuning (Geng et al. 2024), ``w(t) |f(x_t, t) - f(x_r, r)|``.
 
     Both noisy images are of the same noise, ``x_t = x_0 + t noise``; f(x_r, r) is a constant for the gradient, and x_0 where
-    r is 0. The weight is 1 / t^2 + 1 / sigma_data^2, and the norm is that of all values of an image.
+    r is 0. The norm is that of all values of an image. The weight is 1 / t^2 + 1 / sigma_data^2, as in the authors' code since
+    they tuned models of ImageNet; their first one for CIFAR-10 had 1 / (t - r).
 
     Args:
       function: f(x, sigma), the consistency function; ``sigma`` is ``[N]``. Both calls must drop the same activations.

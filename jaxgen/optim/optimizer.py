@@ -33,10 +33,11 @@ def _adamw(options: OptimizerOptions) -> optax.GradientTransformation:
 
 
 def _muon(options: OptimizerOptions) -> optax.GradientTransformation:
-    """Return Muon (Jordan et al. 2024) for kernels, and AdamW for biases, scales and embeddings, all with Nesterov momentum.
+    """Return Muon (Jordan et al. 2024) for kernels, and AdamW for all other parameters, all with Nesterov momentum.
 
-    A kernel counts as a matrix of its inputs, pixels of the kernel included, and its outputs. Updates are scaled to the size
-    of those of Adam (Liu et al. 2025, section 2.2), so that one learning rate serves both.
+    A kernel counts as a matrix whose columns are its last axis, the outputs. The others are biases, scales, embeddings, the
+    kernels of grouped convolutions, and the factors of LoRA. The momentum of kernels is 0.95, and ``beta1`` that of the others.
+    Updates are scaled to the size of those of Adam (Liu et al. 2025, section 2.2), so that one learning rate serves both.
     """
     return optax.contrib.muon(
         learning_rate(options),
@@ -50,7 +51,7 @@ def _muon(options: OptimizerOptions) -> optax.GradientTransformation:
 
 
 def _matrices(params: PyTree) -> PyTree:
-    """Return the input and output axes of each kernel, and None for all other parameters."""
+    """Return the axes of the rows and of the columns of each kernel, and None for all other parameters."""
 
     def axes(path: PyTree, x: Array) -> optax.contrib.MuonDimensionNumbers | None:
         if path[-1].key != 'kernel' or x.ndim < 2:

@@ -81,6 +81,11 @@ class OptimizerOptions(Options):
             'decay_to',
             f'={self.decay_to} needs decay=cosine: decay={self.decay} does not use it',
         )
+        require(
+            self.decay != 'inverse_sqrt' or self.decay_start is not None or self.warmup_steps > 0,
+            'decay_start',
+            ' is not set, and there is no warm-up: decay=inverse_sqrt needs the step from which it falls',
+        )
         if self.decay_steps is not None:
             self._require_time(self.decay_steps, f'decay_steps={self.decay_steps}, the step at which the decay ends')
 
@@ -102,7 +107,7 @@ class OptimizerOptions(Options):
         if self.decay == 'linear' and self.cooldown_steps is None:
             values['cooldown_steps'] = max(1, decay_steps // 5)
         if self.decay == 'inverse_sqrt' and self.decay_start is None:
-            values['decay_start'] = max(1, self.warmup_steps)
+            values['decay_start'] = self.warmup_steps
         return dataclasses.replace(self, **values)
 
     def _require_time(self, decay_steps: int, end: str) -> None:

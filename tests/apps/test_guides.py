@@ -136,8 +136,12 @@ def test_weights_of_a_guided_model_are_its_own(run):
     [
         ({'sample.guide_scale': 2.0}, 'config.sample.guide_scale=2.0 needs a guide'),
         ({'sample.guide': '/nowhere'}, 'config.sample.guide=/nowhere holds no trained model'),
-        ({'sample.guide_step': 5}, 'checkpoints holds no step 5, but 4, 8, 12: choose one of them'),
-        ({'sample.guide_step': 1, 'sample.guide_ema_length': 0.1}, 'holds no snapshot up to step 1'),
+        ({'sample.guide_step': 5}, 'guide of config.sample.guide, .*holds no step 5, but 4, 8, 12: choose one of them'),
+        ({'sample.guide_step': 1, 'sample.guide_ema_length': 0.1}, 'guide of .*: .*holds no snapshot up to step 1'),
+        (
+            {'sample.guide_step': 400, 'sample.guide_ema_length': 0.1},
+            'ends at step 12: there is no average at step 400',
+        ),
         ({'sample.guide_ema_length': 0.3}, 'config.sample.guide_ema_length=0.3 must be at most 0.28'),
     ],
 )
@@ -162,6 +166,23 @@ def test_a_guide_of_another_kind_is_refused(run, tmp_path, family, fields, words
         restored(run, **{'sample.guide': str(guide)})
 
 
+def test_a_model_does_not_guide_itself(run):
+    with pytest.raises(UserError, match='is the model that it guides, which changes nothing: set guide_step'):
+        restored(run, **{'sample.guide': str(run)})
+
+
+def test_a_conditional_guide_of_an_unconditional_model_is_refused(run, tmp_path):
+    workdir = untrained(tiny_config(**{'model.conditional': False}), epath.Path(tmp_path) / 'run')
+    with pytest.raises(UserError, match='knows other classes'):
+        restore(tiny_config(**{'model.conditional': False, 'sample.guide': str(run)}), workdir)
+
+
+@pytest.mark.parametrize('mode', ['interpret', 'likelihood'])
+def test_modes_that_look_at_the_model_itself_refuse_a_guide(run, mode):
+    with pytest.raises(UserError, match=f'config.sample.guide_step is for sampling, and --mode={mode} looks at'):
+        modes.run(mode, tiny_config(**FIELDS, **{'sample.guide_step': 4}), run)
+
+
 def test_an_unconditional_guide_needs_no_classes(run, tmp_path):
     guide = untrained(
         tiny_config(**{'model.conditional': False, 'data.classes': ('1', '2')}),
@@ -172,7 +193,7 @@ def test_an_unconditional_guide_needs_no_classes(run, tmp_path):
 
 
 def test_training_with_a_guide_is_refused(tmp_path):
-    with pytest.raises(UserError, match='config.sample.guide is for sampling'):
+    with pytest.raises(UserError, match='config.sample.guide is for sampling, and --mode=train'):
         modes.run('train', tiny_config(**{'sample.guide': 'x'}), epath.Path(tmp_path) / 'run')
 
 

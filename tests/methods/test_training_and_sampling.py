@@ -15,8 +15,8 @@ from jaxgen.diffusion.compatibility import CONSISTENCY, MEAN_FLOW, compatible_co
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.losses import sample_consistency_sigmas
 from jaxgen.diffusion.samplers import SAMPLERS
-from jaxgen.diffusion.schedules import linear
-from jaxgen.methods.diffusion.objective import Examples, mean_loss
+from jaxgen.diffusion.schedules import EDMSchedule, linear
+from jaxgen.methods.diffusion.objective import ConsistencyObjective, ConsistencyStages, Examples, mean_loss
 from tests.helpers.recording import Calls, RecordingNetwork
 from tests.tiny import tiny_config
 
@@ -145,6 +145,12 @@ def test_the_stages_of_consistency_tuning_follow_the_updates():
     for updates, stage in ((0, 0), (9, 0), (10, 1), (79, 7)):
         found = objective.sample_times(KEY, NUM, jnp.int32(updates))
         np.testing.assert_allclose(found[1], sample_consistency_sigmas(KEY, NUM, stage)[1], rtol=1e-6)
+    last = objective.sample_times(KEY, NUM, jnp.int32(10**6))  # of the eighth stage, in which q^8 = 256
+    np.testing.assert_array_equal(last[1], objective.sample_times(KEY, NUM, jnp.int32(79))[1])
+    for q, stages in ((1.5, 13), (2.0, 8), (16.0, 2), (256.0, 1), (1000.0, 1)):
+        assert ConsistencyStages(1, q).last == stages - 1
+        t, r = ConsistencyObjective(EDMSchedule(), ConsistencyStages(1, q)).sample_times(KEY, 1000, jnp.int32(50))
+        assert np.all(r < t)
     config = config.replace({'diffusion.consistency_stage_steps': 100, 'diffusion.consistency_q': 256.0})
     t, r = build_method(config, (4, 4, 1), 10).objective.sample_times(KEY, NUM, jnp.int32(79))
     np.testing.assert_allclose(r, t * (1 - (1 + 8 / (1 + np.exp(t))) / 256), rtol=1e-5)

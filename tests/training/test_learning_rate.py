@@ -75,6 +75,10 @@ def test_the_end_and_the_cool_down_can_be_set():
         ({'optimizer.decay': 'linear', 'optimizer.cooldown_steps': 1001}, 'config.optimizer.cooldown_steps=1001'),
         ({'optimizer.decay_steps': 0}, 'config.optimizer.decay_steps=0'),
         ({'optimizer.decay': 'cosine', 'optimizer.cooldown_steps': 9}, 'cooldown_steps=9 needs decay=linear or inv'),
+        (
+            {'optimizer.decay': 'inverse_sqrt', 'optimizer.warmup_steps': 0},
+            'config.optimizer.decay_start is not set, and there is no warm-up',
+        ),
         ({'optimizer.decay': 'linear', 'optimizer.decay_to': 0.5}, 'decay_to=0.5 needs decay=cosine'),
         ({'optimizer.decay': 'linear', 'optimizer.decay_start': 9}, 'decay_start=9 needs decay=inverse_sqrt'),
     ],

@@ -24,10 +24,12 @@ from jaxgen.apps.same_run import flatten
 from jaxgen.apps.trained import Trained
 from jaxgen.data import Dataset
 from jaxgen.data.dataset import Images
+from jaxgen.diffusion.compatibility import FEW_STEP
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json
 from jaxgen.io.names import safe_name
 from jaxgen.io.run_directory import CONFIG, EVALUATION, METRICS, points, read_metrics
+from jaxgen.methods.diffusion.options import GUIDE_FIELDS
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.runtime.mesh import make_mesh
@@ -39,6 +41,8 @@ SHOWN = 40  # images of each model on the page
 SCRUTINISED = 200  # images among which the best are selected
 BEST = 8  # images of each model next to their nearest training images
 MANIFOLD_SUBSET = 'parameters.manifold_subset_seed'  # field of a protocol; see jaxgen.metrics.registry.parameters
+# The options of sampling that a few-step model keeps.
+OWN_SAMPLER = ('sampler', 'num_steps', 'guidance_scale', *GUIDE_FIELDS, 'guide_scale')
 # Fields of a protocol that distinguish models. The page warns if protocols differ in any other field.
 MODEL_FIELDS = tuple(
     f'generated.{field}'
@@ -174,6 +178,8 @@ def _config_of(folder: epath.Path, config: Config) -> Config:
             )
     sample = to_tree(config.sample).items()
     changes = {f'sample.{field}': value for field, value in sample if hasattr(own.sample, field)}
+    if 'diffusion' in own.sections and own.diffusion.parameterisation in FEW_STEP:  # only its own sampler goes with it
+        changes |= {f'sample.{field}': getattr(own.sample, field) for field in OWN_SAMPLER}
     own = own.replace({**changes, 'mesh': config.mesh, 'checkpoint.restore': config.checkpoint.restore})
     validate(own)
     return own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from etils import epath
 
+from jaxgen.apps import guides
 from jaxgen.apps.config import Config
 from jaxgen.apps.interpret import report
 from jaxgen.apps.interpret.interpret import interpret, require_interpretable
@@ -13,6 +14,7 @@ from jaxgen.io.files import write_atomically
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``interpretation/``: ``report.html``, and the data behind it as ``.npz``."""
+    guides.require_none(config, 'interpret')
     require_interpretable(config)
     found = interpret(restore(config, workdir), workdir)
     path = workdir / 'interpretation' / 'report.html'

@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float, Int, UInt8
 
+from jaxgen.apps import guides
 from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.restore import restore
@@ -40,6 +41,7 @@ CONTINUOUS_TERMS = 100  # default number of noise levels of a continuous schedul
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``likelihood/<step>.json``; see ``bound``."""
+    guides.require_none(config, 'likelihood')
     trained = restore(config, workdir)
     dataset = load_split(config, config.likelihood.split)
     result = bound(trained, dataset.relabelled(trained.class_names))

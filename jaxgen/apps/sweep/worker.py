@@ -25,6 +25,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.guides import without_guide
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate, validate_devices
 from jaxgen.apps.sweep.plan import DIVERGED, RESULTS, SECTIONS, Run, SamplerConfig, result
@@ -118,10 +119,11 @@ def train_and_evaluate(run: Run, folder: epath.Path) -> None:
     validate(run.config)
     set_up(run.config)
     try:
-        if run.config.finetune.base is None:
-            training.train(run.config, workdir)
+        config = without_guide(run.config)
+        if config.finetune.base is None:
+            training.train(config, workdir)
         else:
-            training.finetune(run.config, workdir)
+            training.finetune(config, workdir)
     except DivergedError as e:
         print(e, flush=True)
         write_json(workdir / DIVERGED, {'step': e.step, 'reason': f'the loss is not finite at step {e.step}'})

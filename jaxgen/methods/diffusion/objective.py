@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float, Int
 
 from jaxgen.diffusion import likelihood, losses
@@ -26,6 +27,7 @@ from jaxgen.diffusion.predictions import PREDICTIONS, Network, estimate_x0, spli
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule
 from jaxgen.types import Array, Fields, PyTree
 
+CLOSEST = 256  # largest q^(stage + 1) of consistency tuning (Geng et al. 2024, CIFAR-10)
 HYBRID_WEIGHT = 1e-3  # weight of the bound in the hybrid loss (Nichol & Dhariwal 2021, equation 16)
 
 
@@ -195,6 +197,18 @@ class ConsistencyStages(NamedTuple):
     steps: int
     q: float
 
+    @property
+    def last(self) -> int:
+        """The stage that does not end: the last whose distance is not below 1 / ``CLOSEST``, or the first.
+
+        With q = 2 it is the eighth, as in the paper. Beyond it the two images differ by little more than rounding.
+        """
+        return max(0, int(np.log(CLOSEST) / np.log(self.q) + 1e-9) - 1)
+
+    def at(self, updates: Array) -> Array:
+        """Return the stage, from 0, after a number of updates."""
+        return jnp.minimum(updates // self.steps, self.last)
+
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencyObjective:
@@ -205,7 +219,7 @@ class ConsistencyObjective:
 
     def sample_times(self, key: Array, num: int, updates: Array) -> tuple[Array, Array]:
         """Sample the two noise levels t and r."""
-        return losses.sample_consistency_sigmas(key, num, updates // self.stages.steps, self.stages.q)
+        return losses.sample_consistency_sigmas(key, num, self.stages.at(updates), self.stages.q)
 
     def __call__(self, network: Network, params: PyTree, x0: Array, noise: Array, times: tuple[Array, Array]) -> Array:
         """Return the loss of each example."""

@@ -14,6 +14,8 @@ from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.power_ema import LONGEST
 from jaxgen.schema import Options, option, require, with_default
 
+GUIDE_FIELDS = ('guide', 'guide_step', 'guide_ema_length')  # the options of sampling that name a guide
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
@@ -104,7 +106,10 @@ class DiffusionOptions(Options):
         at_most=1e6,
     )
     consistency_stage_steps: int | None = option(
-        None, 'training steps in a stage of consistency tuning; an eighth of train.steps if not set', at_least=1
+        None,
+        'training steps in a stage of consistency tuning, of which the last, with consistency_q ** stage = 256, does not end; an '
+        'eighth of train.steps if not set',
+        at_least=1,
     )
 
     def resolved(self, steps: int) -> DiffusionOptions:
@@ -209,7 +214,7 @@ class DiffusionSampleOptions(SampleOptions):
     @property
     def has_guide(self) -> bool:
         """Whether a worse model guides this one."""
-        return (self.guide, self.guide_step, self.guide_ema_length) != (None, None, None)
+        return any(getattr(self, name) is not None for name in GUIDE_FIELDS)
 
     def check(self) -> None:
         """Refuse values that do not go together."""

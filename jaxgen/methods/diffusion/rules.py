@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from jaxgen.diffusion import compatibility
 from jaxgen.methods.diffusion.options import (
+    GUIDE_FIELDS,
     DiffusionOptimizerOptions,
     DiffusionOptions,
     DiffusionSampleOptions,
@@ -102,11 +103,12 @@ def _require_guidance(model: NetworkOptions, diffusion: DiffusionOptions, sample
         'sample.guidance_scale',
         f'={sample.guidance_scale} must be 1: the mean velocity of mean_flow is not guided',
     )
+    guide_field = next((name for name in GUIDE_FIELDS if getattr(sample, name) is not None), GUIDE_FIELDS[0])
     require(
         not sample.has_guide or diffusion.parameterisation not in compatibility.FEW_STEP,
-        'sample.guide',
-        f'={sample.guide} must be unset: autoguidance corrects the steps of a sampler, and {diffusion.parameterisation} has '
-        f'next to none',
+        f'sample.{guide_field}',
+        f'={getattr(sample, guide_field)} must be unset: autoguidance corrects the steps of a sampler, and '
+        f'{diffusion.parameterisation} has next to none',
     )
 
 

@@ -190,3 +190,11 @@ def test_classes_take_turns_and_may_lack_images():
     images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
     data = Dataset(images, np.array([3, 0, 3, 0, 3], np.int32), tuple('abcd'))
     assert compare._by_class(data).ravel().tolist() == [1, 0, 3, 2]
+
+
+def test_a_few_step_model_keeps_its_own_sampler(tmp_path):
+    edm = {'diffusion.schedule': 'edm', 'diffusion.parameterisation': 'edm', 'sample.sampler': 'dpmpp_2m'}
+    few = {**edm, 'diffusion.parameterisation': 'consistency', 'sample.sampler': 'consistency', 'sample.num_steps': 2}
+    folder = untrained(tiny_config(**few), epath.Path(tmp_path) / 'few')
+    own = compare._config_of(folder, tiny_config(**edm, **{'sample.num_steps': 9, 'sample.batch_size': 8}))
+    assert (own.sample.sampler, own.sample.num_steps, own.sample.batch_size) == ('consistency', 2, 8)
