@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python main.py --config=configs/ddpm_digits.py --mode=demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder --durations=20 tests
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --durations=20 tests
 
 # The two ends of the supported range share no jax release; this checks the other end quickly, without PyTorch.
 smoke: $(VENV)/.run
