@@ -18,12 +18,12 @@ python main.py --config=configs/ddpm_cifar.py:edm
 
 python main.py --config=configs/ddpm_cifar.py:guide
   Hardware: two CPU cores
-  Hours: 0.1, reckoned from 250 images/s
+  Hours: not yet measured
   Expect: not yet run; a worse model to guide edm with: --mode=sample --config.sample.guide=runs/ddpm_cifar_guide
 
 python main.py --config=configs/ddpm_cifar.py:consistency
   Hardware: two CPU cores
-  Hours: 0.75
+  Hours: not yet measured
   Expect: not yet run to its end; from the model in pretrained/ddpm_cifar one that samples in one or two network calls
 
 python main.py --config=configs/ddpm_cifar.py:flagship

@@ -7,7 +7,7 @@ python main.py --config=configs/r3gan_cifar.py
 
 python main.py --config=configs/r3gan_cifar.py:small
   Hardware: two CPU cores
-  Hours: not yet measured; about 1, reckoned from half the images/s of configs/dcgan_cifar.py:small on the same busy cores
+  Hours: not yet measured
   Expect: not yet measured
 """
 
@@ -41,7 +41,7 @@ def get_config(variant: str = ''):
         c.model.dtype = 'float32'
         c.model.channels = (128, 64, 32, 16)
         c.model.num_blocks = 1
-        c.model.group_size = 32  # on CPUs few large groups are twice as fast as many small ones
+        c.model.group_size = 32  # each group is a convolution of its own on CPUs, so few large ones
         c.train.steps = 8000
         c.optimizer.decay_steps = None
         c.optimizer.ema_decay = 0.999

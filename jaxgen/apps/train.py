@@ -132,7 +132,7 @@ def _initial_weights(
         return on_host(base.mesh, found)
 
     if numbered(workdir / CHECKPOINTS):
-        return read  # which is not called where training resumes
+        return read  # training resumes and does not call it
     found = read()
     return lambda: found
 

@@ -1,4 +1,4 @@
-"""What the public functions of metrics share: open sets of images, and compute their features."""
+"""Open the sets of images that the public functions compare, and compute their features."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ from jaxgen.types import Array, Fields, JsonObject, PyTree
 
 DINOV2_SIZES = {'dinov2': 'large', 'dinov2_base': 'base'}  # by the name of the extractor
 EXTRACTORS = ('inception', *DINOV2_SIZES)  # the networks that take images of any data set
-DISTANCES = {'dinov2-vit-l14': 'FD-DINOv2', 'dinov2-vit-b14': 'FD-DINOv2 (ViT-B/14)'}  # that are not called FID
+# The name of the Frechet distance by extractor, where it is not FID.
+DISTANCES = {'dinov2-vit-l14': 'FD-DINOv2', 'dinov2-vit-b14': 'FD-DINOv2 (ViT-B/14)'}
 CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # images a device in a batch, by default
 
 

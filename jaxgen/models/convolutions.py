@@ -1,7 +1,7 @@
 """Convolutions that change the resolution, and grouped ones, in the form that is fastest on each platform.
 
 XLA computes a convolution of a dilated input on a CPU at a third of the rate of a plain one or less, and the kernel gradient of
-a grouped one at a hundredth, so on CPUs each of these functions, and its gradient, is made of plain ones. Accelerators get the
+a grouped one still slower, so on CPUs each of these functions, and its gradient, is made of plain ones. Accelerators get the
 other forms, for which their libraries have kernels.
 Images are ``[N, H, W, C]``, kernels ``[kh, kw, C, features]``.
 """
@@ -51,11 +51,6 @@ def upsample_conv(
     four 2x2 convolutions of the small one, of kernels whose rows and columns are summed, do 4/9 of the work.
     """
     return jax.lax.platform_dependent(x, kernel, cpu=_enlarged_by_phases, default=_enlarged)
-
-
-def pointwise_conv(x: Float[Array, 'n h w c'], kernel: Float[Array, 'c features']) -> Float[Array, 'n h w features']:
-    """Return the 1x1 convolution: on CPUs twice as fast as the same matrix product, above all its kernel gradient."""
-    return jax.lax.conv_general_dilated(x, kernel[None, None], (1, 1), 'VALID', dimension_numbers=DIMENSIONS)
 
 
 def grouped_conv(x: Float[Array, 'n h w c'], kernel: Float[Array, '3 3 g c']) -> Float[Array, 'n h w c']:

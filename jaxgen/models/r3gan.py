@@ -13,14 +13,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxgen.models.convolutions import grouped_conv, pointwise_conv
+from jaxgen.models.convolutions import grouped_conv
 from jaxgen.models.dcgan import SMALLEST, num_levels
 from jaxgen.models.layers import at_least_float32
 from jaxgen.models.resampling import bilinear_downsample, bilinear_upsample
 from jaxgen.types import Array, Dtype, Fields
 
 EXPANSION = 2  # channels between the pointwise convolutions of a block, as a multiple of the block's
-SLOPE = 0.2  # of the leaky ReLUs for negative inputs
+SLOPE = 0.2  # slope of the leaky ReLUs for negative inputs
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance across a leaky ReLU (He et al. 2015)
 LAYERS = 3  # convolutions of a residual block
 
@@ -49,24 +49,9 @@ def fan_in_normal(gain: float = 1.0) -> nn.initializers.Initializer:
     return nn.initializers.variance_scaling(gain**2, 'fan_in', 'normal')
 
 
-class PointwiseConv(nn.Module):
-    """A 1x1 convolution without bias, with the kernel ``[C, features]``.
-
-    Attributes:
-      gain: the initial kernel is N(0, gain^2 / C).
-    """
-
-    features: int
-    gain: float = 1.0
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h w features']:
-        """Return the feature map."""
-        shape = (x.shape[-1], self.features)
-        kernel = self.param('kernel', fan_in_normal(self.gain), shape, self.param_dtype)
-        return pointwise_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+def pointwise_conv(features: int, gain: float = 1.0, **fields) -> nn.Dense:
+    """Return a 1x1 convolution without bias, whose initial kernel ``[C, features]`` is N(0, gain^2 / C)."""
+    return nn.Dense(features, use_bias=False, kernel_init=fan_in_normal(gain), **fields)
 
 
 class ResidualBlock(nn.Module):
@@ -96,11 +81,11 @@ class ResidualBlock(nn.Module):
             bias = self.param(name, nn.initializers.zeros, (width,), self.param_dtype)
             return nn.leaky_relu(y + bias.astype(y.dtype), SLOPE)
 
-        y = biased_activation(PointwiseConv(width, gain, **dtypes, name='conv_1')(x), 'bias_1')
+        y = biased_activation(pointwise_conv(width, gain, **dtypes, name='conv_1')(x), 'bias_1')
         shape = (3, 3, self.group_size, width)
         kernel = self.param('conv_2', fan_in_normal(gain), shape, self.param_dtype)
         y = biased_activation(grouped_conv(y, kernel.astype(y.dtype)), 'bias_2')
-        return x + PointwiseConv(x.shape[-1], 0.0, **dtypes, name='conv_3')(y)
+        return x + pointwise_conv(x.shape[-1], 0.0, **dtypes, name='conv_3')(y)
 
 
 class R3GANGenerator(nn.Module):
@@ -153,11 +138,11 @@ class R3GANGenerator(nn.Module):
             if stage:
                 x = x.astype(self.dtype)
                 if width != x.shape[-1]:
-                    x = PointwiseConv(width, **types, name=f'up_{stage}')(x)
+                    x = pointwise_conv(width, **types, name=f'up_{stage}')(x)
                 x = bilinear_upsample(x)
             for i in range(self.num_blocks):
                 x = ResidualBlock(self.group_size, depth, **types, name=f'block_{stage}_{i}')(x)
-        x = PointwiseConv(self.out_channels, **dtypes, name='to_image')(x)
+        x = pointwise_conv(self.out_channels, **dtypes, name='to_image')(x)
         return x.astype(at_least_float32(self.dtype))
 
 
@@ -199,7 +184,7 @@ class R3GANDiscriminator(nn.Module):
         widths = stage_channels(self.image_size, self.channels)
         small: Fields = {'dtype': at_least_float32(self.dtype), 'param_dtype': self.param_dtype}
         dtypes: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        x = PointwiseConv(widths[-1], **dtypes, name='from_image')(x)
+        x = pointwise_conv(widths[-1], **dtypes, name='from_image')(x)
         depth = self.num_blocks * len(widths)
         for stage in reversed(range(len(widths))):
             types = dtypes if stage else small
@@ -209,7 +194,7 @@ class R3GANDiscriminator(nn.Module):
             if stage:
                 x = bilinear_downsample(x)
                 if widths[stage - 1] != x.shape[-1]:
-                    x = PointwiseConv(widths[stage - 1], **types, name=f'down_{stage}')(x)
+                    x = pointwise_conv(widths[stage - 1], **types, name=f'down_{stage}')(x)
         x = DiscriminativeBasis(**small, name='basis')(x)[:, 0, 0]
         outputs = widths[0] if self.num_classes else 1
         x = nn.Dense(outputs, use_bias=False, kernel_init=fan_in_normal(), **small, name='head')(x)

@@ -27,7 +27,7 @@ from jaxgen.types import Fields, PyTree
 
 ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 KINDS = ('generator', 'discriminator')
-PREFIX = 'Model.'  # of the modules that the official training code wraps around the networks
+PREFIX = 'Model.'  # before each name where a file holds the wrapper of the official training code
 
 
 def load(config: Config, folder: pathlib.Path) -> Imported:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgen.errors import UserError
 
-Key = str | tuple[int, int] | tuple[str, int]  # what a reader takes for a file; each kind of reader has its own
+Key = str | tuple[int, int] | tuple[str, int]  # names one file to a reader; each kind of reader has keys of its own
 Records = Any  # a split of TFDS or of the Hub
 TRAIN, TEST, BY_HASH = 0, 1, -1  # the split of a file; BY_HASH: decided by a hash of its content
 

@@ -151,7 +151,7 @@ def _read(folder: pathlib.Path, stamp: str) -> Prepared | None:
 
 
 def _prepare(options: SourceOptions, listing: Listing, how: Conversion, folder: pathlib.Path) -> Prepared:
-    for old in folder.parent.glob(f'.*.{folder.name}'):  # of processes that were killed
+    for old in folder.parent.glob(f'.*.{folder.name}'):  # left by processes that were killed
         shutil.rmtree(old, ignore_errors=True)
     what = options.path or options.name
     total = len(listing.names)

@@ -74,7 +74,7 @@ def consistency(function: Denoiser, levels: Level, x: Float[Array, 'n ...'], *, 
       >>> import jax, jax.numpy as jnp
       >>> from jaxgen import diffusion
       >>> levels = diffusion.samplers.Consistency().levels(diffusion.EDMSchedule(), 2)
-      >>> def function(x, level):  # of images of standard normal numbers
+      >>> def function(x, level):  # exact if the images are standard normal numbers
       ...     return x / jnp.sqrt(1 + level.sigma**2)
       >>> diffusion.samplers.consistency(function, levels, 80 * jnp.ones((1, 2)), key=jax.random.key(0)).shape
       (1, 2)

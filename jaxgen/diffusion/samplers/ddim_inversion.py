@@ -51,7 +51,7 @@ def ddim_inversion(
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxgen import diffusion
-      >>> def denoiser(x, level):  # of images of standard normal numbers
+      >>> def denoiser(x, level):  # exact if the images are standard normal numbers
       ...     return level.alpha * x
       >>> levels = diffusion.cosine(1000).levels(4)
       >>> images = diffusion.samplers.ddim(denoiser, levels, jnp.array([[1.0, -0.5]]))

@@ -1,4 +1,4 @@
-"""What the methods that train a generator against a discriminator share."""
+"""The code that all methods with a generator and a discriminator share."""
 
 from jaxgen.methods.adversarial.method import AdversarialMethod
 from jaxgen.methods.adversarial.state import GANState, NetworkState
