@@ -11,8 +11,9 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.train import method_and_data
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import on_one_line
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically, write_json
+from jaxgen.io.grids import Labels
 from jaxgen.methods.base import Method
 from jaxgen.runtime.random import root_key
 from jaxgen.training.step import prepare_batch, step_keys
@@ -72,8 +73,8 @@ def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path)
     write_json(folder / 'statistics.json', statistics)
 
     pairs = np.stack([stored[:SHOWN], images.to_uint8(after[:SHOWN])], axis=1).reshape(-1, *stored.shape[1:])
-    captions = [text for label in labels[:SHOWN] for text in (dataset.class_names[label], 'seen')]
-    write_atomically(folder / 'images.png', images.png(images.grid(pairs, columns=8, captions=captions)))
+    captions = [text for label in labels[:SHOWN] for text in (dataset.class_names[label], 'seen in training')]
+    write_atomically(folder / 'images.png', images.png(grids.labelled(pairs, Labels(captions=captions), columns=6)))
     _show(config, dataset, statistics, folder)
 
 

@@ -10,12 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from jaxgen.types import Fields
 
 SMALLEST_TILE = 64  # side in pixels to which small images of a grid are magnified
-CAPTIONED_TILE = 128  # the same with captions, which need more width
 GAP = 2  # pixels between the images of a grid
 
 
@@ -35,25 +34,20 @@ def from_uint8(images: Any) -> Any:
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def grid(images: np.ndarray, columns: int | None = None, captions: Sequence[str] | None = None) -> np.ndarray:
-    """Arrange images in one picture, row by row.
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Arrange images in one picture, row by row, without labels; ``jaxgen.io.grids`` writes labels into the picture.
 
-    Small images are magnified by a whole factor to about 64 pixels a side, or 128 if there are captions; each pixel stays
-    visible as a square.
+    Small images are magnified by a whole factor to about 64 pixels a side; each pixel stays visible as a square.
 
     Args:
       images: uint8 ``[N, H, W, C]``.
       columns: images in a row; if not set, the grid is as square as possible.
-      captions: one text for each image, written below it and cut at its width.
 
     Returns:
       uint8 ``[H', W', C]``.
     """
-    scale = max(1, (CAPTIONED_TILE if captions else SMALLEST_TILE) // images.shape[1])
+    scale = max(1, SMALLEST_TILE // images.shape[1])
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    if captions:
-        below = np.stack([_caption(text, images.shape[2], images.shape[3]) for text in captions])
-        images = np.concatenate([images, below], axis=1)
     n, h, w, c = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
@@ -62,13 +56,6 @@ def grid(images: np.ndarray, columns: int | None = None, captions: Sequence[str]
         y, x = GAP + i // columns * (h + GAP), GAP + i % columns * (w + GAP)
         canvas[y : y + h, x : x + w] = image
     return canvas
-
-
-def _caption(text: str, width: int, channels: int) -> np.ndarray:
-    """Draw black text on white, 14 pixels high: uint8 ``[14, width, channels]``."""
-    strip = Image.new('L', (width, 14), 255)
-    ImageDraw.Draw(strip).text((1, 1), text, fill=0, font=ImageFont.load_default(size=10))
-    return np.asarray(strip)[..., None].repeat(channels, axis=2)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from etils import epath
 
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically
 from jaxgen.training.log import RunLog
 from jaxgen.training.sampling import SamplePipeline
@@ -14,7 +16,14 @@ LARGEST_GRID = 100  # images
 
 
 def write_grid(
-    pipeline: SamplePipeline, model: PyTree, step: int, *, num: int, workdir: epath.Path, log: RunLog
+    pipeline: SamplePipeline,
+    model: PyTree,
+    step: int,
+    *,
+    num: int,
+    class_names: Sequence[str],
+    workdir: epath.Path,
+    log: RunLog,
 ) -> None:
     """Sample images, always the same ones of the seed, and write ``samples/step_<step>.png``.
 
@@ -23,11 +32,12 @@ def write_grid(
       model: the full model of the method.
       step: the step of the model.
       num: number of images; at most ``LARGEST_GRID`` of them are sampled.
+      class_names: the classes that the model takes as an input; empty if it takes none.
       workdir: the run directory.
       log: also gets the grid, for TensorBoard.
     """
-    samples, _ = pipeline(model, min(num, LARGEST_GRID))
-    grid = images.grid(samples)
+    samples, labels = pipeline(model, min(num, LARGEST_GRID))
+    grid = grids.by_class(samples, labels if class_names else None, class_names, f'step {step:,}')
     path = workdir / 'samples' / f'step_{step}.png'
     write_atomically(path, images.png(grid))
     log.image(step, 'samples', grid)

@@ -183,7 +183,15 @@ class Loop:
     def _write_grid(self) -> None:
         plan = self.plan
         self._renew()
-        write_grid(self._samples, self.state.model, self.step, num=plan.sample.num, workdir=plan.workdir, log=self._log)
+        write_grid(
+            self._samples,
+            self.state.model,
+            self.step,
+            num=plan.sample.num,
+            class_names=plan.dataset.class_names if plan.method.capabilities.knows_classes else (),
+            workdir=plan.workdir,
+            log=self._log,
+        )
 
     def _evaluate(self, signals: StopSignals) -> None:
         """Evaluate this step; if a signal interrupts that, the resumed run begins with it."""

@@ -22,9 +22,9 @@ def report_of(tmp_path, **fields):
 
 
 def tile(picture, i):
-    """Tile i of 8 a row, its caption left out, back at its 8x8 pixels."""
-    y, x = 2 + i // 8 * (128 + 14 + 2), 2 + i % 8 * (128 + 2)
-    return picture[y + 8 : y + 128 : 16, x + 8 : x + 128 : 16]
+    """Return image i of 6 a row, without its caption and back at its 8x8 pixels, each of which is 13 wide."""
+    y, x = 4 + i // 6 * (104 + 15 + 4), 4 + i % 6 * (104 + 4)
+    return picture[y + 6 : y + 104 : 13, x + 6 : x + 104 : 13]
 
 
 def test_without_augmentation_stored_and_seen_are_the_same(tmp_path, capsys):

@@ -15,7 +15,7 @@ from jaxgen.apps import weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.restore import restore
 from jaxgen.apps.trained import Trained
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.io.files import replacing_set, write_atomically, write_json
 from jaxgen.io.run_directory import METRICS, points, read_metrics
 from jaxgen.runtime.random import root_key, stream
@@ -44,7 +44,9 @@ def write_results(config: Config, workdir: epath.Path, samples: int, facts: dict
     rows = read_metrics(workdir / METRICS)
     losses = points(rows, 'loss')
     if losses:
-        write_atomically(folder / 'loss.png', plots.png(plots.line_chart({'loss': losses}, 'step', 'loss')))
+        write_atomically(
+            folder / 'loss.png', plots.png(plots.line_chart({'loss': losses}, 'training step', 'training loss'))
+        )
 
     start = time.monotonic()
     _write_samples(trained, folder, samples)
@@ -88,7 +90,8 @@ def _write_samples(trained: Trained, folder: epath.Path, samples: int) -> None:
             named = {'labels': labels, 'class_names': np.array(trained.class_names)}
             write(f'{number:02}.npz', images.npz(images=piece, **named))
             if number == 0:
-                write_atomically(folder / 'generated.png', images.png(images.grid(piece[:LARGEST_GRID])))
+                shown = grids.by_class(piece[:LARGEST_GRID], labels[:LARGEST_GRID], trained.class_names)
+                write_atomically(folder / 'generated.png', images.png(shown))
 
 
 def _pieces(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
