@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from etils import epath
 
+from jaxgen.apps import denoising_steps
 from jaxgen.apps.config import Config
 from jaxgen.apps.restore import restore
 from jaxgen.apps.trained import Trained
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.io.files import replacing_set, write_atomically
 from jaxgen.io.names import safe_name
 from jaxgen.io.run_directory import SAMPLES
@@ -23,15 +24,22 @@ def run(config: Config, workdir: epath.Path) -> None:
     """Write ``samples/<name>.npz``, a grid ``samples/<name>.png`` and a folder ``samples/<name>/`` of single PNGs.
 
     The single PNGs replace those of an earlier run with the same name when all are complete. In the ``.npz``, ``labels``
-    index ``class_names``; they are -1 for a network that takes no class labels.
+    index ``class_names``; they are -1 for a network that takes no class labels. With ``sample.animation``, a strip
+    ``samples/<name>_steps.png`` and an animation ``samples/<name>_steps.webp`` show how the first of them become images.
     """
+    if config.sample.animation:
+        denoising_steps.require_steps(config)
     trained = restore(config, workdir)
     folder, name = workdir / SAMPLES, safe_name(config.sample.name)
     with replacing_set(folder / name, SINGLE) as write:
         made, labels = _write_single(trained, config.sample.num, write)
     named = {'labels': labels, 'class_names': np.array(trained.class_names)}
     write_atomically(folder / f'{name}.npz', images.npz(images=made, **named))
-    write_atomically(folder / f'{name}.png', images.png(images.grid(made[:LARGEST_GRID])))
+    shown_labels = labels[:LARGEST_GRID] if trained.method.capabilities.knows_classes else None
+    shown = grids.by_class(made[:LARGEST_GRID], shown_labels, trained.class_names)
+    write_atomically(folder / f'{name}.png', images.png(shown))
+    if config.sample.animation:
+        denoising_steps.write_animation(trained, folder, name)
     print(
         f'{len(made)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
     )

@@ -24,6 +24,7 @@ class SampleOptions(Options):
     ema: bool = option(True, 'sample with the moving average of the parameters')
     every: int = option(5000, 'steps between two grids of samples in training', at_least=1)
     name: str = option('samples', 'name of the files that mode=sample writes to samples/')
+    animation: bool = option(False, 'also write a strip and an animation of the denoising in mode=sample')
     adapter: str | None = option(
         None,
         "an adapter.safetensors to apply to the model of the run directory; the model's own weights if not set",

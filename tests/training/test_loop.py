@@ -17,6 +17,7 @@ from jaxgen.io.lock import exclusive
 from jaxgen.io.run_directory import read_metrics
 from jaxgen.methods import METHODS
 from jaxgen.training.log import MetricsFile
+from tests.helpers.pictures_in_grids import shows
 from tests.helpers.runs import final_state, train, without_wall_clock
 from tests.tiny import tiny_config
 
@@ -52,7 +53,7 @@ def test_the_workdir_of_the_contract(runs, family):
     if METHODS[family].supports.samples:
         assert sorted(p.name for p in (trained / 'samples').iterdir()) == ['step_0.png', 'step_12.png', 'step_6.png']
         with Image.open(trained / 'samples' / 'step_12.png') as picture:
-            assert picture.size == (4 * 66 + 2, 4 * 66 + 2)
+            assert picture.size == (10 * 68 + 4, 15 + 15 + 4 + 2 * 68 + 15)  # a column for each of ten digits
 
 
 def test_the_work_of_a_step_is_that_of_its_convolutions(tmp_path, capsys):
@@ -167,6 +168,24 @@ def test_sample_depends_on_the_seed_and_the_index_alone(runs, family, capsys):
     assert (draw('seed', **{'sample.num': 7, 'seed': 1})[0] != images[:7]).mean() > 0.5
     assert set(draw('classes', **{'sample.num': 6, 'sample.classes': ('7', '2')})[1]) == {7, 2}
     assert 'samples of step 12' in capsys.readouterr().out
+
+
+def test_an_animation_ends_with_the_samples(runs):
+    fields = {'sample.name': 'moving', 'sample.num': 6, 'sample.num_steps': 3, 'sample.animation': True}
+    modes.run('sample', tiny_config(**fields), runs['ddpm'])
+    folder = runs['ddpm'] / 'samples'
+    with Image.open(folder / 'moving_steps.webp') as movie, np.load(folder / 'moving.npz') as made:
+        assert movie.n_frames == 4  # noise, and the images after each step
+        movie.seek(3)
+        assert all(shows(np.asarray(movie.convert('L')), image[..., 0], 13) for image in made['images'])
+    assert (folder / 'moving_steps.png').exists()
+
+
+@pytest.mark.parametrize('family, steps, words', [('dcgan', 4, 'family=dcgan makes'), ('ddpm', 1, 'num_steps=1 takes')])
+def test_images_made_in_one_call_have_no_animation(tmp_path, family, steps, words):
+    c = tiny_config(family, **{'sample.animation': True, **({'sample.num_steps': steps} if family == 'ddpm' else {})})
+    with pytest.raises(UserError, match=f'sample.animation=True shows .*{words}'):
+        modes.run('sample', c, epath.Path(tmp_path))
 
 
 def test_sample_without_a_model(tmp_path):

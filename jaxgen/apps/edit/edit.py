@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import jax
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from jaxgen.apps import denoising_steps
+from jaxgen.apps.denoising_steps import Steps, noise_share
 from jaxgen.apps.edit.inputs import open_image, open_mask
 from jaxgen.apps.edit.start import edit_keys, require_editable, start_edit, to_images
 from jaxgen.apps.trained import Trained
@@ -18,16 +20,16 @@ from jaxgen.diffusion import editing
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.samplers import DDIM, ddim_inversion
 from jaxgen.errors import check, pick
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically
+from jaxgen.io.grids import Labels
 from jaxgen.methods.diffusion.denoiser import Edit, mean_only
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.random import root_key
 from jaxgen.training.sampling import cycled_labels
 from jaxgen.types import Array
 
-MAX_STRIP, MAX_FRAMES = 12, 60  # largest number of steps that strip.png and strip.webp show
-STRIP_ROWS = 4  # images whose way strip.png shows
+COLUMNS = 5  # images in a row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +39,17 @@ class Edited:
     Attributes:
       given: uint8 ``[G, H, W, C]``, the input images as the network sees them.
       made: uint8 ``[N, H, W, C]``, the edited images.
-      path: uint8 ``[S, N, H, W, C]``, the images after each step, scaled to the variance of an image.
+      steps: the edited images after each step.
+      names: a name for each edited image.
+      mask: uint8 ``[H, W, C]``, white where the model painted; None if it painted everywhere.
       notes: sentences about the result for the user.
     """
 
     given: np.ndarray
     made: np.ndarray
-    path: np.ndarray
+    steps: Steps
+    names: Sequence[str]
+    mask: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -84,8 +90,9 @@ class Editor:
         end_labels = self._labels_of_ends()
         noise = self._invert(given, end_labels)
         between = editing.slerp(noise[0], noise[1], jnp.asarray(share, jnp.float32))
-        made, path = self._sample(between, end_labels[(share >= 0.5).astype(int)], self.levels)
-        return Edited(given, made, path, (_reconstruction_note(made[[0, -1]], given),))
+        made, steps = self._sample(between, end_labels[(share >= 0.5).astype(int)], self.levels)
+        names = [f'{part:.0%} of the way' for part in share]
+        return Edited(given, made, steps, names, notes=(_reconstruction_note(made[[0, -1]], given),))
 
     def transfer(self) -> Edited:
         """Make the input anew from its noise as ``source_class``, and then as each of ``sample.classes``."""
@@ -102,8 +109,9 @@ class Editor:
         label_of = self.trained.class_names.index
         labels = np.array([label_of(name) for name in (self.options.source_class, *classes)], np.int32)
         noise = self._invert(given, labels[:1])
-        made, path = self._sample(noise.repeat(len(labels), axis=0), labels, self.levels)
-        return Edited(given, made, path, (_reconstruction_note(made[:1], given),))
+        made, steps = self._sample(noise.repeat(len(labels), axis=0), labels, self.levels)
+        names = [f'made again as {self.options.source_class}', *(f'made as {name}' for name in classes)]
+        return Edited(given, made, steps, names, notes=(_reconstruction_note(made[:1], given),))
 
     def _open(self, field: str) -> np.ndarray:
         name = getattr(self.options, field)
@@ -120,13 +128,17 @@ class Editor:
     def _edit_from_noise(self, given: np.ndarray, mask: np.ndarray | None = None) -> Edited:
         start = start_edit(self.trained, self.variables, given, mask=mask, num=self.options.num)
         edit = editing.keep_known(start.known, jnp.ones(()) if mask is None else jnp.asarray(mask))
-        made, path = self._sample(start.x, start.labels, start.levels, edit)
-        return Edited(given[None], start.finish(made), path)
+        made, steps = self._sample(start.x, start.labels, start.levels, edit)
+        names = [f'result {i + 1}' for i in range(len(made))]
+        if self.method.capabilities.knows_classes:
+            names = [f'{name}: {self.trained.class_names[c]}' for name, c in zip(names, start.labels, strict=True)]
+        shown = None if mask is None else np.broadcast_to(mask * 255, given.shape).astype(np.uint8)
+        return Edited(given[None], start.finish(made), steps, names, shown)
 
     def _sample(
         self, x: Array, labels: np.ndarray, levels: Level, edit: Edit | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images, and x after each step on the way there from ``x`` at the first of the levels, both uint8."""
+    ) -> tuple[np.ndarray, Steps]:
+        """Return the images uint8, and x after each step on the way there from ``x`` at the first of the levels."""
 
         @jax.jit
         def sample_path(variables, keys, labels, x):
@@ -134,7 +146,9 @@ class Editor:
 
         keys = edit_keys(self.config, len(labels))
         path = np.asarray(sample_path(self.variables, keys, jnp.asarray(labels), x))
-        return images.to_uint8(path[-1]), to_images(path, Level(*(table[1:] for table in levels)))
+        ends = Level(*(table[1:] for table in levels))
+        steps = Steps(to_images(path, ends), np.arange(1, len(path) + 1), noise_share(ends), len(path))
+        return images.to_uint8(path[-1]), steps
 
     def _invert(self, given: np.ndarray, labels: np.ndarray) -> Array:
         """Return the noise from which DDIM makes images uint8 ``[N, H, W, C]``.
@@ -176,26 +190,28 @@ def edit(trained: Trained) -> Edited:
 def write(edited: Edited, kind: str, workdir: epath.Path) -> epath.Path:
     """Write the result of an edit to ``edits/<kind>`` in a run directory.
 
-    ``grid.png`` shows the given images and then the edited ones, ``strip.png`` and ``strip.webp`` the way of the first of
-    them, and ``images.npz`` holds the arrays.
+    ``grid.png`` shows the given images, the mask and then the edited ones, ``strip.png`` and ``strip.webp`` the way of the
+    first of them, and ``images.npz`` holds the arrays.
 
     Returns:
       The folder.
     """
     folder = workdir / 'edits' / kind
-    write_atomically(folder / 'grid.png', images.png(images.grid(np.concatenate([edited.given, edited.made]))))
-    rows = spread_steps(edited.path[:, :STRIP_ROWS], MAX_STRIP).swapaxes(0, 1)
-    strip = images.grid(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
-    write_atomically(folder / 'strip.png', images.png(strip))
-    frames = [images.grid(frame) for frame in spread_steps(edited.path, MAX_FRAMES)]
-    write_atomically(folder / 'strip.webp', images.webp(frames))
+    write_atomically(folder / 'grid.png', images.png(_grid(edited)))
+    denoising_steps.write(edited.steps, folder, 'strip', names=edited.names, draw=frame_of(edited.names))
     write_atomically(folder / 'images.npz', images.npz(given=edited.given, images=edited.made))
     return folder
 
 
-def spread_steps(path: np.ndarray, largest: int) -> np.ndarray:
-    """Return at most ``largest`` entries of a path, evenly spread, with its first and its last entry among them."""
-    return path[np.unique(np.linspace(0, len(path) - 1, largest).round().astype(int))]
+def _grid(edited: Edited) -> np.ndarray:
+    shown = [*edited.given, *([] if edited.mask is None else [edited.mask]), *edited.made]
+    names = ['input', 'other input'][: len(edited.given)] + ['mask: white is painted'] * (edited.mask is not None)
+    return grids.labelled(np.stack(shown), Labels(captions=[*names, *edited.names]), min(len(shown), COLUMNS))
+
+
+def frame_of(names: Sequence[str]) -> Callable[[np.ndarray, str], np.ndarray]:
+    """Return a function that draws a frame of an animation: images with their names, and a title."""
+    return lambda frame, title: grids.labelled(frame, Labels(title, captions=names), min(len(frame), COLUMNS))
 
 
 def _reconstruction_note(made: np.ndarray, given: np.ndarray) -> str:
