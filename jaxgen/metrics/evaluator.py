@@ -163,11 +163,14 @@ class Evaluator:
         name, distance = self._extractor.description['name'], features.distance_name(self._extractor.description)
         if not name.startswith('inception'):
             found.append(f'distances are those of features of {name}: they compare with no FID elsewhere')
+        kid, deviation = result.get('kid'), result.get('kid_std')
+        is_kid_known = kid is not None and deviation is not None and deviation <= abs(kid)
+        remedy = 'look at KID, which is not biased' if is_kid_known else f'take at least {FEWEST}'
         for what, count in (('generated', images.count), ('reference', self.reference.count)):
             if count < FEWEST:
                 found.append(
                     f'{count} {what} images are fewer than {FEWEST}: {distance} is biased upwards, and compares with no '
-                    f'published figure; look at KID, which is not biased'
+                    f'published value; {remedy}'
                 )
         if images.image_shape != self.reference.image_shape:
             found.append(f'the generated images are {images.image_shape}, the reference {self.reference.image_shape}')

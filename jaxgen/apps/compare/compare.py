@@ -82,6 +82,8 @@ class Entry:
       log: the rows of the run's ``metrics.jsonl``.
       history: the evaluations during its training.
       images: uint8 ``[SHOWN, H, W, C]``.
+      labels: the class that each of them should show; None if the model was trained on several classes without labels.
+      class_names: the classes of the model.
       neighbours: the best of its images, and the nearest training images.
     """
 
@@ -91,6 +93,8 @@ class Entry:
     log: list[dict[str, float]]
     history: list[JsonObject]
     images: np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
     neighbours: Neighbours
 
 
@@ -102,6 +106,7 @@ class Comparison:
       entries: the models.
       class_names: the classes of the data.
       real: images of the test split, to be shown next to generated ones.
+      real_labels: their classes.
       real_distances: as ``Neighbours.distances``, for images of the test split.
       differences: the fields in which protocols differ, except those that distinguish models.
     """
@@ -109,6 +114,7 @@ class Comparison:
     entries: list[Entry]
     class_names: tuple[str, ...]
     real: np.ndarray
+    real_labels: np.ndarray
     real_distances: np.ndarray
     differences: list[str]
 
@@ -150,10 +156,12 @@ def compare(config: Config, workdir: epath.Path) -> Comparison:
         for name, model, folder in zip(_names(folders), trained, folders, strict=True)
     ]
     held_out = test.images[:: max(1, len(test.images) // SCRUTINISED)][:SCRUTINISED]
+    shown = _by_class(test)[:SHOWN]
     return Comparison(
         entries,
         train.class_names,
-        _by_class(test)[:SHOWN],
+        test.images[shown],
+        test.labels[shown],
         nearest(held_out, train.images)[1],
         differences([result['protocol'] for entry in entries for result in entry.results]),
     )
@@ -214,7 +222,9 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
     best = shared.evaluator.best(images, labels, trained.class_names)[:BEST]
     indices, distances = nearest(images, shared.train)
     found = Neighbours(images[best], shared.train[indices[best]], distances)
-    return Entry(name, results, facts, log, during_training.read(folder), images[:SHOWN], found)
+    shown_labels = None if labels is None else labels[:SHOWN]
+    history = during_training.read(folder)
+    return Entry(name, results, facts, log, history, images[:SHOWN], shown_labels, trained.class_names, found)
 
 
 def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> JsonObject:
@@ -281,13 +291,13 @@ def nearest(images: np.ndarray, others: Images) -> tuple[np.ndarray, np.ndarray]
 
 
 def _by_class(dataset: Dataset) -> np.ndarray:
-    """Return the images of a data set in an order in which the classes take turns, as in the samples of a model.
+    """Return the numbers of the images of a data set in an order in which the classes take turns, as in samples of a model.
 
     Classes without images are left out.
     """
     queues = [np.flatnonzero(dataset.labels == label) for label in np.unique(dataset.labels)]
     rows = min(SHOWN, *map(len, queues))
-    return dataset.images[np.array([queue[i] for i in range(rows) for queue in queues], int)]
+    return np.array([queue[i] for i in range(rows) for queue in queues], int)
 
 
 def differences(protocols: list[JsonObject]) -> list[str]:

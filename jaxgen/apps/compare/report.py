@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxgen.apps.compare.compare import Comparison, Entry, difference_notes
-from jaxgen.apps.evaluate.results import titled
-from jaxgen.apps.reports import plots
-from jaxgen.apps.reports.pages import document, grid, note, section, side, svg, table, text
+from jaxgen.apps.reports import plots, weak_metrics, words
+from jaxgen.apps.reports.pages import beside, chart, charts, document, note, section, side, table, text
+from jaxgen.io import grids
+from jaxgen.io.grids import Labels
 from jaxgen.io.run_directory import points
 from jaxgen.types import Fields
 
@@ -24,7 +25,7 @@ def page(comparison: Comparison) -> str:
         _charts(entries),
         _curves(entries),
         _by_class(comparison),
-        section('Samples', _grids([(e.name, e.images) for e in entries] + [('real, held out', comparison.real)], 10)),
+        section('Samples', _samples(comparison)),
         _neighbours(comparison),
         section('Protocols', ''.join(map(_protocol, entries))),
     ]
@@ -34,7 +35,7 @@ def page(comparison: Comparison) -> str:
 def _metrics(comparison: Comparison) -> str:
     entries = comparison.entries
     protocol = _protocol_of(entries)
-    rows = {titled(name, protocol): [_cell(e, value) for e in entries] for name, value in METRICS.items()}
+    rows = {words.title(path, protocol): [_cell(e, path) for e in entries] for path in words.METRICS}
     rows |= {name: [value(e) for e in entries] for name, value in FACTS.items()}
     known = [(name, *cells) for name, cells in rows.items() if any(cells)]
     reference = protocol['reference']
@@ -44,9 +45,14 @@ def _metrics(comparison: Comparison) -> str:
     return (
         f'<p>Reference: {text(source)}, {reference["count"]:,} of {reference["of"]:,} images. Each model generated '
         f'{protocol["generated"]["count"]:,} images ({_over(entries)}). Features: {text(protocol["extractor"]["name"])}.</p>'
-        + table(['', *(e.name for e in entries)], known)
-        + ''.join(map(note, notes))
+        + beside(table(['', *(e.name for e in entries)], known, _weak(entries, words.title)), ''.join(map(note, notes)))
     )
+
+
+def _weak(entries: Sequence[Entry], name: Callable[[str, Fields], str]) -> dict[str, str]:
+    """Return why metrics of some model say little, by the name that ``name`` gives them."""
+    found = weak_metrics.reasons(result for entry in entries for result in entry.results)
+    return {name(path, _protocol_of(entries)): why for path, why in found.items()}
 
 
 def _protocol_of(entries: Sequence[Entry]) -> Fields:
@@ -70,9 +76,8 @@ def values(entry: Entry, path: str) -> list[Any]:
     return found
 
 
-def _cell(entry: Entry, how: tuple[str, str]) -> str:
-    path, form = how
-    found = values(entry, path)
+def _cell(entry: Entry, path: str) -> str:
+    form, found = words.METRICS[path].form, values(entry, path)
     if not found:
         return no_value(path, entry.results[0])
     spread = f' ± {format(np.std(found, ddof=1), form)}' if len(found) > 1 else ''
@@ -84,25 +89,8 @@ def no_value(path: str, result: Fields) -> str:
     return 'not estimated' if path == 'kid_std' and path in result else ''
 
 
-# Rows of the table: the dotted path of each metric in the result, and its format.
-METRICS = {
-    'FID': ('fid', '.2f'),
-    'KID': ('kid', '.5f'),
-    'KID, deviation over subsets': ('kid_std', '.5f'),
-    'Inception Score': ('inception_score', '.2f'),
-    'precision': ('precision', '.3f'),
-    'recall': ('recall', '.3f'),
-    'density': ('density', '.3f'),
-    'coverage': ('coverage', '.3f'),
-    'classifier: right class': ('judge.accuracy', '.1%'),
-    'classifier: mean confidence': ('judge.mean_confidence', '.3f'),
-}
-
-BY_CLASS = {
-    'FID by class': 'fid_per_class',
-    'classifier: right class': 'judge.accuracy_per_class',
-    'classifier: images recognised as each class': 'judge.seen',
-}
+# The dotted path and the format of each metric, by its title.
+METRICS = {metric.title: (path, metric.form) for path, metric in words.METRICS.items()}
 
 
 def _generated(entry: Entry, field: str) -> Any:
@@ -112,8 +100,8 @@ def _generated(entry: Entry, field: str) -> Any:
 FACTS = {
     'step': lambda e: f'{_generated(e, "step"):,}',
     'EMA': lambda e: 'yes' if _generated(e, 'ema') else 'no',
-    'sampler': lambda e: _generated(e, 'sampler'),
-    'network calls an image': lambda e: str(_generated(e, 'network_calls')),
+    'sampler': lambda e: words.value('sampler', _generated(e, 'sampler')),
+    'network calls per image': lambda e: str(_generated(e, 'network_calls')),
     'guidance': lambda e: str(_generated(e, 'guidance_scale')),
     'parameters': lambda e: ', '.join(f'{part} {count:,}' for part, count in e.facts['parameters'].items()),
     'training images': lambda e: f'{e.facts["training_images"]:,}',
@@ -123,19 +111,25 @@ FACTS = {
 
 
 def _rate(value: float | None) -> str:
-    return '' if value is None else f'{value:.3g}'
+    if value is None:
+        return ''
+    return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
 
 
 def _charts(entries: Sequence[Entry]) -> str:
-    bars = _bars(entries)
-    caption = f'Bars are means, whiskers standard deviations: {_over(entries)}.'
-    return section('Charts', svg(plots.bars(bars), caption)) if bars else ''
+    """Return a chart of each metric; nothing for a single model, which there is nothing to compare with."""
+    if len(entries) < 2:
+        return ''
+    weak = _weak(entries, words.axis)
+    shown = [plots.bars({title: rows}, weak) for title, rows in _bars(entries).items()]
+    caption = f'Bars are means, whiskers standard deviations: {_over(entries)}. Grey: too few images to tell.'
+    return section('Charts', charts(shown, caption if weak else caption.partition(' Grey')[0])) if shown else ''
 
 
 def _bars(entries: Sequence[Entry]) -> dict[str, list[tuple[str, float, float]]]:
     """Return (name, mean, deviation) of each model for every metric that is known of all models."""
     found = {}
-    for name, (path, _) in METRICS.items():
+    for path in words.METRICS:
         rows = []
         for entry in entries:
             over_seeds = values(entry, path)
@@ -143,7 +137,7 @@ def _bars(entries: Sequence[Entry]) -> dict[str, list[tuple[str, float, float]]]
                 spread = np.std(over_seeds, ddof=1) if len(over_seeds) > 1 else 0.0
                 rows.append((entry.name, float(np.mean(over_seeds)), float(spread)))
         if len(rows) == len(entries) and path != 'kid_std':
-            found[titled(name, _protocol_of(entries))] = rows
+            found[words.axis(path, _protocol_of(entries))] = rows
     return found
 
 
@@ -158,60 +152,77 @@ def _curves(entries: Sequence[Entry]) -> str:
             if known:
                 losses[label] = [(step * per_step, value) for step, value in known]
     if losses:
-        caption = 'Losses of different methods measure different things: only their course can be compared.'
-        parts.append(svg(plots.curves(losses, 'training images', 'loss'), caption))
+        several = 'Losses of different methods measure different things: only their course can be compared.'
+        parts.append(
+            _lines(losses, 'training images', 'training loss', several if len(entries) > 1 else 'Training loss.')
+        )
     history = {e.name: [(row['step'], row['fid']) for row in e.history] for e in entries if e.history}
     if history:
-        names = {titled('FID', row['protocol']) for e in entries for row in e.history}
+        names = {words.axis('fid', row['protocol']) for e in entries for row in e.history}
         counts = sorted({row['protocol']['generated']['count'] for e in entries for row in e.history})
         caption = f'In training, of {" or ".join(map(str, counts))} images; do not compare it with the table.'
-        parts.append(svg(plots.curves(history, 'step', ' or '.join(sorted(names))), caption))
-    return section('Training', ''.join(parts)) if parts else ''
+        parts.append(_lines(history, words.setting('step'), ' or '.join(sorted(names)), caption))
+    return section('Training', ''.join(parts))
+
+
+def _lines(lines: dict[str, list[tuple[float, float]]], x: str, y: str, caption: str) -> str:
+    return chart(plots.curves(lines, x, y), plots.curves(lines, x, y, plots.NARROW), caption)
 
 
 def _by_class(comparison: Comparison) -> str:
     parts, all_names = [], [e.name for e in comparison.entries]
-    for name, path in BY_CLASS.items():
-        title = titled(name, _protocol_of(comparison.entries))
+    weak = _weak(comparison.entries, words.axis)
+    for path in words.BY_CLASS:
         rows = {e.name: values(e, path)[0] for e in comparison.entries if values(e, path)}
         if rows:
-            chart = plots.by_class(rows, comparison.class_names, title, all_names)
-            parts.append(svg(chart, f'{title}, of the first seed.'))
-    confusions = {
-        e.name: np.array(values(e, 'judge.confusion')[0]) for e in comparison.entries if values(e, 'judge.confusion')
-    }
+            title = words.axis(path, _protocol_of(comparison.entries))
+            why = weak.get(title, '')
+            parts.append(plots.by_class(rows, comparison.class_names, title, all_names, weak=why))
+    shown = [charts(parts, 'Of the first seed.')] if parts else []
+    confusions = [
+        plots.confusion(e.name, np.array(values(e, 'judge.confusion')[0]), comparison.class_names)
+        for e in comparison.entries
+        if values(e, 'judge.confusion')
+    ]
     if confusions:
-        caption = 'Share of the images that should show a class (rows) and are recognised as each class (columns), in percent.'
-        parts.append(svg(plots.confusions(confusions, comparison.class_names), caption))
-    return section('By class', ''.join(parts)) if parts else ''
+        caption = 'Share of the images that should show a class (rows) and are recognised as each class (columns).'
+        shown.append(charts(confusions, caption))
+    return section('By class', ''.join(shown))
+
+
+def _samples(comparison: Comparison) -> str:
+    real, names = comparison.real, comparison.class_names
+    shown = [
+        (f'samples of {e.name}', grids.by_class(e.images, e.labels, e.class_names, e.name)) for e in comparison.entries
+    ]
+    of_real = grids.by_class(real, comparison.real_labels, names, 'real, held out')
+    return side([*shown, ('real images, held out', of_real)])
 
 
 def _neighbours(comparison: Comparison) -> str:
-    pairs = []
+    shown = []
     for e in comparison.entries:
         near = e.neighbours
-        rows = np.concatenate([near.best, near.nearest])
-        pairs.append((e.name, rows))
-    real = _quartiles(comparison.real_distances)
-    lines = [f'<li>{text(e.name)}: {_quartiles(e.neighbours.distances)}</li>' for e in comparison.entries]
+        labels = Labels(e.name, rows=('sample', 'nearest training image'))
+        pairs = grids.labelled(np.concatenate([near.best, near.nearest]), labels, columns=len(near.best))
+        shown.append((f'samples of {e.name} and their nearest training images', pairs))
+    quartiles = {e.name: e.neighbours.distances for e in comparison.entries}
+    quartiles['real, held out'] = comparison.real_distances
+    rows = [(name, *_quartiles(distances)) for name, distances in quartiles.items()]
     return section(
         'Nearest training images',
-        '<p>Top: the samples of which the classifier is most confident. Bottom: the training image (or its mirror image) that '
+        '<p>The samples of which the classifier is most confident, and below each the training image (or its mirror image) that '
         'is nearest in pixels. A model that copies shows the same image twice.</p>'
-        + _grids(pairs, len(comparison.entries[0].neighbours.best))
-        + f'<p>Distances to the nearest training image, pixels from 0 to 1, quartiles:</p><ul>{"".join(lines)}'
-        f'<li>real images, held out: {real}</li></ul>',
+        + side(shown)
+        + '<p>Distances to the nearest training image, for pixels from 0 to 1:</p>'
+        + table(['', 'lower quartile', 'median', 'upper quartile'], rows),
     )
 
 
-def _quartiles(distances: np.ndarray) -> str:
-    return ', '.join(f'{q:.2f}' for q in np.quantile(distances, [0.25, 0.5, 0.75]))
+def _quartiles(distances: np.ndarray) -> list[str]:
+    return [f'{q:.2f}' for q in np.quantile(distances, [0.25, 0.5, 0.75])]
 
 
 def _protocol(entry: Entry) -> str:
     protocols = json.dumps([result['protocol'] for result in entry.results], indent=2)
     return f'<details><summary>{text(entry.name)}</summary><pre>{text(protocols)}</pre></details>'
-
-
-def _grids(images: Sequence[tuple[str, np.ndarray]], columns: int) -> str:
-    return side((name, grid(pictures, columns)) for name, pictures in images)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from etils import epath
-from matplotlib.figure import Figure
 
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
 from jaxgen.apps.evaluate.generated import STREAM, generated_set
-from jaxgen.apps.evaluate.results import titled
-from jaxgen.apps.reports.plots import lines_on, png
+from jaxgen.apps.reports import words
+from jaxgen.apps.reports.plots import png, side_by_side
 from jaxgen.apps.restore import restore
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.types import JsonObject
@@ -36,12 +35,13 @@ def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[Jso
 
 def plot(found: list[JsonObject], decay: float) -> bytes:
     """Plot FID and KID over the length of the average as a PNG file; a line shows the average that training kept."""
-    metrics = [name for name in ('fid', 'kid') if name in found[0]]
-    figure = Figure(figsize=(5 * len(metrics), 3.5), layout='constrained')
-    for ax, name in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        by_length = {row['ema_length']: row[name] for row in found}
-        lines = {'chosen afterwards': [point for point in by_length.items() if point[0]]}
-        if 0 in by_length:
-            lines[f'ema_decay={decay:g}'] = [(length, by_length[0]) for length in (min(by_length), max(by_length))]
-        lines_on(ax, lines, 'length of the average, relative to the run', titled(name.upper(), found[0]['protocol']))
-    return png(figure)
+    panels = []
+    for name in ('fid', 'kid'):
+        if name in found[0]:
+            by_length = {row['ema_length']: row[name] for row in found}
+            lines = {'chosen afterwards': [point for point in by_length.items() if point[0]]}
+            if 0 in by_length:
+                ends = min(by_length), max(by_length)
+                lines[f'kept in training, decay {decay:g}'] = [(length, by_length[0]) for length in ends]
+            panels.append((lines, words.setting('ema_length'), words.axis(name, found[0]['protocol'])))
+    return png(side_by_side(panels))

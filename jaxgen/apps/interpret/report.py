@@ -13,7 +13,9 @@ from jaxgen.apps.interpret.intervals import Interval, difference, permutation_te
 from jaxgen.apps.interpret.options import InterpretOptions
 from jaxgen.apps.interpret.report_selectivity import selectivity_section
 from jaxgen.apps.reports import plots
-from jaxgen.apps.reports.pages import document, grid, note, section, side, svg, table, text
+from jaxgen.apps.reports.pages import chart, document, note, section, side, table, text
+from jaxgen.io import grids
+from jaxgen.io.grids import Labels
 from jaxgen.io.images import to_uint8
 
 MAX_ROWS = 20  # largest number of synthesised images that a grid shows
@@ -42,16 +44,24 @@ def _ablation_section(known: Ablation, options: InterpretOptions) -> str:
     for factor in options.factors:
         effects = [effect for effect in known.effects if effect.factor == factor]
         for field, title in (('on_class', 'images of the class'), ('on_others', 'images of the other classes')):
-            rows = [(_effect_name(effect), *(100 * x for x in getattr(effect, field))) for effect in effects]
-            colours = [int(effect.control > 0) for effect in effects]
-            caption = f'Channels times {factor:g}: change in the share of {title} that show the class asked for.'
-            parts.append(svg(plots.intervals(rows, 'percentage points', colours), caption))
+            parts.append(_effects_chart(effects, field, f'channels times {factor:g}, {title}'))
         parts += [f'<ul>{"".join(_class_sentences(effects))}</ul>', note(_test_of_all_classes(effects, options))]
     own = [e for e in known.effects if e.control == 0 and e.factor == options.factors[0]]
     lines = (f'<li>{text(effect.name)}: {text(", ".join(map(str, effect.channels)))}</li>' for effect in own)
     parts.append(f'<p>The channels of each class, the best first:</p><ul>{"".join(lines)}</ul>')
     parts += [_ablated_images(known, name) for name in known.images]
     return section('What channels cause', ''.join(parts))
+
+
+def _effects_chart(effects: Sequence[Effect], field: str, title: str) -> str:
+    """Return a chart of the effects on the images of a class (``on_class``) or on the others (``on_others``)."""
+    rows = [(_effect_name(effect), *(100 * x for x in getattr(effect, field))) for effect in effects]
+    groups = ['random channels' if effect.control else 'channels of the class' for effect in effects]
+    axis = 'change, percentage points'
+    broad, narrow = (plots.intervals(rows, axis, groups, title, width) for width in (plots.BROAD, plots.NARROW))
+    return chart(
+        broad, narrow, 'Change in the share of these images that show the class asked for, with 95% intervals.'
+    )
 
 
 def _ablation_introduction(known: Ablation, options: InterpretOptions) -> str:
@@ -67,11 +77,12 @@ def _ablation_introduction(known: Ablation, options: InterpretOptions) -> str:
 
 
 def _ablated_images(known: Ablation, name: str) -> str:
-    """Show images of a class, from the unchanged network and with each factor of its own channels."""
-    rows = [(f'{name}, unchanged', known.images[name])]
+    """Show images of a class in a row each: from the unchanged network, and with each factor of its own channels."""
     own = [effect for effect in known.effects if effect.name == name and effect.control == 0]
-    rows += [(f'{name}, times {effect.factor:g}', effect.images) for effect in own]
-    return side((caption, grid(images, len(images))) for caption, images in rows)
+    rows = ('unchanged', *(f'times {effect.factor:g}' for effect in own))
+    pictures = [known.images[name], *(effect.images for effect in own)]
+    title = f'{name}: its channels multiplied'
+    return side([(title, grids.labelled(np.concatenate(pictures), Labels(title, rows=rows), len(pictures[0])))])
 
 
 def _effect_name(effect: Effect) -> str:
@@ -126,7 +137,7 @@ def _synthesis_section(found: Interpretation, known: Synthesis) -> str:
             shares = (np.mean(outcomes[:-1] == denoised.classes) for outcomes in known.outcomes)
             obeyed = ', '.join(f'{share:.0%} at {s:g}' for share, s in zip(shares, denoised.strengths, strict=True))
             parts.append(f'<p>Show the class that the network was given: {obeyed}.</p>')
-    parts.append(_synthesised_images(known))
+    parts.append(_synthesised_images(found, known))
     return section('Images that drive channels, layer by layer', ''.join(parts))
 
 
@@ -181,18 +192,18 @@ def _outcome(known: Synthesis, strength: int, target: int, label: int) -> tuple[
     return proportion(shows_class[target]), difference(shows_class[target], shows_class[-1])
 
 
-def _synthesised_images(known: Synthesis) -> str:
+def _synthesised_images(found: Interpretation, known: Synthesis) -> str:
     pictures = to_uint8(known.synthesised.images)
+    names = [f'{target.channel} {found.class_names[target.label]}' for target in known.targets]
     if known.denoised is None:
-        caption = ', '.join(str(target.channel) for target in known.targets)
-        return side([(caption, grid(pictures, min(len(pictures), 8)))])
-    columns = 1 + min(SHOWN, len(known.denoised.classes))
-    grids = []
+        return side(
+            [('images that drive channels', grids.labelled(pictures, Labels(captions=names), min(len(names), 5)))]
+        )
+    shown = min(SHOWN, len(known.denoised.classes))
+    heads = ('image of the channel', *(f'denoised {i + 1}' for i in range(shown)))
+    made = []
     for strength, images in zip(known.denoised.strengths, known.denoised.images, strict=True):
-        rows = [np.concatenate([pictures[i : i + 1], images[i, :SHOWN]]) for i in range(len(pictures[:MAX_ROWS]))]
-        grids.append((f'strength {strength:g}', grid(np.concatenate(rows), columns)))
-    listed = ', '.join(str(target.channel) for target in known.targets[:MAX_ROWS])
-    return (
-        side(grids)
-        + f'<p>One row for each channel: its image, then what is made from it. From the top: {text(listed)}.</p>'
-    )
+        rows = [np.concatenate([pictures[i : i + 1], images[i, :shown]]) for i in range(len(pictures[:MAX_ROWS]))]
+        labels = Labels(f'denoised from strength {strength:g}', columns=heads, rows=names[:MAX_ROWS])
+        made.append((labels.title, grids.labelled(np.concatenate(rows), labels)))
+    return side(made)

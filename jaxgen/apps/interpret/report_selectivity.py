@@ -12,7 +12,7 @@ from jaxgen.apps.interpret.interpret import Interpretation
 from jaxgen.apps.interpret.probes import WITHOUT_CLASS
 from jaxgen.apps.interpret.selectivity import Selectivity
 from jaxgen.apps.reports import plots
-from jaxgen.apps.reports.pages import section, svg, table, text
+from jaxgen.apps.reports.pages import charts, section, table, text
 from jaxgen.apps.reports.plots import HeatMap
 
 MAX_ROWS = 20  # largest number of channels or classes in a table or a map
@@ -92,15 +92,13 @@ def _maps(found: Interpretation, atlas: Atlas, tested: Selectivity, discovered: 
     counts = np.array([np.bincount(preferred[block][discovered[block]], minlength=num_classes) for block in blocks])
     shown = np.sort(np.argsort(-counts.sum(0), kind='stable')[:MAX_ROWS])
     names = [found.class_names[c] for c in shown]
-    maps = [
-        HeatMap(('block', blocks), ('noise level', atlas.levels), bits),
-        HeatMap(('block', blocks), ('class', names), counts[:, shown].astype(float)),
-    ]
-    caption = (
-        'Left: the information of a channel about the class by noise level, in bits over chance, the mean of each block. Right: '
-        'how many channels above chance, all levels counted, respond most to each class.'
-    )
-    return svg(plots.heat_maps(maps, lower_is_better=False), caption)
+    rows = ('block', blocks)
+    title = 'Information of a channel about the class'
+    maps = [HeatMap(rows, ('noise level', atlas.levels), bits, 'bits over chance, mean of the block', title)]
+    if counts.any():
+        title = 'Channels above chance that respond most to a class, all noise levels counted'
+        maps.append(HeatMap(rows, ('class', names), counts[:, shown].astype(float), 'number of channels', title))
+    return charts([plots.heat_map(heat) for heat in maps], 'Which blocks know the class, and which classes.')
 
 
 class _Best(NamedTuple):
@@ -142,7 +140,15 @@ def _ranking(found: Interpretation, atlas: Atlas, tested: Selectivity) -> str:
             f'{shared.q[block][level, c]:.4f}',
         )
         rows.append(row)
-    head = ('channel', 'class', 'level', 'index', 'p', 'q', 'information over chance, bits', 'q')
+    head = (
+        'channel',
+        'class',
+        'noise level',
+        'index',
+        'p of the index',
+        'q of the index',
+        *('bits over chance', 'q of the bits'),
+    )
     introduction = '<p>The channels with the largest index, each at its best level:</p>'
     return introduction + table(head, rows) + _mean_activations(found, atlas, tested, best)
 
@@ -159,15 +165,18 @@ def _mean_activations(found: Interpretation, atlas: Atlas, tested: Selectivity, 
     rows = np.array([standardised(channel)[channel.level] for channel in best])
     shown = np.sort(np.argsort(-np.abs(rows).max(0), kind='stable')[:MAX_ROWS])
     classes = ('class', [found.class_names[c] for c in shown])
-    by_class = HeatMap(('channel', [str(channel) for channel in best]), classes, rows[:, shown])
-    plots_of_means = svg(
-        plots.heat_maps([by_class], lower_is_better=False),
-        'Mean activation by class of the channels above, in standard deviations over images from the mean of all.',
-    )
-    if len(atlas.levels) == 1:
-        return plots_of_means
-    for channel in best[:DETAILED]:
-        by_level = HeatMap(('noise level', atlas.levels), classes, standardised(channel)[:, shown])
-        caption = f'The same for {channel}, by class and noise level.'
-        plots_of_means += svg(plots.heat_maps([by_level], lower_is_better=False), caption)
-    return plots_of_means
+    label = 'standard deviations over images, from the mean of all'
+    names = [str(channel) for channel in best]
+    maps = [HeatMap(('channel', names), classes, rows[:, shown], label, 'Mean activation by class')]
+    if len(atlas.levels) > 1:
+        maps += [
+            HeatMap(
+                ('noise level', atlas.levels),
+                classes,
+                standardised(channel)[:, shown],
+                label,
+                f'Mean activation of {channel}',
+            )
+            for channel in best[:DETAILED]
+        ]
+    return charts([plots.heat_map(heat) for heat in maps], 'Mean activations of the channels above.')

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jaxgen.apps.reports import words
 from jaxgen.apps.reports.plots import line_chart, save
 from jaxgen.errors import check, shortened
 from jaxgen.io.files import read_object
@@ -42,7 +43,7 @@ def points(results: Sequence[JsonObject], x: str, y: str, lines: str) -> dict[st
             for name, number in ((x, at), (y, value)):
                 is_number = isinstance(number, int | float) and math.isfinite(number)
                 check(is_number, f'{name} is {shortened(str(number))} in one of the results, and not a number')
-            found.setdefault(f'{lines}={line}', []).append((at, value))
+            found.setdefault(words.entry(lines, line), []).append((at, value))
     check(bool(found), f'none of {len(results)} results has {x}, {lines} and {y}')
     for name, line in found.items():
         at = [place for place, _ in line]
@@ -72,8 +73,11 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
         parser.add_argument(name)
     parser.add_argument('files', nargs='+')
     x, y, lines, out, files = vars(parser.parse_args(argv)).values()
-    found = points([read_object(expanded(file), 'the result of an evaluation', REMEDY) for file in files], x, y, lines)
-    save(line_chart(found, x.replace('_', ' '), y.replace('_', ' ')), out)
+    results = [read_object(expanded(file), 'the result of an evaluation', REMEDY) for file in files]
+    found = points(results, x, y, lines)
+    extractors = (_within(one, 'protocol.extractor') for one in results)
+    extractor = next((known for known in extractors if isinstance(known, dict)), {})
+    save(line_chart(found, words.setting(x), words.axis(y, {'extractor': extractor})), out)
     for name, line in found.items():
         print(name, ', '.join(f'{at:g}: {value:.5g}' for at, value in line))
 

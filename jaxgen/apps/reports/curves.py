@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from jaxgen.apps.reports import words
 from jaxgen.apps.reports.plots import line_chart, save
 from jaxgen.errors import check, names, pick
 from jaxgen.io.run_directory import points, read_metrics
@@ -43,7 +44,8 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
     rows = read_metrics(file)
     with located(path):
         found = lines(rows, names(metrics))
-    save(line_chart(found, 'step', ''), out)
+    named = {words.title(metric): line for metric, line in found.items()}
+    save(line_chart(named, words.setting('step'), next(iter(named)) if len(named) == 1 else ''), out)
 
 
 if __name__ == '__main__':

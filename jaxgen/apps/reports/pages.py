@@ -1,30 +1,55 @@
-"""Parts of self-contained pages, without scripts, fonts or images from elsewhere.
+"""Parts of self-contained pages, without scripts, fonts or images from elsewhere: the one template of all reports.
 
-The pages follow the light or dark scheme of the browser and fit wide and narrow windows.
+The pages follow the light or dark scheme of the browser. In a narrow window the rows of tables become blocks, and what is
+wider than the window scrolls, with a shadow at the edge where it goes on.
 """
 
 from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from jaxgen.io import images
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8886; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem; }
+:root { color-scheme: light dark; --line: #8886; --faint: #767676; }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: auto; padding: 1rem; overflow-wrap: anywhere; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
-.wide { overflow-x: auto; } .side { display: flex; flex-wrap: wrap; gap: 1.5rem; }
-figure { margin: 0; max-width: 100%; } figcaption { font-size: .9rem; opacity: .85; max-width: 60rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+p, li { max-width: 62rem; }
+figure { margin: 1rem 0; max-width: 100%; min-width: 0; }
+figcaption { font-size: .9rem; max-width: 46rem; flex: 1 1 16rem; }
+.charts { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: flex-start; }
+.side { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; } .beside > :last-child { flex: 1 1 20rem; }
+.side figure { margin: 0; flex: 0 1 38rem; }
+img { display: block; max-width: 100%; height: auto; border-radius: .3rem; background: #fff; }
+svg { display: block; }
+.wide { max-width: 100%; min-width: 0; overflow-x: auto; background:
+  linear-gradient(to right, Canvas 40%, transparent) left / 3rem 100% no-repeat local,
+  linear-gradient(to left, Canvas 40%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to right, #8889, transparent) left / 1rem 100% no-repeat scroll,
+  linear-gradient(to left, #8889, transparent) right / 1rem 100% no-repeat scroll; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; image-rendering: pixelated; } svg { max-width: 100%; min-width: 36rem; height: auto; }
-pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); padding: .7rem; }
+th small { display: block; font-weight: normal; max-width: 16rem; } th + th small { margin-left: auto; }
+.weak { color: var(--faint); font-weight: normal; }
+@media (prefers-color-scheme: dark) { :root { --faint: #919191; } }
+pre { white-space: pre-wrap; font-size: .8rem; border: 1px solid var(--line); padding: .7rem; }
 .note { border-left: .3rem solid #c80; padding: .1rem .8rem; margin: .8rem 0; }
+.narrow { display: none; }
+@media (max-width: 42rem) {
+  .broad { display: none; } .narrow { display: block; }
+  table, tbody, tr, th, td { display: block; } thead { display: none; } table { width: 100%; }
+  tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }
+  th, td { border: 0; padding: .1rem 0; }
+  td { display: flex; justify-content: space-between; gap: 1rem; } td::before { content: attr(data-label); }
+  th small { max-width: none; }
+}
 """
 
 
@@ -39,38 +64,74 @@ def document(title: str, body: str) -> str:
 
 
 def section(title: str, content: str) -> str:
-    """Return a section with a heading."""
-    return f'<h2>{text(title)}</h2>{content}'
+    """Return a section with a heading; nothing if it has no content."""
+    return f'<h2>{text(title)}</h2>{content}' if content else ''
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table of plain texts; the first cell of a row is its heading, and empty cells are shown as dashes."""
-    names = ''.join(f'<th scope="col">{text(name)}</th>' if name else '<td></td>' for name in head)
+def table(head: Iterable[str], rows: Iterable[Iterable[str]], weak: Mapping[str, str] | None = None) -> str:
+    """Return a table of plain texts; the first cell of a row is its heading, and empty cells are shown as dashes.
+
+    Args:
+      head: the heading of each column.
+      rows: the cells of each row.
+      weak: why the values of a row or a column say little, by its heading; they are grey.
+    """
+    reasons, head = weak or {}, list(head)
+    names = ''.join(_heading(name, 'col', reasons) if name else '<td></td>' for name in head)
     body = ''
     for first, *cells in rows:
-        row = ''.join(f'<td>{text(cell) or "-"}</td>' for cell in cells)
-        body += f'<tr><th scope="row">{text(first)}</th>{row}</tr>'
+        row = ''
+        for name, cell in zip(head[1:], cells, strict=True):
+            grey = ' class="weak"' if {name, first} & {*reasons} else ''
+            row += f'<td data-label="{text(name)}"{grey}>{text(cell) or "-"}</td>'
+        body += f'<tr>{_heading(first, "row", reasons)}{row}</tr>'
     return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def grid(pictures: np.ndarray, columns: int) -> bytes:
-    """Return a PNG file with a grid of images uint8 ``[N, H, W, C]``."""
-    return images.png(images.grid(pictures, columns=columns))
+def _heading(name: str, scope: str, reasons: Mapping[str, str]) -> str:
+    if name not in reasons:
+        return f'<th scope="{scope}">{text(name)}</th>'
+    return f'<th scope="{scope}" class="weak">{text(name)}<small>{text(reasons[name])}</small></th>'
 
 
-def side(grids: Iterable[tuple[str, bytes]]) -> str:
-    """Return PNG files with captions, side by side."""
-    shown = [
-        f'<figure><img alt="grid of images: {text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        f'<figcaption>{text(name)}</figcaption></figure>'
-        for name, png in grids
-    ]
-    return f'<div class="side">{"".join(shown)}</div>'
+def beside(main: str, remarks: str) -> str:
+    """Return remarks to the right of something else, or below it if they have no room there."""
+    return f'<div class="beside">{main}<div>{remarks}</div></div>'
 
 
-def svg(picture: str, caption: str) -> str:
-    """Return an SVG with a caption."""
-    return f'<figure class="wide">{picture}<figcaption>{text(caption)}</figcaption></figure>'
+def side(grids: Iterable[tuple[str, np.ndarray]]) -> str:
+    """Return pictures uint8 ``[H, W, C]`` side by side, each with a text for screen readers."""
+    return f'<div class="side">{"".join(_figure(alt, images.png(picture)) for alt, picture in grids)}</div>'
+
+
+def side_of_files(grids: Iterable[tuple[str, bytes]]) -> str:
+    """Return PNG files side by side, each with a caption."""
+    return f'<div class="side">{"".join(_figure(caption, png, caption) for caption, png in grids)}</div>'
+
+
+def _figure(alt: str, png: bytes, caption: str = '') -> str:
+    below = f'<figcaption>{text(caption)}</figcaption>' if caption else ''
+    picture = f'<img alt="{text(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return f'<figure>{picture}{below}</figure>'
+
+
+def charts(pictures: Sequence[str], caption: str) -> str:
+    """Return SVGs side by side, at their own size, with a caption."""
+    shown = ''.join(f'<div class="wide">{_described(picture, caption)}</div>' for picture in pictures)
+    return f'<figure><div class="charts">{shown}<figcaption>{text(caption)}</figcaption></div></figure>'
+
+
+def chart(broad: str, narrow: str, caption: str) -> str:
+    """Return a chart with a caption: one SVG for wide windows, and another for narrow ones."""
+    both = ''.join(
+        f'<div class="wide {kind}">{_described(picture, caption)}</div>'
+        for kind, picture in (('broad', broad), ('narrow', narrow))
+    )
+    return f'<figure><div class="charts">{both}<figcaption>{text(caption)}</figcaption></div></figure>'
+
+
+def _described(picture: str, caption: str) -> str:
+    return picture.replace('<svg', f'<svg role="img" aria-label="{text(caption)}"', 1)
 
 
 def note(what: str) -> str:

@@ -1,4 +1,8 @@
-"""Charts as SVG in the text colour of the page, so that they are legible in light and dark."""
+"""Charts as SVG in the text colour of the page, so that they are legible in light and dark.
+
+An SVG is shown at its own size, at which no text is smaller than 9 pt. Colours are those of Okabe and Ito (2008), which
+colour-blind people tell apart; lines of few points differ in their markers too.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +10,141 @@ import dataclasses
 import io
 import math
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.rcsetup import cycler
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from jaxgen.errors import pick
 from jaxgen.io.files import write_atomically
 from jaxgen.schema import expanded
 
 INK = '#010203'  # placeholder for the text colour of the page, replaced when the SVG is written
-PLAIN: Any = {'text.parse_math': False}  # a $ in a name is no formula
+GREY = '#8a8a8a'
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+BROAD, NARROW = 6.6, 3.65  # inches: widths of the charts of wide and of narrow windows, 634 and 350 pixels
+TITLE = 38  # characters of a title that fit into a line of the narrow width
+AXIS = 34  # the same of the name of an axis
+PLAIN: Any = {
+    'text.parse_math': False,  # a $ in a name is no formula
+    'font.size': 10,
+    'axes.titlesize': 10,
+    **dict.fromkeys(('xtick.labelsize', 'ytick.labelsize', 'legend.fontsize'), 9),
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'legend.frameon': False,
+    'axes.prop_cycle': cycler(linestyle=('-', '--', ':')) * cycler(color=COLOURS),
+}
 STYLE: Any = {
     **PLAIN,
     'svg.fonttype': 'none',
     'font.family': 'sans-serif',
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'legend.frameon': False,
     **dict.fromkeys(('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), INK),
 }
+MARKERS = 'osD^v<>Pp*Xh'
+Points = Sequence[tuple[float, float]]
 
 
-def bars(metrics: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
-    """Return a small chart for each metric, with a bar for each (name, mean, deviation)."""
+def bars(metrics: Mapping[str, Sequence[tuple[str, float, float]]], weak: Mapping[str, str] | None = None) -> str:
+    """Return a small chart for each metric, with a bar for each (name, mean, deviation).
+
+    Args:
+      metrics: the bars by the title of the chart.
+      weak: why a metric says little, by its title; its bars are grey, and the reason is part of the title.
+    """
+    reasons = weak or {}
     with mpl.rc_context(STYLE):
         columns = min(3, len(metrics))
         rows = math.ceil(len(metrics) / columns)
-        height = 0.5 + 0.35 * max(map(len, metrics.values()))
-        figure = Figure(figsize=(3.2 * columns, height * rows + 0.3), layout='constrained')
+        titles = {title: _title(title, reasons.get(title)) for title in metrics}
+        lines = max(title.count('\n') for title in titles.values())
+        height = 0.75 + 0.3 * max(map(len, metrics.values())) + 0.17 * lines
+        figure = Figure(figsize=(NARROW * columns, height * rows), layout='constrained')
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax, (title, entries) in zip(axes, metrics.items(), strict=False):
             names, means, deviations = zip(*entries, strict=True)
-            colours = [f'C{i}' for i in range(len(names))]
+            colours = [GREY if title in reasons else COLOURS[i % len(COLOURS)] for i in range(len(names))]
             ax.barh(range(len(names)), means, xerr=deviations if any(deviations) else None, color=colours, ecolor=INK)
             ax.set_yticks(range(len(names)), names)
             ax.invert_yaxis()
             ax.xaxis.set_major_locator(MaxNLocator(3))
-            ax.set_title(title, fontsize=10)
+            _set_title(ax, titles[title], spans_figure=len(metrics) == 1)
         for ax in axes[len(metrics) :]:
             ax.remove()
         return _svg(figure)
 
 
-def lines_on(ax: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> None:
+def _title(*parts: str | None) -> str:
+    """Return a title of several lines, each part of it on lines of its own."""
+    return '\n'.join(textwrap.fill(part, TITLE) for part in parts if part)
+
+
+def _set_title(ax: Axes, title: str, spans_figure: bool = True) -> None:
+    """Write the title of a panel at its left edge, or at that of the whole figure, which has more room."""
+    if spans_figure:
+        cast(Figure, ax.figure).suptitle(title, x=0.01, ha='left')
+    else:
+        ax.set_title(title, loc='left')
+
+
+class _PlainNumbers(LogFormatter):
+    """A formatter of logarithmic axes that writes 0.03 where matplotlib writes a formula."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the text of a tick; empty if matplotlib would leave it out."""
+        return f'{x:g}' if super().__call__(x, pos) else ''
+
+
+def lines_on(ax: Axes, lines: Mapping[str, Points], x: str, y: str) -> None:
     """Plot lines of (x, y).
 
     The y axis is logarithmic if all values are positive and the largest is over three times the smallest.
     """
-    for name, points in lines.items():
-        ax.plot(*zip(*points, strict=True), label=name, marker='o' if len(points) < 20 else None, markersize=3)
+    for number, (name, points) in enumerate(lines.items()):
+        marker = MARKERS[number % len(MARKERS)] if len(points) < 20 else None
+        ax.plot(*zip(*points, strict=True), label=name, marker=marker, markersize=4)
     values = [value for points in lines.values() for _, value in points]
-    ax.set(xlabel=x, ylabel=y, yscale='log' if max(values) > 3 * min(values) > 0 else 'linear')
+    ax.set(xlabel=textwrap.fill(x, AXIS), ylabel=textwrap.fill(y, AXIS))
+    ax.set_yscale('log' if max(values) > 3 * min(values) > 0 else 'linear')
+    if ax.get_yscale() == 'log':
+        ax.yaxis.set_major_formatter(_PlainNumbers())
+        ax.yaxis.set_minor_formatter(_PlainNumbers(minor_thresholds=(2, 0.5)))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.grid(True, which='both', alpha=0.3)
-    ax.legend()
 
 
-def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> Figure:
-    """Return a figure with the lines of :func:`lines_on`."""
+def side_by_side(panels: Sequence[tuple[Mapping[str, Points], str, str]]) -> Figure:
+    """Return a figure with a panel of lines for each (lines, x, y), and one legend for all, whose lines have the same names."""
     with mpl.rc_context(PLAIN):
-        figure = Figure(figsize=(7, 3.5), layout='constrained')
+        figure = Figure(figsize=(BROAD / 2 * max(2, len(panels)), 3.4), layout='constrained')
+        for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            lines_on(ax, *panel)
+        figure.legend(*ax.get_legend_handles_labels(), loc='outside lower left', ncols=len(panels[0][0]))
+    return figure
+
+
+def line_chart(lines: Mapping[str, Points], x: str, y: str, width: float = BROAD) -> Figure:
+    """Return a figure with the lines of :func:`lines_on`, and a legend below them if there are several.
+
+    Args:
+      lines: the points of each line.
+      x: name of the horizontal axis.
+      y: name of the vertical axis.
+      width: of the figure, in inches.
+    """
+    with mpl.rc_context(PLAIN):
+        columns = max(1, int(width / (0.6 + 0.085 * max(map(len, lines)))))
+        rows = math.ceil(len(lines) / columns) if len(lines) > 1 else 0
+        figure = Figure(figsize=(width, 3 + 0.2 * rows), layout='constrained')
         lines_on(figure.subplots(), lines, x, y)
+        if rows:
+            figure.legend(loc='outside lower left', ncols=columns)
     return figure
 
 
@@ -94,77 +168,101 @@ def save(figure: Figure, path: str) -> None:
     write_atomically(expanded(path), out.getvalue())
 
 
-def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
+def curves(lines: Mapping[str, Points], x: str, y: str, width: float = BROAD) -> str:
     """Return the same lines as an SVG for a page."""
     with mpl.rc_context(STYLE):
-        return _svg(line_chart(lines, x, y))
+        return _svg(line_chart(lines, x, y, width))
 
 
 def by_class(
-    entries: Mapping[str, Mapping[str, float]], class_names: Sequence[str], title: str, all_names: Sequence[str]
+    entries: Mapping[str, Mapping[str, float]],
+    class_names: Sequence[str],
+    title: str,
+    all_names: Sequence[str],
+    *,
+    weak: str = '',
 ) -> str:
-    """Return a chart with a bar for each model at each class that has a value.
+    """Return a chart with a bar for each model at each class that has a value, from top to bottom.
 
     Args:
       entries: the value of each class, by the name of the model.
       class_names: in the order of the chart.
       title: of the chart.
       all_names: of all models on the page; the place of a model among them decides its colour, in every chart.
+      weak: why the metric says little; its bars are pale then, and the reason is part of the title.
     """
     with mpl.rc_context(STYLE):
         classes = [c for c in class_names if any(c in values for values in entries.values())]
-        figure = Figure(figsize=(max(7, 0.25 * len(classes) * len(entries)), 3), layout='constrained')
+        figure = Figure(figsize=(NARROW, 1 + (0.12 + 0.12 * len(entries)) * len(classes)), layout='constrained')
         ax = figure.subplots()
-        width = 0.8 / len(entries)
+        height = 0.8 / len(entries)
         for i, (name, values) in enumerate(entries.items()):
-            places = np.arange(len(classes)) + (i - (len(entries) - 1) / 2) * width
-            ax.bar(
-                places, [values.get(c, np.nan) for c in classes], width, label=name, color=f'C{all_names.index(name)}'
-            )
-        ax.set_xticks(range(len(classes)), classes, rotation=40, ha='right')
-        ax.set_title(title, fontsize=10)
-        ax.legend()
+            places = np.arange(len(classes)) + (i - (len(entries) - 1) / 2) * height
+            lengths = [values.get(c, np.nan) for c in classes]
+            colour = COLOURS[all_names.index(name) % len(COLOURS)]
+            ax.barh(places, lengths, height, label=name, color=colour, alpha=0.5 if weak else 1)
+        ax.set_yticks(range(len(classes)), classes)
+        ax.set_ylim(len(classes) - 0.4, -0.6)
+        _set_title(ax, _title(title, weak))
+        if len(all_names) > 1:
+            figure.legend(loc='outside lower left', ncols=1 if max(map(len, entries)) > 20 else 2)
         return _svg(figure)
 
 
-def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> str:
-    """Return confusion matrices side by side, as percentages of each row; the numbers are shown if there are few classes."""
+def confusion(name: str, counts: np.ndarray, class_names: Sequence[str]) -> str:
+    """Return a confusion matrix as percentages of each row; the numbers are shown if there are few classes.
+
+    Args:
+      name: the title.
+      counts: int ``[K, K]``: images of each class, by the class that they are recognised as.
+      class_names: the names of the K classes.
+    """
+    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    has_few = len(class_names) <= 12
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5 * len(matrices), 4.6), layout='constrained')
-        for ax, (name, counts) in zip(
-            figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True
-        ):
-            shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-            ax.imshow(shares, cmap='viridis', vmin=0, vmax=100)
-            if len(class_names) <= 12:
-                ax.set_xticks(range(len(class_names)), class_names, rotation=60, ha='right', fontsize=8)
-                ax.set_yticks(range(len(class_names)), class_names, fontsize=8)
-                for (i, j), share in np.ndenumerate(shares):
-                    ax.text(
-                        j, i, f'{share:.0f}', ha='center', va='center', fontsize=7, color='k' if share > 50 else 'w'
-                    )
-            ax.set_title(name, fontsize=10)
+        side = 0.29 * len(class_names) if has_few else 2.6
+        figure = Figure(figsize=(max(NARROW, side + 0.9), max(NARROW, side + 0.9) + 0.7), layout='constrained')
+        ax = figure.subplots()
+        image = ax.imshow(shares, cmap='viridis', vmin=0, vmax=100)
+        if has_few:
+            ax.set_xticks(range(len(class_names)), class_names, rotation=90)
+            ax.set_yticks(range(len(class_names)), class_names)
+            for (i, j), share in np.ndenumerate(shares):
+                ax.text(j, i, f'{share:.0f}', ha='center', va='center', fontsize=9, color='k' if share > 50 else 'w')
+        ax.set(xlabel='recognised as', ylabel='asked for' if has_few else 'asked for (number of the class)')
+        figure.colorbar(image, ax=ax, location='bottom', label='share of the row, %', aspect=40, pad=0.02)
+        _set_title(ax, _title(name))
         return _svg(figure)
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float]], x: str, colours: Sequence[int]) -> str:
+def intervals(
+    rows: Sequence[tuple[str, float, float, float]], x: str, groups: Sequence[str], title: str, width: float = BROAD
+) -> str:
     """Return a chart of intervals.
 
     Args:
       rows: (name, value, low, high) of each interval, from top to bottom.
       x: label of the axis, on which zero is marked by a line.
-      colours: the number of the colour of each interval.
+      groups: what each interval is; each group has a colour and a marker, which the legend names.
+      title: of the chart.
+      width: of the figure, in inches.
     """
+    kinds = list(dict.fromkeys(groups))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 0.8 + 0.24 * len(rows)), layout='constrained')
+        figure = Figure(figsize=(width, 1.3 + 0.21 * len(rows)), layout='constrained')
         ax = figure.subplots()
         ax.axvline(0, color=INK, linewidth=0.8)
-        for place, ((_, value, low, high), colour) in enumerate(zip(rows, colours, strict=True)):
-            ax.plot([low, high], [place, place], color=f'C{colour}', linewidth=1.5)
-            ax.plot([value], [place], 'o', color=f'C{colour}', markersize=4)
-        ax.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=8)
-        ax.invert_yaxis()
+        for kind, colour, marker in zip(kinds, COLOURS, MARKERS, strict=False):
+            own = [(place, row) for place, (row, group) in enumerate(zip(rows, groups, strict=True)) if group == kind]
+            places, values = [place for place, _ in own], [row[1] for _, row in own]
+            ax.hlines(places, [row[2] for _, row in own], [row[3] for _, row in own], color=colour, linewidth=1.5)
+            ax.plot(values, places, marker, color=colour, markersize=4, label=kind)
+        ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.set_xlabel(x)
+        _set_title(ax, _title(title))
+        if len(kinds) > 1:
+            figure.legend(loc='outside lower left', ncols=2)
         return _svg(figure)
 
 
@@ -176,36 +274,44 @@ class HeatMap:
       rows: the name of the field that varies over rows, and the value of each row.
       columns: the name of the field that varies over columns, and the value of each column.
       values: the metric, ``[rows, columns]``; NaN if it is not known.
+      label: the name of the metric, for the colour bar.
+      title: of the map.
+      lower_is_better: whether smaller values are brighter.
     """
 
     rows: tuple[str, Sequence[str]]
     columns: tuple[str, Sequence[str]]
     values: np.ndarray
+    label: str
+    title: str = ''
+    lower_is_better: bool = False
 
 
-def heat_maps(maps: Sequence[HeatMap], lower_is_better: bool) -> str:
-    """Return heat maps side by side, with a number in each cell; brighter cells are better."""
+def heat_map(heat: HeatMap) -> str:
+    """Return a heat map with a number in each cell and a colour bar; brighter cells are better."""
+    names = max(map(len, heat.rows[1]))
+    is_long = max(map(len, heat.columns[1])) > 7
+    cell = 0.1 + 0.075 * max(len(f'{value:.3g}') for value in heat.values.flat)
+    width = max(NARROW, 0.7 + 0.075 * names + cell * len(heat.columns[1]))
+    height = 1.7 + 0.3 * len(heat.rows[1]) + 0.07 * is_long * max(map(len, heat.columns[1]))
     with mpl.rc_context(STYLE):
-        columns = min(3, len(maps))
-        rows = math.ceil(len(maps) / columns)
-        width = max(3.4, 1.2 + 0.8 * max(len(m.columns[1]) for m in maps))
-        height = max(2.4, 1 + 0.5 * max(len(m.rows[1]) for m in maps))
-        figure = Figure(figsize=(max(6.0, width * columns), height * rows), layout='constrained')
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax, heat in zip(axes, maps, strict=False):
-            goodness = -heat.values if lower_is_better else heat.values
-            ax.imshow(np.ma.masked_invalid(goodness), cmap='viridis', aspect='auto')
-            known = goodness[np.isfinite(goodness)]
-            middle = (known.min() + known.max()) / 2 if known.size else 0
-            for (i, j), value in np.ndenumerate(heat.values):
-                if np.isfinite(value):
-                    colour = 'k' if goodness[i, j] > middle else 'w'
-                    ax.text(j, i, f'{value:.3g}', ha='center', va='center', fontsize=8, color=colour)
-            ax.set_xticks(range(len(heat.columns[1])), heat.columns[1])
-            ax.set_yticks(range(len(heat.rows[1])), heat.rows[1])
-            ax.set(xlabel=heat.columns[0], ylabel=heat.rows[0])
-        for ax in axes[len(maps) :]:
-            ax.remove()
+        figure = Figure(figsize=(width, height), layout='constrained')
+        ax = figure.subplots()
+        colours = 'viridis_r' if heat.lower_is_better else 'viridis'
+        image = ax.imshow(np.ma.masked_invalid(heat.values), cmap=colours, aspect='auto')
+        for (i, j), value in np.ndenumerate(heat.values):
+            if np.isfinite(value):
+                is_bright = (
+                    image.cmap(image.norm(value))[1] > 0.45
+                )  # by its green, of which viridis has more the brighter
+                colour = 'k' if is_bright else 'w'
+                ax.text(j, i, f'{value:.3g}', ha='center', va='center', fontsize=9, color=colour)
+        ax.set_xticks(range(len(heat.columns[1])), heat.columns[1], rotation=90 if is_long else 0)
+        ax.set_yticks(range(len(heat.rows[1])), heat.rows[1])
+        ax.set(xlabel=heat.columns[0], ylabel=heat.rows[0])
+        figure.colorbar(image, ax=ax, location='bottom', label=heat.label, aspect=40, pad=0.02, ticks=MaxNLocator(4))
+        if heat.title:
+            _set_title(ax, _title(heat.title))
         return _svg(figure)
 
 

@@ -20,7 +20,6 @@ METRICS = {
     'judge.accuracy': None,
     'judge.mean_confidence': None,
 }
-LOWER_IS_BETTER = ('fid', 'kid')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

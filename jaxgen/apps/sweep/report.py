@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxgen.apps.compare.compare import difference_notes, differences
-from jaxgen.apps.compare.report import METRICS
-from jaxgen.apps.evaluate.results import titled
-from jaxgen.apps.reports import plots
-from jaxgen.apps.reports.pages import document, note, section, side, svg, table, text
-from jaxgen.apps.sweep.grammar import show
-from jaxgen.apps.sweep.options import LOWER_IS_BETTER
+from jaxgen.apps.reports import plots, words
+from jaxgen.apps.reports.pages import beside, chart, charts, document, note, section, side_of_files, table, text
+from jaxgen.apps.sweep.grammar import Setting, show
 from jaxgen.apps.sweep.results import Outcome, Results, SettingResult, mean_and_deviation, ranked, verdict
 from jaxgen.io.run_directory import points
 from jaxgen.types import Fields, JsonObject
@@ -37,8 +34,7 @@ def page(results: Results) -> str:
     sections = [
         f'<p><strong>{text(verdict(results))}</strong></p>',
         _about(results),
-        table(*_table(results, others=True)),
-        ''.join(map(note, _notes(results))),
+        beside(table(*_table(results, others=True), _weak(results)), ''.join(map(note, _notes(results)))),
         _charts(results),
         _curves(results),
         _samples(results),
@@ -50,6 +46,36 @@ def page(results: Results) -> str:
 def _found(results: Results) -> list[JsonObject]:
     """Return what was found of each outcome that finished."""
     return [outcome.found for setting in results.settings for outcome in setting.outcomes if outcome.found]
+
+
+def _protocol(results: Results) -> Fields:
+    """Return the protocol of the first outcome that finished, whose features are those of all; empty if none has."""
+    return next((found['protocol'] for found in _found(results)), {})
+
+
+def _title(results: Results) -> str:
+    """Return the name of the deciding metric."""
+    return words.title(results.metric, _protocol(results))
+
+
+def _weak(results: Results) -> dict[str, str]:
+    """Return why metrics say little, by their names."""
+    return {words.title(path, _protocol(results)): why for path, why in results.weak.items()}
+
+
+def _in_words(setting: Setting, *, sampling: bool = True) -> str:
+    """Return a setting in words, for charts.
+
+    Args:
+      setting: the values of the swept fields.
+      sampling: whether to name also the fields that only decide how images are sampled.
+    """
+    known = {field: value for field, value in setting.items() if sampling or not field.startswith('sample.')}
+    return ', '.join(words.entry(field, _plain(value)) for field, value in known.items())
+
+
+def _plain(value: object) -> object:
+    return show(value) if isinstance(value, tuple) else value
 
 
 def _first(setting: SettingResult) -> Outcome | None:
@@ -68,15 +94,15 @@ def _about(results: Results) -> str:
     steps = 'steps as its setting says' if 'train.steps' in results.plan.labels else f'{config.train.steps:,} steps'
     budget = steps if config.sweep.images is None else f'{config.sweep.images:,} images'
     seeds = f'{config.sweep.seeds} seeds' if config.sweep.seeds > 1 else 'one seed'
-    better = 'lower' if results.metric in LOWER_IS_BETTER else 'higher'
+    better = words.METRICS[results.metric].better
     evaluated = ''
     if found:
         protocol = found[0]['protocol']
         evaluated = f', and evaluated with {protocol["generated"]["count"]:,} samples ({protocol["extractor"]["name"]})'
     return (
         f'<p>{text(config.data.title)}; each model was trained for {budget}, with {seeds}{text(evaluated)}. '
-        f'{text(results.metric)} decides: {better} is better. ± is the standard deviation over seeds, each of which '
-        f'has its own samples. Settings of which a seed did not finish are not ranked.</p>'
+        f'{text(_title(results))} decides: {better} is better. ± is the standard deviation over seeds, each of which has its '
+        f'own samples. Settings of which a seed did not finish are not ranked.</p>'
     )
 
 
@@ -87,20 +113,22 @@ def _table(results: Results, others: bool) -> tuple[list[str], list[list[str]]]:
       results: the results of the sweep.
       others: whether to show the metrics that do not decide; the notes are shown if not.
     """
-    settings = _in_order(results)
-    protocol: Fields = next((one['protocol'] for one in _found(results)), {})
+    settings, protocol = _in_order(results), _protocol(results)
+    deciding = _title(results)
     columns = {'setting': [setting.name for setting in settings]}
-    columns[results.metric] = [_cell(setting.values(results.metric), '.4g') for setting in settings]
+    columns[deciding] = [_cell(setting.values(results.metric), '.4g') for setting in settings]
     if others:
-        for name, (path, form) in METRICS.items():
+        for path, metric in words.METRICS.items():
             if path not in (results.metric, 'kid_std'):
-                columns[titled(name, protocol)] = [_cell(setting.values(path), form) for setting in settings]
+                columns[words.title(path, protocol)] = [
+                    _cell(setting.values(path), metric.form) for setting in settings
+                ]
     columns['last training loss'] = [_losses(setting) for setting in settings]
     columns['images/s'] = [_rate(setting.rates()) for setting in settings]
     columns['parameters'] = [_parameters(setting) for setting in settings]
     if not others:
         columns['note'] = [setting.note() for setting in settings]
-    known = {name: cells for name, cells in columns.items() if any(cells) or name == results.metric}
+    known = {name: cells for name, cells in columns.items() if any(cells) or name == deciding}
     return list(known), [list(cells) for cells in zip(*known.values(), strict=True)]
 
 
@@ -129,18 +157,20 @@ def _rate(values: Sequence[float]) -> str:
 
 
 def _notes(results: Results) -> list[str]:
-    found = _found(results)
+    found, weak = _found(results), results.weak.get(results.metric)
     swept = {field.rpartition('.')[2] for field in results.plan.labels}
     other = [field for field in differences([f['protocol'] for f in found]) if field.rpartition('.')[2] not in swept]
     notes = [f'{setting.name}: {setting.note()}' for setting in results.settings if setting.note()]
+    if weak:
+        notes.append(f'{_title(results)}, which decides, says little here. {weak.capitalize()}.')
     notes += difference_notes(other)
     return notes + sorted({warning for f in found for warning in f['warnings']})
 
 
 def _charts(results: Results) -> str:
     """Return heat maps for each pair of the fields that have several values; bars if there is only one such field."""
-    if not any(setting.values(results.metric) for setting in results.settings):
-        return ''
+    if sum(bool(setting.values(results.metric)) for setting in results.settings) < 2:
+        return ''  # nothing to compare
     values = {
         field: list(dict.fromkeys(setting.setting[field] for setting in results.settings))
         for field in results.plan.labels
@@ -148,13 +178,21 @@ def _charts(results: Results) -> str:
     several = [field for field in values if len(values[field]) > 1]
     if len(several) < 2:
         return section('Chart', _bars(results))
+    label = words.axis(results.metric, _protocol(results))
     maps = [
-        plots.HeatMap(_axis(results, a, values[a]), _axis(results, b, values[b]), _means(results, a, b, values))
+        plots.HeatMap(
+            _axis(a, values[a]),
+            _axis(b, values[b]),
+            _means(results, a, b, values),
+            label,
+            f'{words.setting(a)} and {words.setting(b)}',
+            words.lower_is_better(results.metric),
+        )
         for a, b in itertools.combinations(several, 2)
     ]
-    caption = f'{results.metric}, means over seeds and over the fields that a map does not show; brighter is better.'
+    caption = 'Means over seeds and over the fields that a map does not show; brighter is better.'
     blank = ' A blank cell has no run that finished.' if any(np.isnan(m.values).any() for m in maps) else ''
-    return section('Heat maps', svg(plots.heat_maps(maps, results.metric in LOWER_IS_BETTER), caption + blank))
+    return section('Heat maps', charts([plots.heat_map(heat) for heat in maps], caption + blank))
 
 
 def _bars(results: Results) -> str:
@@ -163,13 +201,14 @@ def _bars(results: Results) -> str:
         values = setting.values(results.metric)
         if values:
             mean, deviation = mean_and_deviation(values)
-            bars.append((setting.name, mean, deviation or 0.0))
+            bars.append((_in_words(setting.setting), mean, deviation or 0.0))
     caption = 'Means over seeds; the whiskers are standard deviations if there are several seeds.'
-    return svg(plots.bars({results.metric: bars}), caption)
+    title, why = words.axis(results.metric, _protocol(results)), results.weak.get(results.metric)
+    return charts([plots.bars({title: bars}, {title: why} if why else {})], caption)
 
 
-def _axis(results: Results, field: str, values: Sequence[object]) -> tuple[str, list[str]]:
-    return results.plan.labels[field], [show(value) for value in values]
+def _axis(field: str, values: Sequence[object]) -> tuple[str, list[str]]:
+    return words.setting(field), [words.value(field, _plain(value)) for value in values]
 
 
 def _means(results: Results, a: str, b: str, values: Mapping[str, Sequence[object]]) -> np.ndarray:
@@ -191,7 +230,8 @@ def _curves(results: Results) -> str:
         if outcome is None:
             continue
         for metric in setting.losses():
-            name = ' '.join(filter(None, [outcome.run.name, metric.removeprefix('loss').strip('_')]))
+            trained = _in_words(setting.setting, sampling=False)
+            name = ' '.join(filter(None, [trained, metric.removeprefix('loss').strip('_')]))
             batch_size = outcome.run.config.data.batch_size
             known = [(step * batch_size, value) for step, value in points(outcome.log, metric)]
             curves.setdefault(name or 'loss', known)  # settings that differ only in how they sample share a curve
@@ -202,19 +242,20 @@ def _curves(results: Results) -> str:
     caption = (
         f'The first seed of each setting.{left_out} Losses can be compared only if the swept fields do not define them.'
     )
-    return section('Training', svg(plots.curves(shown, 'training images', 'loss'), caption))
+    axes = 'training images', 'training loss'
+    broad, narrow = (plots.curves(shown, *axes, width) for width in (plots.BROAD, plots.NARROW))
+    return section('Training', chart(broad, narrow, caption))
 
 
 def _samples(results: Results) -> str:
-    grids = []
+    found = []
     for setting in _in_order(results):
         outcome = _first(setting)
         if outcome and outcome.samples.exists():
-            metric = _cell(setting.values(results.metric), '.4g')
-            caption = f'{setting.name}, seed {outcome.run.seed} ({results.metric} {metric})'
-            grids.append((caption, outcome.samples.read_bytes()))
+            metric = f'{_title(results)} {_cell(setting.values(results.metric), ".4g")}'
+            found.append((f'{setting.name}, seed {outcome.run.seed} ({metric})', outcome.samples.read_bytes()))
     caption = '<p>The best setting first: the first of its evaluated samples. The same seed means the same noise.</p>'
-    return section('Samples', caption + side(grids)) if grids else ''
+    return section('Samples', caption + side_of_files(found)) if found else ''
 
 
 def _protocols(results: Results) -> str:

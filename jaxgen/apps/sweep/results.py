@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from jaxgen.apps.reports import weak_metrics, words
 from jaxgen.apps.sweep.grammar import Setting
-from jaxgen.apps.sweep.options import LOWER_IS_BETTER
 from jaxgen.apps.sweep.plan import Plan, Run, SamplerConfig, divergence, result
 from jaxgen.io.run_directory import METRICS, SAMPLES, is_finite, points, read_metrics
 from jaxgen.types import Fields, JsonObject
@@ -102,6 +102,11 @@ class Results:
         return self.plan.config.sweep.metric
 
     @property
+    def weak(self) -> dict[str, str]:
+        """Why metrics say little, by their paths."""
+        return weak_metrics.reasons(outcome.found for s in self.settings for outcome in s.outcomes if outcome.found)
+
+    @property
     def failed(self) -> list[Outcome]:
         """The outcomes that failed, which the next sweep tries again."""
         return [outcome for setting in self.settings for outcome in setting.outcomes if outcome.state == 'failed']
@@ -139,7 +144,7 @@ def _outcome(run: Run, sampler: SamplerConfig, folder: epath.Path, failures: Map
 def ranked(results: Results) -> list[SettingResult]:
     """Return the settings that have the deciding metric for every seed, the best first."""
     complete = [setting for setting in results.settings if len(setting.values(results.metric)) == len(setting.outcomes)]
-    sign = 1 if results.metric in LOWER_IS_BETTER else -1
+    sign = 1 if words.lower_is_better(results.metric) else -1
     return sorted(complete, key=lambda setting: sign * np.mean(setting.values(results.metric)))
 
 
@@ -151,11 +156,12 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 def verdict(results: Results) -> str:
     """Return a sentence or two on what won, by how much over the second, and how much seeds differ."""
     order, metric = ranked(results), results.metric
+    title = words.title(metric)
     if not order:
-        return f'Nothing won: no setting has {metric} with every seed.'
+        return f'Nothing won: no setting has {title} with every seed.'
     best = order[0].values(metric)
     mean, deviation = mean_and_deviation(best)
-    own = f'{metric} {_with_deviation(mean, deviation)}'
+    own = f'{title} {_with_deviation(mean, deviation)}'
     if len(order) == 1:
         return f'{order[0].name}: {own}. No other setting has it with every seed.'
     second = order[1].values(metric)
@@ -168,7 +174,7 @@ def verdict(results: Results) -> str:
     )
     if deviation is None or other_deviation is None:
         return f'{text}. One seed: the margin may be noise.'
-    sign = 1 if metric in LOWER_IS_BETTER else -1
+    sign = 1 if words.lower_is_better(metric) else -1
     wins = sum(sign * (b - a) > 0 for a, b in zip(best, second, strict=True))
     ahead = f'it is ahead with {wins} of {len(best)} seeds'
     pooled = math.sqrt((deviation**2 + other_deviation**2) / 2)

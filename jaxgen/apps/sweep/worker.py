@@ -24,13 +24,13 @@ from jaxgen.apps import train as training
 from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.evaluate.evaluator import make_evaluator, summary
-from jaxgen.apps.evaluate.generated import STREAM, generated_set
+from jaxgen.apps.evaluate.generated import STREAM, generated_set, requested_labels
 from jaxgen.apps.guides import without_guide
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate, validate_devices
 from jaxgen.apps.sweep.plan import DIVERGED, RESULTS, SECTIONS, Run, SamplerConfig, result
 from jaxgen.errors import UserError, check
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.runtime.mesh import make_mesh
@@ -38,7 +38,7 @@ from jaxgen.runtime.plugins import import_plugins
 from jaxgen.training import DivergedError
 from jaxgen.types import Fields, JsonObject
 
-SHOWN, COLUMNS = 40, 5  # images of each sampler on the page, in a grid narrow enough to stand next to others
+SHOWN = 40  # images of each sampler on the page
 
 
 def work(spec: Fields) -> JsonObject:
@@ -131,17 +131,19 @@ def train_and_evaluate(run: Run, folder: epath.Path) -> None:
     evaluator = _evaluator(run.config)
     for sampler in run.samplers:
         if result(run, sampler, folder) is None:
-            _evaluate(sampler, workdir, evaluator)
+            _evaluate(run, sampler, workdir, evaluator)
 
 
-def _evaluate(sampler: SamplerConfig, workdir: epath.Path, evaluator: Evaluator) -> None:
+def _evaluate(run: Run, sampler: SamplerConfig, workdir: epath.Path, evaluator: Evaluator) -> None:
     """Write the metrics of a sampler together with its config, after a grid of its first images."""
     config = sampler.config
     trained = restore(config, workdir)
     pipeline = trained.sampler(config.evaluation.seed, STREAM)
     found = evaluator(generated_set(trained, pipeline, config.evaluation.num))
     shown, _ = pipeline(trained.model, SHOWN)
-    picture = images.png(images.grid(shown, columns=COLUMNS))
+    title = ', '.join(filter(None, [run.name, sampler.name, f'seed {run.seed}']))
+    labels = requested_labels(trained, pipeline, SHOWN)
+    picture = images.png(grids.by_class(shown, labels, trained.class_names, title))
     write_atomically(workdir / 'samples' / f'sweep-{sampler.stem}.png', picture)
     networks = trained.method.networks(trained.model)
     found['parameters'] = {part: int(parameter_overview.count_parameters(params)) for part, params in networks.items()}

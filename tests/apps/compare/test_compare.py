@@ -58,7 +58,7 @@ def test_the_page_shows_everything(report):
     page = Page((report / 'report.html').read_text())
     for words in (
         'FID', 'KID', 'precision', 'recall', 'classifier: right class', 'parameters', 'training images', 'sampling images/sec',
-        'network calls an image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
+        'network calls per image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
         'generator ',  'fewer than 2048', '2 seeds', 'features of judge-digits', '±', 'In training, of 50 images',
     ):  # fmt: skip
         assert words in page.text, words
@@ -69,7 +69,8 @@ def test_a_frechet_distance_is_called_by_its_features(report, workdirs, monkeypa
     monkeypatch.setitem(features.DISTANCES, 'judge-digits', 'FD-judge')
     modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs}), report)
     html = (report / 'report.html').read_text()
-    assert '<th scope="row">FD-judge</th>' in html and '<th scope="row">FID</th>' not in html
+    row = '<th scope="row" class="weak">'
+    assert f'{row}FD-judge<small>too few images: 150, and it needs 2,048</small>' in html and f'{row}FID' not in html
 
 
 def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):
@@ -179,7 +180,7 @@ def test_bad_input_is_one_sentence(workdirs, tmp_path, fields, words):
 
 
 def test_a_model_has_one_colour_in_all_charts():
-    first, second = '#1f77b4', '#ff7f0e'
+    first, second = (colour.lower() for colour in plots.COLOURS[:2])
     alone = plots.by_class({'b': {'cat': 0.5}}, ('cat', 'dog'), 'seen', ['a', 'b'])
     both = plots.bars({'fid': [('a', 1.0, 0.0), ('b', 2.0, 0.0)]})
     assert second in alone and first not in alone
@@ -189,7 +190,7 @@ def test_a_model_has_one_colour_in_all_charts():
 def test_classes_take_turns_and_may_lack_images():
     images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
     data = Dataset(images, np.array([3, 0, 3, 0, 3], np.int32), tuple('abcd'))
-    assert compare._by_class(data).ravel().tolist() == [1, 0, 3, 2]
+    assert compare._by_class(data).tolist() == [1, 0, 3, 2]
 
 
 def test_a_few_step_model_keeps_its_own_sampler(tmp_path):

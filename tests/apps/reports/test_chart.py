@@ -24,16 +24,16 @@ RESULTS = [
 
 def test_each_line_rises_in_x():
     assert points(RESULTS, 'network_calls', 'kid', 'sampler') == {
-        'sampler=ddim': [(5, 0.3)],
-        'sampler=heun': [(5, 0.4), (10, 0.2)],
+        'DDIM': [(5, 0.3)],
+        'Heun': [(5, 0.4), (10, 0.2)],
     }
-    assert points(RESULTS, 'network_calls', 'judge.accuracy', 'sampler')['sampler=ddim'] == [(5, 0.7)]
+    assert points(RESULTS, 'network_calls', 'judge.accuracy', 'sampler')['DDIM'] == [(5, 0.7)]
 
 
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(UserError, match='none of 4 results has eta, sampler and kid'):
         points(RESULTS, 'eta', 'kid', 'sampler')
-    with pytest.raises(UserError, match='two results with sampler=heun have the same network_calls'):
+    with pytest.raises(UserError, match='two results with Heun have the same network_calls'):
         points([*RESULTS, RESULTS[0]], 'network_calls', 'kid', 'sampler')
 
 
@@ -47,7 +47,7 @@ def files(tmp_path):
 
 def test_the_command_writes_a_picture(tmp_path, files, capsys):
     assert chart.main(['chart', 'network_calls', 'kid', 'sampler', f'{tmp_path}/out.png', *files]) == 0
-    assert capsys.readouterr().out.splitlines() == ['sampler=ddim 5: 0.3', 'sampler=heun 5: 0.4, 10: 0.2']
+    assert capsys.readouterr().out.splitlines() == ['DDIM 5: 0.3', 'Heun 5: 0.4, 10: 0.2']
     assert (tmp_path / 'out.png').read_bytes().startswith(b'\x89PNG')
 
 

@@ -15,6 +15,7 @@ import pytest
 from etils import epath
 
 from jaxgen.apps.config import Config
+from jaxgen.apps.reports import words
 from jaxgen.apps.sweep import plan, report, results, runs, worker
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
@@ -165,9 +166,9 @@ def test_what_a_sweep_leaves(whole):
     page = Page((whole / 'report.html').read_text())
     assert not page.open and 'script' not in page.tags
     assert all(address.startswith(('data:', '#')) for address in page.addresses)
-    for words in ('won: kid', '1 of 1 diverged', 'Heat maps', 'Training', 'Samples', 'images/s', 'discriminator '):
-        assert words in page.text, words
-    assert page.tags.count('img') == 2 and page.tags.count('svg') == 2
+    for shown in ('won: KID', '1 of 1 diverged', 'Heat maps', 'Training', 'Samples', 'images/s', 'discriminator '):
+        assert shown in page.text, shown
+    assert page.tags.count('img') == 2 and page.tags.count('svg') == 3
 
 
 def test_settings_that_only_draw_in_other_ways_share_a_model(tmp_path, monkeypatch):
@@ -309,7 +310,7 @@ def test_what_won_by_how_much(tmp_path, monkeypatch):
         f'base_channels={w}, timesteps={t}' for w, t in ((16, 20), (16, 50), (8, 20), (8, 50))
     ]
     text = results.verdict(found)
-    assert text.startswith('base_channels=16, timesteps=20 won: kid 0.845 ± 0.14. The second, base_channels=16, ')
+    assert text.startswith('base_channels=16, timesteps=20 won: KID 0.845 ± 0.14. The second, base_channels=16, ')
     assert '0.875 ± 0.14: a margin of 0.03 (3.4%), or 0.2 standard deviations over the 2 seeds' in text
     assert 'ahead with 2 of 2 seeds. Within so few deviations it may be noise' in text
     assert text in report.lines(found)
@@ -337,7 +338,7 @@ def test_higher_may_be_better_and_a_seed_that_fails_ends_nothing(tmp_path, monke
         modes.run('sweep', config, epath.Path(tmp_path))
     found = json.loads((tmp_path / 'sweep/results.json').read_text())
     assert [row['runs'][0]['state'] for row in found['settings']] == ['finished', 'failed', 'finished']
-    assert found['verdict'].startswith('base_channels=8, timesteps=20 won: kid 8. The second, base_channels=24')
+    assert found['verdict'].startswith('base_channels=8, timesteps=20 won: KID 8. The second, base_channels=24')
     page = Page((tmp_path / 'sweep/report.html').read_text())
     assert '1 of 1 failed: out of memory' in page.text and 'A blank cell has no run that finished' in page.text
 
@@ -345,17 +346,17 @@ def test_higher_may_be_better_and_a_seed_that_fails_ends_nothing(tmp_path, monke
     modes.run('sweep', config, epath.Path(tmp_path))
     again = results.collect(plan.plan(config), epath.Path(tmp_path) / 'sweep', {})
     assert len(results.ranked(again)) == 3
-    monkeypatch.setattr(results, 'LOWER_IS_BETTER', ())
+    monkeypatch.setitem(words.METRICS, 'kid', words.Metric('KID', 'higher'))
     assert results.ranked(again)[0].name.startswith('base_channels=24')
 
 
 def test_a_process_that_ends_without_a_word(tmp_path, monkeypatch):
-    for script, words in (('exit 7', 'its process ended with 7'), ('kill -9 $$', 'was killed by SIGKILL')):
+    for script, reason in (('exit 7', 'its process ended with 7'), ('kill -9 $$', 'was killed by SIGKILL')):
         python = tmp_path / 'python'
         python.write_text(f'#!/bin/sh\n{script}\n')
         python.chmod(0o755)
         monkeypatch.setattr(sys, 'executable', str(python))
-        assert words in runs.in_a_process({'task': 'check'})['failed']
+        assert reason in runs.in_a_process({'task': 'check'})['failed']
 
 
 def test_a_reason_that_all_runs_share_ends_the_sweep(tmp_path, monkeypatch):

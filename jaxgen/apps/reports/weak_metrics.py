@@ -1,0 +1,30 @@
+"""Metrics that the number of their images cannot carry: pages show them in grey, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jaxgen.metrics.evaluator import FEWEST
+from jaxgen.types import Fields
+
+
+def reasons(results: Iterable[Fields]) -> dict[str, str]:
+    """Return why metrics of some results say little, by the path of the metric.
+
+    Args:
+      results: what the evaluator returned.
+    """
+    found: dict[str, str] = {}
+    for result in results:
+        protocol = result.get('protocol', {})
+        counts = [protocol.get(of, {}).get('count') for of in ('generated', 'reference')]
+        fewest = min((count for count in counts if count is not None), default=FEWEST)
+        if fewest < FEWEST:
+            found['fid'] = f'too few images: {fewest:,}, and it needs {FEWEST:,}'
+        by_class = result.get('fid_per_class')
+        if by_class and fewest < FEWEST * len(by_class):
+            found['fid_per_class'] = 'few images of each class: compare it between classes and models alone'
+        kid, deviation = result.get('kid'), result.get('kid_std')
+        if kid is not None and deviation is not None and deviation > abs(kid):
+            found['kid'] = found['kid_std'] = 'too few images: its deviation exceeds it'
+    return found
