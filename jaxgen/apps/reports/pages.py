@@ -36,7 +36,7 @@ svg { display: block; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
-th small { display: block; font-weight: normal; max-width: 16rem; } th + th small { margin-left: auto; }
+th small { display: block; font-weight: normal; max-width: 16rem; }
 .weak { color: var(--faint); font-weight: normal; }
 @media (prefers-color-scheme: dark) { :root { --faint: #919191; } }
 pre { white-space: pre-wrap; font-size: .8rem; border: 1px solid var(--line); padding: .7rem; }
@@ -74,7 +74,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], weak: Mapping[str,
     Args:
       head: the heading of each column.
       rows: the cells of each row.
-      weak: why the values of a row or a column say little, by its heading; they are grey.
+      weak: why the values of a row or a column say little, by its heading; they are grey, and a row has the reason in its
+        heading, while those of columns stand below the table.
     """
     reasons, head = weak or {}, list(head)
     names = ''.join(_heading(name, 'col', reasons) if name else '<td></td>' for name in head)
@@ -85,13 +86,16 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], weak: Mapping[str,
             grey = ' class="weak"' if {name, first} & {*reasons} else ''
             row += f'<td data-label="{text(name)}"{grey}>{text(cell) or "-"}</td>'
         body += f'<tr>{_heading(first, "row", reasons)}{row}</tr>'
-    return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
+    grey = '; '.join(f'{name}: {reasons[name]}' for name in head if name in reasons)
+    below = f'<p class="weak">Grey: {text(grey)}.</p>' if grey else ''
+    return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>{below}</div>'
 
 
 def _heading(name: str, scope: str, reasons: Mapping[str, str]) -> str:
     if name not in reasons:
         return f'<th scope="{scope}">{text(name)}</th>'
-    return f'<th scope="{scope}" class="weak">{text(name)}<small>{text(reasons[name])}</small></th>'
+    why = f'<small>{text(reasons[name])}</small>' if scope == 'row' else ''
+    return f'<th scope="{scope}" class="weak">{text(name)}{why}</th>'
 
 
 def beside(main: str, remarks: str) -> str:
