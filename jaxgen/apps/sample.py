@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from etils import epath
 
-from jaxgen.apps import denoising_steps
 from jaxgen.apps.config import Config
+from jaxgen.apps.edit import denoising_steps
 from jaxgen.apps.restore import restore
 from jaxgen.apps.trained import Trained
 from jaxgen.io import grids, images

@@ -18,7 +18,7 @@ def drawn(monkeypatch):
     def labelled(images, labels=None, columns=None):
         found.append((images[:, 0, 0, 0].tolist(), labels, columns))
 
-    monkeypatch.setattr(grids, 'labelled', labelled)
+    monkeypatch.setattr(grids.classes, 'labelled', labelled)
     return found
 
 
@@ -54,7 +54,7 @@ def test_one_class_or_none_needs_a_title_alone(drawn):
 @pytest.mark.parametrize('kind', ['columns', 'rows', 'captions'])
 def test_letters_are_legible_where_a_page_is_660_wide(side, count, kind):
     columns = {'columns': count, 'rows': 2, 'captions': 5}[kind]
-    layout = grids._Layout(numbered(count, side), Labels(**{kind: [LONG] * count}), columns)
+    layout = grids.layout._Layout(numbered(count, side), Labels(**{kind: [LONG] * count}), columns)
     assert layout.size * 660 / layout.width > 11.5 or layout.width <= 660 and layout.size == 12
     texts = {'columns': layout.heads, 'rows': layout.names, 'captions': layout.captions}[kind]
     room = layout.left if kind == 'rows' else layout.tile_width + GAP
@@ -62,9 +62,9 @@ def test_letters_are_legible_where_a_page_is_660_wide(side, count, kind):
 
 
 def test_small_images_are_enlarged_and_their_size_is_stated():
-    small = grids._Layout(numbered(10, 8), Labels(), 10)
+    small = grids.layout._Layout(numbered(10, 8), Labels(), 10)
     assert small.foot == [['8x8 pixels each, enlarged 8 times']]
-    assert not any(grids._Layout(numbered(10, 64), Labels(), 10).foot)
+    assert not any(grids.layout._Layout(numbered(10, 64), Labels(), 10).foot)
 
 
 @pytest.mark.parametrize('channels', [1, 3])

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxgen.apps.compare.compare import Comparison, Entry, difference_notes
 from jaxgen.apps.reports import plots, weak_metrics, words
-from jaxgen.apps.reports.pages import beside, chart, charts, document, note, section, side, table, text
+from jaxgen.apps.reports.pages import beside, charts, charts_by_width, document, note, section, side, table, text
 from jaxgen.io import grids
 from jaxgen.io.grids import Labels
 from jaxgen.io.run_directory import points
@@ -166,7 +166,7 @@ def _curves(entries: Sequence[Entry]) -> str:
 
 
 def _lines(lines: dict[str, list[tuple[float, float]]], x: str, y: str, caption: str) -> str:
-    return chart(plots.curves(lines, x, y), plots.curves(lines, x, y, plots.NARROW), caption)
+    return charts_by_width([(plots.curves(lines, x, y), plots.curves(lines, x, y, plots.NARROW))], caption)
 
 
 def _by_class(comparison: Comparison) -> str:

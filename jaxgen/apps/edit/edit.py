@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from jaxgen.apps import denoising_steps
-from jaxgen.apps.denoising_steps import Steps, noise_share
+from jaxgen.apps.edit import denoising_steps
+from jaxgen.apps.edit.denoising_steps import Steps, noise_share
 from jaxgen.apps.edit.inputs import open_image, open_mask
 from jaxgen.apps.edit.start import edit_keys, require_editable, start_edit, to_images
 from jaxgen.apps.trained import Trained

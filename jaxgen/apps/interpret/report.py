@@ -13,7 +13,7 @@ from jaxgen.apps.interpret.intervals import Interval, difference, permutation_te
 from jaxgen.apps.interpret.options import InterpretOptions
 from jaxgen.apps.interpret.report_selectivity import selectivity_section
 from jaxgen.apps.reports import plots
-from jaxgen.apps.reports.pages import chart, document, note, section, side, table, text
+from jaxgen.apps.reports.pages import charts_by_width, document, note, section, side, table, text
 from jaxgen.io import grids
 from jaxgen.io.grids import Labels
 from jaxgen.io.images import to_uint8
@@ -43,25 +43,25 @@ def _ablation_section(known: Ablation, options: InterpretOptions) -> str:
     parts = [_ablation_introduction(known, options)]
     for factor in options.factors:
         effects = [effect for effect in known.effects if effect.factor == factor]
-        for field, title in (('on_class', 'images of the class'), ('on_others', 'images of the other classes')):
-            parts.append(_effects_chart(effects, field, f'channels times {factor:g}, {title}'))
+        fields = {'on_class': 'images of the class', 'on_others': 'images of the other classes'}
+        shown = [_effects_chart(effects, field, f'channels times {factor:g}, {of}') for field, of in fields.items()]
+        caption = 'Change in the share of these images that show the class asked for, with 95% intervals.'
+        parts.append(charts_by_width(shown, caption))
         parts += [f'<ul>{"".join(_class_sentences(effects))}</ul>', note(_test_of_all_classes(effects, options))]
     own = [e for e in known.effects if e.control == 0 and e.factor == options.factors[0]]
     lines = (f'<li>{text(effect.name)}: {text(", ".join(map(str, effect.channels)))}</li>' for effect in own)
     parts.append(f'<p>The channels of each class, the best first:</p><ul>{"".join(lines)}</ul>')
-    parts += [_ablated_images(known, name) for name in known.images]
+    parts.append(side(_ablated_images(known, name) for name in known.images))
     return section('What channels cause', ''.join(parts))
 
 
-def _effects_chart(effects: Sequence[Effect], field: str, title: str) -> str:
-    """Return a chart of the effects on the images of a class (``on_class``) or on the others (``on_others``)."""
+def _effects_chart(effects: Sequence[Effect], field: str, title: str) -> tuple[str, str]:
+    """Return charts of the effects on a ``field``, ``on_class`` or ``on_others``, for wide windows and for narrow ones."""
     rows = [(_effect_name(effect), *(100 * x for x in getattr(effect, field))) for effect in effects]
     groups = ['random channels' if effect.control else 'channels of the class' for effect in effects]
     axis = 'change, percentage points'
     broad, narrow = (plots.intervals(rows, axis, groups, title, width) for width in (plots.BROAD, plots.NARROW))
-    return chart(
-        broad, narrow, 'Change in the share of these images that show the class asked for, with 95% intervals.'
-    )
+    return broad, narrow
 
 
 def _ablation_introduction(known: Ablation, options: InterpretOptions) -> str:
@@ -76,13 +76,13 @@ def _ablation_introduction(known: Ablation, options: InterpretOptions) -> str:
     )
 
 
-def _ablated_images(known: Ablation, name: str) -> str:
-    """Show images of a class in a row each: from the unchanged network, and with each factor of its own channels."""
+def _ablated_images(known: Ablation, name: str) -> tuple[str, np.ndarray]:
+    """Return a title, and a picture with rows of images of a class: unchanged, and with each factor of its own channels."""
     own = [effect for effect in known.effects if effect.name == name and effect.control == 0]
     rows = ('unchanged', *(f'times {effect.factor:g}' for effect in own))
     pictures = [known.images[name], *(effect.images for effect in own)]
     title = f'{name}: its channels multiplied'
-    return side([(title, grids.labelled(np.concatenate(pictures), Labels(title, rows=rows), len(pictures[0])))])
+    return title, grids.labelled(np.concatenate(pictures), Labels(title, rows=rows), len(pictures[0]))
 
 
 def _effect_name(effect: Effect) -> str:

@@ -125,11 +125,12 @@ def charts(pictures: Sequence[str], caption: str) -> str:
     return f'<figure><div class="charts">{shown}<figcaption>{text(caption)}</figcaption></div></figure>'
 
 
-def chart(broad: str, narrow: str, caption: str) -> str:
-    """Return a chart with a caption: one SVG for wide windows, and another for narrow ones."""
+def charts_by_width(pictures: Sequence[tuple[str, str]], caption: str) -> str:
+    """Return SVGs side by side, each of which is there twice, for wide windows and for narrow ones, with a caption."""
     both = ''.join(
         f'<div class="wide {kind}">{_described(picture, caption)}</div>'
-        for kind, picture in (('broad', broad), ('narrow', narrow))
+        for pair in pictures
+        for kind, picture in zip(('broad', 'narrow'), pair, strict=True)
     )
     return f'<figure><div class="charts">{both}<figcaption>{text(caption)}</figcaption></div></figure>'
 

@@ -28,7 +28,8 @@ from jaxgen.schema import expanded
 INK = '#010203'  # placeholder for the text colour of the page, replaced when the SVG is written
 GREY = '#8a8a8a'
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
-BROAD, NARROW = 6.6, 3.65  # inches: widths of the charts of wide and of narrow windows, 634 and 350 pixels
+BROAD, NARROW = 6.3, 3.65  # inches: widths of the charts of wide and of narrow windows, 605 and 350 pixels
+FILE = 6.6  # inches: width of a chart in a file of its own, 660 pixels
 TITLE = 38  # characters of a title that fit into a line of the narrow width
 AXIS = 34  # the same of the name of an axis
 PLAIN: Any = {
@@ -122,14 +123,14 @@ def lines_on(ax: Axes, lines: Mapping[str, Points], x: str, y: str) -> None:
 def side_by_side(panels: Sequence[tuple[Mapping[str, Points], str, str]]) -> Figure:
     """Return a figure with a panel of lines for each (lines, x, y), and one legend for all, whose lines have the same names."""
     with mpl.rc_context(PLAIN):
-        figure = Figure(figsize=(BROAD / 2 * max(2, len(panels)), 3.4), layout='constrained')
+        figure = Figure(figsize=(FILE / 2 * max(2, len(panels)), 3.4), layout='constrained')
         for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             lines_on(ax, *panel)
         figure.legend(*ax.get_legend_handles_labels(), loc='outside lower left', ncols=len(panels[0][0]))
     return figure
 
 
-def line_chart(lines: Mapping[str, Points], x: str, y: str, width: float = BROAD) -> Figure:
+def line_chart(lines: Mapping[str, Points], x: str, y: str, width: float = FILE) -> Figure:
     """Return a figure with the lines of :func:`lines_on`, and a legend below them if there are several.
 
     Args:

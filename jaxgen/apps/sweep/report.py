@@ -10,7 +10,17 @@ import numpy as np
 
 from jaxgen.apps.compare.compare import difference_notes, differences
 from jaxgen.apps.reports import plots, words
-from jaxgen.apps.reports.pages import beside, chart, charts, document, note, section, side_of_files, table, text
+from jaxgen.apps.reports.pages import (
+    beside,
+    charts,
+    charts_by_width,
+    document,
+    note,
+    section,
+    side_of_files,
+    table,
+    text,
+)
 from jaxgen.apps.sweep.grammar import Setting, show
 from jaxgen.apps.sweep.results import Outcome, Results, SettingResult, mean_and_deviation, ranked, verdict
 from jaxgen.io.run_directory import points
@@ -243,8 +253,8 @@ def _curves(results: Results) -> str:
         f'The first seed of each setting.{left_out} Losses can be compared only if the swept fields do not define them.'
     )
     axes = 'training images', 'training loss'
-    broad, narrow = (plots.curves(shown, *axes, width) for width in (plots.BROAD, plots.NARROW))
-    return section('Training', chart(broad, narrow, caption))
+    both = plots.curves(shown, *axes), plots.curves(shown, *axes, plots.NARROW)
+    return section('Training', charts_by_width([both], caption))
 
 
 def _samples(results: Results) -> str:
