@@ -29,6 +29,7 @@ from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import UserError
 from jaxgen.io import hub
 from tests.helpers.diffusers_folders import LIKE_CIFAR, command, edit, pipeline, unet2d
+from tests.tiny import LONG
 
 ROOT = pathlib.Path(__file__).parents[3]
 THEIR_DEFAULTS = {
@@ -123,6 +124,7 @@ def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypa
     np.testing.assert_allclose(got, expected, atol=2e-3)  # diffusers' schedule is computed in float32
 
 
+@LONG
 def test_what_is_exported_is_the_average(there, tmp_path):
     """After training on, with the command of ``train`` and that of ``export`` alone; without averaging, the parameters."""
     shutil.copytree(there / 'run', tmp_path / 'run')
