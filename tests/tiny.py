@@ -42,6 +42,7 @@ def tiny_draft(family='ddpm', /, **fields):
     c.sample.num = 16
     c.sample.batch_size = 16
     c.sample.every = 6
+    c.sample.name = 'samples'
     if family == 'ddpm':
         c.model.name = 'cnn'  # it compiles in a quarter of the time of the UNet
         c.model.num_blocks = 1

@@ -16,6 +16,7 @@ from jaxgen.data.loading import Facts
 from jaxgen.data.options import DataOptions, kind_of
 from jaxgen.data.prepared.store import SPLITS
 from jaxgen.errors import UserError
+from jaxgen.runtime.progress import Stage
 from jaxgen.schema import OptionError, specs
 
 
@@ -39,7 +40,7 @@ def load_split(
     Raises:
       UserError: as ``jaxgen.data.load`` does.
     """
-    with _located():
+    with _located(), Stage(f'reading the images of {config.data.title}:{split}', sums_up=False):
         return loading.load_split(config.data, split, classes=classes or config.data.classes, max_examples=max_examples)
 
 

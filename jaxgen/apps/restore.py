@@ -21,6 +21,7 @@ from jaxgen.io.run_directory import BEST, CHECKPOINTS, numbered
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import require_known_classes
 from jaxgen.runtime.mesh import make_mesh, on_mesh
+from jaxgen.runtime.progress import Stage
 from jaxgen.runtime.random import root_key
 from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints, DamagedError
@@ -39,7 +40,8 @@ def restore(config: Config, workdir: epath.Path) -> Trained:
       UserError: if there is no model, it was made with another config, the adapter belongs to another model, or the guide
         does not go with it.
     """
-    trained = _restore_unguided(config, workdir)
+    with Stage(f'reading the model in {workdir.name}', sums_up=False):
+        trained = _restore_unguided(config, workdir)
     return guides.guided(trained, workdir, _restore_unguided) if guides.has_guide(config) else trained
 
 

@@ -14,9 +14,12 @@ from jaxgen.apps.trained import Trained
 from jaxgen.io import grids, images
 from jaxgen.io.files import replacing_set, write_atomically
 from jaxgen.io.names import safe_name
-from jaxgen.io.run_directory import SAMPLES
+from jaxgen.io.run_directory import SAMPLES, output_folder
+from jaxgen.methods.base import Method
 from jaxgen.training.grids import LARGEST_GRID
 
+NAMED = 3  # number of classes whose names are part of the name of a sample
+LONGEST_NAME = 120  # characters
 SINGLE = r'[0-9]{6,}(_.*)?\.png'  # names of the files of single images
 
 
@@ -30,7 +33,7 @@ def run(config: Config, workdir: epath.Path) -> None:
     if config.sample.animation:
         denoising_steps.require_steps(config)
     trained = restore(config, workdir)
-    folder, name = workdir / SAMPLES, safe_name(config.sample.name)
+    folder, name = output_folder(workdir) / SAMPLES, safe_name(config.sample.name or name_of(config, trained.method))
     with replacing_set(folder / name, SINGLE) as write:
         made, labels = _write_single(trained, config.sample.num, write)
     named = {'labels': labels, 'class_names': np.array(trained.class_names)}
@@ -45,6 +48,27 @@ def run(config: Config, workdir: epath.Path) -> None:
     )
 
 
+def name_of(config: Config, method: Method) -> str:
+    """Return a name that tells what was asked for, as in ``16_images-ship_horse-ddim_50-guidance_1.5-seed_0``.
+
+    Args:
+      config: its section ``sample`` asks for the images.
+      method: samples them.
+    """
+    options = config.sample
+    parts = [f'{options.num}_images']
+    if options.classes is not None:
+        more = len(options.classes) - NAMED
+        parts.append('_'.join([*options.classes[:NAMED], *([f'and_{more}_more'] if more > 0 else [])]))
+    if method.capabilities.denoises:
+        parts.append(f'{options.sampler}_{options.num_steps}')
+        if options.guidance_scale != 1:
+            parts.append(f'guidance_{options.guidance_scale:g}')
+    if not options.ema:
+        parts.append('without_ema')
+    return '-'.join([*parts, f'seed_{config.seed}'])[:LONGEST_NAME]
+
+
 def _write_single(trained: Trained, num: int, write: Callable[[str, bytes], None]) -> tuple[np.ndarray, np.ndarray]:
     """Sample images, write a PNG of each, and return the images and their labels."""
     conditional = trained.method.capabilities.knows_classes
@@ -56,5 +80,4 @@ def _write_single(trained: Trained, num: int, write: Callable[[str, bytes], None
             write(f'{len(samples):06}{class_name}.png', images.png(image))
             samples.append(image)
             labels.append(label if conditional else -1)
-        print(f'{len(samples)}/{num} images', flush=True)
     return np.stack(samples), np.array(labels, np.int32)

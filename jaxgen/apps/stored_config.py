@@ -18,6 +18,7 @@ from jaxgen.schema import OptionError, Spec, specs
 from jaxgen.types import Fields, JsonObject
 
 A_CONFIG = f'the {CONFIG} of a run directory'
+FORMER_DEFAULTS = {'sample.name': 'samples'}  # of fields that are not set by default any more
 REMEDY = f'correct it, or bring back the {CONFIG} with which the run was trained'
 
 
@@ -80,6 +81,7 @@ def modernised(tree: Fields, where: str = CONFIG) -> JsonObject:
         section, _, field = RENAMED.get(old, old).partition('.')
         if field not in known.get(section, {}):
             continue
+        value = None if FORMER_DEFAULTS.get(old) == value else value
         value = _typed(value, known[section][field], f'{where}: config.{RENAMED.get(old, old)}')
         if field:
             found.setdefault(section, {})[field] = value

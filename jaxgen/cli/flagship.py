@@ -27,7 +27,7 @@ from jaxgen.cli import flags
 from jaxgen.cli.modes import MODES, require_read
 from jaxgen.errors import check
 from jaxgen.io.files import absolute, require_writable
-from jaxgen.runtime import command_line
+from jaxgen.runtime import command_line, progress
 from jaxgen.schema import Options, located, option, specs
 
 CONFIG = 'configs/ddpm_cifar.py:flagship'
@@ -76,7 +76,12 @@ def main(argv: list[str]) -> int:
     """
     start = time.monotonic()
     logging.set_verbosity(logging.FATAL)
-    return command_line.run(lambda arguments, surroundings: _run(*parse(arguments), start, surroundings), argv)
+
+    def run(arguments: Sequence[str], surroundings: command_line.Surroundings) -> None:
+        with progress.shown(), progress.Stage('starting', announces=False, sums_up=False):
+            _run(*parse(arguments), start, surroundings)
+
+    return command_line.run(run, argv)
 
 
 def _help() -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from jaxgen.apps.config import RunOptions, section_classes
+from jaxgen.apps.config import Config, RunOptions, section_classes
 from jaxgen.cli.modes import MODES
 from jaxgen.diffusion import compatibility
+from jaxgen.io.run_directory import PARAMETERS
 from jaxgen.methods import METHODS
 from jaxgen.schema import Options, specs
 from jaxgen.types import Fields
@@ -25,7 +26,9 @@ def modes() -> str:
     for name, mode in MODES.items():
         lines += [f'  --mode={name}: {mode.help}', f'      {mode.example}']
     lines += [
-        '  --mode=help: this text; with a --config, all fields of it',
+        '  --mode=doctor: versions, devices and their speed, where files are, and what is missing with the command that helps',
+        '      python main.py --mode=doctor',
+        '  --mode=help: this text; with a --config, all fields of it and the parameters of its model by block',
         '      python main.py --mode=help --config=configs/ddpm_digits.py',
     ]
     return '\n'.join(lines)
@@ -40,7 +43,25 @@ def fields(draft: ConfigDict) -> str:
         lines += _section(f'{section}.', options, draft[section], METHODS[draft.family].defaults.get(section, {}))
     if 'diffusion' in draft:
         lines += ['', 'What goes together in config.diffusion and config.sample.sampler:', '', compatibility.table()]
-    return '\n'.join(lines)
+    return '\n'.join([*lines, '', *_parameters(draft)])
+
+
+def _parameters(draft: ConfigDict) -> Iterator[str]:
+    """Yield the table of the parameters of each block, or where it will be; nothing is downloaded or prepared for it."""
+    import jax
+
+    from jaxgen.apps.untrained import build
+    from jaxgen.data.options import kind_of
+    from jaxgen.training.parameters import table
+
+    config = Config.from_tree(draft.to_dict())
+    if kind_of(config.data.name) is not None or config.finetune.base is not None:
+        yield f'The parameters of the model by block are in {PARAMETERS} of the run directory when training begins.'
+        return
+    method, _ = build(config)
+    yield 'The parameters of the model by block:'
+    yield ''
+    yield table(jax.eval_shape(lambda key: method.networks(method.with_frozen(method.init(key))), jax.random.key(0)))
 
 
 def _section(prefix: str, options: type[Options], values: Fields, defaults: Fields) -> Iterator[str]:

@@ -10,7 +10,7 @@ from logging import CRITICAL, getLogger
 
 from absl import logging
 
-from jaxgen.runtime import command_line
+from jaxgen.runtime import command_line, progress
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,13 +29,32 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
+    with progress.shown(), progress.Stage('starting', announces=False, sums_up=False) as stage:
+        _run_mode(argv, surroundings, stage)
+
+
+def _run_mode(argv: Sequence[str], surroundings: command_line.Surroundings, stage: progress.Stage) -> None:
+    """Run the mode that a command line asks for.
+
+    Args:
+      argv: the arguments without the name of the program.
+      surroundings: noted for the report of an error.
+      stage: shown wherever no other stage is; its name becomes that of the mode.
+    """
     from jaxgen.cli import flags, help, modes
     from jaxgen.errors import pick
     from jaxgen.io.files import absolute, is_remote, require_writable
+    from jaxgen.io.run_directory import output_folder
 
     arguments = flags.parse(argv)
     if arguments.mode == 'help':
         print(help.fields(flags.load(arguments)) if arguments.config else help.modes())
+        return
+    stage.what = arguments.mode
+    if arguments.mode == 'doctor':
+        from jaxgen.apps import doctor
+
+        doctor.run()
         return
     mode = modes.MODES[pick(arguments.mode, modes.MODES, '--mode')]
     draft = flags.load(arguments)
@@ -44,7 +63,7 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
     surroundings.folder = None if is_remote(workdir) else pathlib.Path(workdir)
     surroundings.batch_sizes = mode.batch_sizes
     if mode.writes:
-        require_writable(workdir, '--workdir')
+        require_writable(output_folder(workdir) if mode.spares_published else workdir, '--workdir')
     modes.run(arguments.mode, modes.config_of(mode, draft), workdir)
 
 

@@ -14,6 +14,7 @@ from jaxgen.apps.data import resolve
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError
+from jaxgen.runtime import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Mode:
       writes: whether the mode writes to the run directory.
       trains: whether the mode takes training steps, here or in its children.
       shows_data: whether the mode is about the images as they are now, and not as a run began with them.
+      spares_published: whether what the mode makes of a model under ``pretrained/`` goes to ``runs/<name>``.
       validates: whether the config must work as it is; if not, the mode validates what it makes of it.
     """
 
@@ -41,6 +43,7 @@ class Mode:
     writes: bool = True
     trains: bool = False
     shows_data: bool = False
+    spares_published: bool = False
     validates: bool = True
 
     @property
@@ -93,12 +96,13 @@ def run(name: str, config: Config, workdir: epath.Path) -> None:
       UserError: if the config cannot work.
     """
     mode = MODES[name]
-    config = resolve(config, None if mode.shows_data else workdir)
-    if mode.validates:
-        validate(config)
-    if mode.starts_devices:
-        set_up(config)
-    mode.function(config, workdir)
+    with progress.shown():
+        config = resolve(config, None if mode.shows_data else workdir)
+        if mode.validates:
+            validate(config)
+        if mode.starts_devices:
+            set_up(config)
+        mode.function(config, workdir)
 
 
 MODES = {
@@ -149,24 +153,28 @@ MODES = {
         'jaxgen.apps.sample:run',
         'sample images from the newest checkpoint: a grid, a folder of PNGs and an .npz under samples/',
         'python main.py --config=configs/ddpm_digits.py --mode=sample --config.sample.num=100',
+        spares_published=True,
     ),
     'likelihood': Mode(
         'jaxgen.apps.likelihood.likelihood:run',
         'estimate a bound on the bits per dimension of test images under a diffusion model',
         'python main.py --config=configs/ddpm_cifar.py --mode=likelihood --config.likelihood.num=1000',
         sections=('likelihood', 'evaluation'),
+        spares_published=True,
     ),
     'edit': Mode(
         'jaxgen.apps.edit.run:run',
         'edit an image with a diffusion model: --config.edit.kind=image2image, inpaint, interpolate or transfer',
         'python main.py --config=configs/ddpm_cifar.py --mode=edit --config.edit.input=dog.jpg --config.edit.strength=0.5',
         sections=('edit',),
+        spares_published=True,
     ),
     'interpret': Mode(
         'jaxgen.apps.interpret.run:run',
         'find the channels that respond to a class, and show what they do: ablations and synthesised images',
         'python main.py --config=configs/ddpm_digits.py --mode=interpret --config.interpret.classes=3,8',
         sections=('interpret', 'evaluation'),
+        spares_published=True,
     ),
     'demo': Mode(
         'jaxgen.apps.demo.run:run',

@@ -11,11 +11,12 @@ from typing import cast
 from etils import epath
 
 from jaxgen.errors import UserError, check
-from jaxgen.io.files import parse_object, read_object, write_atomically
+from jaxgen.io.files import absolute, parse_object, read_object, write_atomically
 from jaxgen.io.processes import is_first
 from jaxgen.types import Fields, JsonObject
 
 CONFIG = 'config.json'  # the resolved config that the run was made with
+PARAMETERS = 'parameters.txt'  # the number of parameters of each block
 METRICS = 'metrics.jsonl'  # one JSON object a line, for each row of the log
 CHECKPOINTS = 'checkpoints'  # folder: a folder for each step
 BEST = 'best'  # folder: the checkpoint with the lowest FID of those evaluated during training
@@ -25,7 +26,13 @@ EVALUATION_IN_TRAINING = 'evaluation/training'  # folder: the same at intervals 
 WEIGHTS = 'weights.safetensors'  # weights alone, in place of checkpoints
 ADAPTER = 'adapter.safetensors'  # what a fine-tuned run changes of its base
 REPORT = 'report.html'  # a comparison
+PUBLISHED = 'pretrained'  # folder of the models that come with the code, to which no images are added
 LARGEST_STEP = 2**31 - 1
+
+
+def output_folder(workdir: epath.Path) -> epath.Path:
+    """Return where the images made with a model belong: its run directory, or ``runs/<name>`` if it is in ``pretrained/``."""
+    return absolute(f'runs/{workdir.name}') if workdir.parent.name == PUBLISHED else workdir
 
 
 def read_config(workdir: epath.Path) -> JsonObject | None:

@@ -23,7 +23,9 @@ class SampleOptions(Options):
     )
     ema: bool = option(True, 'sample with the moving average of the parameters')
     every: int = option(5000, 'steps between two grids of samples in training', at_least=1)
-    name: str = option('samples', 'name of the files that mode=sample writes to samples/')
+    name: str | None = option(
+        None, 'name of the files that mode=sample writes to samples/; made of the options of sampling if not set'
+    )
     animation: bool = option(False, 'also write a strip and an animation of the denoising in mode=sample')
     adapter: str | None = option(
         None,
@@ -39,6 +41,8 @@ class SampleOptions(Options):
 
     def check(self) -> None:
         """Refuse a name that would lead out of the folder of the samples, or leaves no room for a suffix."""
+        if self.name is None:
+            return
         parts = self.name.split('/')
         require(
             not {'', '.', '..'} & {*parts} and all(len(part.encode()) <= LONGEST_NAME for part in parts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -16,7 +17,7 @@ from jaxgen.metrics.class_accuracy import TrainedClassifier, class_metrics
 from jaxgen.metrics.features import Extraction, Extractor
 from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.metrics.registry import METRICS, Pair, parameters, require_enough
-from jaxgen.runtime.progress import Meter
+from jaxgen.runtime.progress import Stage
 from jaxgen.types import JsonObject
 
 FEWEST = 2048  # images below which the covariance of Inception's 2,048 features is singular
@@ -34,7 +35,6 @@ class Evaluator:
       classifier: says what generated images show, if they have the shape that it takes. May also be the extractor.
       mesh: the devices that compute features; the default device if not set.
       batch_size: images in a batch (see ``Extraction``).
-      report: receives lines about the progress, such as ``print``.
 
     Attributes:
       reference: as given.
@@ -52,10 +52,9 @@ class Evaluator:
         classifier: TrainedClassifier | None = None,
         mesh: Mesh | None = None,
         batch_size: int | None = None,
-        report: Callable[[str], None] | None = None,
     ):
         self._metrics = tuple(pick(metric, METRICS, 'the metric') for metric in metrics)
-        self._extractor, self._classifier, self._report = extractor, classifier, report
+        self._extractor, self._classifier = extractor, classifier
         self.reference = reference
         extractors = [extractor]
         if classifier is not None and classifier.description != extractor.description:
@@ -64,8 +63,8 @@ class Evaluator:
         self._classifier_index = len(extractors) - 1  # 0 if the classifier is the extractor
         self._require_compatible(reference, 'the reference images')
         require_enough(self._metrics, reference.count, 'the reference', is_reference=True)
-        meter = Meter('reference', reference.count, report)
-        self._real = features.stored_features(self._extraction, extractor.description, reference, meter)
+        stage = Stage('features of the reference', reference.count)
+        self._real = features.stored_features(self._extraction, extractor.description, reference, stage)
 
     def __call__(self, images: ImageSet, tick: Callable[[], None] = lambda: None) -> JsonObject:
         """Evaluate a set of images.
@@ -84,25 +83,27 @@ class Evaluator:
         self._require_compatible(images, 'the generated images')
         require_enough(self._metrics, images.count, 'the generated set')
         is_classified = self._can_classify(images.image_shape)
-        meter = Meter('generated', images.count, self._report)
+        stage = Stage('features of the generated images', images.count)
+        marks: list[tuple[float, int]] = []
 
-        def progress(count: int) -> None:
-            meter(count)
+        def note_time() -> None:
+            marks.append((time.perf_counter(), stage.done))
             tick()
 
         which = sorted({0, self._classifier_index}) if is_classified else [0]
-        found = self._extraction(images.pieces(), progress, which)
+        found = self._extraction(images.pieces(), stage, which, tick=note_time)
         pair = self._pair(images, found[0])
         result: JsonObject = {}
-        for name in self._metrics:
-            result |= METRICS[name](pair)
+        with Stage(f'computing {", ".join(self._metrics)}'):
+            for name in self._metrics:
+                result |= METRICS[name](pair)
         if is_classified:
             classifier, logits = cast(TrainedClassifier, self._classifier), cast(np.ndarray, found[-1].logits)
             labels = classifier.own_labels(images.labels, images.class_names)
             result['judge'] = class_metrics(logits, labels, classifier.class_names)
         return result | {
             'metrics': list(self._metrics),
-            'images_per_sec': meter.rate,
+            'images_per_sec': _rate(marks),
             'warnings': self._warnings(images, pair, result),
             'protocol': self.protocol(images),
         }
@@ -196,6 +197,16 @@ class Evaluator:
         if asked and self.reference.labels is not None and set(asked) != set(known):
             return [f'the generated images are of {_listed(asked)}, the reference of {_listed(known)}']
         return []
+
+
+def _rate(marks: Sequence[tuple[float, int]]) -> float | None:
+    """Return the images by the second since the first batch, which includes the compilation; None for a single batch.
+
+    Args:
+      marks: the time and the number of images that were done after each batch.
+    """
+    (start, before), (now, done) = marks[0], marks[-1]
+    return (done - before) / (now - start) if now > start else None
 
 
 def _listed(class_names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -22,8 +21,9 @@ from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.models import dinov2, inception
 from jaxgen.models.dinov2_weights import dinov2_variables, network_of
 from jaxgen.models.inception_weights import inception_variables
-from jaxgen.runtime import memory
+from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import batch_sharding, replicated
+from jaxgen.runtime.progress import Stage
 from jaxgen.types import Array, Fields, JsonObject, PyTree
 
 DINOV2_SIZES = {'dinov2': 'large', 'dinov2_base': 'base'}  # by the name of the extractor
@@ -142,11 +142,15 @@ class Extraction:
         self._batch_size = batch_size or default_batch_size(mesh)
         self._mesh = mesh
         self._sharding = None if mesh is None else batch_sharding(mesh)
-        self._runs = [self._compiled(extractor.apply) for extractor in extractors]
+        self._names = [f'the network {extractor.description.get("name", "")}'.strip() for extractor in extractors]
+        self._runs = [self._jitted(extractor.apply) for extractor in extractors]
+        self._programs: dict[
+            tuple[int, tuple[int, ...]], jax.stages.Compiled
+        ] = {}  # by extractor and shape of the images
         variables = [extractor.variables for extractor in extractors]
         self._variables = jax.device_put(variables, None if mesh is None else replicated(mesh))
 
-    def _compiled(self, apply: Callable) -> Callable:
+    def _jitted(self, apply: Callable) -> jax.stages.Wrapped:
         if self._mesh is None:
             return jax.jit(apply)
         copies = replicated(self._mesh)
@@ -155,15 +159,18 @@ class Extraction:
     def __call__(
         self,
         pieces: Iterable[UInt8[np.ndarray, '_ h w c']],
-        progress: Callable[[int], None] = lambda count: None,
+        stage: Stage | None = None,
         which: Sequence[int] = (0,),
+        *,
+        tick: Callable[[], None] = lambda: None,
     ) -> list[Features]:
         """Return the features that each extractor computes, in the order of the images.
 
         Args:
           pieces: the images in pieces of any lengths; a thread reads them while the devices work.
-          progress: called after each batch with the number of images done.
+          stage: counts the images.
           which: indices of the extractors to run; the others are not compiled.
+          tick: called after each batch.
 
         Raises:
           UserError: if a feature is not finite.
@@ -174,14 +181,16 @@ class Extraction:
 
         batches = Prefetcher(_batches(pieces, self._batch_size), put)
         results: list[list[Any]] = []
-        done = 0
+        stage = stage or Stage('features')
         try:
             for kept, images in batches:
-                with contextlib.nullcontext() if results else memory.compiling():
-                    found = jax.block_until_ready([self._runs[i](self._variables[i], images) for i in which])
+                programs = [self._compiled(i, images) for i in which]
+                with stage:
+                    inputs = [(self._variables[i], images) for i in which]
+                    found = jax.block_until_ready([run(*x) for run, x in zip(programs, inputs, strict=True)])
+                    stage.advance(kept)
                 results.append([tuple(x if x is None else np.asarray(x)[:kept] for x in pair) for pair in found])
-                done += kept
-                progress(done)
+                tick()
         finally:
             batches.close()
         joined = []
@@ -190,6 +199,14 @@ class Extraction:
             joined.append(Features(np.concatenate(features), None if logits[0] is None else np.concatenate(logits)))
         check(all(np.isfinite(f.features).all() for f in joined), 'the features of the images are not finite')
         return joined
+
+    def _compiled(self, i: int, images: Array) -> jax.stages.Compiled:
+        """Return the program of an extractor for a batch of images, compiled at the first call."""
+        key = (i, images.shape)
+        if key not in self._programs:
+            run = self._runs[i]
+            self._programs[key] = compiled(self._names[i], lambda: run.lower(self._variables[i], images))
+        return self._programs[key]
 
 
 def default_batch_size(mesh: Mesh | None = None) -> int:
@@ -230,7 +247,7 @@ def stored_features(
     extraction: Extraction,
     description: JsonObject,
     images: ImageSet,
-    progress: Callable[[int], None] = lambda count: None,
+    stage: Stage | None = None,
 ) -> Features:
     """Return the features of a stored set, from the cache (``JAXGEN_CACHE_DIR``) if they were computed before.
 
@@ -240,7 +257,7 @@ def stored_features(
       extraction: its first extractor computes the features.
       description: of that extractor.
       images: their description must contain a hash of all images.
-      progress: called with the number of images done.
+      stage: counts the images.
     """
     decisive = {'images': images.description, 'extractor': description, **environment()}
     fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -248,7 +265,7 @@ def stored_features(
     arrays = read_npz(cached)
     if arrays is not None and len(arrays['features']) == images.count:
         return Features(arrays['features'], arrays.get('logits'))
-    (found,) = extraction(images.pieces(), progress)
+    (found,) = extraction(images.pieces(), stage)
     with replacing(cached) as temporary:
         np.savez(temporary, **{k: v for k, v in dataclasses.asdict(found).items() if v is not None})
     return found

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -18,13 +19,16 @@ import shlex
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from jaxgen.errors import UserError, described, on_one_line
+from jaxgen.runtime.interruption import answered, end_at_once
 
 WHOLE_TRACEBACK = 'JAXGEN_TRACEBACK'  # set this variable to 1 to see the traceback of an unexpected error
+PATIENCE = 0.5  # seconds until it is said that a signal was noticed
 FILE = 'traceback.txt'  # where it is written in a run directory
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 # Errors of the file system that the user can fix
@@ -64,18 +68,31 @@ class _Signals:
 
     interrupted = False
 
+    def __init__(self):
+        self._answers, self._listening = 0, contextlib.ExitStack()
+
     def __enter__(self) -> _Signals:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         if self._before[signal.SIGINT] is not signal.SIG_IGN:  # as it is for a command in the background
             signal.signal(signal.SIGINT, self._interrupt)
+        self._listening.enter_context(answered(self._answer))
         return self
+
+    def _answer(self, number: int, ended: threading.Event) -> None:
+        """Say that a signal was noticed if the program is busy; end it if the signal comes again."""
+        self._answers += 1
+        if self._answers > 1:
+            end_at_once(number, ended, PATIENCE)
+        elif not ended.wait(PATIENCE):
+            _say(f'{signal.Signals(number).name}: stopping when what runs now has ended; once more ends it at once')
 
     def _interrupt(self, number, frame) -> None:
         self.interrupted = True
         raise KeyboardInterrupt
 
     def __exit__(self, *exc) -> None:
+        self._listening.close()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -112,6 +129,7 @@ def run(command: Callable[[Sequence[str], Surroundings], object], argv: Sequence
 def leave(code: int) -> NoReturn:
     """End the process with an exit code; Ctrl-C while it ends is no error."""
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
+    gc.freeze()  # otherwise Python looks through all objects when it ends, for seconds where JAX and TensorFlow are loaded
     sys.exit(code)
 
 

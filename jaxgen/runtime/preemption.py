@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxgen.runtime.interruption import SIGNALS, answered, end_at_once
 from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.types import Array
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PATIENCE = 5.0  # seconds that a second Ctrl-C leaves the program to end by itself
 
 
 class StopSignals:
     """Keeps the first SIGTERM or SIGINT of the block in ``received``; a second SIGINT interrupts at once.
 
     Python handles signals in the main thread alone: in another thread nothing is kept.
+
+    Args:
+      reply: called with the first signal at once, in another thread.
     """
 
     received: int | None = None
 
+    def __init__(self, reply: Callable[[int], None] = lambda number: None):
+        self._reply, self._is_answered = reply, False
+        self._listening = contextlib.ExitStack()
+
     def __enter__(self) -> StopSignals:
         in_main_thread = threading.current_thread() is threading.main_thread()
         self._handlers = {number: signal.signal(number, self._keep) for number in SIGNALS if in_main_thread}
+        self._listening.enter_context(answered(self._answer))
         return self
+
+    def _answer(self, number: int, ended: threading.Event) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            self._reply(number)
+        elif number == signal.SIGINT:
+            end_at_once(number, ended, PATIENCE)
 
     def _keep(self, number, frame) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -35,6 +53,7 @@ class StopSignals:
         self.received = number
 
     def __exit__(self, *exc) -> None:
+        self._listening.close()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 

@@ -9,6 +9,7 @@ import jax
 
 from jaxgen.errors import UserError
 from jaxgen.io.processes import is_first
+from jaxgen.runtime import progress
 
 ENVIRONMENT = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 
@@ -37,4 +38,5 @@ def join() -> None:
             f'{", ".join(ENVIRONMENT)}'
         ) from e
     if not is_first():
+        progress.silence()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,43 +1,221 @@
-"""Report how many images are done, and how fast."""
+"""Tell what the program does, how far it is and how long it takes: a bar on a terminal, some lines of text elsewhere.
+
+A ``Stage`` is a piece of work. Any code may have stages; they are shown only within ``shown()``, which the command line enters,
+so the library is silent in other programs. Where stderr is no terminal, a line is printed at most every ten seconds.
+"""
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+
+from jaxgen.runtime.terminal import Display
+
+RATE_SECONDS = 30  # the rate is that of about the last so many seconds
+BAR_WIDTH = 30  # largest width of a bar, in characters
+BLOCKS = ' ▏▎▍▌▋▊▉█'
+
+_DISPLAY = Display()
 
 
-class Meter:
-    """Counts images and reports them from time to time as a line of text.
+class Stage:
+    """A piece of work with a name, and with a count of what is done if its size is known.
+
+    A stage can be entered several times, as by a generator between two of its values: only the time within counts.
 
     Args:
-      what: what the images are, as the line begins.
-      total: number of images in all.
-      report: receives the line, such as ``print``; nothing is reported if not set.
-      every: minimum time between two lines, in seconds.
+      what: the work in words, as in ``sampling``.
+      total: the count at which it is complete; None if nothing is counted.
+      unit: what is counted, in the plural.
+      done: the count at the start.
+      note: words about how long it takes.
+      announces: whether lines of text tell of it where there is no terminal; if not, its caller prints them.
+      sums_up: whether a line is left when it is complete, if it took a second or more.
 
     Attributes:
-      rate: images a second since the first batch, which includes the compilation; None until the second batch is done.
+      detail: further words behind the count.
     """
 
-    def __init__(self, what: str, total: int, report: Callable[[str], None] | None = None, every: float = 10.0):
-        self._what, self._total, self._report, self._every = what, total, report, every
-        self._start = self._reported = time.perf_counter()
-        self._before = 0
-        self.rate: float | None = None
+    def __init__(
+        self,
+        what: str,
+        total: int | None = None,
+        unit: str = 'images',
+        *,
+        done: int = 0,
+        note: str = '',
+        announces: bool = True,
+        sums_up: bool = True,
+    ):
+        self.what, self.total, self.unit, self.done = what, total, unit, done
+        self.note, self.detail, self.announces, self._sums_up = note, '', announces, sums_up
+        self._start, self._spent = done, 0.0
+        self._since: float | None = None
+        self._marks = collections.deque([(0.0, done)], maxlen=RATE_SECONDS)
+        self._last = (0.0, done)
 
-    def __call__(self, count: int) -> None:
-        """Note that ``count`` images are done."""
-        now = time.perf_counter()
-        if self._before:
-            self.rate = (count - self._before) / (now - self._start)
+    def __enter__(self) -> Stage:
+        self._since = time.perf_counter()
+        _DISPLAY.begin(self)
+        return self
+
+    def __exit__(self, kind, *exc) -> None:
+        self._spent, self._since = self.seconds, None
+        is_complete = kind is None and (self.total is None or self.done >= self.total)
+        _DISPLAY.end(self, leaves_line=is_complete and self._sums_up and self.seconds >= 1)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time that the block takes; the stage has been entered."""
+        self._spent, self._since = self.seconds, None
+        try:
+            yield
+        finally:
+            self._since = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """The time spent within."""
+        since = self._since
+        return self._spent if since is None else self._spent + time.perf_counter() - since
+
+    @property
+    def rate(self) -> float | None:
+        """The count by the second of late; None before anything is counted."""
+        (start, before), (now, done) = self._marks[0], self._last
+        return (done - before) / (now - start) if done > before and now > start else None
+
+    @property
+    def mean_rate(self) -> float | None:
+        """The count by the second since the start; None before anything is counted."""
+        now, done = self._last
+        return (done - self._start) / now if done > self._start and now > 0 else None
+
+    def reach(self, count: int) -> None:
+        """Note that ``count`` are done in all."""
+        self.done, self._last = count, (self.seconds, count)
+        if self._last[0] - self._marks[-1][0] >= 1:
+            self._marks.append(self._last)
+        _DISPLAY.counted()
+
+    def advance(self, count: int = 1) -> None:
+        """Note that ``count`` more are done."""
+        self.reach(self.done + count)
+
+    def status(self) -> str:
+        """Return the count, the rate and the time left; or else the time spent."""
+        if self.total is None:
+            return duration(self.seconds)
+        rate = self.rate
+        if rate is None:
+            pace = duration(self.seconds)
         else:
-            self._start, self._before = now, count
-        if self._report and (now - self._reported > self._every or count == self._total):
-            self._reported = now
-            rate = '' if self.rate is None else f', {self.rate:.1f} images/s'
-            self._report(f'{self._what}: {count}/{self._total} images{rate}')
+            pace = f'{_number(rate)} {self.unit}/s, {duration(max(0, self.total - self.done) / rate)} left'
+        return f'{self.done:,}/{self.total:,} {self.unit}, {pace}{self.detail and ", "}{self.detail}'
+
+    def __str__(self) -> str:
+        note = f' ({self.note})' if self.note else ''
+        return f'{self.what}: {self.status()}{note}'
+
+    def line(self, width: int, encoding: str, prefix: str = '') -> str:
+        """Return a line for a terminal of some width: with a bar if there is room for one.
+
+        Args:
+          width: number of characters.
+          encoding: of the terminal.
+          prefix: words at the beginning of the line.
+        """
+        start, end = f'{prefix}{self.what} ', f' {self.status()}'
+        room = min(BAR_WIDTH, width - len(start) - len(end) - 2)
+        if self.total is None or room < 4:
+            return f'{prefix}{self}'[:width]
+        return f'{start}|{_bar(self.done / max(self.total, 1), room, encoding)}|{end}'
+
+    def outline(self) -> str:
+        """Return the words that stand before the line of a stage within this one."""
+        return '' if self.total is None else f'{self.what} {self.done:,}/{self.total:,}: '
+
+    def summary(self) -> str:
+        """Return what was done, and in what time."""
+        if self.total is None or self.mean_rate is None:
+            return f'{self.what}: {duration(self.seconds)}'
+        number = self.done - self._start
+        return (
+            f'{self.what}: {number:,} {self.unit} in {duration(self.seconds)}, {_number(self.mean_rate)} {self.unit}/s'
+        )
 
 
-def print_line(text: str) -> None:
-    """Print a line at once, for ``Meter.report``."""
-    print(text, flush=True)
+@contextlib.contextmanager
+def shown() -> Iterator[None]:
+    """Show the stages of all threads while the block runs; within another such block nothing changes."""
+    if _DISPLAY.is_running:
+        yield
+        return
+    _DISPLAY.start()
+    try:
+        yield
+    finally:
+        _DISPLAY.stop()
+
+
+@contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """Show nothing while the block runs, since another process has the terminal, or what is done is the work of visitors."""
+    _DISPLAY.clear()
+    _DISPLAY.hidden += 1
+    try:
+        yield
+    finally:
+        _DISPLAY.hidden -= 1
+
+
+def silence() -> None:
+    """Show nothing in this process from now on: of several processes of a run the first one alone shows its stages."""
+    _DISPLAY.clear()
+    _DISPLAY.is_silent = True
+
+
+def is_shown() -> bool:
+    """Return whether stages are shown."""
+    return _DISPLAY.is_on
+
+
+def has_bar() -> bool:
+    """Return whether stages are shown as a bar on a terminal."""
+    return _DISPLAY.has_bar
+
+
+def say(text: str, *, always: bool = True) -> None:
+    """Print text if stages are shown.
+
+    Args:
+      text: one or several lines.
+      always: if not, the text is left out where a line was printed less than ten seconds ago.
+    """
+    if _DISPLAY.is_on:
+        _DISPLAY.say(text, always=always)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as in ``42 s``, ``3:07 min`` or ``2:05:00 h``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f'{hours}:{minutes:02}:{rest:02} h'
+    return f'{minutes}:{rest:02} min' if minutes else f'{rest} s'
+
+
+def _number(rate: float) -> str:
+    return f'{rate:,.0f}' if rate >= 100 else f'{rate:.3g}'
+
+
+def _bar(share: float, width: int, encoding: str) -> str:
+    """Return a bar of some width, filled up to a share."""
+    try:
+        BLOCKS.encode(encoding)
+    except (UnicodeError, LookupError):
+        return ('#' * int(share * width)).ljust(width)
+    whole, part = divmod(int(min(share, 1) * width * 8), 8)
+    return ('█' * whole + (BLOCKS[part] if part else '')).ljust(width)

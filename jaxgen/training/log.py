@@ -6,19 +6,15 @@ import concurrent.futures
 import contextlib
 import json
 import os
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from jaxgen.io.files import is_remote, write_atomically
 from jaxgen.io.processes import is_first
 from jaxgen.io.run_directory import METRICS, keep_damaged_metrics, read_metrics
+from jaxgen.runtime import progress
 
 
 class MetricsFile:
@@ -106,73 +102,6 @@ def _summary_writer(logdir: str):
     return SummaryWriter(logdir)
 
 
-class Progress:
-    """Shows a bar with rate and remaining time on a terminal, and a line for each row of the log elsewhere.
-
-    Args:
-      start: the step at which the run starts or resumes.
-      total: the last step.
-    """
-
-    def __init__(self, start: int, total: int):
-        self._total = total
-        self._bar = tqdm(
-            total=total, initial=start, unit='step', dynamic_ncols=True, disable=None, file=sys.stderr, smoothing=0.05
-        )
-
-    def advance(self, steps: int) -> None:
-        """Move the bar by a number of steps."""
-        self._bar.update(steps)
-
-    def row(self, row: dict[str, float]) -> None:
-        """Show a row of the log."""
-        images = row['images_per_sec']
-        losses = '  '.join(f'{name} {value:.4f}' for name, value in row.items() if name.startswith('loss'))
-        if not self._bar.disable:
-            self._bar.set_postfix_str(f'{losses}, {images:.1f} images/s')
-            return
-        left = (self._total - row['step']) / row['steps_per_sec']
-        self.say(
-            f'step {row["step"]}/{self._total}  {losses}  {row["steps_per_sec"]:.2f} steps/s  '
-            f'{images:.1f} images/s  {tqdm.format_interval(left)} left'
-        )
-
-    @contextlib.contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """Say what the block does before it begins, and on a terminal for how long it has been at it."""
-        if self._bar.disable:
-            self.say(f'{what} ...')
-            yield
-            return
-        done = threading.Event()
-
-        def count_seconds() -> None:
-            start = time.monotonic()
-            while not done.wait(1.0):
-                self._bar.set_postfix_str(f'{what}, {time.monotonic() - start:.0f} s')
-
-        self._bar.set_postfix_str(f'{what} ...')
-        thread = threading.Thread(target=count_seconds, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-            self._bar.set_postfix_str('')
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self._bar.disable:
-            print(text, flush=True)
-        else:
-            self._bar.write(text)
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.close()
-
-
 class RunLog:
     """All places to which a run reports: ``metrics.jsonl``, ``tensorboard/`` and the terminal.
 
@@ -184,13 +113,22 @@ class RunLog:
     def __init__(self, workdir: epath.Path, start: int, total: int):
         self._file = MetricsFile(workdir / METRICS, start)
         self._tensorboard = TensorBoard(workdir / 'tensorboard')
-        self._progress = Progress(start, total)
+        self._stage = progress.Stage('training', total, 'steps', done=start, announces=False, sums_up=False)
+        self._total = total
 
     def row(self, row: dict[str, float]) -> None:
         """Write a row of the log everywhere; ``row['step']`` is its step."""
         self._file.write(row)
         self._tensorboard.write_scalars(int(row['step']), {name: x for name, x in row.items() if name != 'step'})
-        self._progress.row(row)
+        losses = '  '.join(f'{name} {value:.4f}' for name, value in row.items() if name.startswith('loss'))
+        self._stage.detail = losses
+        if not progress.has_bar():
+            left = (self._total - row['step']) / row['steps_per_sec']
+            line = (
+                f'step {row["step"]}/{self._total}  {losses}  {row["steps_per_sec"]:.2f} steps/s  '
+                f'{row["images_per_sec"]:.1f} images/s  {progress.duration(left)} left'
+            )
+            progress.say(line, always=row['step'] == self._total)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write values that are not part of ``metrics.jsonl`` to TensorBoard."""
@@ -202,17 +140,25 @@ class RunLog:
 
     def advance(self, steps: int) -> None:
         """Show that a number of steps are done."""
-        self._progress.advance(steps)
+        self._stage.advance(steps)
 
-    def waiting(self, what: str) -> AbstractContextManager[None]:
-        """Say on the terminal what the block does: see ``Progress.waiting``."""
-        return self._progress.waiting(what)
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Show how far training is while the block runs."""
+        with self._stage:
+            yield
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of the block out of the rate of training and of the time left."""
+        with self._stage.paused():
+            yield
 
     def say(self, text: str) -> None:
         """Print a line on the terminal."""
-        self._progress.say(text)
+        progress.say(text)
 
     def close(self) -> None:
         """Wait until all is written."""
-        self._progress.close()
-        self._tensorboard.close()
+        with progress.Stage('writing the last curves for TensorBoard', announces=False, sums_up=False):
+            self._tensorboard.close()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 
 from jaxgen.data import pipeline
 from jaxgen.errors import UserError
-from jaxgen.runtime import memory
+from jaxgen.runtime import progress
+from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import on_host
 from jaxgen.runtime.preemption import Agreement, StopSignals
 from jaxgen.training.batches import BatchLoader, dispatches
@@ -92,10 +94,9 @@ class Loop:
         self._profile = Profile(plan.workdir / 'profile', plan.train.profile, self.step)
         batches = pipeline.Prefetcher(dispatches(self.step, steps, plan.train.steps_per_dispatch), self._loader)
         try:
-            with StopSignals() as signals:
+            with StopSignals(_answer) as signals:
                 if self.step == 0 and plan.writes_grids:
-                    with self._log.waiting('compiling the sampler, and sampling from the untrained model'):
-                        self._write_grid()
+                    self._write_grid()
                 if plan.misses_evaluation(self.step):
                     self._evaluate(signals)
                 self._train(batches, signals)
@@ -107,6 +108,14 @@ class Loop:
 
     def _train(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:
         clock, agreement = Clock(batches, self.step), Agreement(self.plan.mesh)
+        with self._log.training():
+            self._take_steps(batches, signals, clock, agreement)
+        self._checkpoints.wait()
+        self._log.say(self._conclusion())
+
+    def _take_steps(
+        self, batches: pipeline.Prefetcher, signals: StopSignals, clock: Clock, agreement: Agreement
+    ) -> None:
         done = None
         for start, end, batch in batches:
             self._compile(end - start, batch, clock)
@@ -123,8 +132,12 @@ class Loop:
             self._store(start, end, clock, save=bool(stop))
             if stop:
                 self._exit(stop)
-        self._checkpoints.wait()
-        self._log.say(self._conclusion())
+
+    @contextlib.contextmanager
+    def _paused(self, clock: Clock) -> Iterator[None]:
+        """Leave the time of the block out of the rates that are logged and shown."""
+        with clock.paused(), self._log.paused():
+            yield
 
     def _report(self, start: int, end: int, clock: Clock, signals: StopSignals) -> None:
         """Log, sample and evaluate if that is due after a dispatch."""
@@ -132,37 +145,42 @@ class Loop:
         if plan.is_due(plan.train.log_every, start, end):
             self._write_row(clock)
         if plan.writes_grids and plan.is_due(plan.sample.every, start, end):
-            with clock.paused():
+            with self._paused(clock):
                 self._write_grid()
         if plan.evaluation and plan.is_due(plan.evaluation.every, start, end):
-            with clock.paused():
+            with self._paused(clock):
                 self._evaluate(signals)
 
     def _store(self, start: int, end: int, clock: Clock, save: bool) -> None:
         """Write a snapshot of the averages and a checkpoint if they are due; the latter also if ``save`` says so."""
         plan = self.plan
         if self._keeps_averages and plan.is_due(plan.snapshot_every, start, end):
-            with clock.paused():
+            with self._paused(clock):
                 self._renew()
                 self._snapshots.save(end, on_host(plan.mesh, plan.method.moving_averages(self.state.model)))
         if save or plan.is_due(plan.checkpoint.every, start, end):
-            with clock.paused():
+            with self._paused(clock), progress.Stage(f'saving step {self.step}', announces=False, sums_up=False):
                 self._save()
 
     def _compile(self, length: int, batch: PyTree, clock: Clock) -> None:
         """Compile the program of a dispatch of ``length`` steps, if that is not done yet."""
         if length in self._compiled:
             return
-        with clock.paused(), memory.compiling(), self._log.waiting('compiling the training step'):
+        lowered: list[jax.stages.Lowered] = []
+
+        def lower() -> jax.stages.Lowered:
+            lowered.append(self._dispatch.lower(self._template, batch, *self._resident))
+            return lowered[0]
+
+        with self._paused(clock):
             start = time.perf_counter()
-            lowered = self._dispatch.lower(self._template, batch, *self._resident)
-            self._compiled[length] = lowered.compile()
+            self._compiled[length] = compiled('the training step', lower, sums_up=False)
             seconds = time.perf_counter() - start
-            cost = lowered.cost_analysis()  # None on accelerators
-            work = ''
-            if cost:  # XLA counts the body of a loop once, however many steps there are
-                work = f'; it does {cost["flops"] / self.plan.batch_size / 1e9:.3g} GFLOP an image'
-            self._log.say(f'compiled the step in {seconds:.0f} s{work}')
+            cost = lowered[0].cost_analysis()  # None on accelerators
+        work = ''
+        if cost:  # XLA counts the body of a loop once, however many steps there are
+            work = f'; it does {cost["flops"] / self.plan.batch_size / 1e9:.3g} GFLOP an image'
+        self._log.say(f'compiled the step in {seconds:.0f} s{work}')
 
     def _write_row(self, clock: Clock) -> None:
         """Write a row of the log: the metrics averaged over the steps since the last row."""
@@ -249,3 +267,9 @@ class Loop:
             f'metrics: {workdir}/metrics.jsonl\n'
             f'curves: {sys.executable} -m tensorboard.main --logdir {workdir}/tensorboard'
         )
+
+
+def _answer(number: int) -> None:
+    progress.say(
+        f'{signal.Signals(number).name}: stopping after this step, saving ... (Ctrl-C once more ends without saving)'
+    )

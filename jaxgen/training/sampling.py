@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 
@@ -13,8 +12,10 @@ from jax.sharding import Mesh
 from jaxgen.errors import pick
 from jaxgen.io.images import to_uint8
 from jaxgen.methods.base import Method
-from jaxgen.runtime import memory, random
+from jaxgen.runtime import random
+from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
+from jaxgen.runtime.progress import Stage
 from jaxgen.types import PyTree
 
 
@@ -83,6 +84,7 @@ class SamplePipeline:
             in_shardings=(shardings, replicated(mesh), self._batch_sharding, self._batch_sharding),
             out_shardings=replicated(mesh),
         )
+        self._programs: dict[str, jax.stages.Compiled] = {}  # shared with copies
 
     def _set_seed(self, seed: int) -> None:
         self.seed, self._key = seed, random.root_key(seed)
@@ -119,15 +121,26 @@ class SamplePipeline:
 
     def batches(self, model: PyTree, num: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield images 0 to num - 1 in batches ``(uint8 [n, H, W, C], labels int32 [n])``."""
-        variables = self.variables(model)
+        variables, stage = self.variables(model), Stage('sampling', num)
         for start in range(0, num, self.batch_size):
             indices = np.arange(start, start + self.batch_size)
             labels = self.labels(self.batch_size, start)
             inputs = jax.device_put((indices, labels), self._batch_sharding)
-            with memory.compiling() if start == 0 else contextlib.nullcontext():
-                images = jax.block_until_ready(self._sample_batch(variables, self._key, *inputs))
+            sample_batch = self._compiled(variables, *inputs)
             kept = min(self.batch_size, num - start)
+            with stage:
+                images = jax.block_until_ready(sample_batch(variables, self._key, *inputs))
+                stage.advance(kept)
             yield np.asarray(images)[:kept], labels[:kept]
+
+    def _compiled(self, *inputs: PyTree) -> jax.stages.Compiled:
+        """Return the program that samples a batch, compiled at the first call."""
+        if 'sampler' not in self._programs:
+            variables, *rest = inputs
+            self._programs['sampler'] = compiled(
+                'the sampler', lambda: self._sample_batch.lower(variables, self._key, *rest)
+            )
+        return self._programs['sampler']
 
     def __call__(self, model: PyTree, num: int) -> tuple[np.ndarray, np.ndarray]:
         """Return images 0 to num - 1: ``(uint8 [num, H, W, C], labels int32 [num])``."""

@@ -8,21 +8,22 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from clu import parameter_overview
 from etils import epath
 from jax.sharding import Mesh
 
 from jaxgen.data import Dataset
-from jaxgen.io.files import absolute, make_folder, write_json
+from jaxgen.io.files import absolute, make_folder, write_atomically, write_json
 from jaxgen.io.lock import Lock, exclusive
-from jaxgen.io.run_directory import CHECKPOINTS, CONFIG, read_config, require_no_lost_checkpoints
+from jaxgen.io.run_directory import CHECKPOINTS, CONFIG, PARAMETERS, read_config, require_no_lost_checkpoints
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import SampleOptions
+from jaxgen.runtime import hardware, progress
 from jaxgen.runtime.mesh import make_mesh, on_mesh
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.evaluation import Evaluation, SaveHook
 from jaxgen.training.loop import Loop
 from jaxgen.training.options import CheckpointOptions, TrainOptions
+from jaxgen.training.parameters import count, table
 from jaxgen.training.plan import Plan
 from jaxgen.training.record import require_same_run, run_record
 from jaxgen.training.sampling import SamplePipeline, chosen_classes
@@ -71,7 +72,7 @@ class Trainer:
       >>> method = jaxgen.methods.Diffusion(network, jaxgen.diffusion.linear(1000), optimizer, image_shape=(8, 8, 1))
       >>> trainer = jaxgen.Trainer(method, jaxgen.data.load('digits:train'), 'runs/example', steps=2, batch_size=8)
       >>> trainer.train()
-      cnn.block0  380
+      model: Diffusion, ... parameters (cnn)
       ...
       >>> trainer.sample(8).shape
       (8, 8, 8, 1)
@@ -130,6 +131,10 @@ class Trainer:
             the loss is not finite (a ``DivergedError``).
           SystemExit: with 128 + the number of the signal, after SIGTERM or SIGINT.
         """
+        with progress.shown():
+            self._train()
+
+    def _train(self) -> None:
         plan, self._model = self.plan, None
         make_folder(plan.workdir)
         with exclusive(plan.workdir) as lock:
@@ -138,15 +143,19 @@ class Trainer:
             resumes = bool(checkpoints.steps())
             if resumes:
                 self._require_same()
-            step, state = self._start(checkpoints)
+            with progress.Stage(
+                'reading the newest checkpoint' if resumes else 'initialising the model', sums_up=False
+            ):
+                step, state = self._start(checkpoints)
             if resumes:
                 checkpoints.discard_after(step)
             self._write_config()
+            write_atomically(plan.workdir / PARAMETERS, (table(self._networks) + '\n').encode())
             if step >= plan.train.steps and not plan.misses_evaluation(step):
                 print(f'{plan.workdir} is already at step {step}: raise the number of steps to train on')
                 checkpoints.close()
             else:
-                print(self._announcement(step), flush=True)
+                progress.say(self._announcement(step))
                 loop = Loop(plan, state, step, self._samples, checkpoints, lambda: self._renew(lock, checkpoints))
                 loop.run()
                 state = loop.state
@@ -243,19 +252,31 @@ class Trainer:
             require_same_run(self._record(), stored, self.plan.workdir)
 
     def _record(self) -> JsonObject:
-        return run_record(self.plan, self.plan.method.networks(self._model_shapes))
+        return run_record(self.plan, self._networks)
+
+    @property
+    def _networks(self) -> dict[str, PyTree]:
+        """The shapes of the parameters of each network."""
+        return self.plan.method.networks(self._model_shapes)
 
     def _announcement(self, step: int) -> str:
-        """Return the lines that say what is trained: the parameters of each block, the data, the devices."""
-        plan, lines = self.plan, []
-        for name, params in plan.method.networks(self._model_shapes).items():
-            for block, part in params.items():
-                lines.append(f'  {name}.{block:24} {parameter_overview.count_parameters(part):>12,}')
-            lines.append(f'{name}: {parameter_overview.count_parameters(params):,} parameters')
-        devices = plan.mesh.devices.flat
-        what = f'resuming at step {step}' if step else f'training {plan.train.steps:,} steps in {plan.workdir}'
-        lines.append(
-            f'{len(plan.dataset.images):,} training images of {len(plan.dataset.class_names)} classes; '
-            f'{len(devices)} x {devices[0].device_kind}; {what}'
-        )
-        return '\n'.join(lines)
+        """Return four lines on what is trained, and a warning if an accelerator is not used."""
+        plan = self.plan
+        images, classes = plan.dataset.images, plan.dataset.class_names
+        height, width, channels = images.shape[1:]
+        sizes = {name: count(params) for name, params in self._networks.items()}
+        parts = ', '.join(name if len(sizes) == 1 else f'{name} {size:,}' for name, size in sizes.items())
+        what = f'resuming at step {step:,} of' if step else 'training'
+        lines = [
+            f'model: {type(plan.method).__name__}, {sum(sizes.values()):,} parameters ({parts})',
+            f'data: {len(images):,} images of {height}x{width}x{channels} in {_number(len(classes), "class", "classes")}, '
+            f'batches of {plan.batch_size}',
+            f'devices: {hardware.described(list(plan.mesh.devices.flat))}',
+            f'run: {plan.workdir}, {what} {plan.train.steps:,} steps',
+        ]
+        unused = hardware.unused_accelerator()
+        return '\n'.join([*lines, f'warning: {unused}'] if unused else lines)
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f'{count:,} {one if count == 1 else many}'

@@ -10,6 +10,7 @@ from jaxgen.metrics import features
 from jaxgen.metrics.features import Extraction, Extractor, default_batch_size, stored_features
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.progress import Stage
 
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32)
 TINY = Extractor(
@@ -22,15 +23,11 @@ TINY = Extractor(
 IMAGES = np.random.default_rng(1).integers(0, 256, (53, 8, 8, 1), np.uint8)
 
 
-def nothing(count):
-    pass
-
-
 def run(devices, batch_size, cuts):
     mesh = make_mesh(devices=jax.devices()[:devices]) if devices else None
-    counts = []
-    (found,) = Extraction([TINY], mesh, batch_size)(np.split(IMAGES, cuts), counts.append)
-    assert counts[-1] == 53
+    stage = Stage('features', 53)
+    (found,) = Extraction([TINY], mesh, batch_size)(np.split(IMAGES, cuts), stage)
+    assert stage.done == 53
     return found
 
 
@@ -63,7 +60,7 @@ def test_one_compiled_shape():
 
     extraction = Extraction([Extractor(apply, 0.0, 1, None, {})], make_mesh(devices=jax.devices()[:1]), 16)
     for _ in range(2):
-        (found,) = extraction([IMAGES[:40], IMAGES[40:]], nothing)
+        (found,) = extraction([IMAGES[:40], IMAGES[40:]])
         assert found.logits is None and len(found.features) == 53
     assert compiled == [(16, 8, 8, 1)]
 
@@ -87,7 +84,7 @@ def test_images_are_spread_over_all_devices():
 def test_features_that_are_not_finite_are_refused():
     broken = Extractor(lambda w, x: (x.reshape(len(x), -1) / 0.0, None), 0.0, 1, None, {})
     with pytest.raises(UserError, match='not finite'):
-        Extraction([broken], make_mesh(), 8)([IMAGES], nothing)
+        Extraction([broken], make_mesh(), 8)([IMAGES])
 
 
 def test_the_cache_depends_on_images_network_and_environment(tmp_path, monkeypatch):
@@ -95,14 +92,14 @@ def test_the_cache_depends_on_images_network_and_environment(tmp_path, monkeypat
     calls = []
 
     class Counted(Extraction):
-        def __call__(self, pieces, progress):
+        def __call__(self, pieces, stage):
             calls.append(1)
-            return super().__call__(pieces, progress)
+            return super().__call__(pieces, stage)
 
     extraction = Counted([TINY], make_mesh(), 8)
 
     def ask(about='tiny', num=20):
-        return stored_features(extraction, {'name': about}, open_set('digits:test', 'field', num), nothing)
+        return stored_features(extraction, {'name': about}, open_set('digits:test', 'field', num))
 
     first = ask()
     np.testing.assert_array_equal(ask().features, first.features)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from clu import parameter_overview
 from etils import epath
 
 from jaxgen.apps import stored_config
+from jaxgen.apps.compare.images import SCRUTINISED, nearest, page_images
 from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.evaluate import during_training
@@ -33,12 +33,11 @@ from jaxgen.methods.diffusion.options import GUIDE_FIELDS
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.runtime.mesh import make_mesh
+from jaxgen.runtime.progress import Stage
 from jaxgen.schema import to_tree
-from jaxgen.training.sampling import SamplePipeline
 from jaxgen.types import JsonObject
 
 SHOWN = 40  # images of each model on the page
-SCRUTINISED = 200  # images among which the best are selected
 BEST = 8  # images of each model next to their nearest training images
 MANIFOLD_SUBSET = 'parameters.manifold_subset_seed'  # field of a protocol; see jaxgen.metrics.registry.parameters
 # The options of sampling that a few-step model keeps.
@@ -162,7 +161,7 @@ def compare(config: Config, workdir: epath.Path) -> Comparison:
         train.class_names,
         test.images[shown],
         test.labels[shown],
-        nearest(held_out, train.images)[1],
+        _nearest('the test images', held_out, train.images)[1],
         differences([result['protocol'] for entry in entries for result in entry.results]),
     )
 
@@ -204,11 +203,12 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
     sampler = trained.sampler(options.seed, STREAM)
     results = []
     for seed in range(options.seed, options.seed + shared.config.compare.seeds):
-        print(f'{name}: step {trained.step}, seed {seed}', flush=True)
         generated = generated_set(trained, sampler.reseeded(seed), options.num)
-        results.append(_result(name, generated, folder, shared))
+        results.append(_result(f'{name}: step {trained.step:,}, seed {seed}', name, generated, folder, shared))
 
-    images, rate = _sample(sampler, trained)
+    stored = shared.workdir / EVALUATION / f'{safe_name(name)}-{protocol_hash(results[0]["protocol"])}.npz'
+    found = page_images(trained, sampler, shared.evaluator, stored)
+    images = found.images
     log = read_metrics(folder / METRICS)
     rates = [rate for _, rate in points(log, 'steps_per_sec')]
     networks = trained.method.networks(trained.model)
@@ -216,19 +216,26 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
         'parameters': {part: parameter_overview.count_parameters(params) for part, params in networks.items()},
         'training_images': trained.step * trained.config.data.batch_size,
         'steps_per_sec': float(np.median(rates)) if rates else None,
-        'sampling_images_per_sec': rate,
+        'sampling_images_per_sec': found.rate,
     }
-    labels = requested_labels(trained, sampler, len(images))
-    best = shared.evaluator.best(images, labels, trained.class_names)[:BEST]
-    indices, distances = nearest(images, shared.train)
-    found = Neighbours(images[best], shared.train[indices[best]], distances)
-    shown_labels = None if labels is None else labels[:SHOWN]
+    best = found.order[:BEST]
+    indices, distances = _nearest(name, images, shared.train)
+    neighbours = Neighbours(images[best], shared.train[indices[best]], distances)
+    labels = requested_labels(trained, sampler, SHOWN)
     history = during_training.read(folder)
-    return Entry(name, results, facts, log, history, images[:SHOWN], shown_labels, trained.class_names, found)
+    return Entry(name, results, facts, log, history, images[:SHOWN], labels, trained.class_names, neighbours)
 
 
-def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> JsonObject:
-    """Return the stored result under this protocol, or evaluate the images; the result is then in ``evaluation/``."""
+def _result(title: str, name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> JsonObject:
+    """Return the stored result under this protocol, or evaluate the images; the result is then in ``evaluation/``.
+
+    Args:
+      title: what messages call the images.
+      name: the name of the model.
+      images: the images.
+      folder: the run directory of the model.
+      shared: the evaluator and the other inputs.
+    """
     wanted = set(shared.config.evaluation.metrics)
     protocol = shared.evaluator.protocol(images)
     hashed = protocol_hash(protocol)
@@ -238,7 +245,10 @@ def _result(name: str, images: ImageSet, folder: epath.Path, shared: _Shared) ->
     if result is None:
         for sentence in unused_results(stored, protocol):
             print(f'{name}: {sentence}', flush=True)
+        print(f'{title}: sampling and evaluating {images.count:,} images', flush=True)
         result = shared.evaluator(images)
+    else:
+        print(f'{title}: the metrics are stored already', flush=True)
     write_json(shared.workdir / EVALUATION / f'{safe_name(name)}-{hashed}.json', result)
     return result
 
@@ -256,38 +266,9 @@ def unused_results(stored: Sequence[JsonObject], protocol: JsonObject) -> list[s
     return list(dict.fromkeys(words))
 
 
-def _sample(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, float]:
-    """Return the first ``SCRUTINISED`` images of the evaluation, and the sampling rate in images/sec after compilation."""
-    for _ in sampler.batches(trained.model, 1):
-        pass
-    start = time.perf_counter()
-    images, _ = sampler(trained.model, SCRUTINISED)
-    whole_batches = -(-SCRUTINISED // trained.config.sample.batch_size) * trained.config.sample.batch_size
-    return images, whole_batches / (time.perf_counter() - start)
-
-
-def nearest(images: np.ndarray, others: Images) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest of other images, or of their mirror images, for each image.
-
-    Args:
-      images: uint8 ``[N, H, W, C]``.
-      others: uint8 ``[M, H, W, C]``.
-
-    Returns:
-      The index of the nearest of ``others``, int ``[N]``, and its Euclidean distance for pixels in [0, 1], float ``[N]``.
-    """
-    a = images.reshape(len(images), -1).astype(np.float32) / 255
-    best, index = np.full(len(a), np.inf), np.zeros(len(a), int)
-    for start in range(0, len(others), 5000):
-        part = others[start : start + 5000]
-        for one in (part, part[:, :, ::-1]):
-            b = one.reshape(len(one), -1).astype(np.float32) / 255
-            squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-            at = squares.argmin(1)
-            found = squares[np.arange(len(a)), at]
-            index = np.where(found < best, at + start, index)
-            best = np.minimum(found, best)
-    return index, np.sqrt(np.maximum(best, 0))
+def _nearest(name: str, images: np.ndarray, others: Images) -> tuple[np.ndarray, np.ndarray]:
+    with Stage(f'nearest training images of {name}', len(others)) as stage:
+        return nearest(images, others, stage.reach)
 
 
 def _by_class(dataset: Dataset) -> np.ndarray:

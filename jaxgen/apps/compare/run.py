@@ -9,11 +9,13 @@ from jaxgen.apps.compare.compare import compare
 from jaxgen.apps.config import Config
 from jaxgen.io.files import write_atomically
 from jaxgen.io.run_directory import REPORT
+from jaxgen.runtime.progress import Stage
 
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``report.html``, and the metrics of each model under ``evaluation/``."""
     comparison = compare(config, workdir)
     path = workdir / REPORT
-    write_atomically(path, report.page(comparison).encode())
+    with Stage('drawing the page'):
+        write_atomically(path, report.page(comparison).encode())
     print(f'one self-contained page: {path}')

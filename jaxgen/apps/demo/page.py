@@ -18,6 +18,7 @@ from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.serving.guard import Guard
 from jaxgen.apps.serving.uploads import MAX_BYTES
 from jaxgen.errors import UserError
+from jaxgen.runtime import progress
 from jaxgen.types import Fields
 
 FONTS: Fields = {
@@ -54,12 +55,12 @@ def build(workdirs: Workdirs) -> gr.Blocks:
             samples = generate.tab(workdirs, sessions)
             edits = edit.tab(workdirs, sessions)
             comparison = compare.tab(workdirs, sessions)
-            progress = training.tab(workdirs, sessions)
+            curves = training.tab(workdirs, sessions)
             internals = inside.tab(workdirs, sessions)
         page.load(lambda: gr.Markdown(visible=not workdirs.able_to_sample()), None, missing, **QUIET)
-        for part in (edits, comparison, progress, internals, samples):
+        for part in (edits, comparison, curves, internals, samples):
             part.on_load(page)
-        training.refresh_while_shown(tabs, progress)
+        training.refresh_while_shown(tabs, curves)
 
         def forget(request: gr.Request) -> None:
             sessions.forget(request.session_hash)
@@ -120,7 +121,8 @@ def serve(config: Config, workdir: epath.Path) -> None:
         page = start(config, workdir, files)
         print(f'the page is at {page.local_url} (Ctrl-C ends it)', flush=True)
         try:
-            threading.Event().wait()
+            with progress.hidden():
+                threading.Event().wait()
         finally:
             page.close(verbose=False)
 
@@ -128,10 +130,10 @@ def serve(config: Config, workdir: epath.Path) -> None:
 def _compile_first(workdirs: Workdirs) -> None:
     """Take the first step of the first model, so that the first visitor does not wait for the compiler."""
     for name in workdirs.able_to_sample()[:1]:
-        print(f'{name}: compiling its sampler', flush=True)
         try:
-            steps = workdirs.model(name).generate(generate.FIRST)
-            next(steps)
-            next(steps)
+            with progress.Stage(f'compiling the sampler of {name}'):
+                steps = workdirs.model(name).generate(generate.FIRST)
+                next(steps)
+                next(steps)
         except UserError as e:
             print(f'{name}: {e}', flush=True)

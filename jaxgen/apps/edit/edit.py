@@ -23,8 +23,11 @@ from jaxgen.errors import check, pick
 from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically
 from jaxgen.io.grids import Labels
+from jaxgen.io.run_directory import output_folder
 from jaxgen.methods.diffusion.denoiser import Edit, mean_only
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.runtime.compilation import compiled
+from jaxgen.runtime.progress import Stage
 from jaxgen.runtime.random import root_key
 from jaxgen.training.sampling import cycled_labels
 from jaxgen.types import Array
@@ -141,11 +144,20 @@ class Editor:
         """Return the images uint8, and x after each step on the way there from ``x`` at the first of the levels."""
 
         @jax.jit
-        def sample_path(variables, keys, labels, x):
-            return self.method.prepare(variables, keys, labels, levels=levels, x=x, edit=edit).path()
+        def take_step(variables, keys, labels, carry, step):
+            return self.method.prepare(variables, keys, labels, levels=levels, x=carry.x, edit=edit).step(carry, step)
 
-        keys = edit_keys(self.config, len(labels))
-        path = np.asarray(sample_path(self.variables, keys, jnp.asarray(labels), x))
+        given = (self.variables, edit_keys(self.config, len(labels)), jnp.asarray(labels))
+        run = self.method.prepare(*given, levels=levels, x=x, edit=edit)
+        tables = [jax.tree.map(lambda table, i=i: table[i], run.steps) for i in range(len(levels.t) - 1)]
+        carry, xs = run.carry, []
+        program = compiled('the sampler', lambda: take_step.lower(*given, carry, tables[0]))
+        with Stage(f'sampling {len(labels)} images', len(tables), 'steps') as stage:
+            for step in tables:
+                carry = program(*given, carry, step)
+                xs.append(np.asarray(carry.x))
+                stage.advance()
+        path = np.stack(xs)
         ends = Level(*(table[1:] for table in levels))
         steps = Steps(to_images(path, ends), np.arange(1, len(path) + 1), noise_share(ends), len(path))
         return images.to_uint8(path[-1]), steps
@@ -166,7 +178,10 @@ class Editor:
             denoiser = mean_only(self.method.predictor(variables, labels, clip=False))
             return ddim_inversion(denoiser, self.levels, x0, iterations=self.options.inversion_iterations)
 
-        return invert(self.variables, images.from_uint8(jnp.asarray(given)), jnp.asarray(labels))
+        inputs = (self.variables, images.from_uint8(jnp.asarray(given)), jnp.asarray(labels))
+        program = compiled('the inversion', lambda: invert.lower(*inputs))
+        with Stage(f'finding the noise of {len(labels)} images'):
+            return jax.block_until_ready(program(*inputs))
 
 
 # The kinds of edits by their names in ``EditOptions``
@@ -196,7 +211,7 @@ def write(edited: Edited, kind: str, workdir: epath.Path) -> epath.Path:
     Returns:
       The folder.
     """
-    folder = workdir / 'edits' / kind
+    folder = output_folder(workdir) / 'edits' / kind
     write_atomically(folder / 'grid.png', images.png(_grid(edited)))
     denoising_steps.write(edited.steps, folder, 'strip', names=edited.names, draw=frame_of(edited.names))
     write_atomically(folder / 'images.npz', images.npz(given=edited.given, images=edited.made))

@@ -16,7 +16,7 @@ from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.features import Extractor, make_extractor
 from jaxgen.metrics.image_sets import ImageSet, from_dataset, open_set
 from jaxgen.metrics.registry import require_enough
-from jaxgen.runtime.progress import print_line
+from jaxgen.runtime.progress import Stage
 from jaxgen.schema import located
 from jaxgen.types import Fields, JsonObject
 
@@ -37,7 +37,8 @@ def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None =
     metrics = options.metrics if metrics is None else metrics
     require_enough(metrics, options.num, f'config.evaluation.num={options.num}')
     classifier = classifier_of(config)
-    extractor = _extractor(config, classifier)
+    with Stage('reading the network of the features', sums_up=False):
+        extractor = _extractor(config, classifier)
     name = options.reference or f'{config.data.name}:train'
     reference = _open(config, 'reference', name, metrics)
     with located('config.evaluation.extractor'):
@@ -48,7 +49,6 @@ def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None =
             classifier=classifier,
             mesh=mesh,
             batch_size=options.batch_size,
-            report=print_line,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -27,8 +27,9 @@ from jaxgen.data.pipeline import example_indices
 from jaxgen.diffusion.compatibility import is_discrete
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import images
+from jaxgen.io.run_directory import output_folder
 from jaxgen.methods import METHODS
-from jaxgen.runtime.progress import Meter, print_line
+from jaxgen.runtime.progress import Stage
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.types import Array
 
@@ -116,7 +117,8 @@ def interpret(trained: Trained, workdir: epath.Path) -> Interpretation:
     Raises:
       UserError: if a class, a layer or a channel does not exist, or a part needs a classifier and there is none.
     """
-    config, options, folder = trained.config, trained.config.interpret, workdir / 'interpretation'
+    config, options = trained.config, trained.config.interpret
+    folder = output_folder(workdir) / 'interpretation'
     _require_classes(trained)
     if options.parts:
         predict = _class_predictor(trained)  # the atlas takes long: what would fail after it fails before it
@@ -224,17 +226,19 @@ def _examples(trained: Trained) -> Dataset:
 def _study(trained: Trained, probe: Probe, dataset: Dataset, keys: Sequence[Array]) -> _Study:
     """Return the atlas of a network and the tests of its channels."""
     options = trained.config.interpret
-    atlas = make_atlas(
-        probe,
-        dataset,
-        trained.mesh,
-        batch_size=trained.config.sample.batch_size,
-        key=keys[0],
-        keep=options.tested,
-        progress=Meter(f'{probe.network}: atlas', len(dataset.images), print_line),
-    )
-    report = _progress(f'{probe.network}: layers tested', len(atlas.kept))
-    return _Study(atlas, measure_selectivity(atlas, len(dataset.class_names), options, keys[1], report))
+    with Stage(f'atlas of {probe.network}', len(dataset.images)) as stage:
+        atlas = make_atlas(
+            probe,
+            dataset,
+            trained.mesh,
+            batch_size=trained.config.sample.batch_size,
+            key=keys[0],
+            keep=options.tested,
+            progress=stage.reach,
+        )
+    with Stage(f'testing {probe.network}', len(atlas.kept), 'layers') as stage:
+        found = measure_selectivity(atlas, len(dataset.class_names), options, keys[1], stage.reach)
+    return _Study(atlas, found)
 
 
 def _ablate(
@@ -245,8 +249,9 @@ def _ablate(
         name: channels_of_class(found, names.index(name), layers, options.top_k) for name in options.classes or names
     }
     runs = 1 + len(chosen) * len(options.factors) * (1 + options.controls)
-    blocks, report = probe.blocks(trained.method.image_shape), _progress('ablation: runs', runs)
-    return ablation.ablate(trained, options, predict, chosen, blocks, progress=report)
+    with Stage('ablation', runs, 'runs') as stage:
+        blocks = probe.blocks(trained.method.image_shape)
+        return ablation.ablate(trained, options, predict, chosen, blocks, progress=stage.reach)
 
 
 def _targets(study: _Study, channels: Sequence[Channel] | None) -> list[synthesis.Target]:
@@ -261,21 +266,19 @@ def _synthesise(
     trained: Trained, predict: ClassPredictor, probe: Probe, targets: Sequence[synthesis.Target], key: Array
 ) -> Synthesis:
     options, shape = trained.config.interpret, trained.method.image_shape
-    made = synthesis.synthesise(
-        probe,
-        shape,
-        targets,
-        steps=options.ascent_steps,
-        smoothness=options.smoothness,
-        key=jax.random.fold_in(key, 0),
-    )
+    with Stage(f'synthesising images for {len(targets)} channels'):
+        made = synthesis.synthesise(
+            probe,
+            shape,
+            targets,
+            steps=options.ascent_steps,
+            smoothness=options.smoothness,
+            key=jax.random.fold_in(key, 0),
+        )
     shown = predict(images.to_uint8(made.images))
     if not trained.method.capabilities.denoises:
         return Synthesis(probe.network, tuple(targets), made, shown, None, np.empty((0, len(targets) + 1, 0), int))
-    denoised = denoise(trained, probe.variables, made.images, options, jax.random.fold_in(key, 1))
+    with Stage('denoising the synthesised images'):
+        denoised = denoise(trained, probe.variables, made.images, options, jax.random.fold_in(key, 1))
     outcomes = predict(denoised.images.reshape(-1, *shape)).reshape(denoised.images.shape[:3])
     return Synthesis(probe.network, tuple(targets), made, shown, denoised, outcomes)
-
-
-def _progress(what: str, total: int) -> Callable[[int], None]:
-    return lambda done: print(f'{what}: {done}/{total}', flush=True)

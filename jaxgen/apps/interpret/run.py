@@ -10,6 +10,8 @@ from jaxgen.apps.interpret import report
 from jaxgen.apps.interpret.interpret import interpret, require_interpretable
 from jaxgen.apps.restore import restore
 from jaxgen.io.files import write_atomically
+from jaxgen.io.run_directory import output_folder
+from jaxgen.runtime.progress import Stage
 
 
 def run(config: Config, workdir: epath.Path) -> None:
@@ -17,6 +19,7 @@ def run(config: Config, workdir: epath.Path) -> None:
     guides.require_none(config, 'interpret')
     require_interpretable(config)
     found = interpret(restore(config, workdir), workdir)
-    path = workdir / 'interpretation' / 'report.html'
-    write_atomically(path, report.page(found).encode())
+    path = output_folder(workdir) / 'interpretation' / 'report.html'
+    with Stage('drawing the page'):
+        write_atomically(path, report.page(found).encode())
     print(f'one self-contained page: {path}; its data: the .npz files in the same folder')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -27,10 +28,13 @@ from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json
 from jaxgen.io.hashes import weights_hash
 from jaxgen.io.images import from_uint8
+from jaxgen.io.run_directory import output_folder
 from jaxgen.methods.base import Method
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.layers import precision_of
+from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import batch_sharding
+from jaxgen.runtime.progress import Stage
 from jaxgen.runtime.random import image_keys, root_key, stream
 from jaxgen.types import Array, JsonObject, PyTree
 
@@ -45,7 +49,7 @@ def run(config: Config, workdir: epath.Path) -> None:
     trained = restore(config, workdir)
     dataset = load_split(config, config.likelihood.split)
     result = bound(trained, dataset.relabelled(trained.class_names))
-    path = workdir / 'likelihood' / f'{trained.step}.json'
+    path = output_folder(workdir) / 'likelihood' / f'{trained.step}.json'
     write_json(path, result)
     print(f'{summary(result)}; all terms: {path}')
 
@@ -133,14 +137,17 @@ def _bits_of_images(trained: Trained, terms: _BoundTerms, dataset: Dataset) -> n
     size, num = config.sample.batch_size, config.likelihood.num
     num = total if num is None else min(num, total)
     key = stream(root_key(config.evaluation.seed), 'evaluation')
-    estimate = jax.jit(terms)
+    estimate, program, stage = jax.jit(terms), None, Stage('likelihood', num)
     batches = []
     for start in range(0, num, size):
         indices = np.arange(start, start + size) % total
         inputs = dataset.images[indices], dataset.labels[indices], indices
-        nats = estimate(terms.variables, key, *jax.device_put(inputs, batch_sharding(trained.mesh)))
-        batches.append(np.asarray(nats, np.float64)[:, : min(size, num - start)])
-        print(f'{min(start + size, num)}/{num} images', flush=True)
+        given = (terms.variables, key, *jax.device_put(inputs, batch_sharding(trained.mesh)))
+        if program is None:
+            program = compiled('the bound', functools.partial(estimate.lower, *given))
+        with stage:
+            batches.append(np.asarray(program(*given), np.float64)[:, : min(size, num - start)])
+            stage.reach(min(start + size, num))
     return np.concatenate(batches, axis=1) / np.log(2)
 
 

@@ -20,6 +20,7 @@ from jaxgen.apps.sweep.plan import FOLDER, Plan, Run, is_done, plan, require_own
 from jaxgen.errors import UserError
 from jaxgen.io.files import write_json
 from jaxgen.io.lock import exclusive
+from jaxgen.runtime import progress
 from jaxgen.runtime.preemption import StopSignals
 from jaxgen.types import Fields, JsonObject
 
@@ -110,7 +111,7 @@ def in_a_process(spec: Fields) -> dict[str, str]:
         spec_path, result_path = (pathlib.Path(folder, name) for name in ('spec.json', 'result.json'))
         spec_path.write_text(json.dumps(spec))
         command = [sys.executable, '-m', 'jaxgen.apps.sweep.worker', str(spec_path), str(result_path)]
-        with StopSignals() as signals:
+        with progress.hidden(), StopSignals() as signals:  # the process shows what it does
             process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, start_new_session=True)
             try:
                 _wait(process, signals)

@@ -33,6 +33,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically, write_json
 from jaxgen.metrics.evaluator import Evaluator
+from jaxgen.runtime import progress
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.plugins import import_plugins
 from jaxgen.training import DivergedError
@@ -165,7 +166,8 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     threading.Thread(target=_end_with_the_sweep, daemon=True).start()
     try:
-        found = work(json.loads(pathlib.Path(argv[1]).read_text()))
+        with progress.shown(), progress.Stage('starting', announces=False, sums_up=False):
+            found = work(json.loads(pathlib.Path(argv[1]).read_text()))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     pathlib.Path(argv[2]).write_text(json.dumps(found))

@@ -15,13 +15,11 @@ import math
 import os
 import pathlib
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from typing import cast
 
 import joblib
 import numpy as np
-from tqdm import tqdm
 
 from jaxgen.data.dataset import Dataset, ImagesOnDisk, Origin
 from jaxgen.data.options import FOLDER, HUB, TFDS, SourceOptions, kind_of
@@ -33,7 +31,7 @@ from jaxgen.data.prepared.tfds import list_tfds
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import cache_dir, load_npz, make_folder, parse_object, replacing, temporary_name
 from jaxgen.io.names import safe_name
-from jaxgen.runtime.progress import Meter, print_line
+from jaxgen.runtime.progress import Stage, say
 from jaxgen.types import Fields, JsonObject, PyTree
 
 VERSION = 1  # raise it when the same files become other images
@@ -133,8 +131,8 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print_line(f'another process is preparing {folder.name}: waiting for it')
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with Stage(f'another process is preparing {folder.name}, waiting for it', sums_up=False):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -155,7 +153,7 @@ def _prepare(options: SourceOptions, listing: Listing, how: Conversion, folder: 
         shutil.rmtree(old, ignore_errors=True)
     what = options.path or options.name
     total = len(listing.names)
-    print_line(f'preparing {total:,} images of {what} at {how.size}x{how.size} in {folder} (once)')
+    say(f'preparing {total:,} images of {what} at {how.size}x{how.size} in {folder} (once)')
     needed, free = total * int(np.prod(how.stored_shape)), shutil.disk_usage(folder.parent).free
     check(
         needed < free,
@@ -182,7 +180,7 @@ def _prepare(options: SourceOptions, listing: Listing, how: Conversion, folder: 
         for old in folder.parent.glob(f'.*.{folder.name}'):
             shutil.rmtree(old, ignore_errors=True)
     for note in about['notes']:
-        print_line(note)
+        say(note)
     return Prepared.opened(folder, items, about)
 
 
@@ -207,17 +205,12 @@ def _convert_all(listing: Listing, how: Conversion, file: pathlib.Path) -> list[
     )
     found: dict[int, list[Converted | str]] = {}
     cores = len(os.sched_getaffinity(0))
-    is_terminal = sys.stderr.isatty()
-    meter = Meter('prepared', total, None if is_terminal else print_line)
-    done = 0
-    with tqdm(total=total, unit=' images', dynamic_ncols=True, disable=not is_terminal) as bar:
+    with Stage('preparing', total) as stage:
         try:
             workers = joblib.Parallel(min(cores, len(starts)), return_as='generator_unordered', batch_size=1)
             for start, results in workers(jobs):
                 found[start] = results
-                done += len(results)
-                bar.update(len(results))
-                meter(done)
+                stage.advance(len(results))
         except joblib.externals.loky.process_executor.TerminatedWorkerError as e:
             raise UserError(
                 'a process that prepares images was ended by the system, probably for want of memory: run this again with '

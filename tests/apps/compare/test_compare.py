@@ -10,6 +10,7 @@ import pytest
 from etils import epath
 
 from jaxgen.apps.compare import compare
+from jaxgen.apps.compare import images as page
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
 from jaxgen.data import Dataset
@@ -154,7 +155,7 @@ def test_nearest_neighbours_by_brute_force():
     rng = np.random.default_rng(0)
     images, others = rng.integers(0, 256, (4, 5, 3, 2), np.uint8), rng.integers(0, 256, (7, 5, 3, 2), np.uint8)
     others[2] = images[1, :, ::-1]
-    indices, distances = compare.nearest(images, others)
+    indices, distances = page.nearest(images, others)
     for image, index, distance in zip(images, indices, distances, strict=True):
         each = [min(np.linalg.norm(image / 255 - x / 255) for x in (other, other[:, ::-1])) for other in others]
         assert index == np.argmin(each)

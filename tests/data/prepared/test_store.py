@@ -14,6 +14,7 @@ from jaxgen.data import dataset, load, pipeline
 from jaxgen.data.options import SourceOptions
 from jaxgen.data.prepared import store
 from jaxgen.errors import UserError
+from jaxgen.runtime import progress
 from tests.helpers.image_folders import image, left_over, write
 from tests.helpers.picture_files import encoded
 
@@ -110,7 +111,8 @@ def test_a_fingerprint_is_of_content_and_classes(folder):
 
 def test_prepared_once_and_again_after_a_change(folder, monkeypatch, capsys):
     def prepares():
-        both(folder)
+        with progress.shown():
+            both(folder)
         return capsys.readouterr().out.count('preparing')
 
     assert [prepares(), prepares()] == [1, 0]

@@ -1,0 +1,94 @@
+"""The images of a comparison: those of each model on the page, and their nearest training images."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from etils import epath
+
+from jaxgen.apps.evaluate.generated import requested_labels
+from jaxgen.apps.trained import Trained
+from jaxgen.data.dataset import Images
+from jaxgen.io.files import is_remote, read_npz, write_atomically
+from jaxgen.io.images import npz
+from jaxgen.metrics.evaluator import Evaluator
+from jaxgen.training.sampling import SamplePipeline
+
+SCRUTINISED = 200  # images among which the best are selected
+CHUNK = 5000  # training images that are compared at once
+
+
+class PageImages(NamedTuple):
+    """The first images of an evaluation.
+
+    Attributes:
+      images: uint8 ``[SCRUTINISED, H, W, C]``.
+      rate: the sampling rate in images/sec after compilation.
+      order: indices of the images by the confidence of the classifier, the most confident first.
+    """
+
+    images: np.ndarray
+    rate: float
+    order: np.ndarray
+
+
+def page_images(trained: Trained, sampler: SamplePipeline, evaluator: Evaluator, stored: epath.Path) -> PageImages:
+    """Return the first images of a model, from a file if an earlier comparison left them there.
+
+    Args:
+      trained: the model.
+      sampler: samples the images of the evaluation.
+      evaluator: has the classifier.
+      stored: the file, whose name identifies the model and the protocol.
+    """
+    arrays = None if is_remote(stored) else read_npz(pathlib.Path(stored))
+    if arrays is not None and arrays.keys() == set(PageImages._fields):
+        images, order = arrays['images'], arrays['order']
+        if images.shape == (SCRUTINISED, *trained.method.image_shape) and sorted(order) == list(range(SCRUTINISED)):
+            return PageImages(images, float(arrays['rate']), order)
+    images, rate = _sample(sampler, trained)
+    order = evaluator.best(images, requested_labels(trained, sampler, len(images)), trained.class_names)
+    write_atomically(stored, npz(images=images, rate=np.array(rate), order=order))
+    return PageImages(images, rate, order)
+
+
+def _sample(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, float]:
+    """Return the first ``SCRUTINISED`` images of the evaluation, and the sampling rate in images/sec after compilation."""
+    for _ in sampler.batches(trained.model, 1):
+        pass
+    start = time.perf_counter()
+    images, _ = sampler(trained.model, SCRUTINISED)
+    whole_batches = -(-SCRUTINISED // trained.config.sample.batch_size) * trained.config.sample.batch_size
+    return images, whole_batches / (time.perf_counter() - start)
+
+
+def nearest(
+    images: np.ndarray, others: Images, progress: Callable[[int], None] = lambda count: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest of other images, or of their mirror images, for each image.
+
+    Args:
+      images: uint8 ``[N, H, W, C]``.
+      others: uint8 ``[M, H, W, C]``.
+      progress: called with the number of other images done.
+
+    Returns:
+      The index of the nearest of ``others``, int ``[N]``, and its Euclidean distance for pixels in [0, 1], float ``[N]``.
+    """
+    a = images.reshape(len(images), -1).astype(np.float32) / 255
+    best, index = np.full(len(a), np.inf), np.zeros(len(a), int)
+    for start in range(0, len(others), CHUNK):
+        part = others[start : start + CHUNK]
+        for one in (part, part[:, :, ::-1]):
+            b = one.reshape(len(one), -1).astype(np.float32) / 255
+            squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+            at = squares.argmin(1)
+            found = squares[np.arange(len(a)), at]
+            index = np.where(found < best, at + start, index)
+            best = np.minimum(found, best)
+        progress(start + len(part))
+    return index, np.sqrt(np.maximum(best, 0))

@@ -1,0 +1,27 @@
+"""Count the parameters of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clu import parameter_overview
+
+from jaxgen.types import PyTree
+
+
+def count(params: PyTree) -> int:
+    """Return the number of parameters in a tree of arrays or of their shapes."""
+    return int(parameter_overview.count_parameters(params))
+
+
+def table(networks: Mapping[str, PyTree]) -> str:
+    """Return a line for each block of each network with the number of its parameters, and one for the whole network.
+
+    Args:
+      networks: the parameters by the name of the network and by block, or their shapes.
+    """
+    lines = []
+    for name, params in networks.items():
+        lines += [f'{name}.{block:28} {count(part):>12,}' for block, part in params.items()]
+        lines.append(f'{name:{len(name) + 29}} {count(params):>12,}')
+    return '\n'.join(lines)

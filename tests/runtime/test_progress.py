@@ -1,0 +1,136 @@
+"""What is shown of the work of a program: nothing by default, a bar on a terminal, and few lines elsewhere."""
+
+import io
+import sys
+
+import pytest
+
+from jaxgen.runtime import progress, terminal
+from jaxgen.runtime.compilation import told
+from jaxgen.runtime.progress import Stage
+
+
+class Terminal(io.StringIO):
+    encoding = 'utf-8'
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands until a test moves it."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+
+    def pass_time(seconds):
+        now[0] += seconds
+
+    return pass_time
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Replaces the output by a terminal of 80 columns; the thread that draws again and again is left out."""
+    monkeypatch.setattr(terminal, 'TICK_SECONDS', 1000)
+    monkeypatch.setenv('COLUMNS', '80')
+
+    def replace_output():  # in the test itself: pytest replaces the output when the test begins
+        fake = Terminal()
+        monkeypatch.setattr('sys.stdout', fake)
+        monkeypatch.setattr('sys.stderr', fake)
+        return fake
+
+    return replace_output
+
+
+def test_nothing_is_shown_by_default(capsys):
+    with Stage('sampling', 10) as stage:
+        stage.advance(10)
+    progress.say('done')
+    assert capsys.readouterr() == ('', '')
+
+
+def test_the_time_left_is_that_of_the_present_rate_without_pauses(clock):
+    with Stage('training', 100, 'steps', done=40) as stage:
+        with stage.paused():
+            clock(60)
+        assert stage.status() == '40/100 steps, 0 s'
+        clock(4)
+        stage.advance(2)
+    assert stage.seconds == 4 and stage.mean_rate == 0.5
+    assert stage.status() == '42/100 steps, 0.5 steps/s, 1:56 min left'
+
+
+def test_a_stage_that_is_entered_again_goes_on(clock):
+    stage = Stage('sampling', 4)
+    for _ in range(2):
+        with stage:
+            clock(1)
+            stage.advance(2)
+        clock(50)
+    assert stage.summary() == 'sampling: 4 images in 2 s, 2 images/s'
+
+
+@pytest.mark.parametrize(('encoding', 'bar'), [('utf-8', '|███████▌       |'), ('ascii', '|#######        |')])
+def test_a_bar_fills_the_width_that_is_left(clock, encoding, bar):
+    stage = Stage('sampling', 8)
+    stage.reach(4)
+    clock(1)
+    line = stage.line(46, encoding)
+    assert len(line) <= 46 and line.startswith('sampling |') and line.endswith(' 4/8 images, 0 s')
+    assert Stage('sampling', 8).line(12, encoding) == 'sampling: 0/'
+    assert progress._bar(0.5, 15, encoding) == bar.strip('|')
+
+
+def test_text_appears_above_the_bar_and_the_bar_after_it(clock, screen):
+    shown = screen()
+    with progress.shown(), Stage('sampling', 2) as stage:
+        print('a warning')
+        clock(1)
+        stage.advance(1)
+    lines = shown.getvalue().split('\r')
+    assert lines[1].startswith('sampling |') and lines[1].rstrip().endswith('0/2 images, 0 s')
+    assert lines[2].strip() == '' and lines[3] == 'a warning\n'
+    assert lines[4].startswith('sampling |███') and lines[-1] == ''
+
+
+def test_a_stage_within_another_says_where_it_belongs(clock, screen):
+    shown = screen()
+    with progress.shown(), Stage('ablation', 3, 'runs'):
+        clock(1)
+        with Stage('compiling the sampler', note='a minute'):
+            pass
+    assert 'ablation 0/3: compiling the sampler: 0 s (a minute)' in shown.getvalue()
+
+
+def test_output_is_as_before_when_nothing_is_shown_any_more(screen):
+    shown = screen()
+    with progress.shown(), pytest.raises(ZeroDivisionError), Stage('sampling'):
+        raise ZeroDivisionError
+    assert sys.stdout is shown and sys.stderr is shown
+
+
+def test_where_there_is_no_terminal_lines_are_ten_seconds_apart(clock, capsys, monkeypatch):
+    monkeypatch.setattr(terminal, 'TICK_SECONDS', 1000)
+    with progress.shown():
+        with Stage('compiling the sampler', note='a minute'):
+            clock(5)
+        with Stage('sampling', 2):  # a line about it would come from the thread
+            clock(4)
+        for step in range(3):
+            progress.say(f'step {step}', always=False)
+            clock(6)
+    assert capsys.readouterr().out.splitlines() == ['compiling the sampler: 0 s (a minute)', 'step 1']
+
+
+def test_hidden_stages_are_not_shown(screen):
+    shown = screen()
+    with progress.shown(), progress.hidden(), Stage('sampling'):
+        progress.say('no')
+    assert shown.getvalue() == ''
+
+
+def test_only_measured_times_are_told():
+    assert told(90, None) == '1:30 min the first time, less now that it is cached'
+    assert told(90, 12) == '12 s the last time, 1:30 min the first time'
