@@ -75,9 +75,10 @@ def test_a_frechet_distance_is_called_by_its_features(report, workdirs, monkeypa
 
 
 def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):
-    before = {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
-    assert len(before) == 4
-    evaluated = []
+    before = {p.name: p.read_bytes() for p in (report / 'evaluation').iterdir()}
+    assert sorted(name.rpartition('.')[2] for name in before) == ['json'] * 4 + ['npz'] * 2
+    evaluated, sampled = [], []
+    sample = page._sample
     whole = Evaluator.__call__
 
     def counted(self, images, *args):
@@ -85,9 +86,11 @@ def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkey
         return whole(self, images, *args)
 
     monkeypatch.setattr(Evaluator, '__call__', counted)
+    monkeypatch.setattr(page, '_sample', lambda *args: sampled.append(1) or sample(*args))
     fields = {**FIELDS, 'compare.workdirs': workdirs}
     modes.run('compare', tiny_config(**fields), report)
-    assert not evaluated and before == {p.name: p.read_text() for p in (report / 'evaluation').iterdir()}
+    assert not evaluated and not sampled
+    assert before == {p.name: p.read_bytes() for p in (report / 'evaluation').iterdir()}
     modes.run('compare', tiny_config(**{**fields, 'evaluation.num': 151, 'compare.seeds': 1}), report)
     assert evaluated == [0, 0]
 
@@ -105,7 +108,7 @@ def test_results_of_evaluate_are_used_again(workdirs, tmp_path, monkeypatch):
     fields['compare.workdirs'] = workdirs
     modes.run('compare', tiny_config(**fields), epath.Path(tmp_path))
     assert not made
-    assert sorted(p.read_text() for p in (tmp_path / 'evaluation').iterdir()) == sorted(stored)
+    assert sorted(p.read_text() for p in (tmp_path / 'evaluation').glob('*.json')) == sorted(stored)
     modes.run('compare', tiny_config(**{**fields, 'evaluation.metrics': ('fid', 'kid')}), epath.Path(tmp_path))
     assert len(made) == 2
 

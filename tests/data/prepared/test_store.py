@@ -113,7 +113,7 @@ def test_prepared_once_and_again_after_a_change(folder, monkeypatch, capsys):
     def prepares():
         with progress.shown():
             both(folder)
-        return capsys.readouterr().out.count('preparing')
+        return capsys.readouterr().out.count(' (once)')
 
     assert [prepares(), prepares()] == [1, 0]
     (folder / 'a' / '0.png').write_bytes(encoded(image(500)))
