@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from jaxgen.runtime.terminal import Display
 
 RATE_SECONDS = 30  # the rate is that of about the last so many seconds
-BAR_WIDTH = 30  # largest width of a bar, in characters
-BLOCKS = ' ▏▎▍▌▋▊▉█'
 
 _DISPLAY = Display()
 
@@ -98,7 +96,6 @@ class Stage:
         self.done, self._last = count, (self.seconds, count)
         if self._last[0] - self._marks[-1][0] >= 1:
             self._marks.append(self._last)
-        _DISPLAY.counted()
 
     def advance(self, count: int = 1) -> None:
         """Note that ``count`` more are done."""
@@ -118,24 +115,6 @@ class Stage:
     def __str__(self) -> str:
         note = f' ({self.note})' if self.note else ''
         return f'{self.what}: {self.status()}{note}'
-
-    def line(self, width: int, encoding: str, prefix: str = '') -> str:
-        """Return a line for a terminal of some width: with a bar if there is room for one.
-
-        Args:
-          width: number of characters.
-          encoding: of the terminal.
-          prefix: words at the beginning of the line.
-        """
-        start, end = f'{prefix}{self.what} ', f' {self.status()}'
-        room = min(BAR_WIDTH, width - len(start) - len(end) - 2)
-        if self.total is None or room < 4:
-            return f'{prefix}{self}'[:width]
-        return f'{start}|{_bar(self.done / max(self.total, 1), room, encoding)}|{end}'
-
-    def outline(self) -> str:
-        """Return the words that stand before the line of a stage within this one."""
-        return '' if self.total is None else f'{self.what} {self.done:,}/{self.total:,}: '
 
     def summary(self) -> str:
         """Return what was done, and in what time."""
@@ -163,18 +142,19 @@ def shown() -> Iterator[None]:
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """Show nothing while the block runs, since another process has the terminal, or what is done is the work of visitors."""
-    _DISPLAY.clear()
     _DISPLAY.hidden += 1
+    _DISPLAY.close()
     try:
         yield
     finally:
         _DISPLAY.hidden -= 1
+        _DISPLAY.open()
 
 
 def silence() -> None:
     """Show nothing in this process from now on: of several processes of a run the first one alone shows its stages."""
-    _DISPLAY.clear()
     _DISPLAY.is_silent = True
+    _DISPLAY.close()
 
 
 def is_shown() -> bool:
@@ -194,8 +174,7 @@ def say(text: str, *, always: bool = True) -> None:
       text: one or several lines.
       always: if not, the text is left out where a line was printed less than ten seconds ago.
     """
-    if _DISPLAY.is_on:
-        _DISPLAY.say(text, always=always)
+    _DISPLAY.say(text, always=always)
 
 
 def duration(seconds: float) -> str:
@@ -209,13 +188,3 @@ def duration(seconds: float) -> str:
 
 def _number(rate: float) -> str:
     return f'{rate:,.0f}' if rate >= 100 else f'{rate:.3g}'
-
-
-def _bar(share: float, width: int, encoding: str) -> str:
-    """Return a bar of some width, filled up to a share."""
-    try:
-        BLOCKS.encode(encoding)
-    except (UnicodeError, LookupError):
-        return ('#' * int(share * width)).ljust(width)
-    whole, part = divmod(int(min(share, 1) * width * 8), 8)
-    return ('█' * whole + (BLOCKS[part] if part else '')).ljust(width)
