@@ -149,6 +149,7 @@ def test_sigterm_saves_and_exits_143(references, tmp_path):
     first.send_signal(signal.SIGTERM)
     out, _ = first.communicate()
     assert first.returncode == 143, out
+    assert 'SIGTERM: stopping after this step' in out
     stopped = int(out.split('SIGTERM: step ')[1].split()[0])
     assert (workdir / 'checkpoints' / str(stopped)).is_dir() and 30 <= stopped < STEPS
     assert f'resuming at step {stopped}' in finish(workdir, 'ddpm')
