@@ -105,7 +105,7 @@ class Display:
         with self._lock:
             self._work.append(work)
             self.open()
-            if self._live is None and work.note and work is not self._told:
+            if self.is_on and self._live is None and work.note and work is not self._told:
                 self._announce(work)
 
     def end(self, work: Work, leaves_line: bool) -> None:

@@ -58,8 +58,9 @@ def screen(monkeypatch):
     return replace_output
 
 
-def test_nothing_is_shown_by_default(capsys):
-    with Stage('sampling', 10) as stage:
+def test_nothing_is_shown_by_default(capsys, monkeypatch):
+    monkeypatch.setattr(progress, '_DISPLAY', terminal.Display())
+    with Stage('sampling', 10, note='a minute') as stage:
         stage.advance(10)
     progress.say('done')
     assert capsys.readouterr() == ('', '')

@@ -46,7 +46,7 @@ def test_the_workdir_of_the_contract(runs, family):
     assert [row['step'] for row in read_metrics(trained / 'metrics.jsonl')] == [4, 8, 12]
     assert sorted(p.name for p in (trained / 'checkpoints').iterdir()) == ['12', '4', '8']
     assert sorted(p.name for p in trained.iterdir()) == [
-        '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', *(['profile'] * (family in PROFILED)),
+        '.lock', 'checkpoints', 'config.json', 'metrics.jsonl', 'parameters.txt', *(['profile'] * (family in PROFILED)),
         *(['samples'] * METHODS[family].supports.samples), 'tensorboard',
     ]  # fmt: skip
     assert bool(list((trained / 'profile').glob('plugins/profile/*/*.xplane.pb'))) == (family in PROFILED)

@@ -79,13 +79,16 @@ def nearest(
     Returns:
       The index of the nearest of ``others``, int ``[N]``, and its Euclidean distance for pixels in [0, 1], float ``[N]``.
     """
-    a = images.reshape(len(images), -1).astype(np.float32) / 255
-    best, index = np.full(len(a), np.inf), np.zeros(len(a), int)
+    queries = [one.reshape(len(one), -1).astype(np.float32) / 255 for one in (images, images[:, :, ::-1])]
+    lengths = (queries[0] ** 2).sum(1)[:, None]
+    best, index = np.full(len(images), np.inf), np.zeros(len(images), int)
     for start in range(0, len(others), CHUNK):
         part = others[start : start + CHUNK]
-        for one in (part, part[:, :, ::-1]):
-            b = one.reshape(len(one), -1).astype(np.float32) / 255
-            squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+        b = part.reshape(len(part), -1).astype(np.float32) / 255
+        for (
+            a
+        ) in queries:  # the mirror image of one is as far from the other as the one from the mirror image of the other
+            squares = lengths + (b**2).sum(1) - 2 * a @ b.T
             at = squares.argmin(1)
             found = squares[np.arange(len(a)), at]
             index = np.where(found < best, at + start, index)

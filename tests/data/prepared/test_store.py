@@ -196,10 +196,13 @@ PREPARE = """
 import sys
 from jaxgen.data import load
 from jaxgen.data.prepared import store
+from jaxgen.runtime import progress
 if sys.argv[2] == 'die':
     import os
     store._collect = lambda *arguments: os._exit(9)
-print('READY', len(load('folder', path=sys.argv[1], image_size=12, test_fraction=0).images))
+with progress.shown():
+    images = load('folder', path=sys.argv[1], image_size=12, test_fraction=0).images
+print('READY', len(images))
 """
 
 
