@@ -56,6 +56,7 @@ def open_set(
     classes: Sequence[str] | None = None,
     image_size: int | None = None,
     crop: str | None = None,
+    dataset: Dataset | None = None,
 ) -> ImageSet:
     """Open a set of stored images.
 
@@ -70,6 +71,7 @@ def open_set(
       classes: of a data set, as for ``jaxgen.data.load``.
       image_size: of a data set, as for ``jaxgen.data.load``.
       crop: of a data set, as for ``jaxgen.data.load``.
+      dataset: the data set that these arguments name, if it was read already.
 
     Raises:
       UserError: if there is no such set, it is empty, an image cannot be read, has another size or is not uint8, or a label
@@ -78,7 +80,8 @@ def open_set(
     source, _, split = name.partition(':')
     path = pathlib.Path(expanded(name))
     if source in SOURCES and split:
-        dataset = load(source, split, classes=classes, image_size=image_size, crop=crop)
+        if dataset is None:
+            dataset = load(source, split, classes=classes, image_size=image_size, crop=crop)
         chosen = {'classes': tuple(classes or ()), 'image_size': image_size or 0, 'crop': crop or ''}
         description = {'dataset': source, 'split': split, **chosen}
         return _from_arrays(dataset.images, dataset.labels, num, description, dataset.class_names)

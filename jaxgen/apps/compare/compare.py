@@ -143,8 +143,8 @@ def compare(config: Config, workdir: epath.Path) -> Comparison:
         )
     configs = [_config_of(folder, config) for folder in folders]
     trained = [restore(c, folder) for c, folder in zip(configs, folders, strict=True)]
-    evaluator = make_evaluator(config, make_mesh(config.mesh.fsdp))
     train, test = (load_split(config, split) for split in ('train', 'test'))
+    evaluator = make_evaluator(config, make_mesh(config.mesh.fsdp), train=train)
     check(
         len(test.images) > 0,
         f'{config.data.title} has no test image to compare with: add images, or set config.data.test_fraction',

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from jaxgen.apps import data
 from jaxgen.apps.config import Config
 from jaxgen.apps.evaluate.results import titled
+from jaxgen.data.dataset import Dataset
 from jaxgen.data.options import kind_of
 from jaxgen.errors import UserError, check
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
@@ -21,13 +22,16 @@ from jaxgen.schema import located
 from jaxgen.types import Fields, JsonObject
 
 
-def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None = None) -> Evaluator:
+def make_evaluator(
+    config: Config, mesh: Mesh, metrics: tuple[str, ...] | None = None, *, train: Dataset | None = None
+) -> Evaluator:
     """Return the evaluator that a config describes.
 
     Args:
       config: ``config.evaluation`` describes the evaluator; ``config.data`` names the reference if that does not.
       mesh: the devices that compute features.
       metrics: keys of ``METRICS``; those of ``config.evaluation.metrics`` if not set.
+      train: the training images, if they were read already.
 
     Raises:
       UserError: if the reference or the weights of a network cannot be read, the network cannot take the reference, or a
@@ -40,7 +44,8 @@ def make_evaluator(config: Config, mesh: Mesh, metrics: tuple[str, ...] | None =
     with Stage('reading the network of the features', sums_up=False):
         extractor = _extractor(config, classifier)
     name = options.reference or f'{config.data.name}:train'
-    reference = _open(config, 'reference', name, metrics)
+    with Stage(f'reading the images of {name}', sums_up=False):
+        reference = _open(config, 'reference', name, metrics, train if name == f'{config.data.name}:train' else None)
     with located('config.evaluation.extractor'):
         return Evaluator(
             extractor,
@@ -69,7 +74,7 @@ def stored_set(config: Config) -> ImageSet:
     return _open(config, 'generated', str(options.generated), options.metrics)
 
 
-def _open(config: Config, field: str, name: str, metrics: Sequence[str]) -> ImageSet:
+def _open(config: Config, field: str, name: str, metrics: Sequence[str], dataset: Dataset | None = None) -> ImageSet:
     """Open the set of ``config.evaluation.generated`` or ``.reference``, and refuse it if a metric needs more images.
 
     Args:
@@ -77,15 +82,16 @@ def _open(config: Config, field: str, name: str, metrics: Sequence[str]) -> Imag
       field: ``generated`` or ``reference``.
       name: the set, as for ``open_set``.
       metrics: keys of ``METRICS``.
+      dataset: the set, if it was read already.
     """
     is_reference = field == 'reference'
     limit = 'reference_num' if is_reference else 'num'
     num = getattr(config.evaluation, limit)
     if data.is_split(config, name):
-        dataset = data.load_split(config, name.rpartition(':')[2])
+        dataset = dataset or data.load_split(config, name.rpartition(':')[2])
         found = from_dataset(dataset, name, num)
     else:
-        found = open_set(name, f'config.evaluation.{field}', num, **set_options(config))
+        found = open_set(name, f'config.evaluation.{field}', num, dataset=dataset, **set_options(config))
     decisive, value = (limit, num) if found.count == num else (field, name)
     require_enough(metrics, found.count, f'config.evaluation.{decisive}={value}', is_reference=is_reference)
     return found

@@ -13,7 +13,7 @@ from jaxgen.apps.compare import compare
 from jaxgen.apps.compare import images as page
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
-from jaxgen.data import Dataset
+from jaxgen.data import Dataset, loading
 from jaxgen.errors import UserError
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
 from jaxgen.metrics import features
@@ -77,8 +77,8 @@ def test_a_frechet_distance_is_called_by_its_features(report, workdirs, monkeypa
 def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):
     before = {p.name: p.read_bytes() for p in (report / 'evaluation').iterdir()}
     assert sorted(name.rpartition('.')[2] for name in before) == ['json'] * 4 + ['npz'] * 2
-    evaluated, sampled = [], []
-    sample = page._sample
+    evaluated, sampled, read = [], [], []
+    sample, load = page._sample, loading._known_by_name
     whole = Evaluator.__call__
 
     def counted(self, images, *args):
@@ -87,9 +87,10 @@ def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkey
 
     monkeypatch.setattr(Evaluator, '__call__', counted)
     monkeypatch.setattr(page, '_sample', lambda *args: sampled.append(1) or sample(*args))
+    monkeypatch.setattr(loading, '_known_by_name', lambda *args: read.append(args[1]) or load(*args))
     fields = {**FIELDS, 'compare.workdirs': workdirs}
     modes.run('compare', tiny_config(**fields), report)
-    assert not evaluated and not sampled
+    assert not evaluated and not sampled and read == ['train', 'test']
     assert before == {p.name: p.read_bytes() for p in (report / 'evaluation').iterdir()}
     modes.run('compare', tiny_config(**{**fields, 'evaluation.num': 151, 'compare.seeds': 1}), report)
     assert evaluated == [0, 0]
