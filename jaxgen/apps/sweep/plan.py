@@ -28,6 +28,7 @@ DIVERGED = 'diverged.json'  # in the run directory of a run whose loss was not f
 SECTIONS = ('sweep', 'evaluation')  # of the config of a run, besides those of its model
 # A stored result whose config has the same values of these fields is used again.
 RESULT_FIELDS = (*RUN_FIELDS, 'train.steps', 'checkpoint.restore', 'sample', 'evaluation')
+FILE_NAME = 'sample.name'  # the one field among them that changes no result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +209,8 @@ def result(run: Run, sampler: SamplerConfig, folder: epath.Path) -> JsonObject |
         warn_once(f'{path} holds no complete result of a sweep, and is left out')
         return None
     then = stored_config.modernised(config, str(path))
-    return None if any(differences(sampler.config.to_tree(), then, RESULT_FIELDS)) else found
+    changed = differences(sampler.config.to_tree(), then, RESULT_FIELDS)
+    return None if any(field != FILE_NAME for field, _, _ in changed) else found
 
 
 def is_done(run: Run, folder: epath.Path) -> bool:
