@@ -1,9 +1,8 @@
-"""Images for people to look at: grids of images, PNG and WebP files."""
+"""Images for people to look at: PNG and WebP files, and the range of their values."""
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,6 @@ import numpy as np
 from PIL import Image
 
 from jaxgen.types import Fields
-
-SMALLEST_TILE = 64  # side in pixels to which small images of a grid are magnified
-GAP = 2  # pixels between the images of a grid
 
 
 def to_uint8(images: Any) -> Any:
@@ -32,30 +28,6 @@ def to_uint8(images: Any) -> Any:
 def from_uint8(images: Any) -> Any:
     """Convert uint8 images, arrays of NumPy or JAX, from 0 .. 255 to float32 in [-1, 1]."""
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
-
-
-def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Arrange images in one picture, row by row, without labels; ``jaxgen.io.grids`` writes labels into the picture.
-
-    Small images are magnified by a whole factor to about 64 pixels a side; each pixel stays visible as a square.
-
-    Args:
-      images: uint8 ``[N, H, W, C]``.
-      columns: images in a row; if not set, the grid is as square as possible.
-
-    Returns:
-      uint8 ``[H', W', C]``.
-    """
-    scale = max(1, SMALLEST_TILE // images.shape[1])
-    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    n, h, w, c = images.shape
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    canvas = np.full((rows * (h + GAP) + GAP, columns * (w + GAP) + GAP, c), 255, np.uint8)
-    for i, image in enumerate(images):
-        y, x = GAP + i // columns * (h + GAP), GAP + i % columns * (w + GAP)
-        canvas[y : y + h, x : x + w] = image
-    return canvas
 
 
 def png(image: np.ndarray) -> bytes:

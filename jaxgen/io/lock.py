@@ -75,3 +75,15 @@ def exclusive(workdir: epath.Path) -> Iterator[Lock]:
     """
     with contextlib.closing(Lock(workdir)) as lock:
         yield lock
+
+
+def is_locked(workdir: epath.Path) -> bool:
+    """Return whether a run holds the lock of a run directory; False in a bucket, where there are no locks."""
+    try:
+        with open(workdir / '.lock') as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

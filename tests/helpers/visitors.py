@@ -114,7 +114,6 @@ def serve(folder, **fields):
     with pytest.MonkeyPatch.context() as patch:
         for name in ('GRADIO_TEMP_DIR', 'FORWARDED_ALLOW_IPS'):
             patch.setenv(name, '')
-        patch.setattr(page, '_compile_first', lambda workdirs: None)
         patch.setattr(Workdirs, 'model', lambda workdirs, name: workdirs.path(name) and model)
         patch.setattr(guard, 'INTERVAL', 0.02)
         patch.setattr(jobs, 'GRACE', 2 * PATIENCE)

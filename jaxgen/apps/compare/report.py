@@ -89,10 +89,6 @@ def no_value(path: str, result: Fields) -> str:
     return 'not estimated' if path == 'kid_std' and path in result else ''
 
 
-# The dotted path and the format of each metric, by its title.
-METRICS = {metric.title: (path, metric.form) for path, metric in words.METRICS.items()}
-
-
 def _generated(entry: Entry, field: str) -> Any:
     return entry.results[0]['protocol']['generated'].get(field, '')
 

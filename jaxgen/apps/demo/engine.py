@@ -8,21 +8,23 @@ number of steps, guidance, eta, seed, classes, strength and mask are its argumen
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgen.apps.demo.programs import Programs
 from jaxgen.apps.demo.settings import with_fields
+from jaxgen.apps.edit.denoising_steps import noise_share
 from jaxgen.apps.edit.start import EditStart, require_editable, start_edit, to_images
 from jaxgen.apps.from_config import classes_to_sample
 from jaxgen.apps.trained import Trained
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.levels import Level
 from jaxgen.errors import check
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
@@ -31,7 +33,7 @@ from jaxgen.training.sampling import cycled_labels
 from jaxgen.types import Array, Fields, PyTree
 
 # Sizes of compiled batches: the smallest that holds all images is used, or several of the largest.
-BATCH_SIZES = (4, 16)
+BATCH_SIZES = (4, 20)
 MAX_IMAGES = 64  # largest number of images that are sampled at once
 
 
@@ -39,19 +41,33 @@ class Progress(NamedTuple):
     """How far the images are.
 
     Attributes:
-      done: number of steps done.
+      done: number of steps done, of all batches together.
       total: number of all steps.
       images: uint8 ``[N, H, W, C]``; before the last step, the images on their way.
+      labels: the class of each image, ``[N]``; None if the model knows no classes.
+      class_names: the names that labels index.
+      taken: number of steps that the first image has taken.
+      noise: share of noise in the variance of the first image.
+      compiling: for how many seconds the program of the step has been compiled; None once it is ready.
     """
 
     done: int
     total: int
     images: np.ndarray
+    labels: np.ndarray | None = None
+    class_names: Sequence[str] = ()
+    taken: int = 0
+    noise: float = 0.0
+    compiling: float | None = None
 
     @property
     def is_last(self) -> bool:
         """Whether the images are finished."""
         return self.done == self.total
+
+    def picture(self, title: str = '') -> np.ndarray:
+        """Return a grid of the images that says which class each has, uint8 ``[H', W', C]``."""
+        return grids.by_class(self.images, self.labels, self.class_names, title)
 
 
 class _Batch(NamedTuple):
@@ -67,6 +83,7 @@ class Model:
     Attributes:
       trained: the model.
       config: its config.
+      compilation: the compilations of its programs.
     """
 
     def __init__(self, trained: Trained):
@@ -75,6 +92,7 @@ class Model:
         self._sharding, self._replicated = batch_sharding(trained.mesh), replicated(trained.mesh)
         self._sample_at_once = jax.jit(trained.method.sample, out_shardings=self._sharding)
         self._programs: dict[SamplingSettings, Callable] = {}
+        self.compilation = Programs()
 
     @property
     def denoises(self) -> bool:
@@ -127,13 +145,22 @@ class Model:
         starts = range(0, num, size)
         made = np.full((len(starts) * size, *trained.method.image_shape), 128, np.uint8)
         variables = self._sampler.reseeded(config.seed).variables(trained.model)
-        done, total = 0, len(starts) * (config.sample.num_steps if self.denoises else 1)
-        yield Progress(0, total, made[:num])
-        for start in starts:
-            for batch_images in self._generate_batch(trained, variables, self._batch(trained, start, size)):
-                made[start : start + size] = batch_images
+        total = len(starts) * (config.sample.num_steps if self.denoises else 1)
+        labels = None
+        if trained.method.capabilities.knows_classes:
+            labels = cycled_labels(classes_to_sample(config, trained.class_names), 0, num)
+        start = Progress(0, total, made[:num], labels, trained.class_names, noise=1.0)
+        yield start
+        batches = [self._batch(trained, first, size) for first in starts]
+        yield from self._compiled(trained, variables, batches[0], start)
+        ways = [self._generate_batch(trained, variables, batch) for batch in batches]
+        done, taken = 0, 0
+        while done < total:  # all batches take a step before any takes the next, so that the grid changes as a whole
+            taken += 1
+            for first, way in zip(starts, ways, strict=True):
+                made[first : first + size], noise = next(way)
                 done += 1
-                yield Progress(done, total, made[:num].copy())
+                yield start._replace(done=done, images=made[:num].copy(), taken=taken, noise=noise)
 
     def edit(self, fields: Fields, image: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Progress]:
         """Yield the images of ``--mode=edit`` after each step, of kind=inpaint with a mask and else of kind=image2image.
@@ -158,46 +185,81 @@ class Model:
         batch = self._on_devices(start.keys, start.labels)
         method, total = cast(Diffusion, trained.method), len(start.levels.t) - 1
         run = method.prepare(variables, *batch, levels=start.levels, x=start.x)
-        yield Progress(0, total, to_images(start.x[:num], _level(start.levels, 0)))
-        for done, x in enumerate(self._steps(method, variables, batch, run, start), 1):
+        noise = noise_share(start.levels)
+        labels = np.asarray(start.labels)[:num] if method.capabilities.knows_classes else None
+        noisy = to_images(start.x[:num], _level(start.levels, 0))
+        begin = Progress(0, total, noisy, labels, trained.class_names, noise=float(noise[0]))
+        yield begin
+        step = self._step_of(method, variables, batch, run, start)
+        yield from self._wait(('step', self._settings(method), batch.labels.shape), lambda: step(run.carry, 0), begin)
+        for done, x in enumerate(self._steps(step, run), 1):
             made = to_images(x[:num], _level(start.levels, done))
-            yield Progress(done, total, start.finish(made) if done == total else made)
+            made = start.finish(made) if done == total else made
+            yield begin._replace(done=done, images=made, taken=done, noise=float(noise[done]))
 
-    def _generate_batch(self, trained: Trained, variables: PyTree, batch: _Batch) -> Iterator[np.ndarray]:
-        """Yield the images of a batch after each step, uint8 ``[N, H, W, C]``."""
+    def _generate_batch(self, trained: Trained, variables: PyTree, batch: _Batch) -> Iterator[tuple[np.ndarray, float]]:
+        """Yield the images of a batch after each step, uint8 ``[N, H, W, C]``, and their share of noise."""
         if not self.denoises:
-            yield images.to_uint8(np.asarray(self._sample_at_once(variables, *batch)))
+            yield images.to_uint8(np.asarray(self._sample_at_once(variables, *batch))), 0.0
             return
         method = cast(Diffusion, trained.method)
         run = method.prepare(variables, *batch)
-        for done, x in enumerate(self._steps(method, variables, batch, run), 1):
-            yield to_images(x, _level(run.levels, done))
+        noise = noise_share(run.levels)
+        for done, x in enumerate(self._steps(self._step_of(method, variables, batch, run), run), 1):
+            yield to_images(x, _level(run.levels, done)), float(noise[done])
 
-    def _steps(
+    def _compiled(self, trained: Trained, variables: PyTree, batch: _Batch, now: Progress) -> Iterator[Progress]:
+        """Yield progress while the program that samples a batch is compiled, and return when it is ready."""
+        if not self.denoises:
+            program = lambda: jax.block_until_ready(self._sample_at_once(variables, *batch))  # noqa: E731
+            yield from self._wait(('at once', batch.labels.shape), program, now)
+            return
+        method = cast(Diffusion, trained.method)
+        run = method.prepare(variables, *batch)
+        step = self._step_of(method, variables, batch, run)
+        yield from self._wait(('step', self._settings(method), batch.labels.shape), lambda: step(run.carry, 0), now)
+
+    def _wait(self, key: Hashable, first_call: Callable[[], object], now: Progress) -> Iterator[Progress]:
+        for seconds in self.compilation.wait(key, first_call):
+            yield now._replace(compiling=seconds)
+
+    def _steps(self, step: Callable, run: SamplingRun) -> Iterator[np.ndarray]:
+        """Yield x after each step of a run, ``[N, H, W, C]``."""
+        carry = run.carry
+        for i in range(len(run.levels.t) - 1):
+            carry = step(carry, i)
+            yield np.asarray(carry.x)
+
+    def _step_of(
         self, method: Diffusion, variables: PyTree, batch: _Batch, run: SamplingRun, start: EditStart | None = None
-    ) -> Iterator[np.ndarray]:
-        """Yield x after each step of a run, ``[N, H, W, C]``, with the compiled step of its settings."""
+    ) -> Callable:
+        """Return a function that takes step ``i`` of a run with the compiled step of its settings."""
         known, mask = jnp.zeros(method.image_shape), np.ones((*method.image_shape[:2], 1), np.float32)
         if start is not None:
             known, mask = start.known, mask if start.mask is None else start.mask
         steps = jax.tree.map(np.asarray, run.steps)
-        carry = jax.device_put(run.carry, self._sharding)
         scale = np.float32(method.sampling.guidance.scale)
         take_step = self._program(method)
-        for i in range(len(run.levels.t) - 1):
-            step = jax.tree.map(lambda table, i=i: table[i], steps)
-            carry = take_step(variables, *batch, known, mask, scale, carry, step)
-            yield np.asarray(carry.x)
 
-    def _program(self, method: Diffusion) -> Callable:
-        """Return the compiled step that serves all settings that differ in numbers alone."""
+        def step(carry, i):
+            now = jax.tree.map(lambda table: table[i], steps)
+            return take_step(variables, *batch, known, mask, scale, jax.device_put(carry, self._sharding), now)
+
+        return step
+
+    def _settings(self, method: Diffusion) -> SamplingSettings:
+        """Return the settings without the numbers that are arguments of the compiled step."""
         sampler, guidance = method.sampling.sampler, method.sampling.guidance
-        settings = dataclasses.replace(
+        return dataclasses.replace(
             method.sampling,
             num_steps=1,
             sampler=sampler.with_options(**{name: float(getattr(sampler, name) > 0) for name in sampler.options}),
             guidance=dataclasses.replace(guidance, scale=2.0 if method.sampling.is_guided else 1.0),
         )
+
+    def _program(self, method: Diffusion) -> Callable:
+        """Return the compiled step that serves all settings that differ in numbers alone."""
+        settings = self._settings(method)
         if settings not in self._programs:
             self._programs[settings] = self._compiled_step(dataclasses.replace(method, sampling=settings))
         return self._programs[settings]

@@ -12,6 +12,8 @@ from jaxgen.schema import Options, option
 
 GENERATOR = 'generator'  # what stands in the place of a sampler for a model that samples in one call
 MAX_STEPS = 1000
+STEPS = (1, 2, 4, 10, 18, 50)  # numbers of steps to choose from
+MORE_STEPS = 'more ...'  # the choice that shows a field for another number
 LARGEST_SEED = 2**32 - 1
 MAX_CHARACTERS = 10_000  # longest value that a browser may send
 MAX_MASK = 2_000_000  # the same for the mask, which contains its picture, in characters
@@ -40,6 +42,16 @@ class Inputs(Options):
     place: int = option(0, 'place of a slider: a step, a noise level, or a grid', at_least=0)
     run: str | None = option(None, 'run directory to follow')
     metric: str | None = option(None, 'metric of a run')
+
+
+def steps_asked(chosen: object, own: object) -> object:
+    """Return the number of steps that a visitor asks for.
+
+    Args:
+      chosen: the choice from the list.
+      own: the number in the field that ``MORE_STEPS`` shows.
+    """
+    return own if chosen == MORE_STEPS else chosen
 
 
 def read(**values: object) -> Inputs:

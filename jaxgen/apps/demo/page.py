@@ -12,8 +12,9 @@ from etils import epath
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo import views
 from jaxgen.apps.demo.sessions import MAX_SESSIONS, Sessions
-from jaxgen.apps.demo.tabs import compare, edit, generate, inside, training
+from jaxgen.apps.demo.tabs import compare, edit, generate, inside, status, training
 from jaxgen.apps.demo.tabs.parts import QUIET
+from jaxgen.apps.demo.warm_up import WarmUp
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.serving.guard import Guard
 from jaxgen.apps.serving.uploads import MAX_BYTES
@@ -38,29 +39,39 @@ CONTRAST = {
     'button_primary_background_fill_hover_dark': '*primary_700',
 }
 THEME = gr.themes.Default(primary_hue='blue', **FONTS).set(**CONTRAST)
-STYLE = f'{views.STYLE} .gradio-container {{ max-width: 80rem !important; }} footer {{ display: none !important; }}'
+STYLE = f"""{views.STYLE} .gradio-container {{ max-width: 80rem !important; }} footer {{ display: none !important; }}
+.examples {{ align-items: center; }}
+@media (max-width: 640px) {{ .first-on-phones {{ order: -1; }} .gradio-container {{ padding: .5rem !important; }}
+  .tab-container button {{ padding: 0 .55rem !important; }} }}"""
+ABOUT = (
+    'Image models that were trained here make new pictures from noise: choose a model and a class, or click an example.'
+)
 NO_MODEL = (
     'No trained model is here yet. `make run` trains one on handwritten digits, in some minutes on two cores; or train '
     'another with `python main.py --config=configs/NAME.py`. This page finds it under `runs/` when it is loaded again.'
 )
 
 
-def build(workdirs: Workdirs) -> gr.Blocks:
-    """Return the page with all tabs; the first samples are made as soon as it is opened."""
+def build(workdirs: Workdirs, warm_up: WarmUp) -> gr.Blocks:
+    """Return the page with all tabs; it opens with the samples that are kept with the best model."""
     sessions = Sessions()
     with gr.Blocks(title='jaxgen', analytics_enabled=False) as page:
-        gr.Markdown('# jaxgen')
+        gr.Markdown(f'# jaxgen\n{ABOUT}')
         missing = gr.Markdown(NO_MODEL, visible=not workdirs.able_to_sample())
-        with gr.Tabs() as tabs:
+        line = status.make(warm_up)
+        with gr.Tabs(overflow_behavior='wrap') as tabs:
             samples = generate.tab(workdirs, sessions)
             edits = edit.tab(workdirs, sessions)
             comparison = compare.tab(workdirs, sessions)
             curves = training.tab(workdirs, sessions)
             internals = inside.tab(workdirs, sessions)
         page.load(lambda: gr.Markdown(visible=not workdirs.able_to_sample()), None, missing, **QUIET)
-        for part in (edits, comparison, curves, internals, samples):
+        for part in (samples, edits, comparison, curves, internals, line):
             part.on_load(page)
         training.refresh_while_shown(tabs, curves)
+        edits.make_when_clicked(samples.examples['dog from cat'], tabs)
+        for button in (samples.go, edits.go, comparison.go):
+            line.watch(button)
 
         def forget(request: gr.Request) -> None:
             sessions.forget(request.session_hash)
@@ -70,13 +81,14 @@ def build(workdirs: Workdirs) -> gr.Blocks:
     return page
 
 
-def start(config: Config, workdir: epath.Path, files: str) -> gr.Blocks:
+def start(config: Config, workdir: epath.Path, files: str, compiles: bool = False) -> gr.Blocks:
     """Serve the page in the background.
 
     Args:
       config: the config, of which ``demo`` says where the page is served.
       workdir: the run directory of ``--workdir``.
       files: a folder that uploads pass through.
+      compiles: whether the programs of the pretrained models are compiled in the background.
 
     Raises:
       UserError: if a folder is no run directory, or the port cannot be opened.
@@ -84,8 +96,9 @@ def start(config: Config, workdir: epath.Path, files: str) -> gr.Blocks:
     os.environ['GRADIO_TEMP_DIR'] = files
     os.environ['FORWARDED_ALLOW_IPS'] = ','.join(config.demo.proxies or ())  # whose headers the server believes
     workdirs = Workdirs(config, workdir)
-    _compile_first(workdirs)
-    page = build(workdirs)
+    warm_up = WarmUp(workdirs)
+    page = build(workdirs, warm_up)
+    guard = Guard(page, config.demo, files)
     try:
         page.launch(
             server_name=config.demo.host,
@@ -102,12 +115,14 @@ def start(config: Config, workdir: epath.Path, files: str) -> gr.Blocks:
             footer_links=[],
             run_history=False,
             state_session_capacity=MAX_SESSIONS,
-            app_kwargs={'lifespan': Guard(page, config.demo, files).lifespan},
+            app_kwargs={'lifespan': guard.lifespan},
         )
     except OSError as e:
         raise UserError(
             f'config.demo.port={config.demo.port} of {config.demo.host} cannot be opened: choose another port'
         ) from e
+    if compiles:
+        warm_up.begin(guard.jobs)
     return page
 
 
@@ -118,22 +133,10 @@ def serve(config: Config, workdir: epath.Path) -> None:
       UserError: as ``start`` does.
     """
     with tempfile.TemporaryDirectory(prefix='jaxgen-demo-') as files:
-        page = start(config, workdir, files)
+        page = start(config, workdir, files, compiles=True)
         print(f'the page is at {page.local_url} (Ctrl-C ends it)', flush=True)
         try:
             with progress.hidden():
                 threading.Event().wait()
         finally:
             page.close(verbose=False)
-
-
-def _compile_first(workdirs: Workdirs) -> None:
-    """Take the first step of the first model, so that the first visitor does not wait for the compiler."""
-    for name in workdirs.able_to_sample()[:1]:
-        try:
-            with progress.Stage(f'compiling the sampler of {name}'):
-                steps = workdirs.model(name).generate(generate.FIRST)
-                next(steps)
-                next(steps)
-        except UserError as e:
-            print(f'{name}: {e}', flush=True)

@@ -17,11 +17,11 @@ class Session:
 
     Attributes:
       picture: the image that edits start from.
-      path: the steps of the last edit that were shown.
+      ways: the steps of the last images of a tab that can be replayed, by the name of the tab.
     """
 
     picture: Picture | None = None
-    path: list[Progress] = dataclasses.field(default_factory=list)
+    ways: dict[str, list[Progress]] = dataclasses.field(default_factory=dict)
 
 
 class Sessions:

@@ -8,24 +8,27 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from jaxgen.apps.compare.compare import difference_notes, differences
-from jaxgen.apps.compare.report import METRICS, no_value
-from jaxgen.apps.evaluate.results import titled
-from jaxgen.apps.reports import pages, plots
+from jaxgen.apps.compare.report import no_value
+from jaxgen.apps.reports import pages, plots, weak_metrics, words
 from jaxgen.apps.reports.pages import table, text
 from jaxgen.apps.same_run import flatten
 from jaxgen.io import images
 from jaxgen.types import Fields
 
+OF_A_MODEL = 'fid', 'kid', 'precision', 'recall', 'judge.accuracy'  # metrics beside the name of a model
 STYLE = """
 .jg { font-size: 1rem; line-height: 1.5; } .jg figure { margin: 0; max-width: 100%; min-width: 0; }
+.jg .grid img { max-width: 100%; height: auto; margin: 0; border-radius: .3rem; }
 .jg .box { width: min(100%, 30rem); aspect-ratio: 1; display: grid; place-items: center; overflow: hidden;
   border: 1px solid var(--border-color-primary); border-radius: .4rem; background: var(--background-fill-secondary); }
 .jg .box img { width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; margin: 0; }
 .jg .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1rem; max-width: 62rem; }
 .jg figcaption, .jg .small { font-size: .9rem; color: var(--body-text-color); overflow-wrap: anywhere; }
 .jg .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; }
-.jg .box p { padding: 1rem; }
-.jg progress { width: min(100%, 30rem); height: .6rem; display: block; appearance: none; border: 0; border-radius: .3rem;
+.jg .box p, .jg .hint { padding: 1rem; }
+.jg .hint { min-height: 8rem; display: grid; place-items: center; border: 1px solid var(--border-color-primary);
+  border-radius: .4rem; background: var(--background-fill-secondary); }
+.jg progress { width: min(100%, 41rem); height: .6rem; display: block; appearance: none; border: 0; border-radius: .3rem;
   overflow: hidden; background: var(--border-color-primary); }
 .jg progress::-webkit-progress-bar { background: var(--border-color-primary); }
 .jg progress::-webkit-progress-value { background: var(--color-accent); }
@@ -39,6 +42,7 @@ STYLE = """
 .jg a.get:focus-visible, .jg pre:focus-visible, .jg .wide:focus-visible { outline: 3px solid var(--color-accent); }
 .jg .note { border-left: .3rem solid #c80; padding: .3rem .8rem; margin: .4rem 0; }
 .jg .wide { overflow-x: auto; } .jg svg { max-width: 100%; min-width: 30rem; height: auto; }
+.jg .weak { color: var(--body-text-color-subdued); } .jg th small { display: block; font-weight: normal; }
 .jg table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .jg table * { border: 0 !important; } .jg tr { border-bottom: 1px solid var(--border-color-primary) !important; }
 .jg th, .jg td { padding: .3rem .7rem; text-align: right; }
@@ -68,7 +72,7 @@ def uri(data: bytes, kind: str) -> str:
 
 
 def picture(image: np.ndarray, alt: str, caption: str = '') -> str:
-    """Return an image, or a grid of images, in a box whose size does not depend on it.
+    """Return an image in a square box whose size does not depend on it.
 
     Args:
       image: uint8 ``[H, W, C]``.
@@ -77,6 +81,19 @@ def picture(image: np.ndarray, alt: str, caption: str = '') -> str:
     """
     below = f'<figcaption>{text(caption)}</figcaption>' if caption else ''
     return f'<figure><div class="box"><img alt="{text(alt)}" src="{uri(images.png(image), "image/png")}"></div>{below}</figure>'
+
+
+def grid(picture: np.ndarray | bytes, alt: str, caption: str = '') -> str:
+    """Return a grid of images with labels at its own size, or smaller where it has no room.
+
+    Args:
+      picture: uint8 ``[H, W, C]``, or a PNG file.
+      alt: the text for screen readers.
+      caption: the text below.
+    """
+    file = picture if isinstance(picture, bytes) else images.png(picture)
+    below = f'<figcaption>{text(caption)}</figcaption>' if caption else ''
+    return f'<figure class="grid"><img alt="{text(alt)}" src="{uri(file, "image/png")}">{below}</figure>'
 
 
 def side(pictures: Iterable[str]) -> str:
@@ -90,8 +107,8 @@ def pair(one: str, other: str) -> str:
 
 
 def empty(sentence: str) -> str:
-    """Return the box of a picture that does not exist yet, with a sentence in it."""
-    return f'<figure><div class="box"><p class="small">{text(sentence)}</p></div></figure>'
+    """Return a sentence in the place of pictures that do not exist yet."""
+    return f'<div class="hint"><p class="small">{text(sentence)}</p></div>'
 
 
 def progress(done: int, total: int, what: str) -> str:
@@ -101,6 +118,33 @@ def progress(done: int, total: int, what: str) -> str:
         f'<progress max="{total}" value="{done}" aria-label="{text(what)}"></progress>'
         f'<p class="line" role="status">{text(state)}</p>'
     )
+
+
+def compiling(seconds: float, longest: float, what: str) -> str:
+    """Say that the program of a job is being compiled, and how long that takes.
+
+    Args:
+      seconds: for how long it has been.
+      longest: how long the longest earlier compilation of the model took; 0 if there is none.
+      what: what the job computes.
+    """
+    known = f'the longest one of this model took {longest:.0f} s' if longest else 'it may take a minute on a CPU'
+    state = (
+        f'{what}: compiling for {seconds:.0f} s so far ({known}); images with similar settings need none of it later'
+    )
+    return f'<progress aria-label="{text(what)}"></progress><p class="line" role="status">{text(state)}</p>'
+
+
+def metrics_line(result: Fields) -> str:
+    """Return the metrics of an evaluation, and of how many images they are, in a line."""
+    flat, protocol = flatten(dict(result)), result['protocol']
+    known = [
+        f'{words.title(path, protocol)} {flat[path]:{metric.form}}'
+        + (f' ({metric.better} is better)' * (path == 'fid'))
+        for path, metric in words.METRICS.items()
+        if path in OF_A_MODEL and flat.get(path) is not None
+    ]
+    return f'{", ".join(known)}; {protocol["generated"]["count"]:,} images'
 
 
 def download(name: str, data: bytes, kind: str, words: str) -> str:
@@ -113,6 +157,11 @@ def download(name: str, data: bytes, kind: str, words: str) -> str:
       words: the text of the link.
     """
     return f'<a class="get" download="{text(name)}" href="{uri(data, kind)}">{text(words)}</a>'
+
+
+def link(address: str, words: str) -> str:
+    """Return a link that holds what is shown."""
+    return f'<a class="get share" href="{text(address)}">{text(words)}</a>'
 
 
 def command(line: str, words: str = 'The same on the command line:') -> str:
@@ -137,19 +186,26 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, c
 def metrics_table(results: Mapping[str, Fields]) -> str:
     """Return a table of metrics with a column for each result; below, how the protocols differ, and the protocol of each."""
     flat = {name: flatten(dict(result)) for name, result in results.items()}
-    rows = []
-    for title, (path, form) in METRICS.items():
-        cells = [format(one[path], form) if one.get(path) is not None else no_value(path, one) for one in flat.values()]
+    rows: list[tuple[str, ...]] = []
+    weak: dict[str, str] = {}
+    reasons = weak_metrics.reasons(results.values())
+    for path, metric in words.METRICS.items():
+        cells = [
+            format(one[path], metric.form) if one.get(path) is not None else no_value(path, one)
+            for one in flat.values()
+        ]
         if any(cells):
-            names = {titled(title, result['protocol']) for result in results.values()}
-            rows.append((' or '.join(sorted(names)), *cells))
+            title = ' or '.join(sorted({words.title(path, result['protocol']) for result in results.values()}))
+            direction = f', {metric.better} is better' if metric.better else ''
+            rows.append((title + direction, *cells))
+            weak |= {title + direction: reasons[path]} if path in reasons else {}
     protocols = ''.join(
         f'<details><summary>Protocol of {text(name)}</summary>{table(["", name], _protocol(one))}</details>'
         for name, one in flat.items()
     )
     differing = differences([dict(result)['protocol'] for result in results.values()])
     notes = ''.join(pages.note(sentence) for sentence in difference_notes(differing))
-    return table(['', *flat], rows) + notes + protocols
+    return table(['', *flat], rows, weak) + notes + protocols
 
 
 def _protocol(flat: Fields) -> list[tuple[str, str]]:

@@ -6,18 +6,22 @@ import collections
 import pathlib
 import re
 import threading
+from collections.abc import Iterable
 
 from etils import epath
 
 from jaxgen.apps import stored_config, weights
 from jaxgen.apps.config import Config
+from jaxgen.apps.demo import kept_grid
 from jaxgen.apps.demo.engine import Model
 from jaxgen.apps.evaluate.results import stored_results
+from jaxgen.apps.reports import weak_metrics
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import run_directory
 from jaxgen.io.files import visible
+from jaxgen.io.lock import is_locked
 from jaxgen.io.run_directory import METRICS, numbered, read_metrics
 from jaxgen.methods import METHODS
 from jaxgen.types import JsonObject
@@ -45,6 +49,7 @@ class Workdirs:
         self._named = [epath.Path(name) for name in config.demo.workdirs or ()]
         self._models: collections.OrderedDict[str, tuple[list[str], Model]] = collections.OrderedDict()
         self._lock = threading.Lock()
+        self._reading: dict[str, threading.Lock] = {}
         for folder in self._named:
             check(
                 (folder / run_directory.CONFIG).exists(),
@@ -58,8 +63,47 @@ class Workdirs:
         return {_typed(folder): folder for folder in folders if (folder / run_directory.CONFIG).exists()}
 
     def able_to_sample(self) -> list[str]:
-        """Return the names of those with a trained model that samples images."""
-        return [name for name, folder in self.all().items() if self._checkpoints(folder) and _samples(folder)]
+        """Return the names of those with a trained model that samples images.
+
+        The pretrained model with the lowest FID is first, unless ``demo.workdirs`` has an order of its own.
+        """
+        names = [name for name, folder in self.all().items() if self._checkpoints(folder) and _samples(folder)]
+        return names if self._named else sorted(names, key=self._rank)
+
+    def pretrained(self) -> list[str]:
+        """Return the names of those whose weights alone are there, the lowest FID first."""
+        return sorted((name for name in self.able_to_sample() if self._is_pretrained(name)), key=self._rank)
+
+    def titles(self) -> dict[str, str]:
+        """Return what each run directory is called on the page: its last folder, or the whole name if others share that."""
+        last = {name: epath.Path(name).name for name in self.all()}
+        count = collections.Counter(last.values())
+        return {name: title if count[title] == 1 else name for name, title in last.items()}
+
+    def choices(self, names: Iterable[str]) -> list[tuple[str, str]]:
+        """Return the entries of a list to choose from: the title with the FID, and the name that stands for it."""
+        titles, choices = self.titles(), []
+        for name in names:
+            fid = (self.evaluation(name) or {}).get('fid')
+            choices.append((titles[name] if fid is None else f'{titles[name]}, FID {fid:.1f}', name))
+        return choices
+
+    def evaluation(self, name: str) -> JsonObject | None:
+        """Return the result with the most images, if those are enough for an FID."""
+        results = [result for result in self.evaluations(name).values() if 'fid' not in weak_metrics.reasons([result])]
+        return max(results, key=lambda result: result['protocol']['generated']['count'], default=None)
+
+    def kept_grid(self, name: str) -> tuple[epath.Path, str] | None:
+        """Return a finished grid of samples, and what it is: the one kept with the model, or the last one of training."""
+        kept = self.path(name) / kept_grid.FILE
+        if kept.exists():
+            return kept, 'samples kept with the model'
+        written = self.grids(name)
+        return (written[max(written)], f'samples at step {max(written):,} of training') if written else None
+
+    def is_training(self) -> bool:
+        """Return whether one of the runs is in training now."""
+        return any(is_locked(folder) for folder in self.all().values())
 
     def path(self, name: str) -> epath.Path:
         """Return the folder of a name.
@@ -78,14 +122,18 @@ class Workdirs:
         """
         folder = self.path(name)
         with self._lock:
+            reading = self._reading.setdefault(name, threading.Lock())
+        with reading:  # reading one model keeps no visitor of another one waiting
             checkpoints = self._checkpoints(folder)
-            known, model = self._models.pop(name, (None, None))
+            known, model = self._models.get(name, (None, None))
             if model is None or known != checkpoints:
                 model = Model(restore(self._config_of(folder), folder))
+        with self._lock:
             self._models[name] = checkpoints, model
+            self._models.move_to_end(name)
             while len(self._models) > MAX_MODELS:
                 self._models.popitem(last=False)
-            return model
+        return model
 
     def config(self, name: str) -> Config:
         """Return the config of a run as it is stored."""
@@ -104,6 +152,15 @@ class Workdirs:
         paths = (self.path(name) / 'samples').glob('step_*.png')
         numbered = ((re.fullmatch('step_([0-9]{1,10})', path.stem), path) for path in paths)
         return dict(sorted((int(match[1]), path) for match, path in numbered if match))
+
+    def _is_pretrained(self, name: str) -> bool:
+        return (self.path(name) / weights.FILE).exists()
+
+    def _rank(self, name: str) -> tuple[bool, float]:
+        """Return the key that sorts models: pretrained ones with a low FID first, and all others in their order."""
+        result = self.evaluation(name) if self._is_pretrained(name) else None
+        fid = (result or {}).get('fid')
+        return not self._is_pretrained(name), float('inf') if fid is None else fid
 
     def _checkpoints(self, folder: epath.Path) -> list[str]:
         """Return the names of the checkpoints, or of the file with the weights."""

@@ -63,9 +63,20 @@ def write(steps: Steps, folder: epath.Path, stem: str, *, names: Sequence[str], 
       draw: draws the images of a frame.
     """
     write_atomically(folder / f'{stem}.png', images.png(strip(steps, names)))
+    write_atomically(folder / f'{stem}.webp', animation(steps, draw))
+
+
+def animation(steps: Steps, draw: Draw) -> bytes:
+    """Return a WebP file that shows images step by step; ``draw`` draws the images of a frame."""
     shown = grids.spread(steps.images, MAX_FRAMES)
-    frames = [draw(steps.images[i], _title(steps, i)) for i in shown]
-    write_atomically(folder / f'{stem}.webp', images.webp(_of_one_height(frames)))
+    titles = [step_title(steps.numbers[i], steps.total, steps.noise[i]) for i in shown]
+    frames = [draw(steps.images[i], title) for i, title in zip(shown, titles, strict=True)]
+    return images.webp(_of_one_height(frames))
+
+
+def step_title(number: int, total: int, noise: float) -> str:
+    """Return the title of images after some steps: the number of steps taken and in all, and the share of noise."""
+    return f'step {number} of {total}, {noise:.0%} noise'
 
 
 def strip(steps: Steps, names: Sequence[str]) -> np.ndarray:
@@ -134,10 +145,6 @@ def write_animation(trained: Trained, folder: epath.Path, name: str) -> None:
         names=rows,
         draw=lambda frame, title: grids.by_class(frame, labels, names, title),
     )
-
-
-def _title(steps: Steps, i: int) -> str:
-    return f'step {steps.numbers[i]} of {steps.total}, {steps.noise[i]:.0%} noise'
 
 
 def _of_one_height(frames: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from jaxgen.apps.demo.options import DemoOptions
 from jaxgen.errors import UserError
@@ -93,6 +93,18 @@ class Budget:
         self._spent[address] = self._per_minute - self.left(address) + amount, now
 
 
+class Turn(NamedTuple):
+    """Whose turn it is, as a browser tab sees it.
+
+    Attributes:
+      running: what the job of another tab computes and how far it is; None if no other tab has its turn.
+      ahead: number of jobs whose turn comes before that of this tab; None if this tab does not wait.
+    """
+
+    running: str | None
+    ahead: int | None
+
+
 @dataclasses.dataclass(eq=False)
 class Job:
     """A request of a visitor to compute something, from the moment it joins the queue.
@@ -105,6 +117,7 @@ class Job:
       jobs: all jobs.
       event: the identifier that the queue gave it; None before, and empty if the queue took it no longer.
       ended: why it must stop; None while it may go on.
+      state: what it computes and how far it is, in words; empty before its turn.
     """
 
     tab: str
@@ -114,6 +127,7 @@ class Job:
     jobs: Jobs
     event: str | None = None
     ended: str | None = None
+    state: str = ''
 
     @property
     def is_live(self) -> bool:
@@ -129,11 +143,12 @@ class Job:
         if not self.is_live:
             raise UserError(self.ended or UNHEARD)
 
-    def start(self, calls: int) -> None:
+    def start(self, calls: int, what: str) -> None:
         """Refuse to start if the budget does not suffice.
 
         Args:
           calls: number of calls of the network on one image.
+          what: what the job computes, for the visitors who wait.
 
         Raises:
           UserError: saying how much is left and when, or why the job was stopped.
@@ -147,6 +162,7 @@ class Job:
                 f'ask for fewer images or steps.',
             )
         self.jobs.budget.require(self.address, calls)
+        self.state = what
 
     def paid(self, steps: Iterator[S], calls: float) -> Iterator[S]:
         """Yield the steps for as long as somebody wants them, and take each off the budget.
@@ -158,7 +174,9 @@ class Job:
         Raises:
           UserError: if nobody wants the next step, saying why.
         """
+        what = self.state.partition(':')[0]
         for step in steps:
+            self.state = f'{what}: step {step.done} of {step.total}'
             if step.done:
                 self.jobs.budget.spend(self.address, calls / step.total)
                 self.require_live()
@@ -207,6 +225,19 @@ class Jobs:
         self._jobs.append(job)
         self._heard[tab] = now
         return job, ending
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job that samples waits or runs."""
+        return any(job.samples and job.is_live for job in self._jobs)
+
+    def turn(self, tab: str) -> Turn:
+        """Return whose turn it is, as a browser tab sees it; jobs have their turn in the order in which they were admitted."""
+        live = [job for job in self._jobs if job.samples and job.is_live]
+        running = next((job for job in live if job.state), None)
+        mine = next((i for i, job in enumerate(live) if job.tab == tab and not job.state), None)
+        others = running is not None and running.tab != tab
+        return Turn(running.state if running and others else None, mine)
 
     @contextlib.contextmanager
     def listening(self, tab: str) -> Iterator[None]:

@@ -5,7 +5,6 @@ import contextlib
 import io
 import json
 import re
-import shutil
 import socket
 import time
 import urllib.error
@@ -18,14 +17,16 @@ from PIL import Image
 
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
-from jaxgen.io import images
+from jaxgen.io import grids, images
 from jaxgen.methods import METHODS
 from tests.tiny import tiny_config, untrained
 
 page = pytest.importorskip('jaxgen.apps.demo.page', reason='the demo needs Gradio', exc_type=ModuleNotFoundError)
 playwright = pytest.importorskip('playwright.sync_api')
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed')
+screenshots = pytest.importorskip(
+    'tests.helpers.screenshots', reason='the demo needs Gradio', exc_type=ModuleNotFoundError
+)
+pytestmark = pytest.mark.skipif(screenshots.CHROMIUM is None, reason='no Chromium is installed')
 PATIENCE = 120_000  # milliseconds
 
 
@@ -82,17 +83,17 @@ def watch_sampling(patch):
 @pytest.fixture(scope='module')
 def chromium():
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        browser = p.chromium.launch(executable_path=screenshots.CHROMIUM, args=['--no-sandbox'])
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def visit(served, chromium):
-    """Return a function that opens a tab and waits for the first samples."""
+    """Return a function that opens a tab and waits for the grid that is kept with the model."""
     with contextlib.ExitStack() as stack:
 
-        def opened(**options):
+        def opened(query='', **options):
             context = chromium.new_context(**options)
             stack.callback(context.close)
             tab = context.new_page()
@@ -100,8 +101,8 @@ def visit(served, chromium):
             tab.asked, tab.faults = [], []
             tab.on('request', lambda request: tab.asked.append(request.url))
             tab.on('pageerror', lambda error: tab.faults.append(str(error)))
-            tab.goto(served.url)
-            done(tab)
+            tab.goto(served.url + query)
+            done(tab, 'samples at step 4 of training' if not query else ': done')
             return tab
 
         yield opened
@@ -112,15 +113,7 @@ def done(tab, words=': done'):
 
 
 def picture(tab):
-    return tab.locator('img[alt^="grid"]').locator('visible=true').first.get_attribute('src')
-
-
-def box(tab):
-    """Return where the picture lies on the page."""
-    found = tab.locator('.box').locator('visible=true').first
-    return found.evaluate(
-        'e => { const b = e.getBoundingClientRect(); return [b.x, b.y + scrollY, b.width, b.height]; }'
-    )
+    return tab.locator('img[alt^="grid: "]').locator('visible=true').first.get_attribute('src')
 
 
 def sample(tab, **fields):
@@ -129,6 +122,16 @@ def sample(tab, **fields):
     tab.evaluate("document.querySelectorAll('.jg .line').forEach(e => e.remove())")
     tab.get_by_role('button', name='Generate', exact=True).click()
     done(tab)
+
+
+def choose(tab, model):
+    tab.get_by_label('Model', exact=True).locator('visible=true').first.click()
+    tab.get_by_role('option', name=model, exact=True).click()
+
+
+def steps(tab, number):
+    tab.get_by_role('radio', name='more ...').locator('visible=true').check()
+    tab.get_by_label('Number of steps').locator('visible=true').fill(str(number))
 
 
 def kept(served):
@@ -143,53 +146,96 @@ def until(holds):
         time.sleep(0.1)
 
 
-def test_another_model_is_chosen_and_sampled(served, visit):
-    """Choose a GAN after a diffusion model, and back: their inputs differ."""
+def test_it_opens_with_a_finished_grid_and_hides_what_a_gan_lacks(served, visit):
     tab = visit()
-    first = picture(tab)
-    for name, interactive in (('gan', False), ('one', True)):
-        tab.get_by_label('Model', exact=True).locator('visible=true').first.click()
-        tab.get_by_role('option', name=str(served.folder / name)).click()
-        steps = tab.get_by_label('number input for Steps', exact=True).locator('visible=true').first
-        until(lambda steps=steps, interactive=interactive: steps.is_enabled() == interactive)
-        sample(tab)
-        assert f'of {served.folder / name}: done' in tab.locator('.jg .line').locator('visible=true').first.inner_text()
-        assert (picture(tab) == first) == (name == 'one')
+    grid = base64.b64decode(tab.get_by_alt_text('samples at step 4').get_attribute('src').partition(',')[2])
+    assert grid == (served.folder / 'one' / 'samples' / 'step_4.png').read_bytes() and not served.endings
+    choose(tab, 'gan')
+    steps = tab.get_by_role('radio', name='more ...').locator('visible=true')
+    assert steps.count()
+    until(lambda: not steps.count())
+    sample(tab)
+    assert 'images of gan: done' in tab.locator('.jg .line').locator('visible=true').first.inner_text()
+    choose(tab, 'one')
+    until(lambda: steps.count())
     assert not tab.faults
 
 
-def test_the_first_samples_are_there_and_a_seed_repeats_them(served, visit):
+def test_a_link_restores_a_grid_and_its_settings(served, visit):
+    """The images are those of the command that stands below them, and of the link that the address has become."""
     tab = visit()
-    first = picture(tab)
-    place = box(tab)
+    steps(tab, 37)
+    tab.get_by_label('Classes').locator('visible=true').click()
+    tab.get_by_role('option', name='3', exact=True).click()
+    tab.get_by_text('More settings').locator('visible=true').click()
+    tab.get_by_label('number input for Guidance').locator('visible=true').fill('2.5')
     sample(tab, Seed=5)
-    other = picture(tab)
-    sample(tab, Seed=0)
-    assert picture(tab) == first != other
-    assert box(tab) == place
-    assert '--mode=sample' in tab.get_by_label('command').first.inner_text()
-    grid, arrays = (
+    until(lambda: 'seed=5' in tab.url)
+    assert '--config.seed=5' in tab.get_by_label('command').first.inner_text()
+    png, arrays = (
         base64.b64decode(tab.get_by_role('link', name=name).get_attribute('href').partition(',')[2])
         for name in ('Download PNG', 'Download npz')
     )
-    with np.load(io.BytesIO(arrays)) as drawn, Image.open(io.BytesIO(grid)) as shown:
-        assert drawn['images'].shape == (16, 8, 8, 1) and shown.size == (266, 266)
-        c = tiny_config(**{'diffusion.timesteps': 1000, 'diffusion.label_dropout': 0.1, 'sample.num_steps': 20})
-        modes.run('sample', c, epath.Path(served.folder / 'one'))
-        with np.load(served.folder / 'one' / 'samples' / 'samples.npz') as by_mode:
-            np.testing.assert_array_equal(drawn['images'], by_mode['images'])
-    assert not tab.faults and all(url.startswith((served.url, 'data:', 'blob:')) for url in tab.asked)
+    asked = {
+        'seed': 5,
+        'sample.num_steps': 37,
+        'sample.classes': ('3',),
+        'sample.guidance_scale': 2.5,
+        'sample.num': 20,
+    }
+    c = tiny_config(**{'diffusion.timesteps': 1000, 'diffusion.label_dropout': 0.1, **asked})
+    modes.run('sample', c, epath.Path(served.folder / 'one'))
+    with np.load(io.BytesIO(arrays)) as sampled, np.load(served.folder / 'one' / 'samples' / 'samples.npz') as by_mode:
+        np.testing.assert_array_equal(sampled['images'], by_mode['images'])
+        expected = grids.by_class(sampled['images'], [3] * 20, '0123456789')
+    with Image.open(io.BytesIO(png)) as labelled:
+        np.testing.assert_array_equal(np.asarray(labelled), expected[..., 0])
+    other = visit(query=tab.url.removeprefix(served.url))
+    assert picture(other) == picture(tab) and other.url == tab.url
+    assert other.get_by_label('Seed').locator('visible=true').input_value() == '5'
+    assert other.get_by_label('Number of steps').locator('visible=true').input_value() == '37'
+    assert other.get_by_label('number input for Images').locator('visible=true').input_value() == '20'
+    assert all(url.startswith((served.url, 'data:', 'blob:')) for url in tab.asked) and not other.faults
 
 
-def test_everything_has_a_name_and_fits_a_phone_in_the_dark(visit):
-    tab = visit(viewport={'width': 400, 'height': 800}, color_scheme='dark')
-    assert tab.evaluate('document.documentElement.scrollWidth') <= 400
+def test_a_way_is_replayed_and_saved(visit):
+    tab = visit()
+    sample(tab)
+    tab.get_by_text('Replay: from noise').locator('visible=true').click()
+    tab.get_by_label('number input for Steps taken').locator('visible=true').fill('1')
+    done(tab, 'after step 1 of 4')
+    tab.get_by_role('button', name='Make a WebP').locator('visible=true').click()
+    link = tab.get_by_role('link', name='Download WebP').locator('visible=true')
+    data = base64.b64decode(link.get_attribute('href').partition(',')[2])
+    with Image.open(io.BytesIO(data)) as animation:
+        assert animation.format == 'WEBP' and animation.n_frames == 5
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_everything_has_a_name_and_fits_a_phone(visit, scheme):
+    """Each tab is in sight, and the place of its result is at most two screens below the top."""
+    tab = visit(viewport={'width': 390, 'height': 844}, color_scheme=scheme)
     colour = tab.evaluate('getComputedStyle(document.body).backgroundColor')
-    assert max(int(x) for x in re.findall(r'\d+', colour)[:3]) < 64
-    nameless = tab.evaluate("""() => [...document.querySelectorAll('input, button, select, textarea, img')]
-        .filter(e => e.offsetParent && !(e.ariaLabel || e.labels?.length || e.alt || e.title || e.innerText.trim()))
-        .map(e => e.outerHTML)""")
-    assert not nameless
+    assert (max(int(x) for x in re.findall(r'\d+', colour)[:3]) < 64) == (scheme == 'dark')
+    assert tab.get_by_alt_text('samples at step 4').bounding_box()['y'] < 600
+    assert tab.get_by_role('tab').count() == 5 and not tab.get_by_label('More tabs').is_visible()
+    for name in ('Generate', 'From an image', 'Compare', 'Training', 'Inside'):
+        tab.get_by_role('tab', name=name).click()
+        assert tab.evaluate('document.documentElement.scrollWidth') <= 390
+        result = tab.locator('.result').locator('visible=true').first
+        result.wait_for()
+        assert result.bounding_box()['y'] + tab.evaluate('scrollY') < 2 * 844 - 300
+        nameless = tab.evaluate("""() => [...document.querySelectorAll('input, button, select, textarea, img')]
+            .filter(e => e.offsetParent && !(e.ariaLabel || e.labels?.length || e.alt || e.title || e.innerText.trim()))
+            .map(e => e.outerHTML)""")
+        assert not nameless
+
+
+def test_the_screenshots_of_the_readme_can_be_made(served, chromium, tmp_path):
+    screenshots.take(chromium, served.url, tmp_path)
+    for name in ('demo_generate.png', 'demo_edit.png'):
+        with Image.open(tmp_path / name) as shot, Image.open(screenshots.DOCS / name) as kept:
+            assert shot.size == kept.size
 
 
 def test_an_upload_is_shown_as_seen_edited_and_not_kept(served, visit, tmp_path):
@@ -199,6 +245,7 @@ def test_an_upload_is_shown_as_seen_edited_and_not_kept(served, visit, tmp_path)
     tab.locator('input[type=file]').set_input_files(tmp_path / 'photograph.png')
     done(tab, '60x20 pixels, its middle square in 8x8 and grey')
     assert tab.get_by_alt_text('the picture as the network sees it').is_visible()
+    tab.get_by_text('Mask: paint only').click()
     painted = tab.get_by_role('application')
     painted.focus()
     for key in ('Space', 'ArrowRight', 'Space', 'ArrowDown', 'Space', 'Space'):
@@ -208,9 +255,10 @@ def test_an_upload_is_shown_as_seen_edited_and_not_kept(served, visit, tmp_path)
     done(tab, 'from the picture: done')
     line = tab.get_by_label('command').locator('visible=true').inner_text()
     assert '--config.edit.kind=inpaint' in line and '--config.edit.mask=mask.png' in line
-    done(tab, 'after 12 of 12 steps')
-    tab.get_by_label('number input for The way: steps done').fill('3')
-    done(tab, 'after 3 of 12 steps')
+    tab.get_by_text('Replay: from noise').locator('visible=true').click()
+    done(tab, 'after step 2 of 2, 0% noise')
+    tab.get_by_label('number input for Steps taken').locator('visible=true').fill('1')
+    done(tab, 'after step 1 of 2')
     assert not kept(served)
 
 
@@ -239,7 +287,7 @@ def test_models_stand_side_by_side_with_real_images(visit):
     tab.get_by_role('button', name='Compare', exact=True).click()
     done(tab, 'real images of digits')
     captions = tab.locator('figcaption').locator('visible=true').all_inner_texts()
-    assert len(captions) == 3 and 'one (step 4, ddim, 20 steps)' in captions[0] and 'generator' in captions[1]
+    assert len(captions) == 3 and 'one (step 4, ddim, 18 steps)' in captions[0] and 'generator' in captions[1]
 
 
 def test_training_is_followed_while_it_goes_on(served, visit):
@@ -264,12 +312,12 @@ def test_inside_shows_the_forward_process_and_the_report(visit):
 def test_visitors_wait_in_turn_and_leaving_stops_the_work(served, visit):
     one, other = visit(), visit()
     before = len(served.endings)
-    one.get_by_label('number input for Steps').locator('visible=true').fill('1000')
+    steps(one, 1000)
     one.get_by_label('number input for Images').locator('visible=true').fill('64')
     one.get_by_role('button', name='Generate', exact=True).click()
-    done(one, 'step 0 of 4000')
+    done(one, re.compile(r'step .* of \d000'))
     other.get_by_role('button', name='Generate', exact=True).click()
-    done(other, re.compile('queue: 1/1'))
+    done(other, re.compile('at work for another visitor: 64 images of one: step .* Your turn comes after one job'))
     one.close()
     until(lambda: len(served.endings) == before + 2)
     assert served.endings[before:] == ['stopped', 'finished']
@@ -278,10 +326,10 @@ def test_visitors_wait_in_turn_and_leaving_stops_the_work(served, visit):
 def test_sampling_can_be_stopped(served, visit):
     tab = visit()
     before = len(served.endings)
-    tab.get_by_label('number input for Steps').locator('visible=true').fill('1000')
+    steps(tab, 1000)
     tab.get_by_label('number input for Images').locator('visible=true').fill('64')
     tab.get_by_role('button', name='Generate', exact=True).click()
-    done(tab, ' of 4000')  # the first of them may have gone by
+    done(tab, re.compile(r'step .* of \d000'))
     tab.get_by_role('button', name='Stop', exact=True).locator('visible=true').click()
     until(lambda: served.endings[before:] == ['stopped'])
 
@@ -296,7 +344,8 @@ def test_no_file_can_be_read(served, path):
 
 def test_a_page_without_models_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = page.build(page.Workdirs(tiny_config(), epath.Path(tmp_path / 'none')))
+    workdirs = page.Workdirs(tiny_config(), epath.Path(tmp_path / 'none'))
+    blocks = page.build(workdirs, page.WarmUp(workdirs))
     shown = [part['props'] for part in blocks.config['components'] if 'make run' in str(part['props'].get('value'))]
     assert len(shown) == 1 and shown[0]['visible']
 
@@ -325,6 +374,6 @@ def test_the_first_comparison_is_of_one_data_set(tmp_path):
         (tmp_path / name / 'checkpoints' / '4').mkdir(parents=True)
         (tmp_path / name / 'config.json').write_text(json.dumps(tiny_config(**{'data.name': data}).to_tree()))
     c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / name) for name in 'abc')})
-    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None).choose_first()
+    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None, None).choose_first()
     assert [epath.Path(name).name for name in chosen.value] == ['a', 'c']
-    assert [epath.Path(name).name for name, _ in chosen.choices] == ['a', 'b', 'c']
+    assert [title for title, _ in chosen.choices] == ['a', 'b', 'c']

@@ -22,4 +22,4 @@ def test_a_frechet_distance_is_called_by_its_features():
         ({'a': dinov2}, 'FD-DINOv2'),
         ({'a': inception, 'b': dinov2}, 'FD-DINOv2 or FID'),
     ):
-        assert f'>{title}</' in views.metrics_table(results)
+        assert f'>{title}, lower is better<' in views.metrics_table(results)

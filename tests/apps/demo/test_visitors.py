@@ -45,7 +45,7 @@ def tab():
 
 def samples(page, **changes):
     """Return the values of the inputs of Generate."""
-    values = {'model': str(page.files.parent / 'one'), 'classes': [], 'sampler': 'ddim', 'steps': 5}
+    values = {'model': str(page.files.parent / 'one'), 'classes': [], 'sampler': 'ddim', 'steps': 5, 'own_steps': 5}
     return [*{**values, 'guidance': 1, 'eta': 0, 'seed': 3, 'images': 2, **changes}.values()]
 
 
@@ -64,17 +64,17 @@ def files(page):
 def test_silent_jobs_leave_room_for_visitors(page, model, monkeypatch):
     visitors.lose_patience(monkeypatch)
     model.lets_through.release(10_000)
-    statuses = [page.join(tab(), '_sample', samples(page, steps=1000))[0] for _ in range(100)]
+    statuses = [page.join(tab(), 'sample', samples(page, steps=1000))[0] for _ in range(100)]
     assert set(statuses) <= {200, 429}  # of a quick visitor most are refused, see serving/test_jobs.py
     queue = page.blocks._queue
     until(lambda: not queue.event_ids_to_events)
     until(lambda: not queue.pending_event_ids_session and not queue.pending_messages_per_session)
     monkeypatch.undo()
-    assert ': done' in page.outcome(tab(), '_sample', samples(page))
+    assert ': done' in page.outcome(tab(), 'sample', samples(page))
 
 
 def test_a_silent_job_stops_at_its_next_step(page, model, monkeypatch):
-    page.join(tab(), '_sample', samples(page, steps=1000))
+    page.join(tab(), 'sample', samples(page, steps=1000))
     assert model.running.wait(visitors.PATIENCE)
     visitors.lose_patience(monkeypatch)
     until(lambda: not any(event.alive for event in page.blocks._queue.event_ids_to_events.values()))
@@ -84,7 +84,7 @@ def test_a_silent_job_stops_at_its_next_step(page, model, monkeypatch):
 
 def test_a_visitor_who_leaves_stops_the_job(page, model, monkeypatch):
     mine = tab()
-    page.join(mine, '_sample', samples(page, steps=1000))
+    page.join(mine, 'sample', samples(page, steps=1000))
     with page.listening(mine) as messages:
         next(message for message in messages if message['msg'] == 'process_generating')
         assert model.running.wait(visitors.PATIENCE)
@@ -94,13 +94,25 @@ def test_a_visitor_who_leaves_stops_the_job(page, model, monkeypatch):
     assert model.stopped.wait(visitors.PATIENCE) and model.steps == 1
 
 
+def test_visitors_are_told_whose_turn_it_is(page, model):
+    first, second = tab(), tab()
+    page.join(first, 'sample', samples(page, steps=999))
+    assert model.running.wait(visitors.PATIENCE)
+    page.join(second, 'sample', samples(page))
+    assert 'at work for another visitor: 2 images of one: step 0 of 999.' in page.outcome(tab(), 'look', [])
+    page.join(second, 'look', [])
+    with page.listening(second) as messages:
+        said = next(str(m['output']) for m in messages if 'Timer' in str(m.get('output')) or 'at work' in str(m))
+    assert 'step 0 of 999. Your turn comes after one job.' in said
+
+
 def test_a_newer_job_of_a_tab_takes_the_place(page, model):
     mine = tab()
-    page.join(mine, '_sample', samples(page, steps=1000))
+    page.join(mine, 'sample', samples(page, steps=1000))
     assert model.running.wait(visitors.PATIENCE)
     with page.listening(mine) as messages:
-        waits = json.loads(page.join(mine, '_sample', samples(page, steps=999))[1])['event_id']
-        page.join(mine, '_sample', samples(page))
+        waits = json.loads(page.join(mine, 'sample', samples(page, steps=999))[1])['event_id']
+        page.join(mine, 'sample', samples(page))
         model.lets_through.release(10_000)
         ends = [m for m in messages if m['msg'] == 'process_completed']
     assert ends[0]['event_id'] == waits and ends[0]['output'] == {}
@@ -133,7 +145,7 @@ def test_a_newer_job_of_a_tab_takes_the_place(page, model):
     ],
 )
 def test_a_bad_value_is_a_note_and_nothing_is_computed(page, model, changes, words):
-    assert re.search(words, page.outcome(tab(), '_sample', samples(page, **changes)))
+    assert re.search(words, page.outcome(tab(), 'sample', samples(page, **changes)))
     assert model.generations == 0
 
 
@@ -142,8 +154,8 @@ def test_a_bad_value_is_a_note_and_nothing_is_computed(page, model, changes, wor
     [
         ('choose', ['../../x']),
         ('preset', ['a spiral']),
-        ('after_step', [-1]),
-        ('after_step', [float('nan')]),
+        ('_after_step', [-1]),
+        ('_after_step', [float('nan')]),
         ('take_from_data_set', ['one', 'validation', 3]),
         ('take_from_data_set', ['../../x', 'test', 3]),
         ('take_from_data_set', [None, 'test', 1e300]),
@@ -163,7 +175,7 @@ def test_a_bad_value_of_any_input_is_one_note(page, capfd, handler, values):
 @pytest.mark.parametrize('strength', [0, -1, 2, float('nan')])
 def test_a_bad_strength_is_refused_before_the_picture(page, model, strength):
     values = samples(page)
-    said = page.outcome(tab(), 'make', [values[0], [], strength, 5, 0, 1, '{}'])
+    said = page.outcome(tab(), 'make', [values[0], [], strength, 5, 5, 0, 1, '{}'])
     assert 'strength=' in said and model.generations == 0
 
 
@@ -201,4 +213,4 @@ def test_slow_uploads_keep_nobody_waiting(page, model):
             slow.putheader('Content-Length', '1000')
             slow.endheaders(b'x')
         assert page.request('GET', '/')[0] == 200
-        assert ': done' in page.outcome(tab(), '_sample', samples(page))
+        assert ': done' in page.outcome(tab(), 'sample', samples(page))

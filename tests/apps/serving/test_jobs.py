@@ -48,17 +48,17 @@ def test_a_job_over_the_budget_says_how_much_is_left(clock):
     many = jobs_of(clock, calls_per_job=50, calls_per_minute=60)
     job, _ = many.admit('tab', 'here', True)
     with pytest.raises(UserError, match='51 network calls .images x steps., but a job may take at most 50'):
-        job.start(51)
-    job.start(50)
+        job.start(51, 'images')
+    job.start(50, 'images')
     list(job.paid(steps(5), 50))
     with pytest.raises(UserError, match='but 10 of the 60 .* wait 10 seconds'):
-        job.start(20)
+        job.start(20, 'images')
 
 
 def test_only_the_steps_that_were_taken_are_paid(clock):
     many = jobs_of(clock, calls_per_job=50, calls_per_minute=50)
     job, _ = many.admit('tab', 'here', True)
-    job.start(50)
+    job.start(50, 'images')
     taken = job.paid(steps(5), 50)
     assert [next(taken).done, next(taken).done] == [0, 1]
     assert many.budget.left('here') == 40

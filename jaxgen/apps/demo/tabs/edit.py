@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import gradio as gr
 import numpy as np
@@ -12,12 +12,16 @@ import numpy as np
 from jaxgen.apps import data
 from jaxgen.apps.config import Config
 from jaxgen.apps.demo import engine, inputs, views
+from jaxgen.apps.demo.engine import Progress
+from jaxgen.apps.demo.links import Linked
 from jaxgen.apps.demo.sessions import Session, Sessions
 from jaxgen.apps.demo.settings import can_edit, command_line
-from jaxgen.apps.demo.tabs import painter
+from jaxgen.apps.demo.tabs import examples, painter, replay
 from jaxgen.apps.demo.tabs.parts import (
     QUIET,
     USES_DEVICE,
+    Part,
+    Steps,
     Update,
     job_of,
     model_inputs,
@@ -28,15 +32,14 @@ from jaxgen.apps.demo.tabs.parts import (
 )
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.serving import uploads
-from jaxgen.apps.serving.jobs import Job
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.types import Fields, JsonObject
 
-HEIGHT: Any = 'min(760px, 165vw)'  # of the images, in CSS
+GO = 'make-images'  # identifier of the button
 NO_PICTURE = 'Upload a picture, or take one of the data set.'
 NOT_SEEN = 'What the network sees of it appears here.'
-NO_WAY = 'The way of the images appears here.'
+DOG_STRENGTH = 0.5  # of the noise from which the example makes a dog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,30 +49,50 @@ class Tab:
     workdirs: Workdirs
     sessions: Sessions
     model: gr.Dropdown
-    classes: gr.Dropdown
-    steps: gr.Slider
+    fields: Mapping[str, gr.components.Component]
+    given: list[Part]
+    go: gr.Button
+    replay: replay.Replay
 
     def on_load(self, page: gr.Blocks) -> None:
-        """Choose the first model that can edit when the page is opened."""
-        page.load(self._choose_first, None, [self.model, self.classes, self.steps], **QUIET)
+        """Choose the best model that can edit, and give it the example picture, when the page is opened."""
+        page.load(self._choose_first, None, [self.model, *self.of_model()], **QUIET)
 
-    def choose(self, model: str | None) -> list[Update]:
-        """Return updates of the inputs that depend on the model."""
-        name = inputs.read(model=model).model
-        if name is None:
-            return [gr.skip(), gr.skip()]
-        found = model_inputs(self.workdirs.config(name))
-        return [found['classes'], found['steps']]
+    def of_model(self) -> list[Part]:
+        """Return the components that depend on the model."""
+        return [self.fields['classes'], self.fields['steps'], self.fields['own_steps'], *self.given]
 
-    def upload(self, file: JsonObject, model: str | None, request: gr.Request) -> tuple[str, Update]:
+    def choose(self, model: str | None, request: gr.Request) -> list[Update]:
+        """Return updates of the components that depend on the model; the example picture is shown as it sees it."""
+        return self._choose(inputs.read(model=model).model, request)
+
+    def choose_example(self, request: gr.Request) -> list[Update]:
+        """Return updates that make the example: the model, what depends on it, and the strength of the noise."""
+        name = examples.model_of(self.workdirs, 'dog from cat')
+        self.sessions[request.session_hash].picture = None
+        asked = inputs.read(model=name, classes=(examples.EXAMPLES['dog from cat'].class_name,))
+        chosen = self._choose(name, request, Linked(asked, frozenset(('classes',))))
+        return [gr.Dropdown(value=name), *chosen, gr.Slider(value=DOG_STRENGTH)]
+
+    def make_when_clicked(self, button: gr.Button, tabs: gr.Tabs) -> None:
+        """Show the tab, choose the example and make its images when a button is clicked."""
+        chosen = button.click(lambda: gr.Tabs(selected='edit'), None, tabs, **QUIET)
+        outputs = [self.model, *self.of_model(), self.fields['strength']]
+        chosen.then(with_error_toasts(self.choose_example), None, outputs, **QUIET).then(
+            None, None, None, js=f"() => document.getElementById('{GO}').click()"
+        )
+
+    def upload(self, file: JsonObject, model: str | None, request: gr.Request) -> list[Update]:
         """Show an upload next to what the network sees of it; its file, which Gradio describes, is deleted."""
         try:
             data = uploads.take(file['path'])
             return self._take(uploads.read_picture(data, self._shape(inputs.read(model=model).model)), request)
         except UserError as e:
-            return views.note(str(e)), gr.skip()
+            return [views.note(str(e)), gr.skip(), gr.skip()]
 
-    def take_from_data_set(self, model: str | None, split: str, number: int | None, request: gr.Request):
+    def take_from_data_set(
+        self, model: str | None, split: str, number: int | None, request: gr.Request
+    ) -> list[Update]:
         """Show an image of the model's data set as if it had been uploaded."""
         try:
             asked = inputs.read(model=model, split=split, number=number)
@@ -81,7 +104,7 @@ class Tab:
             )
             return self._take(uploads.picture_of_data_set(config.data.name, split, number, found[number]), request)
         except UserError as e:
-            return views.note(str(e)), gr.skip()
+            return [views.note(str(e)), gr.skip(), gr.skip()]
 
     def preset(self, name: str, request: gr.Request) -> Update:
         """Return the painter with one of the masks that have a name."""
@@ -89,7 +112,7 @@ class Tab:
         return painter.value(picture.seen, asked.preset) if picture else gr.skip()
 
     def make(
-        self, model, classes, strength, steps, seed, count, painted, request: gr.Request
+        self, model, classes, strength, steps, own_steps, seed, count, painted, request: gr.Request
     ) -> Iterator[tuple[str, Update]]:
         """Yield the images as HTML after each step, and the slider over the steps."""
         session = self.sessions[request.session_hash]
@@ -98,18 +121,18 @@ class Tab:
                 model=model,
                 classes=classes,
                 strength=strength,
-                steps=steps,
+                steps=inputs.steps_asked(steps, own_steps),
                 seed=seed,
                 images=count,
                 mask=painted,
             )
             picture = self._picture(session, asked.model)
-            yield from self._make(asked, session, picture, job_of(request))
+            yield from self._make(asked, picture, request)
         except UserError as e:
             yield views.note(str(e)), gr.skip()
 
     def _make(
-        self, asked: inputs.Inputs, session: Session, picture: uploads.Picture, job: Job
+        self, asked: inputs.Inputs, picture: uploads.Picture, request: gr.Request
     ) -> Iterator[tuple[str, Update]]:
         mask = painter.mask(asked.mask, len(picture.seen))
         fields = {
@@ -123,42 +146,49 @@ class Tab:
             'edit.num': asked.images,
         }
         name = cast(str, asked.model)  # ``_picture`` needs one
-        model, path = self.workdirs.model(name), []
-        calls = model.network_calls(fields, asked.images, asked.strength)
-        job.start(calls)
+        model = self.workdirs.model(name)
+        way: list[Progress] = []
+        job, calls = job_of(request), model.network_calls(fields, asked.images, asked.strength)
+        what = f'{asked.images} images from the picture'
+        job.start(calls, what)
         for step in shown_steps(job.paid(model.edit(fields, picture.seen, mask), calls)):
-            path.append(step)
-            view = progress_view(step, f'{asked.images} images from the picture')
+            replay.record(way, step)
+            view = progress_view(step, what, model)
             if not step.is_last:
                 yield views.part(view), gr.skip()
                 continue
-            session.path = path
-            result = self._result(name, model, fields, step.images, mask)
-            yield views.part(view, result), gr.Slider(maximum=step.total, value=step.total)
+            yield views.part(view, self._result(name, model, fields, step, mask)), self.replay.keep(way, request)
 
-    def after_step(self, place: int, request: gr.Request) -> str:
-        """Return the images after some of the steps, as HTML."""
-        path, asked = self.sessions[request.session_hash].path, inputs.read(place=place)
-        if not path:
-            return views.part(views.empty(NO_WAY))
-        step = [step for step in path if step.done <= asked.place][-1]
-        caption = f'after {step.done} of {step.total} steps'
-        return views.part(views.picture(images.grid(step.images), f'the images {caption}', caption))
-
-    def _choose_first(self) -> list[Update]:
+    def _choose_first(self, request: gr.Request) -> list[Update]:
         names = [name for name in self.workdirs.able_to_sample() if can_edit(self.workdirs.config(name))]
         first = next(iter(names), None)
-        return [gr.Dropdown(choices=names, value=first), *self.choose(first)]
+        model = gr.Dropdown(choices=self.workdirs.choices(names), value=first)
+        return [model, *self._choose(first, request)]
 
-    def _take(self, picture: uploads.Picture, request: gr.Request) -> tuple[str, Update]:
-        session = self.sessions[request.session_hash]
-        session.picture, session.path = picture, []
+    def _choose(self, name: str | None, request: gr.Request, linked: Linked | None = None) -> list[Update]:
+        if name is None:
+            return [gr.skip()] * 6
+        found = model_inputs(self.workdirs.config(name), linked)
+        given = [gr.skip()] * 3
+        picture = self.sessions[request.session_hash].picture
+        if picture is None or picture.source == examples.CAT_SOURCE:
+            seen = uploads.read_picture(examples.CAT.read_bytes(), self._shape(name))
+            example = dataclasses.replace(
+                seen, description=f'An example: {seen.description}', source=examples.CAT_SOURCE
+            )
+            given = self._take(example, request)
+        return [found['classes'], found['steps'], found['own_steps'], *given]
+
+    def _take(self, picture: uploads.Picture, request: gr.Request) -> list[Update]:
+        """Return updates of what was given, of the painter over it, and of the box of the painter."""
+        self.sessions[request.session_hash].picture = picture
         pictures = (
             views.picture(picture.shown, 'the picture as it was given', 'What you gave'),
             views.picture(picture.seen, 'the picture as the network sees it', 'What the network sees'),
         )
         description = f'<p role="status" class="small">{views.text(picture.description)}</p>'
-        return views.part(views.pair(*pictures), description), painter.value(picture.seen, 'nothing')
+        shown = views.part(views.pair(*pictures), description)
+        return [shown, painter.value(picture.seen, 'nothing'), gr.Accordion(visible=True)]
 
     def _picture(self, session: Session, name: str | None) -> uploads.Picture:
         """Return the picture of a visitor, which must have the shape of the model."""
@@ -180,9 +210,11 @@ class Tab:
         return data.facts(self._config(name)).image_shape
 
     @staticmethod
-    def _result(name: str, model: engine.Model, fields: Fields, made: np.ndarray, mask: np.ndarray | None) -> str:
-        links = views.download('edited.png', images.png(images.grid(made)), 'image/png', 'Download PNG')
-        links += views.download('edited.npz', images.npz(images=made), 'application/octet-stream', 'Download npz')
+    def _result(name: str, model: engine.Model, fields: Fields, made: Progress, mask: np.ndarray | None) -> str:
+        links = views.download('edited.png', images.png(made.picture()), 'image/png', 'Download PNG')
+        links += views.download(
+            'edited.npz', images.npz(images=made.images), 'application/octet-stream', 'Download npz'
+        )
         if mask is not None:
             png = images.png((mask * 255).astype(np.uint8))
             links += views.download('mask.png', png, 'image/png', 'Download the mask')
@@ -191,44 +223,62 @@ class Tab:
 
 def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
     """Make the tab."""
-    with gr.Tab('From an image'), gr.Row(equal_height=False):
+    with gr.Tab('From an image', id='edit'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
             model = gr.Dropdown(label='Model', choices=[])
-            file = gr.UploadButton('Upload a picture', type='filepath')
-            with gr.Row():
-                split = gr.Radio(['train', 'test'], value='test', label='Or of the data set')
-                number = gr.Number(3, precision=0, minimum=0, label='Image number')
-            take = gr.Button('Take this one')
-            given = gr.HTML(
-                views.part(views.pair(views.empty(NO_PICTURE), views.empty(NOT_SEEN))), min_height=260, label='Given'
-            )
+            nothing = views.part(views.pair(views.empty(NO_PICTURE), views.empty(NOT_SEEN)))
+            given = gr.HTML(nothing, min_height=200, label='Given')
+            file = gr.UploadButton('Upload a picture', type='filepath', size='sm')
+            split, number, take = _data_set()
             classes = gr.Dropdown(label='Classes', info='to draw it as; none: all in turn', multiselect=True)
             strength = gr.Slider(0.05, 1, 0.6, step=0.05, label='Strength', info='of the noise: how much may change')
-            steps = gr.Slider(1, inputs.MAX_STEPS, 20, step=1, label='Steps')
-            seed = seed_field()
-            count = gr.Slider(1, engine.BATCH_SIZES[-1], 4, step=1, label='Images')
-            preset = gr.Dropdown(
-                list(painter.PRESETS), value='nothing', label='Mask', info='what the model paints anew'
-            )
-            mask = painter.painter()
+            with gr.Accordion('Mask: paint only a part anew', open=False, visible=False) as box:
+                preset = gr.Dropdown(
+                    list(painter.PRESETS), value='nothing', label='Mask', info='what the model paints anew'
+                )
+                mask = painter.painter()
+            with gr.Accordion('More settings', open=False):
+                steps = Steps.make()
+                seed = seed_field()
+                count = gr.Slider(1, engine.BATCH_SIZES[-1], 4, step=1, label='Images')
+            with gr.Row():
+                go = gr.Button('Make images', variant='primary', elem_id=GO, scale=3, min_width=120)
+                stop = gr.Button('Stop', min_width=80)
         with gr.Column(scale=3, min_width=280):
-            go, stop = gr.Button('Make images', variant='primary'), gr.Button('Stop')
             output = gr.HTML(
                 views.part(views.empty('Images made from the picture appear here.')),
-                min_height=HEIGHT,
+                min_height=200,
                 label='Images',
+                elem_classes='result',
             )
-            step = gr.Slider(0, 20, 0, step=1, label='The way: steps done')
-            way = gr.HTML(views.part(views.empty(NO_WAY)), min_height=500, label='The way')
-    made = Tab(workdirs, sessions, model, classes, steps)
-    model.input(with_error_toasts(made.choose), model, [classes, steps], **QUIET)
-    file.upload(made.upload, [file, model], [given, mask], **QUIET)
-    take.click(made.take_from_data_set, [model, split, number], [given, mask], **QUIET)
+            again = replay.make('edit', sessions)
+    fields = {
+        'classes': classes,
+        'strength': strength,
+        'steps': steps.choice,
+        'own_steps': steps.own,
+        'seed': seed,
+        'count': count,
+        'mask': mask,
+    }
+    made = Tab(workdirs, sessions, model, fields, [given, mask, box], go, again)
+    model.input(with_error_toasts(made.choose), model, made.of_model(), **QUIET)
+    file.upload(made.upload, [file, model], made.given, **QUIET)
+    take.click(made.take_from_data_set, [model, split, number], made.given, **QUIET)
     preset.input(with_error_toasts(made.preset), preset, mask, **QUIET)
-    fields = [model, classes, strength, steps, seed, count, mask]
-    making = go.click(made.make, fields, [output, step], show_progress_on=output, **USES_DEVICE)
-    after_step = with_error_toasts(made.after_step)
-    step.change(after_step, step, way, trigger_mode='always_last', **QUIET)
-    making.then(after_step, step, way, **QUIET)
+    outputs = [output, again.slider]
+    asked = [model, *fields.values()]
+    making = go.click(made.make, asked, outputs, show_progress_on=output, scroll_to_output=True, **USES_DEVICE)
+    making.then(again.after_step, again.slider, again.view, **QUIET)
     stop.click(None, None, None, cancels=making, api_visibility='private')
     return made
+
+
+def _data_set() -> tuple[gr.Radio, gr.Number, gr.Button]:
+    """Make the choice of an image of the data set."""
+    with gr.Accordion('Or an image of the data set', open=False):
+        with gr.Row():
+            split = gr.Radio(['train', 'test'], value='test', label='Split')
+            number = gr.Number(3, precision=0, minimum=0, label='Image number', min_width=120)
+        take = gr.Button('Take this one', size='sm')
+    return split, number, take

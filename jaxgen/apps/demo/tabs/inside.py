@@ -16,11 +16,13 @@ from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
+from jaxgen.apps.edit.denoising_steps import noise_share
 from jaxgen.apps.edit.start import to_images
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.errors import UserError, check
-from jaxgen.io import images
+from jaxgen.io import grids, images
+from jaxgen.io.grids import Labels
 from jaxgen.methods import METHODS
 from jaxgen.methods.diffusion.method import Diffusion
 
@@ -69,7 +71,7 @@ class Tab:
         caption = f'alpha {alpha:.3f}, sigma {sigma:.3f}: x = alpha image + sigma noise'
         pictures = (
             views.picture(noisy[at], f'image {number} at level {at} of {len(noisy) - 1}', caption),
-            views.picture(images.grid(noisy), 'the image at all levels', 'From the image to noise, row by row'),
+            views.grid(_all_levels(noisy, levels), 'the image at all levels', 'From the image to noise, row by row'),
         )
         return views.part(views.side(pictures))
 
@@ -105,7 +107,8 @@ class Tab:
 
     def _choose_first(self) -> Update:
         names = self.workdirs.able_to_sample()
-        return gr.Dropdown(choices=names, value=next(iter(names), None))
+        denoise = [name for name in names if METHODS[self.workdirs.config(name).method].supports.denoises]
+        return gr.Dropdown(choices=self.workdirs.choices(names), value=next(iter([*denoise, *names]), None))
 
     def _levels(self, name: str | None) -> tuple[Config, Level]:
         """Return the config of a model, and the noise levels to show.
@@ -138,6 +141,12 @@ def _noisy_images(image: np.ndarray, levels: Level) -> np.ndarray:
     return to_images(alpha * x0 + sigma * noise, rising)
 
 
+def _all_levels(noisy: np.ndarray, levels: Level) -> np.ndarray:
+    """Return a grid of the image at all levels with the share of noise of each."""
+    shares = noise_share(levels)[::-1]
+    return grids.labelled(noisy, Labels('share of noise', captions=[f'{share:.0%}' for share in shares]))
+
+
 def _noise_to_signal(levels: Level) -> list[tuple[float, float]]:
     """Return the points of sigma / alpha over the share of the way to noise, where both are above 0."""
     alpha, sigma = np.asarray(levels.alpha), np.asarray(levels.sigma)
@@ -153,9 +162,12 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             image = gr.Number(3, precision=0, minimum=0, label='Image number', info='of the test split')
             level = gr.Slider(0, LEVELS, LEVELS // 2, step=1, label='Noise', info='from the image to none of it')
         forward = gr.HTML(
-            views.part(views.empty('A real image and its noise appear here.')), min_height=480, label='Forward process'
+            views.part(views.empty('A real image and its noise appear here.')),
+            min_height=300,
+            label='Forward process',
+            elem_classes='result',
         )
-        schedules = gr.HTML('', min_height=400, label='Schedules')
+        schedules = gr.HTML('', min_height=200, label='Schedules')
         report = gr.HTML('', min_height=100, label='Interpretation')
     made = Tab(workdirs, opened, model, image, level, [forward, schedules, report])
     fields = [model, image, level]

@@ -14,7 +14,7 @@ from jaxgen.apps.demo.sessions import Sessions
 from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate import during_training
-from jaxgen.apps.evaluate.results import titled
+from jaxgen.apps.reports import words
 from jaxgen.errors import UserError
 from jaxgen.io import pictures
 from jaxgen.io.run_directory import points
@@ -66,7 +66,8 @@ class Tab:
         known = [k for k in (rows[-1] if rows else ()) if k not in ('step', 'epoch')]
         if metric not in known:
             metric = next(iter([*_losses(known), *known]), None)
-        return [views.part(_curves(rows, metric), _history(history)), gr.Dropdown(known, value=metric), slider, now]
+        choices = [(words.title(entry), entry) for entry in known]
+        return [views.part(_curves(rows, metric), _history(history)), gr.Dropdown(choices, value=metric), slider, now]
 
     def grid(self, name: str | None, place: int) -> str:
         """Return the grid at a place of the slider, as HTML."""
@@ -83,11 +84,12 @@ class Tab:
             return views.note(str(e))
         epochs = [row['epoch'] / row['step'] for row in self.workdirs.log(name) if 'epoch' in row][:1]
         caption = f'step {step:,}' + (f', epoch {step * epochs[0]:.1f}' if epochs else '')
-        return views.part(views.picture(pixels, f'samples at {caption}', caption))
+        return views.part(views.grid(pixels, f'samples at {caption}', caption))
 
     def _choose_first(self) -> Update:
         names = list(self.workdirs.all())
-        return gr.Dropdown(choices=names, value=next(iter(names), None))
+        titles = self.workdirs.titles()
+        return gr.Dropdown(choices=[(titles[name], name) for name in names], value=next(iter(names), None))
 
 
 def _losses(metrics: Sequence[str]) -> list[str]:
@@ -103,9 +105,11 @@ def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
     last = ', '.join(f'{name} {rows[-1][name]:,.4g}' for name in ('step', 'epoch', *losses) if name in rows[-1])
     charts = []
     if losses:
-        charts.append(views.curves({name: lines[name] for name in losses}, 'step', 'loss', 'Loss'))
+        shown = {words.title(name): lines[name] for name in losses}
+        charts.append(views.curves(shown, 'training step', 'training loss', 'Training loss'))
     if metric not in losses:
-        charts.append(views.curves({metric: lines[metric]}, 'step', metric, metric))
+        title = words.title(metric)
+        charts.append(views.curves({title: lines[metric]}, 'training step', words.axis(metric), title))
     return f'<p class="line" role="status">{views.text(last)}</p>{"".join(charts)}'
 
 
@@ -114,8 +118,9 @@ def _history(history: Sequence[JsonObject]) -> str:
     known = points(history, 'fid')
     if not known:
         return ''
-    name = titled('FID', history[-1]['protocol'])
-    return views.curves({name: known}, 'step', name, f'{name} in training')
+    protocol = history[-1]['protocol']
+    name = words.title('fid', protocol)
+    return views.curves({name: known}, 'training step', words.axis('fid', protocol), f'{name} in training')
 
 
 def refresh_while_shown(tabs: gr.Tabs, part: Tab) -> None:
@@ -137,12 +142,15 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=280):
                 curves = gr.HTML(
-                    views.part(views.empty('The curves of a run appear here.')), min_height=480, label='Curves'
+                    views.part(views.empty('The curves of a run appear here.')),
+                    min_height=300,
+                    label='Curves',
+                    elem_classes='result',
                 )
             with gr.Column(scale=2, min_width=280):
                 place = gr.Slider(0, 1, 0, step=1, label='Sample grids, from the first to the last')
                 grid = gr.HTML(
-                    views.part(views.empty('Its grids appear here.')), min_height=500, label='Samples at this step'
+                    views.part(views.empty('Its grids appear here.')), min_height=300, label='Samples at this step'
                 )
     made = Tab(workdirs, opened, run, metric, timer, [curves, metric, place, seen])
     for field in (run, metric):

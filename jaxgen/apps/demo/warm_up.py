@@ -1,0 +1,95 @@
+"""Compilation of the programs of the pretrained models when the page starts, in the background."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from jaxgen.apps.demo.engine import BATCH_SIZES, Model, Progress
+from jaxgen.apps.demo.settings import can_edit
+from jaxgen.apps.demo.workdirs import MAX_MODELS, Workdirs
+from jaxgen.apps.serving.jobs import Jobs
+from jaxgen.errors import UserError
+from jaxgen.types import Fields
+
+SECONDS = 1.0  # between two looks at whether a visitor is waiting
+SAMPLE: Fields = {'sample.num': BATCH_SIZES[-1]}
+EDIT: Fields = {'edit.num': BATCH_SIZES[0], 'edit.strength': 0.6}
+
+
+class WarmUp:
+    """The compilation of one program after the other, each begun only while no visitor samples.
+
+    A visitor who needs the program that is being compiled waits for it instead of compiling it again.
+
+    Args:
+      workdirs: the run directories of the page.
+    """
+
+    def __init__(self, workdirs: Workdirs):
+        self._workdirs = workdirs
+        self._ended = threading.Event()
+        self._now = ''
+
+    @property
+    def state(self) -> str:
+        """What is being compiled, in a sentence; empty if nothing is."""
+        return self._now
+
+    def begin(self, jobs: Jobs) -> None:
+        """Compile in a thread of its own, unless a run of the page is in training and needs the machine.
+
+        Args:
+          jobs: those of all visitors.
+        """
+        if not self._workdirs.is_training():
+            threading.Thread(target=self.run, args=(jobs,), name='warm-up', daemon=True).start()
+
+    def end(self) -> None:
+        """Begin no further program."""
+        self._ended.set()
+
+    def run(self, jobs: Jobs) -> None:
+        """Compile the programs of the best pretrained models, those of the best one first."""
+        names = self._workdirs.pretrained()[:MAX_MODELS]
+        titles = self._workdirs.titles()
+        try:
+            for i, name in enumerate(names, 1):
+                for way in (_sample, _edit):
+                    if not self._may_go_on(jobs):
+                        return
+                    self._now = (
+                        f'Compiling the programs of {titles[name]} in the background, model {i} of {len(names)}. '
+                        'The page works meanwhile, and the first images of each model come sooner afterwards.'
+                    )
+                    self._compile(name, way)
+        finally:
+            self._now = ''
+
+    def _compile(self, name: str, way: Callable[[Model], Iterator[Progress]]) -> None:
+        """Take the first step of a model, which compiles it; a visitor who asks for one ends the wait for it."""
+        try:
+            for step in way(self._workdirs.model(name)):
+                if step.done or self._ended.is_set():
+                    return
+        except UserError as e:
+            print(f'{name}: {e}', flush=True)
+
+    def _may_go_on(self, jobs: Jobs) -> bool:
+        """Wait until no visitor samples, and return whether the page is still there."""
+        while jobs.is_busy and not self._ended.is_set():
+            self._now = ''
+            self._ended.wait(SECONDS)
+        return not self._ended.is_set()
+
+
+def _sample(model: Model) -> Iterator[Progress]:
+    return model.generate(SAMPLE)
+
+
+def _edit(model: Model) -> Iterator[Progress]:
+    if not can_edit(model.config):
+        return iter(())
+    return model.edit(EDIT, np.full(model.trained.method.image_shape, 128, np.uint8))
