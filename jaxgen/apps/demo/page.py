@@ -60,9 +60,9 @@ def build(workdirs: Workdirs, warm_up: WarmUp) -> gr.Blocks:
         missing = gr.Markdown(NO_MODEL, visible=not workdirs.able_to_sample())
         line = status.make(warm_up)
         with gr.Tabs(overflow_behavior='wrap') as tabs:
-            samples = generate.tab(workdirs, sessions)
-            edits = edit.tab(workdirs, sessions)
-            comparison = compare.tab(workdirs, sessions)
+            samples = generate.tab(workdirs, sessions, line)
+            edits = edit.tab(workdirs, sessions, line)
+            comparison = compare.tab(workdirs, sessions, line)
             curves = training.tab(workdirs, sessions)
             internals = inside.tab(workdirs, sessions)
         page.load(lambda: gr.Markdown(visible=not workdirs.able_to_sample()), None, missing, **QUIET)
@@ -70,8 +70,6 @@ def build(workdirs: Workdirs, warm_up: WarmUp) -> gr.Blocks:
             part.on_load(page)
         training.refresh_while_shown(tabs, curves)
         edits.make_when_clicked(samples.examples['dog from cat'], tabs)
-        for button in (samples.go, edits.go, comparison.go):
-            line.watch(button)
 
         def forget(request: gr.Request) -> None:
             sessions.forget(request.session_hash)

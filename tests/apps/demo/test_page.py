@@ -374,6 +374,6 @@ def test_the_first_comparison_is_of_one_data_set(tmp_path):
         (tmp_path / name / 'checkpoints' / '4').mkdir(parents=True)
         (tmp_path / name / 'config.json').write_text(json.dumps(tiny_config(**{'data.name': data}).to_tree()))
     c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / name) for name in 'abc')})
-    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None, None).choose_first()
+    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None).choose_first()
     assert [epath.Path(name).name for name in chosen.value] == ['a', 'c']
     assert [title for title, _ in chosen.choices] == ['a', 'b', 'c']

@@ -25,6 +25,7 @@ from jaxgen.apps.demo.tabs.parts import (
     shown_steps,
     with_error_notes,
 )
+from jaxgen.apps.demo.tabs.status import Status
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.errors import UserError, check, pick
 from jaxgen.io import grids
@@ -53,7 +54,6 @@ class Tab:
 
     workdirs: Workdirs
     models: gr.CheckboxGroup
-    go: gr.Button
 
     def on_load(self, page: gr.Blocks) -> None:
         """Choose the first models when the page is opened."""
@@ -153,7 +153,7 @@ def _box(picture: np.ndarray, title: str, caption: str) -> str:
     return views.grid(picture, f'grid of images: {title}', f'{title} ({caption})')
 
 
-def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
+def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
     """Make the tab."""
     with gr.Tab('Compare'):
         with gr.Row():
@@ -171,8 +171,9 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             label='Comparison',
             elem_classes='result',
         )
-    made = Tab(workdirs, models, go)
+    made = Tab(workdirs, models)
     asked = [models, seed, steps.choice, steps.own, count]
+    status.watch(go)
     sampling = go.click(made.sample, asked, output, scroll_to_output=True, **USES_DEVICE)
     stop.click(None, None, None, cancels=sampling, api_visibility='private')
     return made

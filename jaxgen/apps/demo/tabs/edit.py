@@ -30,6 +30,7 @@ from jaxgen.apps.demo.tabs.parts import (
     shown_steps,
     with_error_toasts,
 )
+from jaxgen.apps.demo.tabs.status import Status
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.serving import uploads
 from jaxgen.errors import UserError, check
@@ -51,7 +52,6 @@ class Tab:
     model: gr.Dropdown
     fields: Mapping[str, gr.components.Component]
     given: list[Part]
-    go: gr.Button
     replay: replay.Replay
 
     def on_load(self, page: gr.Blocks) -> None:
@@ -221,7 +221,7 @@ class Tab:
         return links + views.command(command_line(name, 'edit', model.config, fields))
 
 
-def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
+def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
     """Make the tab."""
     with gr.Tab('From an image', id='edit'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
@@ -261,13 +261,14 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
         'count': count,
         'mask': mask,
     }
-    made = Tab(workdirs, sessions, model, fields, [given, mask, box], go, again)
+    made = Tab(workdirs, sessions, model, fields, [given, mask, box], again)
     model.input(with_error_toasts(made.choose), model, made.of_model(), **QUIET)
     file.upload(made.upload, [file, model], made.given, **QUIET)
     take.click(made.take_from_data_set, [model, split, number], made.given, **QUIET)
     preset.input(with_error_toasts(made.preset), preset, mask, **QUIET)
     outputs = [output, again.slider]
     asked = [model, *fields.values()]
+    status.watch(go)
     making = go.click(made.make, asked, outputs, show_progress_on=output, scroll_to_output=True, **USES_DEVICE)
     making.then(again.after_step, again.slider, again.view, **QUIET)
     stop.click(None, None, None, cancels=making, api_visibility='private')

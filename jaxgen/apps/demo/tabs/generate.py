@@ -26,6 +26,7 @@ from jaxgen.apps.demo.tabs.parts import (
     shown_steps,
     with_error_toasts,
 )
+from jaxgen.apps.demo.tabs.status import Status
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.errors import UserError
@@ -55,7 +56,6 @@ class Tab:
     about: gr.HTML
     fields: Mapping[str, gr.components.Component]
     output: gr.HTML
-    go: gr.Button
     more: gr.Accordion
     replay: replay.Replay
     examples: Mapping[str, gr.Button]
@@ -177,7 +177,7 @@ class Tab:
         )
 
 
-def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
+def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
     """Make the tab."""
     with gr.Tab('Generate', id='generate'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
@@ -190,9 +190,10 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
                 views.part(views.empty(NO_SAMPLES)), min_height=300, label='Samples', elem_classes='result'
             )
             again = replay.make('generate', sessions)
-    made = Tab(workdirs, model, about, fields, output, go, more, again, buttons)
+    made = Tab(workdirs, model, about, fields, output, more, again, buttons)
     model.input(with_error_toasts(made.choose), model, made.of_model(), **QUIET)
     asked, outputs = [model, *fields.values()], [output, again.slider]
+    status.watch(go)
     sampling = go.click(made.sample, asked, outputs, scroll_to_output=True, show_progress_on=output, **USES_DEVICE)
     sampling.then(None, None, None, js=KEEP_LINK)
     sampling.then(again.after_step, again.slider, again.view, **QUIET)

@@ -34,7 +34,10 @@ class Status:
         self.timer.tick(self.look, None, [self.line, self.timer], **QUIET)
 
     def watch(self, button: gr.Button) -> None:
-        """Follow whose turn it is once a button that asks for images was pressed."""
+        """Follow whose turn it is once a button that asks for images was pressed.
+
+        A browser begins the events of a button one after the other, so this one has to be the first.
+        """
         button.click(lambda: gr.Timer(active=True), None, self.timer, **QUIET)
 
     def look(self, request: gr.Request) -> tuple[str, gr.Timer]:
