@@ -61,8 +61,7 @@ class WarmUp:
                     if not self._may_go_on(jobs):
                         return
                     self._now = (
-                        f'Compiling the programs of {titles[name]} in the background, model {i} of {len(names)}. '
-                        'The page works meanwhile, and the first images of each model come sooner afterwards.'
+                        f'Compiling {titles[name]} in the background ({i} of {len(names)}); the page works meanwhile.'
                     )
                     self._compile(name, way)
         finally:

@@ -102,6 +102,7 @@ def visit(served, chromium):
             tab.on('request', lambda request: tab.asked.append(request.url))
             tab.on('pageerror', lambda error: tab.faults.append(str(error)))
             tab.goto(served.url + query)
+            done(tab, 'digits, 8x8 pixels in grey')  # what the first event of the page writes
             done(tab, 'samples at step 4 of training' if not query else ': done')
             return tab
 

@@ -77,7 +77,7 @@ def models(tmp_path, monkeypatch):
 def test_the_best_models_are_compiled_first_and_the_page_says_so(models):
     models.warm_up.run(types.SimpleNamespace(is_busy=False))
     assert [name for name, _ in models.compiled] == ['a', 'b']
-    assert 'programs of A in the background, model 1 of 2' in models.compiled[0][1] and not models.warm_up.state
+    assert 'Compiling A in the background (1 of 2)' in models.compiled[0][1] and not models.warm_up.state
 
 
 def test_nothing_is_begun_while_a_visitor_samples(models):

@@ -154,16 +154,13 @@ class Tab:
         found = model_inputs(config, linked)
         if_it_denoises = gr.Accordion(visible=METHODS[config.method].supports.denoises)
         about = model_line(self.workdirs, name)
-        return [about, self._kept(name), if_it_denoises, if_it_denoises, *(found[field] for field in OF_MODEL)]
-
-    def _kept(self, name: str) -> str:
-        """Return the finished grid of a model as HTML."""
-        kept = self.workdirs.kept_grid(name)
-        if kept is None:
-            return views.part(views.empty(NO_SAMPLES))
-        path, what = kept
-        ((title, _),) = self.workdirs.choices([name])
-        return views.part(views.grid(read_file(path, str(path)), f'{what}: {title}', f'{title}: {what}'))
+        return [
+            about,
+            _kept(self.workdirs, name),
+            if_it_denoises,
+            if_it_denoises,
+            *(found[field] for field in OF_MODEL),
+        ]
 
     @staticmethod
     def _result(asked: inputs.Inputs, model: engine.Model, fields: Fields, made: Progress) -> str:
@@ -177,18 +174,30 @@ class Tab:
         )
 
 
+def _kept(workdirs: Workdirs, name: str) -> str:
+    """Return the finished grid of a model as HTML."""
+    kept = workdirs.kept_grid(name)
+    if kept is None:
+        return views.part(views.empty(NO_SAMPLES))
+    path, what = kept
+    ((title, _),) = workdirs.choices([name])
+    return views.part(views.grid(read_file(path, str(path)), f'{what}: {title}', f'{title}: {what}'))
+
+
 def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
     """Make the tab."""
+    names = workdirs.able_to_sample()
+    first = next(iter(names), None)
     with gr.Tab('Generate', id='generate'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
-            model = gr.Dropdown(label='Model', choices=workdirs.choices(workdirs.able_to_sample()))
+            model = gr.Dropdown(label='Model', choices=workdirs.choices(names), value=first)
             about = gr.HTML('', label='About the model')
             fields, more, go, stop = _settings()
         with gr.Column(scale=3, min_width=280, elem_classes='first-on-phones'):
             buttons = examples.buttons()
-            output = gr.HTML(
-                views.part(views.empty(NO_SAMPLES)), min_height=300, label='Samples', elem_classes='result'
-            )
+            # A page that is just loaded shows them at once, before any event of it is served.
+            kept = _kept(workdirs, first) if first else views.part(views.empty(NO_MODEL))
+            output = gr.HTML(kept, min_height=200, label='Samples', elem_classes='result')
             again = replay.make('generate', sessions)
     made = Tab(workdirs, model, about, fields, output, more, again, buttons)
     model.input(with_error_toasts(made.choose), model, made.of_model(), **QUIET)

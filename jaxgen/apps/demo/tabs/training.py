@@ -88,8 +88,8 @@ class Tab:
 
     def _choose_first(self) -> Update:
         names = list(self.workdirs.all())
-        titles = self.workdirs.titles()
-        return gr.Dropdown(choices=[(titles[name], name) for name in names], value=next(iter(names), None))
+        titles, logged = self.workdirs.titles(), [name for name in names if self.workdirs.log(name)]
+        return gr.Dropdown(choices=[(titles[name], name) for name in names], value=next(iter([*logged, *names]), None))
 
 
 def _losses(metrics: Sequence[str]) -> list[str]:
