@@ -38,7 +38,9 @@ def test_an_earlier_version_meant_the_same(tmp_path):
         **{'sweep.settings': 'width:8,16', 'sweep.seeds': 2, 'sweep.metric': 'fid', 'interop.path': 'x'}
     )
     (tmp_path / 'config.json').write_text(json.dumps(before(config)))
-    assert stored_config.read(tmp_path / 'config.json', SHARED) == config.replace({'interop.path': None})
+    assert stored_config.read(tmp_path / 'config.json', SHARED) == config.replace(
+        {'interop.path': None, 'sample.name': None}
+    )
 
 
 def test_zero_stays_where_it_is_a_value(tmp_path):
