@@ -105,7 +105,7 @@ def test_dinov2_is_named_in_protocol_and_summary(tmp_path, capsys, monkeypatch):
     lines = summary(result).splitlines()
     assert f'FD-DINOv2: {result["fid"]:.4f}' in lines and f'coverage: {result["coverage"]:.4f}' in lines
     assert f'FD-DINOv2 (ViT-B/14): {result["fid"]:.4f}' in summary(found['dinov2_base'])
-    assert '>FD-DINOv2</' in metrics_table({'digits': result})
+    assert 'FD-DINOv2, lower is better' in metrics_table({'digits': result})
 
 
 def test_every_metric_has_its_protocol(runs, capsys):
