@@ -58,3 +58,14 @@ def test_setting_the_defaults_twice_changes_nothing(monkeypatch):
     once = os.environ['XLA_FLAGS']
     xla_flags.set_defaults()
     assert os.environ['XLA_FLAGS'] == once == xla_flags.FUSION_TYPE
+
+
+def test_programs_that_sample_convolve_as_without_the_flag():
+    x, kernel = jnp.zeros((8, 16, 16, 32)), jnp.zeros((3, 3, 32, 32))
+
+    def convolve(x):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+    options = xla_flags.options_of_samplers()
+    assert options and 'ynn_fusion' in jax.jit(convolve, compiler_options=options).lower(x).compile().as_text()
+    assert 'ynn_fusion' not in jax.jit(convolve).lower(x).compile().as_text()

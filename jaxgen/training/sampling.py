@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxgen.errors import pick
 from jaxgen.io.images import to_uint8
 from jaxgen.methods.base import Method
-from jaxgen.runtime import random
+from jaxgen.runtime import random, xla_flags
 from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.progress import Stage
@@ -83,6 +83,7 @@ class SamplePipeline:
             sample_batch,
             in_shardings=(shardings, replicated(mesh), self._batch_sharding, self._batch_sharding),
             out_shardings=replicated(mesh),
+            compiler_options=xla_flags.options_of_samplers(),
         )
         self._programs: dict[str, jax.stages.Compiled] = {}  # shared with copies
 

@@ -27,6 +27,7 @@ from jaxgen.errors import check
 from jaxgen.io import grids, images
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
+from jaxgen.runtime import xla_flags
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import image_keys, root_key, stream
 from jaxgen.training.sampling import cycled_labels
@@ -90,7 +91,11 @@ class Model:
         self.trained, self.config = trained, trained.config
         self._sampler = trained.sampler()
         self._sharding, self._replicated = batch_sharding(trained.mesh), replicated(trained.mesh)
-        self._sample_at_once = jax.jit(trained.method.sample, out_shardings=self._sharding)
+        self._sample_at_once = jax.jit(
+            trained.method.sample,
+            out_shardings=self._sharding,
+            compiler_options=xla_flags.options_of_samplers(),
+        )
         self._programs: dict[SamplingSettings, Callable] = {}
         self.compilation = Programs()
 
@@ -277,6 +282,7 @@ class Model:
             take_step,
             in_shardings=(of_variables, self._sharding, self._sharding, *numbers, self._sharding, self._replicated),
             out_shardings=self._sharding,
+            compiler_options=xla_flags.options_of_samplers(),
         )
 
     def _with_fields(self, fields: Fields) -> Trained:

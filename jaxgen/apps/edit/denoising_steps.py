@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -21,6 +22,7 @@ from jaxgen.io.files import write_atomically
 from jaxgen.io.grids import Labels
 from jaxgen.methods import METHODS
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.runtime import xla_flags
 from jaxgen.runtime.random import image_keys, root_key, stream
 
 MAX_STRIP, MAX_FRAMES = 10, 60  # largest number of steps that the strip and the animation show
@@ -113,7 +115,7 @@ def of_samples(trained: Trained) -> Steps:
     variables, labels = pipeline.variables(trained.model), jnp.asarray(pipeline.labels(num))
     keys = image_keys(stream(root_key(pipeline.seed), pipeline.stream), jnp.arange(num))
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=xla_flags.options_of_samplers())
     def take_step(variables, keys, labels, carry, step):
         return method.prepare(variables, keys, labels, x=carry.x).step(carry, step)
 

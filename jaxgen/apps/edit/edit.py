@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -26,6 +27,7 @@ from jaxgen.io.grids import Labels
 from jaxgen.io.run_directory import output_folder
 from jaxgen.methods.diffusion.denoiser import Edit, mean_only
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.runtime import xla_flags
 from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.progress import Stage
 from jaxgen.runtime.random import root_key
@@ -143,7 +145,7 @@ class Editor:
     ) -> tuple[np.ndarray, Steps]:
         """Return the images uint8, and x after each step on the way there from ``x`` at the first of the levels."""
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=xla_flags.options_of_samplers())
         def take_step(variables, keys, labels, carry, step):
             return self.method.prepare(variables, keys, labels, levels=levels, x=carry.x, edit=edit).step(carry, step)
 
@@ -173,7 +175,7 @@ class Editor:
             f'config.sample.sampler=ddim and config.sample.eta=0',
         )
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=xla_flags.options_of_samplers())
         def invert(variables, x0, labels):
             denoiser = mean_only(self.method.predictor(variables, labels, clip=False))
             return ddim_inversion(denoiser, self.levels, x0, iterations=self.options.inversion_iterations)

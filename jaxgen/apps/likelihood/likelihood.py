@@ -32,6 +32,7 @@ from jaxgen.io.run_directory import output_folder
 from jaxgen.methods.base import Method
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.models.layers import precision_of
+from jaxgen.runtime import xla_flags
 from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import batch_sharding
 from jaxgen.runtime.progress import Stage
@@ -137,7 +138,11 @@ def _bits_of_images(trained: Trained, terms: _BoundTerms, dataset: Dataset) -> n
     size, num = config.sample.batch_size, config.likelihood.num
     num = total if num is None else min(num, total)
     key = stream(root_key(config.evaluation.seed), 'evaluation')
-    estimate, program, stage = jax.jit(terms), None, Stage('likelihood', num)
+    estimate, program, stage = (
+        jax.jit(terms, compiler_options=xla_flags.options_of_samplers()),
+        None,
+        Stage('likelihood', num),
+    )
     batches = []
     for start in range(0, num, size):
         indices = np.arange(start, start + size) % total
