@@ -29,8 +29,8 @@ OPTIONAL = (
     (('datasets',), 'reads data sets of the Hugging Face Hub', "pip install 'datasets' 'huggingface_hub'"),
     (('torch',), 'is what --mode=benchmark compares with', 'pip install -r requirements-test.txt'),
 )
-SIDE = 2048  # of the matrices that are multiplied
-SECONDS = 1.0  # minimum time for which they are
+SIDE = 2048  # side of the matrices that are multiplied
+SECONDS = 1.0  # minimum time to measure, in seconds
 CONFIGS = {'cifar10': 'configs/ddpm_cifar.py', 'stanford_dogs': 'configs/ddpm_dogs.py'}  # a config of each data set
 
 

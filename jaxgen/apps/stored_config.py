@@ -18,7 +18,7 @@ from jaxgen.schema import OptionError, Spec, specs
 from jaxgen.types import Fields, JsonObject
 
 A_CONFIG = f'the {CONFIG} of a run directory'
-FORMER_DEFAULTS = {'sample.name': 'samples'}  # of fields that are not set by default any more
+FORMER_DEFAULTS = {'sample.name': 'samples'}  # fields that are not set by default any more, and their values before
 REMEDY = f'correct it, or bring back the {CONFIG} with which the run was trained'
 
 

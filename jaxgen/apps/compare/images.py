@@ -85,9 +85,7 @@ def nearest(
     for start in range(0, len(others), CHUNK):
         part = others[start : start + CHUNK]
         b = part.reshape(len(part), -1).astype(np.float32) / 255
-        for (
-            a
-        ) in queries:  # the mirror image of one is as far from the other as the one from the mirror image of the other
+        for a in queries:  # mirroring both images of a pair does not change their distance
             squares = lengths + (b**2).sum(1) - 2 * a @ b.T
             at = squares.argmin(1)
             found = squares[np.arange(len(a)), at]

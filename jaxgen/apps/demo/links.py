@@ -16,7 +16,7 @@ CLASS = 'class'  # stands once in a link for each class
 
 
 class Linked(NamedTuple):
-    """What a link asks for.
+    """The request that a link holds.
 
     Attributes:
       asked: the values, checked.

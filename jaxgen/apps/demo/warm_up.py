@@ -35,7 +35,7 @@ class WarmUp:
 
     @property
     def state(self) -> str:
-        """What is being compiled, in a sentence; empty if nothing is."""
+        """A sentence on the program that is being compiled; empty if there is none."""
         return self._now
 
     def begin(self, jobs: Jobs) -> None:

@@ -40,7 +40,7 @@ from jaxgen.types import Fields, JsonObject
 GO = 'make-images'  # identifier of the button
 NO_PICTURE = 'Upload a picture, or take one of the data set.'
 NOT_SEEN = 'What the network sees of it appears here.'
-DOG_STRENGTH = 0.5  # of the noise from which the example makes a dog
+DOG_STRENGTH = 0.5  # strength of the edit in the example that makes a dog from a cat
 
 
 @dataclasses.dataclass(frozen=True)
