@@ -1,11 +1,13 @@
 """The XLA flag for CPUs: set unless the user or the version of jaxlib forbids it, and effective."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxgen.runtime import xla_flags
@@ -13,6 +15,15 @@ from jaxgen.runtime import xla_flags
 KERNEL_GRADIENT = """
 from tests.test_xla_flags import compiled_kernel_gradient
 print(compiled_kernel_gradient())
+"""
+
+GUIDED_SAMPLES = """
+import sys
+import jax
+import numpy as np
+import jaxgen
+jax.config.update('jax_num_cpu_devices', int(sys.argv[1]))
+np.save(sys.argv[2], jaxgen.load('pretrained/ddpm_cifar').sample(64, guidance_scale=2.5))
 """
 
 
@@ -69,3 +80,14 @@ def test_programs_that_sample_convolve_as_without_the_flag():
     options = xla_flags.options_of_samplers()
     assert options and 'ynn_fusion' in jax.jit(convolve, compiler_options=options).lower(x).compile().as_text()
     assert 'ynn_fusion' not in jax.jit(convolve).lower(x).compile().as_text()
+
+
+@pytest.mark.skipif(not xla_flags.is_known(importlib.metadata.version('jaxlib')), reason='no flag is set')
+def test_one_and_two_devices_sample_the_same_images(tmp_path):
+    env = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'}  # compiled as for a user
+    for devices in (1, 2):
+        arguments = [sys.executable, '-c', GUIDED_SAMPLES, str(devices), str(tmp_path / f'{devices}.npy')]
+        subprocess.run(arguments, env=env, check=True)
+    one, two = (np.load(tmp_path / f'{devices}.npy').astype(int) for devices in (1, 2))
+    assert one.std() > 40
+    np.testing.assert_allclose(two, one, rtol=0, atol=1)  # with the flag alone, the first image of the two is noise
