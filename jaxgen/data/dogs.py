@@ -5,14 +5,12 @@ The photographs are cropped to a square and resized once; the result is cached.
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 
 import numpy as np
 
-from jaxgen.data import tfds_source
+from jaxgen.data import decoded, tfds_source
 from jaxgen.data.resize import WHOLE_IMAGE, resize, square_around
-from jaxgen.io.files import cache_dir, read_npz, replacing
 
 _IN_ORDER = """
 chihuahua japanese_spaniel maltese_dog pekinese shih-tzu blenheim_spaniel papillon toy_terrier rhodesian_ridgeback
@@ -34,7 +32,6 @@ mexican_hairless dingo dhole african_hunting_dog
 """
 BREEDS = tuple(_IN_ORDER.split())  # in the order of TFDS's labels, which follows the breeds' WordNet numbers
 CROPS = ('center', 'box')
-PREPARATION = 1  # version of the cached images: raise it when cropping or resizing changes
 
 
 def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
@@ -50,13 +47,7 @@ def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray
       UserError: as ``tfds_source.prepared`` and ``tfds_source.records`` do.
     """
     folder = tfds_source.prepared('stanford_dogs', split)
-    cached = _cache_path(folder, split, image_size, crop)
-    arrays = _load(cached, image_size)
-    if arrays is None:
-        arrays = _decode_all(folder, split, image_size, crop)
-        with replacing(cached) as temporary:
-            np.savez(temporary, images=arrays[0], labels=arrays[1])
-    return arrays
+    return decoded.cached(folder, split, image_size, lambda: _decode_all(folder, split, image_size, crop), crop)
 
 
 def _decode_all(folder: pathlib.Path, split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray]:
@@ -69,22 +60,3 @@ def _decode_all(folder: pathlib.Path, split: str, image_size: int, crop: str) ->
 
     images, labels = zip(*tfds_source.records(folder, split, convert), strict=True)
     return np.stack(images), np.array(labels, np.int32)
-
-
-def _cache_path(folder: pathlib.Path, split: str, image_size: int, crop: str) -> pathlib.Path:
-    """Return the cache file for these arguments and this copy of the data.
-
-    The description of the data set counts the bytes of each split, so its hash tells copies apart.
-    """
-    copy = hashlib.sha256((folder / 'dataset_info.json').read_bytes()).hexdigest()[:12]
-    return cache_dir() / f'stanford_dogs-{folder.name}-{copy}-{split}-{image_size}-{crop}-{PREPARATION}.npz'
-
-
-def _load(cached: pathlib.Path, image_size: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the cached images and labels, or None if the file does not exist or is damaged."""
-    arrays = read_npz(cached)
-    if not arrays or set(arrays) != {'images', 'labels'}:
-        return None
-    images, labels = arrays['images'], arrays['labels']
-    is_whole = images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8
-    return (images, labels) if is_whole else None

@@ -69,7 +69,7 @@ SOURCES: dict[str, Source] = {
         _stored(digits.read), tuple('0123456789'), ('train', 'test'), (1437, 360), image_size=8, channels=1
     ),
     'cifar10': Source(
-        _stored(lambda split: tfds_source.read('cifar10', split)),
+        _stored(lambda split: tfds_source.read('cifar10', split, 32)),
         CIFAR10_CLASSES,
         ('train', 'test'),
         (50000, 10000),

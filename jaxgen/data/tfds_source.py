@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from jaxgen.data import decoded
 from jaxgen.errors import UserError
 from jaxgen.io import pictures
 from jaxgen.io.download import reachable
@@ -51,8 +52,8 @@ def prepared(name: str, split: str) -> pathlib.Path:
     return folder
 
 
-def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images uint8 ``[N, H, W, 3]`` and labels int32 ``[N]`` of a split whose images have one size.
+def read(name: str, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images uint8 ``[N, image_size, image_size, 3]`` and labels int32 ``[N]`` of a split of images of this side.
 
     TFDS stores images shuffled. They are returned in the order of their ids, which for CIFAR-10 is the order of the original
     files: image i here is image i of torchvision.
@@ -60,11 +61,15 @@ def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       UserError: as ``prepared`` and ``records`` do.
     """
+    folder = prepared(name, split)
+    return decoded.cached(folder, split, image_size, lambda: _decode_all(folder, split))
 
+
+def _decode_all(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     def convert(record: dict) -> tuple[bytes, np.ndarray, int]:
         return record['id'], np.asarray(decode(record)), record['label']
 
-    rows = sorted(records(prepared(name, split), split, convert), key=lambda row: row[0])
+    rows = sorted(records(folder, split, convert), key=lambda row: row[0])
     _, images, labels = zip(*rows, strict=True)
     return np.stack(images), np.array(labels, np.int32)
 

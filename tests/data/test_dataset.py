@@ -147,6 +147,7 @@ def fake_cifar10(monkeypatch, tmp_path):
         info.size = len(names)
         tar.addfile(info, io.BytesIO(names))
 
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
     lay_in_tfds_cache(monkeypatch, tmp_path, 'cifar10', {tfds_source.ARCHIVES['cifar10']: archive.getvalue()})
     return files
 
@@ -157,6 +158,9 @@ def test_tfds_prepares_and_we_read(fake_cifar10, tmp_path):
     np.testing.assert_array_equal(train.labels, written[:, 0])  # in the order of the files, whatever TFDS's is
     np.testing.assert_array_equal(train.images, written[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     assert len(load('cifar10', 'test').images) == 4
+    again = load('cifar10', 'train')  # from the cache
+    np.testing.assert_array_equal(again.images, train.images)
+    np.testing.assert_array_equal(again.labels, train.labels)
 
     records = next((tmp_path / 'cifar10' / '3.0.2').glob('*train.array_record*'))
     records.write_bytes(records.read_bytes()[: records.stat().st_size // 2])
