@@ -1,5 +1,6 @@
 # make run: an environment, then digits trained and drawn.  make demo: a page in the browser over what was trained.
 # make test: what tests need, then the tests.
+# make docs: the documentation, in site/index.html.
 # make benchmark: the README's table of speeds.  make benchmark-gpu: the same on a GPU.  make flagship: a model in minutes.
 # LOCKED=1 installs the versions that were tested, each file only if its SHA-256 is one of those in requirements.lock; PyTorch is
 # installed by its version alone, since its build for CPUs is another file on another index.
@@ -7,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test smoke lint lock benchmark benchmark-gpu flagship flagship-fid
+.PHONY: run demo test smoke lint docs lock benchmark benchmark-gpu flagship flagship-fid
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py
@@ -86,6 +87,10 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# Pages that follow from the code are committed; python -m docs.reference.make writes them.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 # Versions that are in the file stay where they can; PyTorch and what needs it have theirs in requirements-test.txt. Needs uv.
 lock:
 	grep -vE '^(py)?torch' requirements-test.txt | UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile --quiet --universal \
@@ -99,6 +104,10 @@ $(VENV)/.run: requirements.txt
 
 $(VENV)/.demo: requirements-demo.txt $(VENV)/.run
 	$(BIN)/python -m pip install -q -r requirements-demo.txt $(PIP_ARGS)
+	touch $@
+
+$(VENV)/.docs: requirements-docs.txt $(VENV)/.run
+	$(BIN)/python -m pip install -q -r requirements-docs.txt $(PIP_ARGS)
 	touch $@
 
 $(VENV)/.test: requirements-test.txt requirements-demo.txt $(VENV)/.run
