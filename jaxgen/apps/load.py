@@ -14,6 +14,8 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from jaxgen.apps import stored_config
+from jaxgen.apps.publish import folder as published
+from jaxgen.apps.publish.upload import upload
 from jaxgen.apps.restore import restore
 from jaxgen.apps.rules import validate
 from jaxgen.apps.trained import Trained
@@ -42,8 +44,8 @@ class Model:
       method: its networks and its mathematics.
     """
 
-    def __init__(self, trained: Trained):
-        self._trained = trained
+    def __init__(self, trained: Trained, workdir: epath.Path):
+        self._trained, self._workdir = trained, workdir
         self.step, self.class_names, self.method = trained.step, trained.class_names, trained.method
         self._pipelines: dict[object, SamplePipeline] = {}
 
@@ -133,6 +135,28 @@ class Model:
         labels = jnp.asarray(cycled_labels(chosen, 0, len(x)))
         return method.predictor(self._variables, labels, clip=False)(jnp.asarray(x), level).mean
 
+    def push_to_hub(
+        self, repository: str, *, private: bool = False, license: str = 'other', folder: str | None = None
+    ) -> str:
+        """Upload the model to the Hugging Face Hub with a model card, from where ``jaxgen.load(repository)`` reads it.
+
+        The card shows samples and the evaluations in the run directory, with their protocols. The weights are rounded to
+        bfloat16.
+
+        Args:
+          repository: the name of the repository, as in ``owner/name``; it is made if it does not exist.
+          private: whether a new repository is visible to its owner alone.
+          license: the licence that the card states, by its identifier on the Hub, such as ``apache-2.0``.
+          folder: a new folder to export to; ``runs/hub/<owner>/<name>`` if not set. It is kept, also if the upload fails.
+
+        Returns:
+          The address of the repository.
+
+        Raises:
+          UserError: (a ValueError) if the model cannot be exported, or the Hub cannot be reached or refuses it.
+        """
+        return upload(published.export(self._trained, self._workdir, repository, license, folder), repository, private)
+
     @functools.cached_property
     def _variables(self) -> PyTree:
         config = self._trained.config
@@ -204,4 +228,4 @@ def load(
     check(not given or hasattr(config.sample, 'guide'), f'{path} is no diffusion model, so nothing guides it')
     config = config.replace(given)
     validate(config)
-    return Model(restore(config, workdir))
+    return Model(restore(config, workdir), workdir)

@@ -20,9 +20,16 @@ from jaxgen.errors import check
 from jaxgen.io import run_directory, tensors
 from jaxgen.io.files import write_json
 from jaxgen.methods.base import Method
+from jaxgen.runtime.random import root_key, stream
 from jaxgen.types import PyTree
 
 FILE = run_directory.WEIGHTS
+
+
+def exported(trained: Trained) -> PyTree:
+    """Return the weights of each network on the host, averaged if ``config.sample.ema`` says so; see ``Method.weights``."""
+    key = stream(root_key(trained.config.seed), 'statistics')
+    return jax.device_get(trained.method.weights(trained.model, key, trained.config.sample.ema))
 
 
 def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path) -> str:

@@ -7,12 +7,14 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from jaxgen.errors import UserError, check, reason
+from jaxgen.errors import UserError, check, reason, shortened
 from jaxgen.io.download import TIMEOUT, reachable
 from jaxgen.io.hashes import file_hash
 from jaxgen.schema import expanded
 
 NAME = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*')  # as in google/ddpm-cifar10-32
+LONGEST_NAME = 96  # characters of a name
+FORBIDDEN = re.compile(r'--|\.\.|[-.](/|$)|\.git$')  # within a name
 WEIGHTS = 'diffusion_pytorch_model'  # stem of the files of weights that diffusers writes
 SHA256 = re.compile(r'[0-9a-f]{64}')
 MAX_BYTES = 16 * 2**30  # of all files of a folder
@@ -73,6 +75,19 @@ def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
         ) from e
     _check_hashes(found, files)
     return found
+
+
+def require_name(name: str) -> None:
+    """Refuse a text that cannot be the name of a repository on the Hub.
+
+    Raises:
+      UserError: with what a name looks like.
+    """
+    check(
+        NAME.fullmatch(name) is not None and len(name) <= LONGEST_NAME and not FORBIDDEN.search(name),
+        f'{shortened(name)} is not the name of a repository on the Hugging Face Hub: write OWNER/NAME, in letters, digits, '
+        f'hyphens, underscores and full stops',
+    )
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

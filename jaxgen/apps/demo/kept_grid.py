@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
-import jax
 import numpy as np
 from etils import epath
 
-from jaxgen.apps import data, stored_config
+from jaxgen.apps import stored_config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.restore import restore
+from jaxgen.apps.trained import Trained
 from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically
 from jaxgen.io.run_directory import CONFIG
@@ -31,16 +32,25 @@ def make(workdir: epath.Path) -> None:
     """
     config = stored_config.read(workdir / CONFIG)
     set_up(config)
-    names = data.facts(config).class_names
+    write_atomically(workdir / FILE, picture(restore(config, workdir)))
+    print(workdir / FILE)
+
+
+def picture(trained: Trained) -> bytes:
+    """Sample the grid of a model, and return it as a PNG file.
+
+    Raises:
+      UserError: if the method generates no images.
+    """
+    names = trained.class_names
     few = len(names) <= grids.MOST_HEADS
     chosen = tuple(names) if few else tuple(names[i] for i in grids.spread(np.empty(len(names)), SPREAD))
     num = ROWS * len(chosen) if few else SPREAD
-    batch_size = num + -num % jax.device_count()
-    trained = restore(config.replace({'sample.classes': chosen, 'sample.batch_size': batch_size}), workdir)
-    made, labels = trained.sampler()(trained.model, num)
-    told = labels if trained.method.capabilities.knows_classes else None
-    write_atomically(workdir / FILE, images.png(grids.by_class(made, told, names)))
-    print(f'{workdir / FILE}: {num} samples')
+    batch_size = num + -num % trained.mesh.size
+    config = trained.config.replace({'sample.classes': chosen, 'sample.batch_size': batch_size})
+    made, labels = dataclasses.replace(trained, config=config).sampler()(trained.model, num)
+    conditions = labels if trained.method.capabilities.knows_classes else None
+    return images.png(grids.by_class(made, conditions, names))
 
 
 if __name__ == '__main__':

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxgen.schema import Options, option
+from jaxgen.errors import UserError
+from jaxgen.io.hub import require_name
+from jaxgen.schema import OptionError, Options, option, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,7 +15,7 @@ class InteropOptions(Options):
 
     path: str | None = option(
         None,
-        'folder to import or export; an import also takes a name on the Hugging Face Hub; needed by both modes',
+        'folder to import or export; an import also takes a name on the Hugging Face Hub; needed by both modes, except with hub',
         path=True,
     )
     format: str = option(
@@ -21,3 +23,27 @@ class InteropOptions(Options):
         'format of an export: pytorch, or jaxgen for bfloat16 weights and a config.json, to use as a run directory',
         choices=('pytorch', 'jaxgen'),
     )
+    hub: str | None = option(
+        None,
+        'repository OWNER/NAME on the Hugging Face Hub to which an export of format=jaxgen is uploaded with a model card; no '
+        'upload if not set',
+    )
+    private: bool = option(False, 'make a new repository on the Hub visible to its owner alone')
+    license: str = option(
+        'other',
+        'licence of the model that its card on the Hub states, by its identifier there, such as apache-2.0 or mit',
+    )
+
+    def check(self) -> None:
+        """Refuse a name that the Hub cannot have, and an upload of another format."""
+        if self.hub is None:
+            return
+        try:
+            require_name(self.hub)
+        except UserError as e:
+            raise OptionError('hub', f'={e}') from e
+        require(
+            self.format == 'jaxgen',
+            'hub',
+            f'={self.hub} is for exports of interop.format=jaxgen, which jaxgen.load reads: set that too, or leave hub out',
+        )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
-import shutil
-from collections.abc import Iterator
 from types import ModuleType
 
 import jax
@@ -16,15 +13,18 @@ from jaxgen.apps import weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.interop import diffusers_folder, r3gan_folder, tutorial_folder
 from jaxgen.apps.interop.imported import Imported
+from jaxgen.apps.publish import folder as published
+from jaxgen.apps.publish.upload import upload
 from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
 from jaxgen.errors import UserError, check
 from jaxgen.io import hub
-from jaxgen.io.files import make_folder, temporary_name, write_json
+from jaxgen.io.files import make_folder, write_json
+from jaxgen.io.folders import filled
 from jaxgen.io.lock import exclusive
 from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime.mesh import make_mesh
-from jaxgen.runtime.random import root_key, stream
+from jaxgen.runtime.random import root_key
 from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.state import initializer, start_state, state_template
@@ -88,28 +88,50 @@ def _write(imported: Imported, workdir: epath.Path) -> None:
 def export_weights(config: Config, workdir: epath.Path) -> None:
     """Write the weights that the run directory samples with to the new folder ``config.interop.path``.
 
+    With ``config.interop.hub`` the folder also gets a model card and is uploaded.
+
     Args:
       config: the config of the command.
       workdir: the run directory.
 
     Raises:
-      UserError: if it holds no such model, the model cannot be represented, or the folder is not empty.
+      UserError: if it holds no such model, the model cannot be represented, the folder is not empty, or the upload fails.
     """
-    written_format, path = _format(config, 'exported'), _path(config)
+    written_format = _format(config, 'exported')
+    if config.interop.hub is not None:
+        _upload(config, workdir, config.interop.hub)
+        return
+    path = _path(config)
     if config.interop.format == 'jaxgen':
         written_format = weights
+    folder = _new_folder(path)
+    trained = restore(config, workdir)
+    with filled(folder) as temporary:
+        what = written_format.write(trained, weights.exported(trained), temporary)
+    averaged = 'averaged weights' if config.sample.ema else 'weights'
+    print(f'{what}, with the {averaged} of step {trained.step}: {folder}')
+
+
+def _upload(config: Config, workdir: epath.Path, repository: str) -> None:
+    """Export a model as ``jaxgen.load`` reads it, with a model card, and upload the folder."""
+    options = config.interop
+    if options.path is not None:
+        _new_folder(options.path)
+    trained = restore(config, workdir)
+    folder = published.export(trained, workdir, repository, options.license, options.path)
+    print(f'step {trained.step} with a model card: {folder}', flush=True)
+    with located('config.interop.hub'):
+        url = upload(folder, repository, options.private)
+    print(f'uploaded to {url}: jaxgen.load({repository!r})')
+
+
+def _new_folder(path: str) -> pathlib.Path:
     folder = pathlib.Path(path)
     check(
         not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
         f'config.interop.path={path} exists already, and is not an empty folder: name a new one',
     )
-    trained = restore(config, workdir)
-    key = stream(root_key(config.seed), 'statistics')
-    exported = jax.device_get(trained.method.weights(trained.model, key, config.sample.ema))
-    with _complete(folder) as temporary:
-        what = written_format.write(trained, exported, temporary)
-    averaged = 'averaged weights' if config.sample.ema else 'weights'
-    print(f'{what}, with the {averaged} of step {trained.step}: {folder}')
+    return folder
 
 
 def _path(config: Config) -> str:
@@ -126,15 +148,3 @@ def _format(config: Config, done: str) -> ModuleType:
             f'config.family={config.method} cannot be {done}: only {", ".join(first)} and {last} have counterparts in PyTorch'
         )
     return FORMATS[config.method]
-
-
-@contextlib.contextmanager
-def _complete(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yield a folder to fill, which takes the place of ``folder`` at the end of the block; on an error nothing is left."""
-    temporary = pathlib.Path(temporary_name(folder))
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
