@@ -27,6 +27,7 @@ from jaxgen.methods.options import SampleOptions
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.schema import Options, located, option, specs, to_tree
 from jaxgen.training.options import CheckpointOptions, MeshOptions, TrainOptions
+from jaxgen.training.writers.options import LogOptions
 from jaxgen.types import Fields, JsonObject, PyTree
 
 # The sections that all methods share; a method can put a class of its own in the place of each.
@@ -37,6 +38,7 @@ SHARED: Mapping[str, type[Options]] = {
     'mesh': MeshOptions,
     'checkpoint': CheckpointOptions,
     'sample': SampleOptions,
+    'log': LogOptions,
     'finetune': FinetuneOptions,
     'evaluation': EvaluationOptions,
     'compare': CompareOptions,
@@ -81,6 +83,7 @@ class _Sections:
     train: TrainOptions
     mesh: MeshOptions
     checkpoint: CheckpointOptions
+    log: LogOptions
     finetune: FinetuneOptions
     evaluation: EvaluationOptions
     compare: CompareOptions

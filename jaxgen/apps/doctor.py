@@ -27,6 +27,8 @@ OPTIONAL = (
     (('tensorflow-cpu', 'tensorflow'), 'downloads data sets and writes curves', 'pip install tensorflow-cpu'),
     (('gradio',), 'serves --mode=demo', 'pip install -r requirements-demo.txt'),
     (('datasets',), 'reads data sets of the Hugging Face Hub', "pip install 'datasets' 'huggingface_hub'"),
+    (('huggingface_hub',), 'reads and uploads models of the Hugging Face Hub', 'pip install huggingface_hub'),
+    (('wandb',), 'logs training to Weights & Biases', 'pip install wandb'),
     (('torch',), 'is what --mode=benchmark compares with', 'pip install -r requirements-test.txt'),
 )
 SIDE = 2048  # side of the matrices that are multiplied

@@ -45,6 +45,7 @@ def trainer(
         train=config.train,
         sample=dataclasses.replace(config.sample, classes=config.sample.classes or config.data.classes),
         checkpoint=config.checkpoint,
+        log=config.log if 'log' in config.sections else None,
         mesh=make_mesh(config.mesh.fsdp),
         snapshot_every=getattr(config.optimizer, 'ema_snapshot_every', None),
         evaluation=evaluation,

@@ -11,6 +11,7 @@ from jaxgen.methods import METHODS
 from jaxgen.methods.options import require_conditional, require_known_classes
 from jaxgen.schema import located, require, require_one_of
 from jaxgen.training.options import require_devices, require_micro_batches
+from jaxgen.training.writers.options import require_installed
 
 
 def validate(config: Config) -> None:
@@ -34,6 +35,8 @@ def validate(config: Config) -> None:
         require_finetunable(config.finetune, config.sample, config.method, method.supports.finetunes)
         if config.finetune.base is None and config.sample.adapter is None:  # otherwise the base has classes of its own
             require_known_classes(config.sample, known.class_names)
+        if 'log' in config.sections:
+            require_installed(config.log)
         if 'evaluation' in config.sections:
             require_samples(config.evaluation, config.method, method.supports.samples)
             require_averages(config.evaluation, getattr(config.optimizer, 'ema_lengths', None), config.sample.ema)

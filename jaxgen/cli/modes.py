@@ -110,7 +110,7 @@ MODES = {
         'jaxgen.apps.train:train',
         'train a model, or resume from the newest checkpoint of the run directory (the default)',
         'python main.py --config=configs/ddpm_digits.py',
-        sections=('evaluation',),
+        sections=('evaluation', 'log'),
         trains=True,
     ),
     'finetune': Mode(
@@ -118,7 +118,7 @@ MODES = {
         'fine-tune the diffusion model of another run directory, with low-rank factors or as a whole',
         'python main.py --config=runs/ddpm_digits/config.json --mode=finetune --config.finetune.base=runs/ddpm_digits '
         '--config.data.classes=3 --workdir=runs/threes',
-        sections=('evaluation',),
+        sections=('evaluation', 'log'),
         trains=True,
     ),
     'data': Mode(

@@ -12,11 +12,13 @@ from jaxgen.training.loop import DivergedError
 from jaxgen.training.options import CheckpointOptions, MeshOptions, TrainOptions
 from jaxgen.training.sampling import SamplePipeline
 from jaxgen.training.trainer import Trainer
+from jaxgen.training.writers import LogOptions
 
 __all__ = [
     'CheckpointOptions',
     'DivergedError',
     'Evaluation',
+    'LogOptions',
     'MeshOptions',
     'SamplePipeline',
     'SaveHook',

@@ -34,7 +34,7 @@ def write_grid(
       num: number of images; at most ``LARGEST_GRID`` of them are sampled.
       class_names: the classes that the model takes as an input; empty if it takes none.
       workdir: the run directory.
-      log: also gets the grid, for TensorBoard.
+      log: also gets the grid, for TensorBoard and Weights & Biases.
     """
     samples, labels = pipeline(model, min(num, LARGEST_GRID))
     grid = grids.by_class(samples, labels if class_names else None, class_names, f'step {step:,}')

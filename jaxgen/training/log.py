@@ -1,8 +1,7 @@
-"""The log of a run: metrics.jsonl, TensorBoard, and what the terminal shows."""
+"""The log of a run: metrics.jsonl, what the terminal shows, and the writers of curves."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -15,6 +14,7 @@ from jaxgen.io.files import is_remote, write_atomically
 from jaxgen.io.processes import is_first
 from jaxgen.io.run_directory import METRICS, keep_damaged_metrics, read_metrics
 from jaxgen.runtime import progress
+from jaxgen.training.writers import LogOptions, make_writers
 
 
 class MetricsFile:
@@ -52,74 +52,29 @@ class MetricsFile:
             os.fsync(file.fileno())
 
 
-class TensorBoard:
-    """Writes summaries with clu in a thread of its own; writes nothing where TensorFlow is not installed.
-
-    TensorFlow takes seconds to import. It is imported when there is something to write, and the first step does not wait.
-    """
-
-    def __init__(self, logdir: epath.Path):
-        self._logdir = str(logdir)
-        self._thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._writer: concurrent.futures.Future | None = None
-
-    def _submit(self, method: str, *args) -> None:
-        future = self._writer or self._thread.submit(_summary_writer, self._logdir)
-        self._writer = future
-
-        def write():
-            if writer := future.result():
-                writer.flush()
-                getattr(writer, method)(*args)
-
-        self._thread.submit(write)
-
-    def write_scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write one point of each curve."""
-        self._submit('write_scalars', step, values)
-
-    def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Write an image, uint8 ``[H, W, C]``."""
-        self._submit('write_images', step, {name: image[None]})
-
-    def close(self) -> None:
-        """Wait until all is written."""
-        if self._writer is not None:
-            self._submit('close')
-        self._thread.shutdown(wait=True)
-
-
-def _summary_writer(logdir: str):
-    if not is_first():
-        return None
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL='3', TF_ENABLE_ONEDNN_OPTS='0')  # its banners would bury the progress
-    try:
-        import tensorflow as tf
-        from clu.metric_writers import SummaryWriter
-    except ImportError:
-        return None
-    tf.config.set_visible_devices([], 'GPU')  # the accelerator's memory is for JAX
-    return SummaryWriter(logdir)
-
-
 class RunLog:
-    """All places to which a run reports: ``metrics.jsonl``, ``tensorboard/`` and the terminal.
+    """All places to which a run reports: ``metrics.jsonl``, the terminal, ``tensorboard/`` and Weights & Biases.
 
     Args:
+      workdir: the run directory.
       start: the step at which the run starts or resumes.
       total: the last step.
+      options: where else the run reports.
+
+    Raises:
+      UserError: if Weights & Biases does not start.
     """
 
-    def __init__(self, workdir: epath.Path, start: int, total: int):
+    def __init__(self, workdir: epath.Path, start: int, total: int, options: LogOptions):
+        self._writers = make_writers(workdir, start, options)
         self._file = MetricsFile(workdir / METRICS, start)
-        self._tensorboard = TensorBoard(workdir / 'tensorboard')
         self._stage = progress.Stage('training', total, 'steps', done=start, announces=False, sums_up=False)
         self._total = total
 
     def row(self, row: dict[str, float]) -> None:
         """Write a row of the log everywhere; ``row['step']`` is its step."""
         self._file.write(row)
-        self._tensorboard.write_scalars(int(row['step']), {name: x for name, x in row.items() if name != 'step'})
+        self.scalars(int(row['step']), {name: x for name, x in row.items() if name != 'step'})
         losses = '  '.join(f'{name} {value:.4f}' for name, value in row.items() if name.startswith('loss'))
         self._stage.detail = losses
         if not progress.has_bar():
@@ -131,12 +86,14 @@ class RunLog:
             progress.say(line, always=row['step'] == self._total)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write values that are not part of ``metrics.jsonl`` to TensorBoard."""
-        self._tensorboard.write_scalars(step, values)
+        """Write values that are not part of ``metrics.jsonl`` to all other places."""
+        for writer in self._writers:
+            writer.write_scalars(step, values)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Write an image, uint8 ``[H, W, C]``, to TensorBoard."""
-        self._tensorboard.write_image(step, name, image)
+        """Write an image, uint8 ``[H, W, C]``, to TensorBoard and Weights & Biases."""
+        for writer in self._writers:
+            writer.write_image(step, name, image)
 
     def advance(self, steps: int) -> None:
         """Show that a number of steps are done."""
@@ -158,7 +115,8 @@ class RunLog:
         """Print a line on the terminal."""
         progress.say(text)
 
-    def close(self) -> None:
-        """Wait until all is written."""
-        with progress.Stage('writing the last curves for TensorBoard', announces=False, sums_up=False):
-            self._tensorboard.close()
+    def close(self, is_complete: bool) -> None:
+        """Wait until all is written; ``is_complete`` says whether the run reached its last step."""
+        with progress.Stage('writing the last curves', announces=False, sums_up=False):
+            for writer in self._writers:
+                writer.close(is_complete)

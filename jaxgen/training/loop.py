@@ -90,7 +90,7 @@ class Loop:
           SystemExit: after SIGTERM or SIGINT, when the state is saved.
         """
         plan, steps = self.plan, self.plan.train.steps
-        self._log = RunLog(plan.workdir, self.step, steps)
+        self._log = RunLog(plan.workdir, self.step, steps, plan.log)
         self._profile = Profile(plan.workdir / 'profile', plan.train.profile, self.step)
         batches = pipeline.Prefetcher(dispatches(self.step, steps, plan.train.steps_per_dispatch), self._loader)
         try:
@@ -103,7 +103,7 @@ class Loop:
         finally:
             batches.close()
             self._profile.close()
-            self._log.close()
+            self._log.close(is_complete=self.step >= steps)
             self._checkpoints.close()
 
     def _train(self, batches: pipeline.Prefetcher, signals: StopSignals) -> None:

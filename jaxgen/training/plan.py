@@ -14,6 +14,7 @@ from jaxgen.methods.options import SampleOptions
 from jaxgen.runtime.random import root_key
 from jaxgen.training.evaluation import Evaluation, SaveHook
 from jaxgen.training.options import CheckpointOptions, TrainOptions
+from jaxgen.training.writers import LogOptions
 from jaxgen.types import Array
 
 
@@ -31,6 +32,7 @@ class Plan:
     train: TrainOptions
     sample: SampleOptions
     checkpoint: CheckpointOptions
+    log: LogOptions
     snapshot_every: int
     evaluation: Evaluation | None
     on_save: SaveHook | None

@@ -28,6 +28,7 @@ from jaxgen.training.plan import Plan
 from jaxgen.training.record import require_same_run, run_record
 from jaxgen.training.sampling import SamplePipeline, chosen_classes
 from jaxgen.training.state import TrainState, initial_state, initializer, state_template
+from jaxgen.training.writers.options import LogOptions, require_installed
 from jaxgen.types import Fields, JsonObject, PyTree
 
 
@@ -49,6 +50,7 @@ class Trainer:
         ``deterministic`` must be set up before JAX starts: the trainer uses neither.
       sample: which images the grids show, how often they are written, and the batch size of sampling.
       checkpoint: when checkpoints are written, and which of them are kept.
+      log: where the run reports besides the files of its run directory; nowhere if not set.
       mesh: devices to train on; all of them, each with a copy of the parameters, if not set.
       snapshot_every: steps between snapshots of averages whose length is chosen after training, if the method has any; those
         between checkpoints if not set.
@@ -62,7 +64,8 @@ class Trainer:
         by default the two records are compared.
 
     Raises:
-      UserError: if a batch does not divide over the devices, or a class of ``sample.classes`` does not exist.
+      UserError: if a batch does not divide over the devices, a class of ``sample.classes`` does not exist, or a package that
+        ``log`` needs is missing.
 
     Example:
       >>> import jaxgen
@@ -91,6 +94,7 @@ class Trainer:
         train: TrainOptions | None = None,
         sample: SampleOptions | None = None,
         checkpoint: CheckpointOptions | None = None,
+        log: LogOptions | None = None,
         mesh: Mesh | None = None,
         snapshot_every: int | None = None,
         evaluation: Evaluation | None = None,
@@ -111,11 +115,13 @@ class Trainer:
             train=train if steps is None else dataclasses.replace(train, steps=steps),
             sample=sample or SampleOptions(),
             checkpoint=checkpoint,
+            log=log or LogOptions(),
             snapshot_every=snapshot_every or checkpoint.every,
             evaluation=evaluation,
             on_save=on_save,
         )
         self.plan.check()
+        require_installed(self.plan.log)
         self._classes = chosen_classes(dataset.class_names, self.plan.sample.classes)
         self._config_json, self._require_same_config = config_json, require_same
         self._init, self._initial_weights = initializer(method, self.plan.key), initial_weights
