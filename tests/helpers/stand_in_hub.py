@@ -23,6 +23,7 @@ class StandIn:
       repositories: the commits of each repository, the newest last, each a dict of files.
       objects: the contents of large files by their SHA-256.
       requests: the methods and paths that were asked for.
+      is_private: whether each repository is private.
     """
 
     def __init__(self):

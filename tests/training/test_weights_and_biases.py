@@ -49,7 +49,7 @@ class StandInRun:
 
 @pytest.fixture
 def runs(monkeypatch):
-    """The runs that a stand-in of the package has begun."""
+    """Return the runs that a stand-in of the package has begun."""
     begun = []
 
     def init(**asked):
@@ -64,7 +64,7 @@ def runs(monkeypatch):
 
 
 def points(runs, name):
-    """The steps at which a curve was sent, over all processes of a run."""
+    """Return the steps at which a curve was sent, over all parts of a run."""
     return [row['step'] for run in runs for row in run.rows if name in row]
 
 

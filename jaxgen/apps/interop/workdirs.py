@@ -23,6 +23,7 @@ from jaxgen.io.files import make_folder, write_json
 from jaxgen.io.folders import filled
 from jaxgen.io.lock import exclusive
 from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
+from jaxgen.runtime import progress
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.random import root_key
 from jaxgen.schema import located
@@ -120,7 +121,7 @@ def _upload(config: Config, workdir: epath.Path, repository: str) -> None:
     trained = restore(config, workdir)
     folder = published.export(trained, workdir, repository, options.license, options.path)
     print(f'step {trained.step} with a model card: {folder}', flush=True)
-    with located('config.interop.hub'):
+    with located('config.interop.hub'), progress.Stage(f'uploading to {repository}', sums_up=False):
         url = upload(folder, repository, options.private)
     print(f'uploaded to {url}: jaxgen.load({repository!r})')
 

@@ -29,7 +29,7 @@ FILES = {'.gitattributes', 'README.md', 'config.json', 'evaluation/9.json', 'sam
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """A run directory with weights, a kept grid, and evaluations of its step and of another one."""
+    """Return a run directory with weights, a kept grid, and evaluations of its step and of another one."""
     workdir = tmp_path_factory.mktemp('publish') / 'run'
     shutil.copytree(OLD_RUNS / 'exported', workdir, ignore=shutil.ignore_patterns('samples'))
     (workdir / 'samples.png').write_bytes((PRETRAINED / 'ddpm_cifar' / 'samples.png').read_bytes())
@@ -43,7 +43,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def exported(run, tmp_path_factory):
-    """The folder that is uploaded."""
+    """Return the exported folder."""
     folder = tmp_path_factory.mktemp('exported') / 'digits'
     return export(jaxgen.load(run)._trained, epath.Path(run), 'me/digits', 'mit', str(folder))
 
