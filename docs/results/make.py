@@ -1,0 +1,69 @@
+"""Write the tables of the pages of results from the stored evaluations: ``python -m docs.results.make``.
+
+A page marks the place of a table with ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+
+FOLDER = pathlib.Path(__file__).parent
+
+COLUMNS: dict[str, Callable[[Mapping], str]] = {
+    'FID': lambda result: f'{result["fid"]:.1f}',
+    'KID': lambda result: f'{result["kid"]:.4f} ± {result["kid_std"]:.4f}',
+    'precision': lambda result: f'{result["precision"]:.2f}',
+    'recall': lambda result: f'{result["recall"]:.2f}',
+    'seen as the class asked for': lambda result: f'{result["judge"]["accuracy"]:.1%}',
+    'network calls': lambda result: f'{result["protocol"]["generated"]["network_calls"]}',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of evaluations, one a row.
+
+    Attributes:
+      page: the page that has it.
+      head: the head of its first column.
+      rows: the file of each evaluation, by what the first column says of it.
+      columns: its other columns, names of ``COLUMNS``.
+    """
+
+    page: str
+    head: str
+    rows: Mapping[str, str]
+    columns: tuple[str, ...] = ('FID', 'KID', 'precision', 'recall', 'seen as the class asked for')
+
+    def text(self) -> str:
+        """Return the table in Markdown."""
+        lines = [f'| {self.head} | {" | ".join(self.columns)} |', '|---|' + '---:|' * len(self.columns)]
+        for label, file in self.rows.items():
+            result = json.loads((FOLDER / file).read_text())
+            lines.append(f'| {label} | {" | ".join(COLUMNS[name](result) for name in self.columns)} |')
+        return '\n'.join(lines)
+
+
+TABLES: dict[str, Table] = {}
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page that has tables, with the tables as the evaluations say."""
+    found: dict[str, str] = {}
+    for name, table in TABLES.items():
+        text = found.get(table.page) or (FOLDER / table.page).read_text()
+        begin, end = f'<!-- begin {name} -->', f'<!-- end {name} -->'
+        made, count = re.subn(f'{begin}.*?{end}', lambda _: f'{begin}\n{table.text()}\n{end}', text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f'{table.page} must have one {begin} with {end} after it, and has {count}')
+        found[table.page] = made
+    return found
+
+
+if __name__ == '__main__':
+    for page, text in pages().items():
+        (FOLDER / page).write_text(text)
