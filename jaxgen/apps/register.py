@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from jaxgen.data.sources import SOURCES
+from jaxgen.diffusion.losses import WEIGHTINGS
 from jaxgen.diffusion.samplers import SAMPLERS
 from jaxgen.diffusion.schedules import SCHEDULES
 from jaxgen.errors import check, pick
@@ -26,6 +27,7 @@ REGISTRIES: dict[str, dict[str, PyTree]] = {
     'network': NETWORKS,
     'sampler': SAMPLERS,
     'schedule': SCHEDULES,
+    'weighting': WEIGHTINGS,
 }
 
 
@@ -48,8 +50,8 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     Args:
       kind: ``schedule`` (a function from the number of timesteps to a schedule), ``sampler`` (a subclass of
         ``diffusion.samplers.Sampler``, or an instance), ``network`` (a linen module), ``data`` (a ``data.Source``),
-        ``metric`` (a function of a pair of feature sets), ``gan_loss``, ``augmentation``, or ``method`` (a subclass of
-        ``methods.Method``).
+        ``metric`` (a function of a pair of feature sets), ``weighting`` (a function ``(alpha, sigma, c_out)``, see
+        ``diffusion.losses.WEIGHTINGS``), ``gan_loss``, ``augmentation``, or ``method`` (a subclass of ``methods.Method``).
       name: what configs call it.
 
     Returns:

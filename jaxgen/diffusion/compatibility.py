@@ -13,8 +13,12 @@ from jaxgen.diffusion.schedules import SCHEDULES, DiscreteSchedule, LearnedSched
 MEAN_FLOW, CONSISTENCY = 'mean_flow', 'consistency'
 FEW_STEP = (MEAN_FLOW, CONSISTENCY)  # predictions with a loss and a sampler of their own, which has the same name
 ALL_PREDICTIONS = (*PREDICTIONS, *FEW_STEP)
-ALL_WEIGHTINGS = (*WEIGHTINGS, 'elbo')
 VARIANCES = ('fixed', 'learned')
+
+
+def all_weightings() -> tuple[str, ...]:
+    """Return the names of all weightings, registered ones among them: those of ``WEIGHTINGS``, and the bound, ``elbo``."""
+    return *WEIGHTINGS, 'elbo'
 
 
 class Combination(NamedTuple):
@@ -39,7 +43,7 @@ def incompatibility_reason(
     Args:
       schedule: one of ``SCHEDULES``.
       prediction: one of ``ALL_PREDICTIONS``.
-      weighting: one of ``ALL_WEIGHTINGS``.
+      weighting: one of ``all_weightings()``.
       variance: one of ``VARIANCES``.
       sampler: one of ``SAMPLERS``; None asks for the others only.
     """
@@ -138,7 +142,7 @@ def compatible_combinations(schedule: str | None = None, sampler: str | None = N
     everything = itertools.product(
         [schedule] if schedule else SCHEDULES,
         ALL_PREDICTIONS,
-        ALL_WEIGHTINGS,
+        all_weightings(),
         VARIANCES,
         [sampler] if sampler else SAMPLERS,
     )

@@ -80,5 +80,6 @@ def test_what_is_incompatible_has_a_reason(choice, words):
 def test_the_table_names_every_schedule_and_sampler():
     text = compatibility.table()
     assert all(
-        name in text for name in (*SCHEDULES, *SAMPLERS, *compatibility.ALL_PREDICTIONS, *compatibility.ALL_WEIGHTINGS)
+        name in text
+        for name in (*SCHEDULES, *SAMPLERS, *compatibility.ALL_PREDICTIONS, *compatibility.all_weightings())
     )

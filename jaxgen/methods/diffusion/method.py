@@ -64,7 +64,7 @@ class Diffusion(Method):
       optimizer: options of the optimizer, resolved.
       image_shape: height, width and channels.
       prediction: what the network predicts, one of ``compatibility.ALL_PREDICTIONS``.
-      weighting: weights of the loss, one of ``compatibility.ALL_WEIGHTINGS``.
+      weighting: weights of the loss, one of ``compatibility.all_weightings()``.
       learned_variance: whether the network learns the variance of a step.
       consistency: stages of consistency tuning; None for other predictions.
       label_dropout: share of the training images whose label is withheld; 0 without classes.

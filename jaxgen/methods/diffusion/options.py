@@ -77,9 +77,7 @@ class DiffusionOptions(Options):
         1000, 'number of timesteps; edm, flow and learned are continuous and have none', at_least=1, at_most=1_000_000
     )
     parameterisation: str = option('eps', 'what the network predicts', choices=lambda: compatibility.ALL_PREDICTIONS)
-    weighting: str = option(
-        'simple', 'weight of the loss at each noise level', choices=lambda: compatibility.ALL_WEIGHTINGS
-    )
+    weighting: str = option('simple', 'weight of the loss at each noise level', choices=compatibility.all_weightings)
     variance: str = option(
         'fixed',
         'variance of the reverse process; learned takes the hybrid loss of Improved DDPM',
