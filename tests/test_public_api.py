@@ -5,29 +5,18 @@ import importlib
 import inspect
 import pathlib
 import re
-import shutil
 import types
 
-import numpy as np
 import pytest
-import torch
 
 import jaxgen
-from jaxgen.models import inception_weights
-from tests.helpers import random_inception
+from tests.helpers.library_folder import furnish
 
 PACKAGE = pathlib.Path(jaxgen.__file__).parent
 MODULES = [name for name in jaxgen.__all__ if (PACKAGE / name / '__init__.py').exists()]
 # tests/metrics/test_api.py runs the examples of metrics, which need weights.
 ELSEWHERE = PACKAGE / 'metrics/api.py'
 WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob('*.py') if '>>> ' in path.read_text() and path != ELSEWHERE)
-TRAINED = PACKAGE.parent / 'tests/old_runs/ddpm'
-SHORTENED = {
-    "classes=['ship', 'horse'], ": '',  # the small model has other classes
-    "'cifar10:train'": "'digits:test', reference_num=16",
-    'steps=1000': 'steps=2',
-    'warmup_steps=100': 'warmup_steps=1',
-}
 
 
 def dotted(path):
@@ -98,10 +87,7 @@ def test_public_functions_and_classes_have_an_example(name):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Work in a folder with a small trained model, and with a random Inception where the published one is kept."""
-    torch.save(random_inception.state(), tmp_path / inception_weights.PUBLISHED.name)
-    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
-    shutil.copytree(TRAINED, tmp_path / 'pretrained/ddpm_cifar')
-    monkeypatch.chdir(tmp_path)
+    furnish(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize('path', WITH_EXAMPLES, ids=dotted)
@@ -110,19 +96,3 @@ def test_examples_in_docstrings_run(path, folder):
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failures, tried = doctest.testmod(module, optionflags=flags, extraglobs={'jaxgen': jaxgen})
     assert tried and not failures
-
-
-def test_examples_of_the_readme_run(folder):
-    """The Python of the README, one block after the other, on a small model and a small set of images."""
-    text = (PACKAGE.parent / 'README.md').read_text()
-    code = '\n'.join(re.findall('```python\n(.*?)```', text, flags=re.DOTALL))
-    for long, short in SHORTENED.items():
-        assert long in code, f'the README says {long!r} no more'
-        code = code.replace(long, short)
-    found = {}
-    exec(code, found)
-    assert found['images'].shape == (16, 8, 8, 1) and found['images'].dtype == np.uint8
-    assert found['distance'] > 0
-    assert found['x0'].shape == (4, *found['model'].method.image_shape)
-    assert 'quick' in jaxgen.diffusion.schedules.SCHEDULES
-    del jaxgen.diffusion.schedules.SCHEDULES['quick']

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import jaxgen
-from jaxgen.apps.register import REGISTRIES
 from jaxgen.cli import main
 from jaxgen.errors import UserError
+from tests.helpers.registries import restored
 
 PLUGIN = """
 import dataclasses
@@ -40,11 +40,8 @@ FIELDS = [
 @pytest.fixture
 def registries():
     """Put the registries back as they were."""
-    before = {kind: dict(registry) for kind, registry in REGISTRIES.items()}
-    yield
-    for kind, registry in REGISTRIES.items():
-        registry.clear()
-        registry.update(before[kind])
+    with restored():
+        yield
 
 
 def test_a_plugin_on_the_command_line(registries, tmp_path, monkeypatch, capsys):

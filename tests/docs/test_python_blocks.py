@@ -1,0 +1,73 @@
+"""The Python of the README and of every page under docs/, block after block, in a folder of its own."""
+
+import pathlib
+import re
+import sys
+import types
+
+import pytest
+
+from tests.helpers import registries
+from tests.helpers.library_folder import furnish
+
+ROOT = pathlib.Path(__file__).parents[2]
+# A block starts at the line after the fence; a comment on the line before the fence says why it is not run.
+BLOCK = re.compile(r'(?:^<!-- not run: (?P<reason>.*) -->\n)?^ *```python[^\n]*\n(?P<code>.*?)^ *```$', re.M | re.S)
+REASONS = ('needs the network', 'needs a GPU', 'needs a TPU', 'takes hours', 'needs files of yours')
+# What a page asks for, and what it gets here: a small model with other classes, few images and few steps.
+SHORTENED = {
+    "classes=['ship', 'horse'], ": '',
+    "'cifar10:train'": "'digits:test', reference_num=16",
+    'steps=1000': 'steps=2',
+    'warmup_steps=100': 'warmup_steps=1',
+}
+
+
+def blocks(text):
+    """Return the Python blocks of a page: (number of lines before the code, code, why it is not run or None)."""
+    return [(text[: m.start('code')].count('\n'), m['code'], m['reason']) for m in BLOCK.finditer(text)]
+
+
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path for path in [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+}
+WITH_PYTHON = [name for name, path in PAGES.items() if blocks(path.read_text())]
+
+
+def run(name, text, monkeypatch):
+    """Run the blocks of a page in one module, so that an error names the line of the page."""
+    page = types.ModuleType(f'page_{re.sub(r"[^a-z]+", "_", name.lower())}')
+    monkeypatch.setitem(sys.modules, page.__name__, page)  # where dataclasses look for the types of their fields
+    for line, code, reason in blocks(text):
+        if reason is not None:
+            continue
+        for long, short in SHORTENED.items():
+            code = code.replace(long, short)
+        exec(compile('\n' * line + code, name, 'exec'), page.__dict__)
+    return page
+
+
+@pytest.mark.parametrize('name', WITH_PYTHON)
+def test_the_python_of_a_page_runs(name, tmp_path, monkeypatch):
+    text = PAGES[name].read_text()
+    if 'pretrained/' in text:
+        furnish(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    with registries.restored():
+        run(name, text, monkeypatch)
+
+
+@pytest.mark.parametrize('name', WITH_PYTHON)
+def test_a_block_is_left_out_for_a_known_reason(name):
+    text = PAGES[name].read_text()
+    given = [reason for _, _, reason in blocks(text) if reason is not None]
+    assert set(given) <= {*REASONS}, f'{name}: write one of {REASONS}'
+    assert text.count('<!-- not run') == len(given), f'{name}: a comment is not on the line before ```python'
+
+
+def test_blocks_share_names_and_errors_name_the_line(tmp_path, monkeypatch):
+    text = '# A page\n```python\na = 1\n```\n<!-- not run: needs a GPU -->\n```python\na = 2\n```\n```\nb\n```\n'
+    assert run('one.md', text, monkeypatch).a == 1
+    with pytest.raises(ZeroDivisionError) as e:
+        run('two.md', f'{text}```python\na / 0\n```\n', monkeypatch)
+    assert (e.traceback[-1].frame.code.raw.co_filename, e.tb.tb_next.tb_next.tb_lineno) == ('two.md', 13)
