@@ -171,6 +171,19 @@ def test_tfds_prepares_and_we_read(fake_cifar10, tmp_path):
         load('cifar10', 'train')
 
 
+@pytest.mark.parametrize('name', [name for name in SOURCES if name not in ('cifar10', 'stanford_dogs')])
+def test_a_source_gives_what_it_says(name):
+    """Of the sources that need no download; the others have tests of their own."""
+    source = SOURCES[name]
+    for split, size in zip(source.splits, source.sizes, strict=True):
+        found = load(name, split)
+        assert found.images.dtype == np.uint8 and found.class_names == source.class_names
+        assert found.images.shape == (size, source.image_size, source.image_size, source.channels)
+        assert set(found.labels) == set(range(len(source.class_names)))
+        np.testing.assert_array_equal(load(name, split).images, found.images)
+    assert load(name, source.splits[0], image_size=2 * source.image_size).images.shape[1] == 2 * source.image_size
+
+
 def test_arrays_become_a_data_set():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (6, 8, 8, 3), np.uint8), np.array([1, 0, 1, 1, 0, 1])

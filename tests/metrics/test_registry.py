@@ -1,6 +1,9 @@
 """The registry of metrics: random subsets for precision and recall, and what the protocol says of them."""
 
+import json
+
 import numpy as np
+import pytest
 
 from jaxgen.metrics import registry
 from jaxgen.metrics.features import Features
@@ -47,3 +50,22 @@ def test_small_sets_are_taken_whole():
     features = [Features(RNG.normal(size=(n, 3)).astype(np.float32), None) for n in (30, 20)]
     found = METRICS['precision_recall'](Pair(*features))
     assert (found['precision'], found['recall']) == precision_recall(*(f.features for f in features))
+
+
+@pytest.mark.parametrize('name', METRICS)
+def test_a_metric_is_numbers_and_the_order_of_the_images_does_not_matter(name, monkeypatch):
+    monkeypatch.setattr(registry, 'FEWEST_OF_A_CLASS', 10)
+    monkeypatch.setattr(registry, 'INCEPTION_SCORE_SPLITS', 1)  # those are in order
+    sets = RNG.normal(size=(2, 40, 6)).astype(np.float32)
+    labels, order = np.arange(40, dtype=np.int32) % 2, RNG.permutation(40)
+
+    def found(order, *classes):
+        fake, real = (Features(x[order], x[order]) for x in sets)
+        known = [labels[order], labels[order], classes] if classes else []
+        return json.loads(json.dumps(METRICS[name](Pair(fake, real, *known))))
+
+    for classes in ((), ('cat', 'dog')):
+        first, second = found(np.arange(40), *classes), found(order, *classes)
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            assert value is None or second[key] == pytest.approx(value, rel=1e-5), key
