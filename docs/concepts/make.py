@@ -203,7 +203,7 @@ def errors() -> None:
     axes[0, 0].set(xscale='log', yscale='log', xlabel='calls of the denoiser', ylabel='distance from the data')
     axes[0, 0].set_xticks([3, 10, 30, 100, 300], ['3', '10', '30', '100', '300'])
     axes[0, 0].grid(alpha=0.3, which='both')
-    made.legend(loc='outside lower left', ncols=2, handlelength=1.5, columnspacing=1)
+    made.legend(loc='outside lower left', ncols=2, handlelength=1.2, columnspacing=0.5)
     save(made, 'errors')
 
 
