@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import re
 from collections.abc import Callable, Mapping
 
 FOLDER = pathlib.Path(__file__).parent
@@ -57,10 +56,11 @@ def pages() -> dict[str, str]:
     for name, table in TABLES.items():
         text = found.get(table.page) or (FOLDER / table.page).read_text()
         begin, end = f'<!-- begin {name} -->', f'<!-- end {name} -->'
-        made, count = re.subn(f'{begin}.*?{end}', lambda _: f'{begin}\n{table.text()}\n{end}', text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f'{table.page} must have one {begin} with {end} after it, and has {count}')
-        found[table.page] = made
+        before, is_begun, rest = text.partition(begin)
+        _, is_ended, after = rest.partition(end)
+        if not (is_begun and is_ended):
+            raise ValueError(f'{table.page} must have {begin} and, after it, {end}')
+        found[table.page] = f'{before}{begin}\n{table.text()}\n{end}{after}'
     return found
 
 

@@ -12,7 +12,7 @@ from tests.helpers.library_folder import furnish
 
 ROOT = pathlib.Path(__file__).parents[2]
 # A block starts at the line after the fence; a comment on the line before the fence says why it is not run.
-BLOCK = re.compile(r'(?:^<!-- not run: (?P<reason>.*) -->\n)?^ *```python[^\n]*\n(?P<code>.*?)^ *```$', re.M | re.S)
+BLOCK = re.compile(r'(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^ *```python[^\n]*\n(?P<code>.*?)^ *```$', re.M | re.S)
 REASONS = ('needs the network', 'needs a GPU', 'needs a TPU', 'takes hours', 'needs files of yours')
 # What a page asks for, and what it gets here: a small model with other classes, few images and few steps.
 SHORTENED = {
