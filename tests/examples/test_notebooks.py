@@ -26,7 +26,6 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def folder(tmp_path, monkeypatch, cache):
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(cache))
-    monkeypatch.setenv('MPLBACKEND', 'agg')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -48,6 +48,7 @@ def run(name, parameters, changes=None):
     Returns:
       The pictures, figures among them, as arrays; and the variables of the notebook.
     """
+    plt.switch_backend('agg')
     pictures, namespace = [], {'__name__': '__main__', 'run_command': lambda line: _run_commands(line, changes or {})}
     for cell in read(name)['cells']:
         if cell['cell_type'] != 'code' or tags_of(cell) & SKIPPED:
@@ -64,7 +65,7 @@ def run(name, parameters, changes=None):
 
 def _run_cell(text, where, namespace):
     """Run a cell, and return the value of its last line if that is an expression."""
-    python = re.sub(r'^!(.*)$', lambda line: f'run_command(rf{line[1]!r})', text, flags=re.MULTILINE)
+    python = re.sub(r'^!(.*)$', lambda line: f'run_command(f{line[1]!r})', text, flags=re.MULTILINE)
     tree, value = ast.parse(python, where), None
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, where, 'exec'), namespace)
