@@ -19,7 +19,7 @@ python main.py --config=configs/ddpm_cifar.py:edm
 python main.py --config=configs/ddpm_cifar.py:guide
   Hardware: two CPU cores
   Hours: not yet measured
-  Expect: not yet run; a worse model to guide edm with: --mode=sample --config.sample.guide=runs/ddpm_cifar_guide
+  Expect: not yet run; a worse model to guide edm with: --mode=sample --config.sample.guide=runs/ddpm_cifar-guide
 
 python main.py --config=configs/ddpm_cifar.py:consistency
   Hardware: two CPU cores

@@ -57,8 +57,8 @@ def test_commands_of_notebooks_are_right(name, monkeypatch):
         if 'parameters' in notebooks.tags_of(cell):
             exec(text, values)
         lines = [line.format(**values) for line in re.findall(r'^ *!(.*)$', text, flags=re.MULTILINE)]
-        for line in lines if cell['cell_type'] == 'code' else commands.in_bash_blocks(text):
-            for words in commands.parts(line):
+        for script in lines if cell['cell_type'] == 'code' else commands.bash_blocks(text):
+            for words in commands.commands_of(script):
                 commands.check(words)
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import pathlib
 import re
-import shlex
+import subprocess
+import tempfile
 import tomllib
 
 from jaxgen.apps.rules import validate
@@ -14,25 +16,42 @@ from jaxgen.data.options import kind_of
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def in_bash_blocks(text):
-    """Return the commands in the bash blocks of a page in Markdown, each in one line."""
-    blocks = re.findall(r'^```bash\n(.*?)^```', text, flags=re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in re.sub(r'\\\n\s*', '', block).splitlines() if line.strip()]
+# In a shell whose PATH is empty every program is unknown, and is written down instead of being run.
+WRITE_DOWN = """
+command_not_found_handle() { printf '%s\\0' "$@" '' >&3; }
+cd() { :; }
+.() { :; }
+source() { :; }
+"""
 
 
-def parts(line):
-    """Return the commands that a line of a shell holds, each as its words; so does an argument, as one of ssh."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars='&;|')
-    lexer.whitespace_split = True
-    found, words = [], []
-    for word in [*lexer, ';']:
-        if set(word) <= set('&;|'):
-            found += [words] if words else []
-            words = []
-        else:
-            words.append(word)
-    nested = [word.partition('=')[2] or word for words in found for word in words if 'main.py ' in word]
-    return found + [inner for command in nested for inner in parts(command)]
+def bash_blocks(text):
+    """Return the bash blocks of a page in Markdown."""
+    return re.findall(r'^```bash\n(.*?)^```', text, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands_of(script):
+    """Return the programs that a script of bash starts, each as its words; also those within an argument, as of ssh.
+
+    Loops, variables and functions of the script are carried out, and programs are not.
+    """
+    script = script.replace('.venv/bin/', '')
+    with tempfile.TemporaryDirectory() as folder:
+        written = pathlib.Path(folder) / 'commands'
+        done = subprocess.run(
+            ['/bin/bash', '-c', f'exec 3>{written}\n{WRITE_DOWN}\nPATH=/nowhere\n{script}'],
+            cwd=folder,
+            env={'HOME': folder},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        words = written.read_text().split('\0')
+    assert not done.stderr, f'{script}\n{done.stderr}'
+    found = [list(group) for is_word, group in itertools.groupby(words, bool) if is_word]
+    nested = [word.partition('=')[2] or word for each in found for word in each if 'main.py ' in word]
+    return found + [inner for each in nested for inner in commands_of(each)]
 
 
 def own_arguments(words):
@@ -45,8 +64,12 @@ def own_arguments(words):
     return None
 
 
-def check(words):
+def check(words, runs=None):
     """Check a command: the config of jaxgen's own, a target of make, an extra of pip, a module of Python.
+
+    Args:
+      words: the command.
+      runs: the config with which each run directory is made, to which this command adds its own.
 
     Raises:
       UserError: as the command itself would.
@@ -55,7 +78,7 @@ def check(words):
     words = [word for word in words if not re.match(r'[A-Z_]+=', word)] or words
     own = own_arguments(words)
     if own is not None:
-        resolved(own)
+        resolved(own, runs)
     elif words[0] == 'make':
         targets = re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), flags=re.MULTILINE)
         assert words[1] in targets, f'make has no target {words[1]}'
@@ -67,12 +90,13 @@ def check(words):
         assert importlib.util.find_spec(words[2]), f'there is no module {words[2]}'
 
 
-def resolved(argv):
+def resolved(argv, runs=None):
     """Return the mode and the checked config of the arguments of a command; no config where the mode has none."""
-    arguments = flags.parse(argv)
+    arguments, runs = flags.parse(argv), {} if runs is None else runs
     if arguments.mode in ('help', 'doctor') and arguments.config is None:
         return arguments.mode, None
-    arguments = dataclasses.replace(arguments, config=_present(arguments.config))
+    arguments = dataclasses.replace(arguments, config=_present(arguments.config, runs))
+    runs.setdefault(str(arguments.workdir), arguments.config)
     draft = flags.load(arguments)
     if arguments.mode == 'help':
         return 'help', None
@@ -86,9 +110,12 @@ def resolved(argv):
     return arguments.mode, config
 
 
-def _present(config):
+def _present(config, runs):
     """Return the config that made a run, for the config.json of one that is not there."""
-    run = re.fullmatch(r'runs/(\w+)(?:-(\w+))?/config\.json', config or '')
-    if run is None or pathlib.Path(run[0]).exists():
+    folder, _, name = (config or '').rpartition('/')
+    if name != 'config.json' or pathlib.Path(config).exists():
         return config
-    return f'configs/{run[1]}.py' + (f':{run[2]}' if run[2] else '')
+    run = re.fullmatch(r'runs/(\w+)(?:-(\w+))?', folder)
+    own = f'configs/{run[1]}.py' + (f':{run[2]}' if run[2] else '') if run else ''
+    own = own if pathlib.Path(own.partition(':')[0]).is_file() else 'configs/ddpm_digits.py'
+    return runs.get(folder, own)

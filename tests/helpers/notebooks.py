@@ -81,7 +81,7 @@ def _rendered(figure):
 
 def _run_commands(line, changes):
     """Run the commands of jaxgen in a line of the shell with other values of some fields."""
-    for words in commands.parts(line):
+    for words in commands.commands_of(line):
         argv = commands.own_arguments(words)
         assert argv is not None, f'{words[0]} is no command of jaxgen: tag its cell as one to skip'
         mode, config = commands.resolved(argv)
