@@ -47,7 +47,21 @@ class Table:
         return '\n'.join(lines)
 
 
-TABLES: dict[str, Table] = {}
+RECIPES = 'recipes.md'
+TABLES: dict[str, Table] = {
+    'short': Table(
+        RECIPES,
+        'learning rate, augmentation; guidance',
+        {
+            'constant; 1': 'recipes/constant.json',
+            'cosine; 1': 'recipes/cosine.json',
+            'cosine, 0.12; 1': 'recipes/augment.json',
+            'constant; 2.5': 'recipes/constant_2.5.json',
+            'cosine; 2.5': 'recipes/cosine_2.5.json',
+            'cosine, 0.12; 2.5': 'recipes/augment_2.5.json',
+        },
+    ),
+}
 
 
 def pages() -> dict[str, str]:

@@ -3,6 +3,7 @@
 ``python -m tests.helpers.random_inception``, where torch-fidelity is installed, prints ``TORCH_FIDELITY``.
 """
 
+import functools
 import tempfile
 import zlib
 
@@ -28,6 +29,11 @@ TORCH_FIDELITY = {
 
 def state() -> dict[str, torch.Tensor]:
     """Return fixed tensors with the published names, scaled such that activations stay near one in all layers."""
+    return dict(_tensors())
+
+
+@functools.cache
+def _tensors() -> dict[str, torch.Tensor]:
     image = np.zeros((1, inception.IMAGE_SIZE, inception.IMAGE_SIZE, 3), np.float32)
     params = jax.eval_shape(inception.Inception().init, jax.random.key(0), image)['params']
     tensors = {}
