@@ -40,7 +40,7 @@ def modes() -> str:
         '`--mode=doctor`, which says what this machine has and what is missing.',
     ]
     for name, mode in MODES.items():
-        lines += ['', f'## {name}', '', f'{mode.help[0].upper()}{mode.help[1:]}.', '', '```', mode.example, '```']
+        lines += ['', f'## {name}', '', f'{mode.help[0].upper()}{mode.help[1:]}.', '', '```bash', mode.example, '```']
         if mode.sections:
             lines += ['', f'Fields: {", ".join(f"[`{section}`](config.md#{section})" for section in mode.sections)}.']
     return '\n'.join(lines) + '\n'

@@ -18,6 +18,7 @@ REASONS = ('needs the network', 'needs a GPU', 'needs a TPU', 'takes hours', 'ne
 SHORTENED = {
     "classes=['ship', 'horse'], ": '',
     "'cifar10:train'": "'digits:test', reference_num=16",
+    'base_channels=32, channel_multipliers=(1, 2)': 'base_channels=8, channel_multipliers=(1,)',
     'steps=1000': 'steps=2',
     'warmup_steps=100': 'warmup_steps=1',
 }
