@@ -9,7 +9,7 @@ import torch
 
 from jaxgen.models import inception_weights
 from tests.helpers import commands, notebooks, random_inception
-from tests.tiny import untrained
+from tests.tiny import LONG, untrained
 
 SMALL_NETWORK = {'name': 'cnn', 'num_blocks': 1, 'base_channels': 8, 'norm_groups': 4}
 NAMES = sorted(path.name for path in notebooks.FOLDER.glob('*.ipynb'))
@@ -62,6 +62,7 @@ def test_commands_of_notebooks_are_right(name, monkeypatch):
                 commands.check(words)
 
 
+@LONG
 def test_quickstart(folder):
     reference = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
     sizes = {'NUM_IMAGES': 10, 'SCALES': [1.0], 'STRENGTHS': [0.2], 'REFERENCE': reference}
@@ -78,6 +79,7 @@ def test_a_diffusion_model_from_its_pieces(folder):
     np.testing.assert_allclose(found['x'], found['same'], atol=1e-4)
 
 
+@LONG
 def test_a_gan_and_a_diffusion_model_on_your_images(folder):
     sizes = {'SIZE': 8, 'STEPS': {'dcgan': 2, 'ddpm': 2}, 'BATCH_SIZE': 8, 'CHANNELS': 8, 'MULTIPLIERS': (1,)}
     sizes |= {'NUM_DRAWN': 30, 'NUM_EVALUATED': 8}
