@@ -51,9 +51,9 @@ def write(result: JsonObject, path: epath.Path) -> None:
     if path.exists():
         before = read(path)
         if before is None:
-            path.rename(path.parent / f'{path.name}.damaged')
+            path.replace(path.parent / f'{path.name}.damaged')
         elif before['protocol'] != json.loads(json.dumps(result['protocol'])):
-            path.rename(path.parent / f'{path.stem}-{protocol_hash(before["protocol"])}.json')
+            path.replace(path.parent / f'{path.stem}-{protocol_hash(before["protocol"])}.json')
     write_json(path, result)
 
 
