@@ -41,11 +41,11 @@ def run(config: Config, workdir: epath.Path) -> None:
     shown_labels = labels[:LARGEST_GRID] if trained.method.capabilities.knows_classes else None
     shown = grids.by_class(made[:LARGEST_GRID], shown_labels, trained.class_names)
     write_atomically(folder / f'{name}.png', images.png(shown))
+    files = f'{folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
     if config.sample.animation:
         denoising_steps.write_animation(trained, folder, name)
-    print(
-        f'{len(made)} samples of step {trained.step}: {folder / name}.png (grid), {name}.npz, {name}/ (one file each)'
-    )
+        files += f', {name}_steps.webp (animation), {name}_steps.png (strip)'
+    print(f'{len(made)} samples of step {trained.step}: {files}')
 
 
 def name_of(config: Config, method: Method) -> str:

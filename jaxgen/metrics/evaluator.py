@@ -166,11 +166,11 @@ class Evaluator:
             found.append(f'distances are those of features of {name}: they compare with no FID elsewhere')
         kid, deviation = result.get('kid'), result.get('kid_std')
         is_kid_known = kid is not None and deviation is not None and deviation <= abs(kid)
-        remedy = 'look at KID, which is not biased' if is_kid_known else f'take at least {FEWEST}'
+        remedy = 'look at KID, which is not biased' if is_kid_known else f'take {FEWEST:,} or more if there are so many'
         for what, count in (('generated', images.count), ('reference', self.reference.count)):
             if count < FEWEST:
                 found.append(
-                    f'{count} {what} images are fewer than {FEWEST}: {distance} is biased upwards, and compares with no '
+                    f'{count:,} {what} images are fewer than {FEWEST:,}: {distance} is biased upwards, and compares with no '
                     f'published value; {remedy}'
                 )
         if images.image_shape != self.reference.image_shape:

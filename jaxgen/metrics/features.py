@@ -181,7 +181,7 @@ class Extraction:
 
         batches = Prefetcher(_batches(pieces, self._batch_size), put)
         results: list[list[Any]] = []
-        stage = stage or Stage('features')
+        stage = stage or Stage('features', sums_up=False)
         try:
             for kept, images in batches:
                 programs = [self._compiled(i, images) for i in which]

@@ -50,7 +50,7 @@ def told(first: float, last: float | None) -> str:
     """
     if last is None:
         return f'{progress.duration(first)} the first time, less now that it is cached'
-    return f'{progress.duration(last)} the last time, {progress.duration(first)} the first time'
+    return f'about {progress.duration(last)}, as it is cached'
 
 
 def _key(lowered: jax.stages.Lowered) -> str:

@@ -7,6 +7,17 @@ from collections.abc import Iterable
 from jaxgen.metrics.evaluator import FEWEST
 from jaxgen.types import Fields
 
+# The smallest number of images, in the smaller set, with which other metrics than FID say something; docs/concepts/metrics.md
+LEAST = {
+    'kid': 1000,
+    'kid_std': 1000,
+    'precision': 1000,
+    'recall': 1000,
+    'density': 1000,
+    'coverage': 1000,
+    'inception_score': 5000,
+}
+
 
 def reasons(results: Iterable[Fields]) -> dict[str, str]:
     """Return why metrics of some results say little, by the path of the metric.
@@ -20,7 +31,8 @@ def reasons(results: Iterable[Fields]) -> dict[str, str]:
         counts = [protocol.get(of, {}).get('count') for of in ('generated', 'reference')]
         fewest = min((count for count in counts if count is not None), default=FEWEST)
         if fewest < FEWEST:
-            found['fid'] = f'too few images: {fewest:,}, and it needs {FEWEST:,}'
+            found['fid'] = _too_few(fewest, FEWEST)
+        found |= {path: _too_few(fewest, least) for path, least in LEAST.items() if fewest < least and path in result}
         by_class = result.get('fid_per_class')
         if by_class and fewest < FEWEST * len(by_class):
             found['fid_per_class'] = 'few images of each class: compare it between classes and models alone'
@@ -28,3 +40,7 @@ def reasons(results: Iterable[Fields]) -> dict[str, str]:
         if kid is not None and deviation is not None and deviation > abs(kid):
             found['kid'] = found['kid_std'] = 'too few images: its deviation exceeds it'
     return found
+
+
+def _too_few(count: int, least: int) -> str:
+    return f'too few images: {count:,}, and it needs {least:,}'

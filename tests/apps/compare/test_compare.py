@@ -60,7 +60,7 @@ def test_the_page_shows_everything(report):
     for words in (
         'FID', 'KID', 'precision', 'recall', 'classifier: right class', 'parameters', 'training images', 'sampling images/sec',
         'network calls per image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
-        'generator ',  'fewer than 2048', '2 seeds', 'features of judge-digits', '±', 'In training, of 50 images',
+        'generator ',  'fewer than 2,048', '2 seeds', 'features of judge-digits', '±', 'In training, of 50 images',
     ):  # fmt: skip
         assert words in page.text, words
     assert page.tags.count('svg') >= 4 and page.tags.count('img') == 5

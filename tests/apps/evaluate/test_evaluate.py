@@ -63,8 +63,8 @@ def test_metrics_are_those_of_torch_fidelity(tmp_path, capsys):
     for name, expected in random_inception.TORCH_FIDELITY.items():
         np.testing.assert_allclose(result[name], expected, rtol=1e-3 if name == 'fid' else 1e-4, err_msg=name)
     assert [w.split(':')[0] for w in result['warnings']] == [
-        '40 generated images are fewer than 2048',
-        '40 reference images are fewer than 2048',
+        '40 generated images are fewer than 2,048',
+        '40 reference images are fewer than 2,048',
         'every subset of KID is the whole set of 40 generated images',
     ]
     assert result['kid_std'] is None
@@ -101,7 +101,7 @@ def test_dinov2_is_named_in_protocol_and_summary(tmp_path, capsys, monkeypatch):
     assert result['protocol']['parameters']['coverage_neighbours'] == 5
     assert result['inception_score'] is None and 0 < result['coverage'] <= 1 and result['density'] > 0
     assert 'distances are those of features of dinov2-vit-l14: they compare with no FID elsewhere' in result['warnings']
-    assert any(w.startswith('200 reference images are fewer than 2048: FD-DINOv2 is') for w in result['warnings'])
+    assert any(w.startswith('200 reference images are fewer than 2,048: FD-DINOv2 is') for w in result['warnings'])
     lines = summary(result).splitlines()
     assert f'FD-DINOv2: {result["fid"]:.4f}' in lines and f'coverage: {result["coverage"]:.4f}' in lines
     assert f'FD-DINOv2 (ViT-B/14): {result["fid"]:.4f}' in summary(found['dinov2_base'])

@@ -32,6 +32,7 @@ def test_axes_and_legends_are_in_words():
     [
         (2048, 0.5, 0.1, set()),
         (2047, 0.5, 0.1, {'fid'}),
+        (999, 0.5, 0.1, {'fid', 'kid', 'kid_std'}),
         (5000, 0.001, 0.002, {'kid', 'kid_std'}),
         (5000, -0.001, None, set()),
     ],

@@ -244,7 +244,7 @@ def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
             with gr.Row():
                 go = gr.Button('Make images', variant='primary', elem_id=GO, scale=3, min_width=120)
                 stop = gr.Button('Stop', min_width=80)
-        with gr.Column(scale=3, min_width=280):
+        with gr.Column(scale=3, min_width=280, elem_classes='first-on-phones'):
             output = gr.HTML(
                 views.part(views.empty('Images made from the picture appear here.')),
                 min_height=200,
