@@ -44,7 +44,7 @@ install_import_hook(
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that at the end no process of the tests waits for another."""
-    items.sort(key=lambda item: not {'training', 'sweep'} & set(item.path.parts))
+    items.sort(key=lambda item: not {'training', 'sweep', 'demo', 'test_xla_flags.py'} & set(item.path.parts))
 
 
 def pytest_collection_finish():

@@ -18,7 +18,7 @@ from jaxgen.training.state import start_on_mesh
 from jaxgen.training.step import make_dispatch
 from tests.helpers.r3gan_networks import r3gan_networks, randomise, state_dict
 from tests.helpers.tutorial_networks import nchw
-from tests.tiny import tiny_config
+from tests.tiny import LONG, tiny_config
 
 KEY = jax.random.key(3)
 CHANNELS, GROUP, LATENT, CLASSES, BATCH, TAKEN = (8, 4, 4), 4, 5, 10, 6, 10
@@ -139,6 +139,7 @@ def test_gamma_falls_along_half_a_cosine():
     assert float(ours().gamma(np.int32(10**6))) == pytest.approx(0.3)
 
 
+@LONG
 def test_one_and_eight_devices_make_the_same_step():
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 16, 3), np.uint8)
     batches = {'image': images, 'label': np.arange(16, dtype=np.int32)[None] % CLASSES}

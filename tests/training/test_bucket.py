@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from tests.tiny import WITHOUT_TENSORFLOW
+from tests.tiny import LONG, WITHOUT_TENSORFLOW
 
 STAND_IN = pathlib.Path(__file__).with_name('on_a_stand_in_bucket.py')
 FIELDS = {
@@ -46,6 +46,7 @@ def start(root, **fields):
     )
 
 
+@LONG
 def test_a_run_in_a_bucket_survives_the_loss_of_its_machine(tmp_path):
     run = tmp_path / 'bucket' / 'run'
     process = start(tmp_path, **{'train.steps': 100_000})

@@ -15,7 +15,7 @@ from jaxgen.apps.benchmark.report import read_baseline, summarise
 from jaxgen.apps.benchmark.variants import CASES, Variant, variants
 from jaxgen.apps.twins import Execution
 from jaxgen.errors import UserError
-from tests.tiny import tiny_config
+from tests.tiny import LONG, tiny_config
 
 FACTS = {'platform': 'cpu', 'flops': {'train': 1.0, 'sample': 1.0}}
 
@@ -45,6 +45,7 @@ def report(**rows):
     }
 
 
+@LONG
 def test_both_sides_run_in_processes_of_their_own(tmp_path):
     result = benchmark(config_of('dcgan', **{'benchmark.cases': ('data',)}), tmp_path)
     assert json.loads((tmp_path / 'benchmark.json').read_text()) == json.loads(json.dumps(result))
