@@ -21,8 +21,11 @@ from jaxgen.io.run_directory import points
 from jaxgen.types import JsonObject
 
 SECONDS = 3  # between two looks at a run
-NO_ROWS = 'This run has logged nothing yet: the first row comes after config.train.log_every steps.'
-NO_GRIDS = 'This run has written no grid yet: one comes every config.sample.every steps.'
+NO_ROWS = (
+    'There is no log here. A run in training writes its first row after config.train.log_every steps; a model that was '
+    'exported comes without its log.'
+)
+NO_GRIDS = 'There is no grid of samples here: a run in training writes one every config.sample.every steps.'
 
 
 @dataclasses.dataclass(frozen=True)
