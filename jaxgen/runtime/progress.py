@@ -81,9 +81,9 @@ class Stage:
 
     @property
     def rate(self) -> float | None:
-        """The count by the second of late; None before anything is counted."""
+        """The count by the second of late; None before anything is counted, and in the first second."""
         (start, before), (now, done) = self._marks[0], self._last
-        return (done - before) / (now - start) if done > before and now > start else None
+        return (done - before) / (now - start) if done > before and now - start >= 1 else None
 
     @property
     def mean_rate(self) -> float | None:
@@ -121,9 +121,8 @@ class Stage:
         if self.total is None or self.mean_rate is None:
             return f'{self.what}: {duration(self.seconds)}'
         number = self.done - self._start
-        return (
-            f'{self.what}: {number:,} {self.unit} in {duration(self.seconds)}, {_number(self.mean_rate)} {self.unit}/s'
-        )
+        unit = self.unit.removesuffix('s') if number == 1 else self.unit
+        return f'{self.what}: {number:,} {unit} in {duration(self.seconds)}, {_number(self.mean_rate)} {self.unit}/s'
 
 
 @contextlib.contextmanager
