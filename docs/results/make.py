@@ -61,6 +61,17 @@ TABLES: dict[str, Table] = {
             'cosine, 0.12; 2.5': 'recipes/augment_2.5.json',
         },
     ),
+    'guides': Table(
+        RECIPES,
+        'guidance',
+        {
+            'none': 'recipes/plain.json',
+            'autoguidance, 1.5': 'recipes/auto1.5.json',
+            'autoguidance, 2': 'recipes/auto2.json',
+            'autoguidance, 3': 'recipes/auto3.json',
+            'classifier-free, 2.5': 'recipes/cfg2.5.json',
+        },
+    ),
 }
 
 
