@@ -70,6 +70,7 @@ TABLES: dict[str, Table] = {
             'autoguidance, 2': 'recipes/auto2.json',
             'autoguidance, 3': 'recipes/auto3.json',
             'classifier-free, 2.5': 'recipes/cfg2.5.json',
+            'classifier-free, 2, and autoguidance, 1.5': 'recipes/both.json',
         },
     ),
 }
