@@ -55,6 +55,8 @@ def locked():
 def test_requirements_are_those_of_pyproject():
     assert canonical(requirements('requirements.txt')) == canonical(PROJECT['dependencies'])
     assert canonical(requirements('requirements-demo.txt')) == canonical(EXTRAS['demo'])
+    docs = {Requirement(line).name for line in requirements('requirements-docs.txt')}
+    assert docs == {Requirement(line).name for line in EXTRAS['docs']}
     assert '-r requirements-demo.txt' in (ROOT / 'requirements-test.txt').read_text()
     of_tests = canonical(requirements('requirements-test.txt')) | canonical(EXTRAS['demo'])
     assert of_tests == canonical(EXTRAS['test'])

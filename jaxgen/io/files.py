@@ -129,6 +129,31 @@ def write_json(path: epath.PathLike, tree: object) -> None:
 
 
 @contextlib.contextmanager
+def filled(folder: pathlib.Path, replaces: bool = False) -> Iterator[pathlib.Path]:
+    """Yield a folder to fill, which takes the place of ``folder`` at the end of the block; on an error nothing is left.
+
+    Args:
+      folder: a folder that does not exist or is empty.
+      replaces: whether it may hold files, which are removed at the end of the block.
+
+    Raises:
+      UserError: if the folder holds files, or is a file.
+    """
+    is_free = not folder.exists() or (folder.is_dir() and (replaces or not any(folder.iterdir())))
+    if not is_free:
+        raise UserError(f'{folder} exists already, and is not an empty folder: name a new one')
+    temporary = pathlib.Path(temporary_name(folder))
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if replaces:
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def replacing_set(folder: epath.PathLike, names: str) -> Iterator[Callable[[str, bytes], None]]:
     """Yield a function ``(name, data)`` that writes a file; at the end of the block these files replace an earlier set.
 

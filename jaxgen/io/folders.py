@@ -1,13 +1,9 @@
-"""List the files of a folder that a user names, and fill a new one."""
+"""List the files of a folder that a user names."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import secrets
-import shutil
-from collections.abc import Iterator
 
 from jaxgen.errors import UserError
 
@@ -45,31 +41,6 @@ def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
             waiting += [place / entry for entry in folders if (place / entry).is_symlink()]
             found += [place / entry for entry in files if not is_hidden(entry)]
     return sorted(found)
-
-
-@contextlib.contextmanager
-def filled(folder: pathlib.Path, replaces: bool = False) -> Iterator[pathlib.Path]:
-    """Yield a folder to fill, which takes the place of ``folder`` at the end of the block; on an error nothing is left.
-
-    Args:
-      folder: a folder that does not exist or is empty.
-      replaces: whether it may hold files, which are removed at the end of the block.
-
-    Raises:
-      UserError: if the folder holds files, or is a file.
-    """
-    is_free = not folder.exists() or (folder.is_dir() and (replaces or not any(folder.iterdir())))
-    if not is_free:
-        raise UserError(f'{folder} exists already, and is not an empty folder: name a new one')
-    temporary = folder.parent / f'.{secrets.token_hex(8)}.{folder.name}'
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if replaces:
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def is_hidden(name: str) -> bool:

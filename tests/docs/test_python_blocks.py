@@ -20,6 +20,7 @@ SHORTENED = {
     "'cifar10:train'": "'digits:test', reference_num=16",
     'base_channels=32, channel_multipliers=(1, 2)': 'base_channels=8, channel_multipliers=(1,)',
     'steps=1000': 'steps=2',
+    'model.noise_levels(10)': 'jaxgen.diffusion.EDMSchedule().levels(10)',  # noise that is not of unit size
     'warmup_steps=100': 'warmup_steps=1',
 }
 
@@ -55,7 +56,10 @@ def test_the_python_of_a_page_runs(name, tmp_path, monkeypatch):
         furnish(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     with registries.restored():
-        run(name, text, monkeypatch)
+        page = run(name, text, monkeypatch)
+    if name == 'README.md':  # noise at the scale at which the levels begin
+        assert page.noise.std() == pytest.approx(page.levels.sigma[0], rel=0.2)
+        assert page.x0.shape == page.noise.shape and page.images.dtype == 'uint8'
 
 
 @pytest.mark.parametrize('name', WITH_PYTHON)

@@ -74,6 +74,14 @@ def test_quickstart(folder):
 
 def test_a_diffusion_model_from_its_pieces(folder):
     sizes = {'STEPS': 3, 'BATCH_SIZE': 8, 'TIMESTEPS': 20, 'SAMPLING_STEPS': 2, 'NUM_TESTED': 80}
+    cells = notebooks.read('ddpm_from_pieces.ipynb')['cells']
+    texts = [notebooks.text_of(cell) for cell in cells]
+    start, end = (
+        next(i for i, text in enumerate(texts) if text.startswith(f'## {head}')) for head in ('The noise', 'Sample')
+    )
+    code = [texts[i] for i in range(start, end + 2) if cells[i]['cell_type'] == 'code']
+    lines = [line for line in '\n'.join(code).splitlines() if line.strip() and not line.strip().startswith('#')]
+    assert len(lines) <= 70  # as it says
     pictures, found = notebooks.run('ddpm_from_pieces.ipynb', sizes)
     assert are_pictures(pictures, 3) and np.isfinite(found['losses']).all()
     np.testing.assert_allclose(found['x'], found['same'], atol=1e-4)

@@ -19,8 +19,7 @@ from jaxgen.apps.restore import restore
 from jaxgen.apps.same_run import NETWORK_FIELDS, differences, flag
 from jaxgen.errors import UserError, check
 from jaxgen.io import hub
-from jaxgen.io.files import make_folder, write_json
-from jaxgen.io.folders import filled
+from jaxgen.io.files import filled, make_folder, write_json
 from jaxgen.io.lock import exclusive
 from jaxgen.io.run_directory import BEST, CHECKPOINTS, CONFIG
 from jaxgen.runtime import progress

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from jaxgen.apps.reports import words
+from jaxgen.apps.same_run import flatten
 from jaxgen.apps.trained import Trained
 from jaxgen.training.parameters import count
-from jaxgen.types import Fields, JsonObject
+from jaxgen.types import JsonObject
 
 FILE = 'README.md'
 MOST_NAMES = 12  # classes that are listed by name
@@ -122,11 +123,11 @@ python main.py --config=runs/{self._name}/config.json --workdir=runs/{self._name
 
 def _table(result: JsonObject) -> str:
     """Return the metrics of an evaluation as a table of Markdown."""
-    protocol = result['protocol']
+    protocol, flat = result['protocol'], flatten(result)
     lines = ['| metric | value |', '|---|---|']
     for path, metric in words.METRICS.items():
-        value = _at(result, path)
-        if value is not None:
+        value = flat.get(path)
+        if isinstance(value, int | float):
             lines.append(f'| {words.axis(path, protocol)} | {value:{metric.form}} |')
     return '\n'.join(lines)
 
@@ -149,11 +150,3 @@ def _protocol(file: str, result: JsonObject) -> str:
         f'Protocol: {sentence}. All metrics: [{file}]({file}).\n\n<details><summary>The whole protocol</summary>\n\n'
         f'```json\n{whole}\n```\n\n</details>'
     )
-
-
-def _at(tree: Fields, path: str) -> float | None:
-    """Return the number at a dotted path in a result, or None if there is none."""
-    value: object = tree
-    for name in path.split('.'):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None

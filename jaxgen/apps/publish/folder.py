@@ -13,8 +13,7 @@ from jaxgen.apps.publish.card import FILE, Card
 from jaxgen.apps.trained import Trained
 from jaxgen.errors import check
 from jaxgen.io import hub
-from jaxgen.io.files import absolute, write_json
-from jaxgen.io.folders import filled
+from jaxgen.io.files import absolute, filled, write_json
 from jaxgen.io.run_directory import EVALUATION
 from jaxgen.types import JsonObject
 
