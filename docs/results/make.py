@@ -18,7 +18,6 @@ COLUMNS: dict[str, Callable[[Mapping], str]] = {
     'precision': lambda result: f'{result["precision"]:.2f}',
     'recall': lambda result: f'{result["recall"]:.2f}',
     'seen as the class asked for': lambda result: f'{result["judge"]["accuracy"]:.1%}',
-    'network calls': lambda result: f'{result["protocol"]["generated"]["network_calls"]}',
 }
 
 
@@ -72,6 +71,20 @@ TABLES: dict[str, Table] = {
             'classifier-free, 2.5': 'recipes/cfg2.5.json',
             'classifier-free, 2, and autoguidance, 1.5': 'recipes/both.json',
         },
+    ),
+    'few_calls': Table(
+        RECIPES,
+        'samples of',
+        {
+            'consistency tuning, 1 call': 'recipes/consistency_1.json',
+            'consistency tuning, 2 calls': 'recipes/consistency_2.json',
+            'before tuning: DDIM, 1 call': 'recipes/few_ddim_1.json',
+            'before tuning: DDIM, 2 calls': 'recipes/few_ddim_2.json',
+            'before tuning: DPM-Solver++, 2 calls': 'recipes/few_dpmpp_2m_2.json',
+            'before tuning: DPM-Solver++, 5 calls': 'ddpm_cifar_edm_network_calls/dpmpp_2m_05.json',
+            'before tuning: DPM-Solver++, 15 calls': 'recipes/plain.json',
+        },
+        ('FID', 'KID', 'seen as the class asked for'),
     ),
 }
 
