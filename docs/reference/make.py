@@ -36,8 +36,8 @@ def modes() -> str:
         '`python main.py --config=configs/NAME.py[:VARIANT] [--workdir=runs/NAME] [--mode=MODE] [--config.FIELD=VALUE ...]`',
         '',
         'Without `--mode` a model is trained. After `pip install .`, `jaxgen` is the same command as `python main.py`.',
-        'Next to the modes below there are `--mode=help`, with all fields of a config and their values, and',
-        '`--mode=doctor`, which says what this machine has and what is missing.',
+        'Besides the modes below, `--mode=help` shows all fields of a config with their values, and `--mode=doctor` says what',
+        'this machine has and what is missing.',
     ]
     for name, mode in MODES.items():
         lines += ['', f'## {name}', '', f'{mode.help[0].upper()}{mode.help[1:]}.', '', '```bash', mode.example, '```']
@@ -51,9 +51,9 @@ def config() -> str:
     lines = [
         '# Configuration',
         '',
-        'Every field can stand in a config file (`c.data.batch_size = 64`) or on the command line',
-        '(`--config.data.batch_size=64`). `None` means "not set". `--mode=help --config=FILE` shows the values that a',
-        'config has. The first part holds for every method; the others have what a method adds or has instead.',
+        'Set a field in a config file (`c.data.batch_size = 64`) or on the command line (`--config.data.batch_size=64`).',
+        '`None` means "not set". `--mode=help --config=FILE` shows the values of all fields in a config. The first part of this',
+        'page lists the fields that all methods share; the other parts list those that a method has in addition or instead.',
         '',
         '## All methods',
         '',
@@ -80,8 +80,18 @@ def config() -> str:
 
 def what_goes_together() -> str:
     """Return the page on which schedules, predictions, weightings and samplers of diffusion models go together."""
-    fields = 'Fields of `config.diffusion`, and `config.sample.sampler`.'
-    return f'# What goes together\n\n{fields}\n\n```\n{compatibility.table()}\n```\n'
+    lines = [
+        '# What goes together',
+        '',
+        'Each line is a noise schedule with a prediction, and the weightings of the loss and the samplers that go with both:',
+        '`diffusion.schedule`, `diffusion.parameterisation`, `diffusion.weighting` (with `diffusion.variance`) and',
+        '`sample.sampler`. Anything else is refused before training starts, and the message says why.',
+        '',
+        '```',
+        compatibility.table(),
+        '```',
+    ]
+    return '\n'.join(lines) + '\n'
 
 
 def _section(title: str, name: str, options: type[Options], defaults: Fields) -> Iterator[str]:
