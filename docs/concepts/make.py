@@ -1,6 +1,6 @@
-"""Make the pictures of docs/concepts: ``PYTHONPATH=. python docs/concepts/make.py [NAME ...]``, all of them by default.
+"""Make the pictures of docs/concepts: ``PYTHONPATH=. python docs/concepts/make.py [NAME ...]``, all of them without a name.
 
-They are as wide as a phone shows them, with text of at least 9 points, on white, in colours that colour-blind people tell apart.
+They are as wide as a phone, on white, with text of at least 9 points and colours that colour-blind people can tell apart.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STYLE = {**PLAIN, 'text.parse_math': True, 'mathtext.default': 'regular'}
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write a figure as a PNG of few colours."""
+    """Write a figure as a PNG file with few colours, which is small."""
     out = io.BytesIO()
     figure.savefig(out, format='png', dpi=DPI)
     Image.open(out).convert('RGB').quantize(96, dither=Image.Dither.NONE).save(FOLDER / f'{name}.png', optimize=True)
@@ -54,12 +54,12 @@ def figure(height: float, rows: int = 1, columns: int = 1, **options: object) ->
 
 
 def scaled(x: np.ndarray, level: Level) -> np.ndarray:
-    """Return points at a level in the scale of the data, as noisy points of unit variance have it."""
+    """Divide points at a noise level by sqrt(alpha^2 + sigma^2), which brings them to the scale of the data."""
     return np.asarray(x) / np.hypot(level.alpha, level.sigma)
 
 
 def plain_square(ax: Axes, title: str, limit: float = 1.35) -> None:
-    """Give a panel equal axes without numbers."""
+    """Give a panel a title, and equal axes without numbers."""
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect='equal')
     ax.set_title(title)
     for spine in ax.spines.values():
@@ -67,7 +67,7 @@ def plain_square(ax: Axes, title: str, limit: float = 1.35) -> None:
 
 
 def training_levels(name: str, num: int = 400) -> Level:
-    """Return the noise levels of training in rising order, as quantiles of their distribution."""
+    """Return ``num`` quantiles of the distribution of the noise levels in training, from little noise to much."""
     schedule, ranks = SCHEDULES[name](1000), (np.arange(num) + 0.5) / num
     if isinstance(schedule, EDMSchedule):
         return schedule.at(np.exp(np.interp(ranks, ndtr(np.linspace(-4, 4, 801)), np.linspace(-4, 4, 801)) * 1.2 - 1.2))
@@ -80,7 +80,7 @@ def training_levels(name: str, num: int = 400) -> Level:
 
 
 def schedules() -> None:
-    """Plot log SNR, alpha and sigma of all schedules over the share of the levels of training with less noise."""
+    """Plot log SNR, alpha and sigma of all schedules over the share of training levels with less noise."""
     names = [name for name in SCHEDULES if name != 'linear_betas']  # the same as linear for 1,000 timesteps
     made, axes = figure(7.6, 3, sharex=True)
     for number, name in enumerate(names):
@@ -104,7 +104,7 @@ def schedules() -> None:
 
 
 def steps() -> None:
-    """Plot the noise levels of ten steps of a sampler on each schedule."""
+    """Plot the noise levels of a sampler with ten steps, for four schedules."""
     made, axes = figure(3.9)
     for number, name in enumerate(('linear', 'cosine', 'edm', 'flow')):
         levels = SCHEDULES[name](1000).levels(10)
@@ -139,7 +139,7 @@ def weights() -> None:
 
 
 def path(name: str, mixture: toy.Mixture, normal: np.ndarray, num_steps: int) -> np.ndarray:
-    """Return the way of each point from noise to data, ``[steps + 1, N, 2]``, in the scale of the data."""
+    """Return the path of each point from noise to data, ``[steps + 1, N, 2]``, in the scale of the data."""
     schedule = FlowSchedule() if name == 'mean_flow' else EDMSchedule()
     sampler = SAMPLERS[name].with_options(**{'churn': CHURN} if name == 'edm' else {})
     levels = sampler.levels(schedule, num_steps)
@@ -160,7 +160,7 @@ def path(name: str, mixture: toy.Mixture, normal: np.ndarray, num_steps: int) ->
 
 
 def trajectories() -> None:
-    """Plot the ways of a few points by each sampler, over the points of the data."""
+    """Plot the paths of a few points with each sampler, over points of the data."""
     mixture = toy.both()
     made, axes = figure(9.6, 5, 2)
     data, normal = mixture.sample(600), np.array([[1.2, 0.7], [-1.1, 0.9], [-0.7, -1.2], [0.9, -1.1]])
@@ -182,7 +182,7 @@ def trajectories() -> None:
 
 
 def errors() -> None:
-    """Plot the distance of samples from the data over the number of calls, for each sampler."""
+    """Plot the distance of samples from the data over the number of denoiser calls, for each sampler."""
     mixture, schedule, num = toy.both(), EDMSchedule(), 20_000
     normal = jax.random.normal(jax.random.key(0), (num, 2))
     made, axes = figure(4.9)
@@ -208,7 +208,7 @@ def errors() -> None:
 
 
 def guided(model: toy.Mixture, scale: float, guide_scale: float, num: int = 1500) -> np.ndarray:
-    """Return samples of the first class of a model that has the width of ``model``, guided or not."""
+    """Return samples of the first class from a model that has the width of ``model``; scales of 1 are no guidance."""
     own, everything, worse = toy.arc(False, model.width), toy.both(model.width), toy.arc(False, 2 * model.width)
 
     def predict(x: jax.Array, level: Level, labels: jax.Array) -> Prediction:
@@ -228,7 +228,7 @@ def guided(model: toy.Mixture, scale: float, guide_scale: float, num: int = 1500
 
 
 def guidance() -> None:
-    """Plot samples of a class by a model that blurs it: unguided, and with either kind of guidance."""
+    """Plot samples of a class from a model that blurs it, without guidance and with either kind of guidance."""
     model = toy.both(0.16)
     made, axes = figure(5.9, 3, 2)
     first, second = toy.arc(False), toy.arc(True)
@@ -249,7 +249,7 @@ def guidance() -> None:
 
 
 def dirac(gamma: float, num_steps: int = 400, rate: float = 0.1) -> np.ndarray:
-    """Return the way of a generator of one point under alternating steps against a linear discriminator.
+    """Return the path ``[steps + 1, 2]`` of theta and psi in the Dirac-GAN, in alternating steps.
 
     Mescheder et al. 2018: the data are the point 0, the generator makes the point theta, and D(x) = psi x.
     """
@@ -276,7 +276,7 @@ def dirac(gamma: float, num_steps: int = 400, rate: float = 0.1) -> np.ndarray:
 
 
 def orbits() -> None:
-    """Plot the ways of the smallest GAN without and with R1."""
+    """Plot the path of the Dirac-GAN without and with R1."""
     made, axes = figure(2.3, 1, 2, sharey=True)
     for ax, gamma, title in zip(axes[0], (0.0, 0.5), ('without R1', 'with R1, gamma 0.5'), strict=True):
         way = dirac(gamma)
@@ -289,7 +289,7 @@ def orbits() -> None:
 
 
 def bias() -> None:
-    """Plot FID and KID between two sets of the same distribution, over their number of images."""
+    """Plot FID and KID between two sets with the same distribution, over their number of images."""
     rng, dimension, counts = np.random.default_rng(0), 256, (100, 200, 400, 800, 1600, 3200)
     made, axes = figure(4.2, 2, sharex=True)
     scales = 1 / np.sqrt(1 + np.arange(dimension))  # few directions have most of the variance, as in real features
@@ -315,7 +315,7 @@ PICTURES = {f.__name__: f for f in (schedules, steps, weights, trajectories, err
 
 
 def main(names: Iterable[str]) -> None:
-    """Make the pictures of these names."""
+    """Make the pictures with these names."""
     with mpl.rc_context(STYLE):
         for name in names:
             PICTURES[name]()

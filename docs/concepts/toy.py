@@ -1,6 +1,6 @@
 """A distribution of points in the plane whose best denoiser is known: a mixture of Gaussians in two classes.
 
-The pictures of the concepts are made with it (``make.py``). A point has the role of an image, x_0.
+``make.py`` uses it for the pictures of docs/concepts. A point takes the place of an image, x_0.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from jaxgen.diffusion.levels import Level
 from jaxgen.types import Array
 
-MOST_NOISE = 1000.0  # sigma / alpha from which ``follow`` begins in place of pure noise
-LEAST_NOISE = 1e-3  # sigma / alpha at which it takes the last step to the data
+MOST_NOISE = 1000.0  # sigma / alpha at which ``follow`` starts instead of pure noise
+LEAST_NOISE = 1e-3  # sigma / alpha from which ``follow`` takes the last step to the data
 
 
 class Mixture(NamedTuple):
     """A mixture of K round Gaussians.
 
     Attributes:
-      centres: ``[K, 2]``.
+      centres: centre of each Gaussian, ``[K, 2]``.
       width: standard deviation of each Gaussian.
-      shares: ``[K]``, which sum to 1.
+      shares: probability of each Gaussian, ``[K]``; they sum to 1.
     """
 
     centres: np.ndarray
@@ -51,9 +51,10 @@ class Mixture(NamedTuple):
         return jnp.sum(jax.nn.softmax(logits, axis=1)[..., None] * means, axis=1)
 
     def distance(self, points: np.ndarray, directions: int = 16) -> float:
-        """Return the sliced Wasserstein-1 distance of points ``[N, 2]`` from the mixture, 0 for infinitely many of its own.
+        """Return the sliced Wasserstein-1 distance between points ``[N, 2]`` and the mixture.
 
-        It is the mean over directions of the distance between the sorted projections and the quantiles of the mixture.
+        It is the mean over directions of the distance between the sorted projections and the quantiles of the mixture. For
+        infinitely many points of the mixture it is 0.
         """
         ranks = (np.arange(len(points)) + 0.5) / len(points)
         found = []
@@ -71,7 +72,7 @@ class Mixture(NamedTuple):
 
 
 def arc(turned: bool, width: float = 0.08) -> Mixture:
-    """Return a class: five Gaussians along a half circle, the upper one or, turned, the lower one."""
+    """Return a class: five Gaussians along the upper half of a circle, or along the lower half if ``turned``."""
     angles = np.linspace(0.05, 0.95, 5) * np.pi
     circle = 0.7 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     centres = np.array([0.3, 0.2]) - circle if turned else circle - np.array([0.3, 0.2])
@@ -87,7 +88,7 @@ def both(width: float = 0.08) -> Mixture:
 def follow(
     denoiser: Callable[[Array, Level], Array], x: Array, start: Level, end: Level, num_steps: int = 200
 ) -> Array:
-    """Return where the probability-flow equation leads from ``x`` at a level to another, by many steps of Heun's method.
+    """Follow the probability-flow equation from one noise level to another, by many steps of Heun's method.
 
     In y = x / alpha and t = sigma / alpha the equation is dy/dt = (y - x_0(y, t)) / t for every process (Karras et al. 2022,
     equations 1 and 3), and the steps are equal in log t.
@@ -95,9 +96,12 @@ def follow(
     Args:
       denoiser: the estimate of x_0 from x at a scalar level.
       x: points ``[N, 2]`` at the first level.
-      start: scalar level at which the way begins; it may be pure noise.
+      start: scalar level at which ``x`` is; it may be pure noise.
       end: scalar level with less noise; it may be the data.
       num_steps: number of steps.
+
+    Returns:
+      The points at the level ``end``, ``[N, 2]``.
     """
 
     def slope(y: Array, t: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Write the pages of the reference that follow from the code: ``python -m docs.reference.make``."""
+"""Write the pages of the reference that are generated from the code: ``python -m docs.reference.make``."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TITLES = {
 
 
 def pages() -> dict[str, str]:
-    """Return the text of each generated page, by its file name."""
+    """Return the text of each generated page by its file name."""
     return {'config.md': config(), 'modes.md': modes(), 'compatibility.md': what_goes_together()}
 
 
 def modes() -> str:
-    """Return the page of the modes: what each does, an example, and the sections of the config that it reads."""
+    """Return the page of the modes: what each does, an example, and the sections that it reads besides the shared ones."""
     lines = [
         '# Modes',
         '',
@@ -47,7 +47,7 @@ def modes() -> str:
 
 
 def config() -> str:
-    """Return the page of all fields of all configs."""
+    """Return the page with all fields of the configs of all methods."""
     lines = [
         '# Configuration',
         '',
@@ -79,7 +79,7 @@ def config() -> str:
 
 
 def what_goes_together() -> str:
-    """Return the page on which schedules, predictions, weightings and samplers of diffusion models go together."""
+    """Return the page that lists which schedules, predictions, weightings and samplers go together."""
     lines = [
         '# What goes together',
         '',

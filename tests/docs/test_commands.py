@@ -1,4 +1,4 @@
-"""The commands of the README and of every page under docs/: each is one that the command line takes."""
+"""Check that the command line accepts every command of the README and of the pages under docs/."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ NOT_OURS = {'cd', 'cp', 'export', 'gcloud', 'git', 'mkdir', 'pkill', 'pre-commit
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Work in a folder with the configs and the pretrained models, in which a page may put files."""
+    """Work in a folder with the configs and the pretrained models, to which the test may write files of a page."""
     for name in ('configs', 'pretrained'):
         (tmp_path / name).symlink_to(commands.ROOT / name)
     monkeypatch.chdir(tmp_path)
@@ -29,10 +29,10 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_commands_of_the_pages_are_right(page, folder):
+def test_the_command_line_accepts_the_commands_of_a_page(page, folder):
     text, runs = PAGES[page].read_text(), {}
     for code in re.findall(r'^```python\n(.*?)^```', text, flags=re.DOTALL | re.MULTILINE):
-        for name in set(re.findall(r'`(\w+\.py)`', text)):  # the first is the plug-in, the one with get_config a config
+        for name in set(re.findall(r'`(\w+\.py)`', text)):  # code with get_config is a config, other code a plug-in
             is_config = 'def get_config' in code
             if not (folder / name).exists() and is_config == (name != 'my_pieces.py'):
                 (folder / name).write_text(code)

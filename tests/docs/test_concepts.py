@@ -1,4 +1,4 @@
-"""The mathematics behind the pictures of docs/concepts: the mixture of Gaussians and its flow."""
+"""Test the mathematics behind the pictures of docs/concepts: the mixture of Gaussians and its flow."""
 
 import importlib.util
 import pathlib
@@ -16,7 +16,7 @@ FOLDER = pathlib.Path(__file__).parents[2] / 'docs/concepts'
 
 @pytest.fixture(scope='module')
 def toy():
-    """Return the module, which lies outside of the package."""
+    """Return the module ``toy``, which is not part of the package."""
     spec = importlib.util.spec_from_file_location('toy', FOLDER / 'toy.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,7 +25,7 @@ def toy():
 
 @pytest.mark.parametrize('level', [Level(1.0, 0.3, 0.0), Level(0.8, 0.6, 0.0), Level(0.0, 1.0, 0.0)])
 def test_the_denoiser_is_the_mean_of_the_data_given_x(toy, level):
-    """Against an average over many points of the data, weighted by the likelihood of x."""
+    """Compare it with an average over many points of the data, weighted by the likelihood of x."""
     mixture = toy.both()
     x0, x = mixture.sample(200_000), np.array([[0.1, -0.2], [0.6, 0.5], [-0.9, 0.3]])
     for point, found in zip(x, mixture.denoise(jnp.asarray(x), level), strict=True):
@@ -33,26 +33,26 @@ def test_the_denoiser_is_the_mean_of_the_data_given_x(toy, level):
         np.testing.assert_allclose(found, weights @ x0 / weights.sum(), atol=0.01)
 
 
-def test_the_distance_is_that_of_shifted_points(toy):
+def test_the_distance_of_shifted_points_is_exact(toy):
     mixture = toy.both()
     points = mixture.sample(4000)
     assert mixture.distance(points) < 0.02
-    # A shift by s moves a projection by |s| |cos|, whose mean over all directions is 2 / pi.
+    # A shift by s moves a projection by |s| |cos|, and the mean of |cos| over all directions is 2 / pi.
     np.testing.assert_allclose(mixture.distance(points + np.array([0.3, 0.0])), 0.3 * 2 / np.pi, atol=0.02)
 
 
-def test_the_flow_leads_to_where_a_sampler_of_many_steps_ends(toy):
+def test_the_flow_ends_where_a_sampler_with_many_steps_ends(toy):
     mixture, schedule = toy.both(), EDMSchedule()
     levels = schedule.levels(200)
     x = levels.sigma[0] * jax.random.normal(jax.random.key(0), (50, 2))
     first, last = (Level(*(a[i] for a in levels)) for i in (0, -1))
     end = toy.follow(mixture.denoise, x, first, last)
     sampled = samplers.heun(mixture.denoise, levels, x)
-    assert np.quantile(np.abs(end - sampled), 0.9) < 0.01  # a point next to a border may go to the other side
+    assert np.quantile(np.abs(end - sampled), 0.9) < 0.01  # points at a border may end elsewhere
 
 
 def test_the_flow_is_the_same_for_every_process(toy):
-    """From pure noise of a straight line, and from the same noise scaled to that of EDM, to the same points."""
+    """Follow the flow from the same noise, in the processes of ``flow`` and of ``edm``, to the same points."""
     mixture = toy.both()
     z = jax.random.normal(jax.random.key(0), (20, 2))
     ends = []
@@ -62,7 +62,7 @@ def test_the_flow_is_the_same_for_every_process(toy):
     np.testing.assert_allclose(*ends, atol=0.01)
 
 
-def test_few_steps_are_farther_from_the_data_than_many(toy):
+def test_samples_of_few_steps_are_farther_from_the_data(toy):
     mixture, schedule = toy.both(), cosine(1000)
     x = jax.random.normal(jax.random.key(0), (2000, 2))
     few, many = (mixture.distance(samplers.ddim(mixture.denoise, schedule.levels(n), x)) for n in (4, 40))

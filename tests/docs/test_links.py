@@ -1,4 +1,4 @@
-"""The links of the pages that are no part of the site lead to files that are there."""
+"""Check the links of the pages outside of the site, such as the README; mkdocs checks those of the site."""
 
 import pathlib
 import re
@@ -9,6 +9,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize('page', sorted(path.name for path in ROOT.glob('*.md')))
-def test_links_lead_to_files(page):
+def test_links_lead_to_files_that_exist(page):
     links = re.findall(r'\]\((?!https?://|#)([^)#]+)', (ROOT / page).read_text())
     assert not [link for link in links if not (ROOT / link).exists()]

@@ -1,4 +1,4 @@
-"""Pages of the reference that follow from the code are those that the code makes now."""
+"""Check that the generated pages of the reference are up to date."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The tables of the results are those that the stored evaluations make."""
+"""Check that the tables of the results follow from the stored evaluations."""
 
 import pytest
 
