@@ -67,6 +67,8 @@ def tiny_draft(family='ddpm', /, **fields):
         c.optimizer.warmup_steps = 2
         c.optimizer.decay_steps = 12
     c.update_from_flattened_dict(fields)
+    if 'sample.every' not in fields and c.train.steps < c.sample.every:
+        c.sample.every = None  # such short runs would spend most of their time on the grid at their end
     return c
 
 

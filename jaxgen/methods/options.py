@@ -22,7 +22,11 @@ class SampleOptions(Options):
         None, 'classes to sample, one after another in turn; all classes of the model if not set'
     )
     ema: bool = option(True, 'sample with the moving average of the parameters')
-    every: int = option(5000, 'steps between two grids of samples in training', at_least=1)
+    every: int | None = option(
+        5000,
+        'steps between two grids of samples in training, which also ends with a grid; no grids if not set',
+        at_least=1,
+    )
     name: str | None = option(
         None, 'name of the files that mode=sample writes to samples/; made of the options of sampling if not set'
     )

@@ -1,1 +1,1 @@
-"""The machine: XLA flags, memory, processes, the mesh of devices, random keys, plug-ins, how commands run."""
+"""The machine that jaxgen runs on: XLA flags, memory, processes, the device mesh, random keys, plug-ins and commands."""

@@ -1,6 +1,6 @@
-"""Run a command line: its exit code, interruptions, closed pipes, and what is said of errors.
+"""Run a command line: exit codes, interruptions, closed pipes and messages about errors.
 
-Exit codes: 0 if it worked, 2 for what the user can fix, 1 for any other error, 128 + n for signal n.
+Exit codes: 0 for success, 2 for an error that the user can fix, 1 for any other error, 128 + n for signal n.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from jaxgen.errors import UserError, described, on_one_line
+from jaxgen.runtime import progress
 from jaxgen.runtime.interruption import answered, end_at_once
 
 WHOLE_TRACEBACK = 'JAXGEN_TRACEBACK'  # set this variable to 1 to see the traceback of an unexpected error
-PATIENCE = 0.5  # seconds until it is said that a signal was noticed
-FILE = 'traceback.txt'  # where it is written in a run directory
+PATIENCE = 0.5  # seconds after which a message answers a signal that has not stopped the program yet
+FILE = 'traceback.txt'  # name of the file in the run directory that has the traceback of an unexpected error
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 # Errors of the file system that the user can fix
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -41,7 +42,7 @@ NOT_USABLE = (
 
 @dataclasses.dataclass
 class Surroundings:
-    """What is known of a command while it runs, for the report of an error.
+    """Facts about a running command that a report of an error uses.
 
     Attributes:
       folder: the run directory; None before it is known.
@@ -53,7 +54,7 @@ class Surroundings:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of the arguments of a small command, which raises a UserError where argparse ends the process."""
+    """A parser of the arguments of a small command that raises a UserError where argparse ends the process."""
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments."""
@@ -61,9 +62,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Signals:
-    """Makes SIGTERM end the process with its code and SIGINT raise KeyboardInterrupt, and notes that SIGINT came.
+    """A block in which SIGTERM ends the process and SIGINT raises KeyboardInterrupt.
 
-    Libraries turn a KeyboardInterrupt into other errors, above all while they are imported.
+    ``interrupted`` records that SIGINT came, because libraries turn a KeyboardInterrupt into other errors, above all while they
+    are imported.
     """
 
     interrupted = False
@@ -74,18 +76,20 @@ class _Signals:
     def __enter__(self) -> _Signals:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        if self._before[signal.SIGINT] is not signal.SIG_IGN:  # as it is for a command in the background
+        if self._before[signal.SIGINT] is not signal.SIG_IGN:  # a shell makes background commands ignore it
             signal.signal(signal.SIGINT, self._interrupt)
         self._listening.enter_context(answered(self._answer))
         return self
 
     def _answer(self, number: int, ended: threading.Event) -> None:
-        """Say that a signal was noticed if the program is busy; end it if the signal comes again."""
+        """Answer a signal with a message if the program is busy, and end the program if the signal comes again."""
         self._answers += 1
         if self._answers > 1:
             end_at_once(number, ended, PATIENCE)
         elif not ended.wait(PATIENCE):
-            _say(f'{signal.Signals(number).name}: stopping when what runs now has ended; once more ends it at once')
+            stage = progress.unstoppable()
+            when = f'after {stage}, which cannot be interrupted' if stage else 'when what runs now has ended'
+            _say(f'{signal.Signals(number).name}: stopping {when}; Ctrl-C once more ends the program at once')
 
     def _interrupt(self, number, frame) -> None:
         self.interrupted = True
@@ -101,7 +105,7 @@ def run(command: Callable[[Sequence[str], Surroundings], object], argv: Sequence
     """Run a command, and say in one or two lines on stderr why it failed.
 
     Args:
-      command: the function that takes the arguments, and notes its surroundings in the second argument.
+      command: the function that takes the arguments, and fills in the surroundings that it gets as its second argument.
       argv: the name of the program, then its arguments.
 
     Returns:
@@ -112,7 +116,7 @@ def run(command: Callable[[Sequence[str], Surroundings], object], argv: Sequence
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
-            stream.reconfigure(errors='backslashreplace')  # not every terminal can show every character
+            stream.reconfigure(errors='backslashreplace')  # some terminals cannot show all characters
     surroundings = Surroundings()
     with _Signals() as signals:
         try:
@@ -127,9 +131,9 @@ def run(command: Callable[[Sequence[str], Surroundings], object], argv: Sequence
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with an exit code; Ctrl-C while it ends is no error."""
+    """End the process with an exit code; Ctrl-C while it ends prints no error."""
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
-    gc.freeze()  # otherwise Python looks through all objects when it ends, for seconds where JAX and TensorFlow are loaded
+    gc.freeze()  # otherwise the garbage collector spends seconds on the objects of JAX and TensorFlow at exit
     sys.exit(code)
 
 
@@ -159,7 +163,7 @@ def _failed(error: Exception, argv: Sequence[str], surroundings: Surroundings) -
 
 
 def _reason(error: Exception, surroundings: Surroundings) -> str | None:
-    """Return what the user can do about an error of the machine; None if it is another error."""
+    """Return what the user can do about an error of memory or of the file system; None for other errors."""
     for each in _chain(error):
         if isinstance(each, MemoryError) or str(each).startswith('RESOURCE_EXHAUSTED'):
             said = described(each).removeprefix('JaxRuntimeError: ').removeprefix('XlaRuntimeError: ')
@@ -190,7 +194,7 @@ def _report(error: Exception, argv: Sequence[str]) -> str:
 
 
 def _write(text: str, folder: pathlib.Path | None) -> str:
-    """Write a text into a folder if that exists, or else into a temporary file that nobody else can read; return its path."""
+    """Write a text to a folder if that exists, or else to a temporary file that only the user can read; return the path."""
     data = text.encode(errors='backslashreplace')
     if folder is not None and folder.is_dir():
         with tempfile.NamedTemporaryFile(dir=folder, prefix='.', delete=False) as file:
@@ -204,7 +208,7 @@ def _write(text: str, folder: pathlib.Path | None) -> str:
 
 
 def _stdout_is_closed() -> bool:
-    """Return whether nobody reads what is printed; if so, what is still to be printed goes nowhere."""
+    """Return whether the reader of stdout is gone; if so, discard what is printed from now on."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -218,7 +222,7 @@ def _stdout_is_closed() -> bool:
 
 
 def _say(sentence: str) -> None:
-    """Print one line on stderr, if anybody reads it."""
+    """Print one line on stderr; ignore it if stderr is closed."""
     try:
         print(f'jaxgen: {on_one_line(sentence)}', file=sys.stderr, flush=True)
     except OSError:

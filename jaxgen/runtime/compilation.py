@@ -1,4 +1,4 @@
-"""Compile programs, and tell before how long that took earlier on this machine."""
+"""Compile programs, and show how long each took to compile earlier on this machine."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ from jaxgen.io.files import cache_dir, parse_object, write_json
 from jaxgen.runtime import memory, progress
 
 NOT_KNOWN = 'up to a minute or two the first time, cached afterwards'
-FILE = 'compile_seconds.json'  # in the cache: the first and the last time of each program in seconds, by a hash
-MOST = 500  # programs in that file
-WORTH_KEEPING = 2.0  # seconds; programs that take less are not kept
+FILE = 'compile_seconds.json'  # in the cache: the first and the latest compilation time of each program, by a hash
+MOST = 500  # largest number of programs in that file
+WORTH_KEEPING = 2.0  # seconds; the times of programs that take less are not stored
 
 
 def compiled(what: str, lower: Callable[[], jax.stages.Lowered], *, sums_up: bool = True) -> jax.stages.Compiled:
     """Compile a program as a stage of its own; ``jaxgen.runtime.progress`` shows it.
 
-    Where stages are shown, the time is kept in the cache and told the next time.
+    If stages are shown, the time is stored in the cache and shown at the next compilation of the same program.
 
     Args:
       what: the program in words, as in ``the training step``.
       lower: traces the program, as ``jax.jit(f).lower`` does.
-      sums_up: whether a line with the time is left.
+      sums_up: whether to print a line with the time at the end.
     """
-    with memory.compiling(), progress.Stage(f'compiling {what}', note=NOT_KNOWN, sums_up=sums_up) as stage:
+    stage = progress.Stage(f'compiling {what}', note=NOT_KNOWN, sums_up=sums_up, can_stop=False)
+    with memory.compiling(), stage:
         lowered = lower()
         if not progress.is_shown():
             return lowered.compile()
         key, times = _key(lowered), _times()
         before = times.get(key)
         if before is not None:
-            stage.note = told(*before)
+            stage.note = expected_time(*before)
         program = lowered.compile()
         if stage.seconds >= WORTH_KEEPING:
             _keep(key, stage.seconds)
     return program
 
 
-def told(first: float, last: float | None) -> str:
-    """Say how long a program took to compile.
+def expected_time(first: float, last: float | None) -> str:
+    """Return in words how long a program takes to compile, from earlier compilations.
 
     Args:
-      first: the time in seconds when it was compiled for the first time.
-      last: the time when it was compiled last, from the cache of compiled programs; None if it was compiled once.
+      first: seconds of the first compilation.
+      last: seconds of the latest compilation, which read the cache of compiled programs; None if there was only one.
     """
     if last is None:
         return f'{progress.duration(first)} the first time, less now that it is cached'
@@ -60,7 +61,7 @@ def _key(lowered: jax.stages.Lowered) -> str:
 
 
 def _times() -> dict[str, tuple[float, float | None]]:
-    """Return the times of programs in seconds, as ``told`` takes them; none if the file is damaged or cannot be read."""
+    """Return the first and the latest time of each program in seconds; empty if the file is damaged or cannot be read."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         stored = parse_object((cache_dir() / FILE).read_bytes())
         return {

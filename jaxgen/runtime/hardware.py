@@ -17,7 +17,7 @@ TPUS = ('0x0027', '0x005e', '0x0062', '0x0063', '0x006f', '0x0076')
 
 
 def described(devices: Sequence[jax.Device]) -> str:
-    """Return the platform of devices and how many there are of each kind, as in ``tpu, 8 x TPU v5 lite``."""
+    """Return the platform and the number of devices of each kind, as in ``tpu, 8 x TPU v5 lite``."""
     kinds = collections.Counter((device.platform, device.device_kind) for device in devices)
     return '; '.join(
         f'{number} x {kind}' if kind == platform else f'{platform}, {number} x {kind}'
@@ -26,7 +26,7 @@ def described(devices: Sequence[jax.Device]) -> str:
 
 
 def unused_accelerator() -> str | None:
-    """Say which accelerator of this machine JAX does not use, and what to do; None if there is none, or CPUs were chosen."""
+    """Return a message about an accelerator that JAX does not use; None if there is none, or JAX_PLATFORMS names the CPU."""
     if jax.default_backend() != 'cpu' or 'cpu' in os.environ.get('JAX_PLATFORMS', ''):
         return None
     if _has_nvidia():
@@ -37,7 +37,7 @@ def unused_accelerator() -> str | None:
 
 
 def _unused(name: str, platform: str, extra: str, packages: Sequence[str]) -> str:
-    """Say what to do about an accelerator: install a package, or look at the error of one that is installed."""
+    """Return a message on an unused accelerator: install a package, or look at the error of the installed one."""
     remedy = f"pip install '{extra}'"
     if any(importlib.util.find_spec(package) for package in packages):
         remedy = f'JAX_PLATFORMS={platform} shows the reason'

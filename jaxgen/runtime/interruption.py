@@ -1,4 +1,4 @@
-"""Answer signals at once, also while the main thread waits for a compiler or a device and cannot run its own handlers."""
+"""Answer signals at once, even while the main thread waits for a compiler or a device and cannot run Python's handlers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextlib.contextmanager
 def answered(reply: Callable[[int, threading.Event], None]) -> Iterator[None]:
-    """Call a function in a thread of its own for each SIGTERM and SIGINT, in addition to the handlers in Python.
+    """Call a function in its own thread for each SIGTERM and SIGINT, in addition to Python's handlers.
 
-    In another thread than the main one the block runs without answers, because Python handles signals in that one alone.
+    Outside the main thread nothing is called, because Python handles signals only there.
 
     Args:
       reply: takes the number of the signal, and an event that is set when the block ends.

@@ -1,10 +1,10 @@
-"""Memory that a process keeps between two runs of a compiled program on a CPU.
+"""Keep freed memory between two runs of a compiled program on a CPU.
 
 XLA allocates the temporary buffers of a program anew for each run. By default glibc takes blocks of that size from the kernel
-and gives them back, so that every step touches hundreds of megabytes of fresh pages for the first time. Kept memory makes the
-step of the paper's UNet 13 to 18% faster in a process that reads its programs from the compilation cache. In a process that
-compiled them it makes the step 6 to 13% slower, as the compiler leaves the one arena in pieces and threads wait for it; so it is
-off by default, and worth its while for a run that goes on after a stop.
+and gives them back, so that every step touches hundreds of megabytes of fresh pages. Keeping the memory makes the step of the
+paper's UNet 13 to 18% faster in a process that reads its programs from the compilation cache. In a process that compiled them
+it makes the step 6 to 13% slower, because the compiler fragments the only arena and threads wait for it. So it is off by
+default, and pays off for a run that resumes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _has_one_arena = False
 
 
 def use_one_arena() -> None:
-    """Let malloc have one arena, which :func:`compiling` needs; do nothing where there is no glibc.
+    """Limit malloc to one arena, which :func:`compiling` needs; do nothing without glibc.
 
-    Call this at the start of a program, since glibc decides on its arenas when the second thread allocates memory. Only the
-    first arena can hold blocks over 64 MB without mmap.
+    Call this at the start of a program, since glibc creates further arenas when a second thread allocates memory. Only the
+    first arena can have blocks over 64 MB without mmap.
     """
     global _has_one_arena
     if platform.system() == 'Linux' and platform.libc_ver()[0] == 'glibc':
@@ -35,9 +35,9 @@ def use_one_arena() -> None:
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Compile, and perhaps run, a program in the block; from its end on malloc keeps what is freed.
+    """Let malloc keep freed memory from the end of the block on, in which a program is compiled and perhaps run.
 
-    Within the block malloc maps large blocks as it does by default, so that the compiler's leave fewer gaps. Without
+    Within the block malloc maps large blocks as it does by default, so that those of the compiler leave fewer gaps. Without
     :func:`use_one_arena` nothing changes.
     """
     _set(M_MMAP_MAX, DEFAULT_MMAP_MAX)

@@ -1,4 +1,4 @@
-"""The mesh of devices, and how state and batches are laid out on it."""
+"""The mesh of devices, and the shardings of state and batches on it."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
 def state_shardings(mesh: Mesh, state: PyTree) -> PyTree:
     """Return the sharding of each array in a state.
 
-    An array is split along its longest axis that the number of ``fsdp`` devices divides; without such an axis each device
-    keeps a copy.
+    An array is split along the longest of its axes whose size the number of ``fsdp`` devices divides; without such an axis
+    each device keeps a copy.
 
     Args:
       mesh: the mesh of :func:`make_mesh`.
       state: a tree of arrays, or of their shapes.
 
     Returns:
-      A tree of the same structure.
+      The shardings, in a tree of the same structure.
     """
     size = mesh.shape['fsdp']
 
@@ -80,5 +80,5 @@ def on_host(mesh: Mesh, state: PyTree) -> PyTree:
 
 @functools.cache
 def _gather(mesh: Mesh) -> Callable[[PyTree], PyTree]:
-    """Return the function that gathers a state; it is cached, so that checkpoints do not compile it again."""
+    """Return the jitted function that gathers a state; the cache saves compiling it again for each checkpoint."""
     return jax.jit(lambda state: state, out_shardings=replicated(mesh))

@@ -1,4 +1,4 @@
-"""Modules of the user's that register parts of their own."""
+"""Import the user's own modules, which register further parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxgen.errors import UserError, described
 
 
 def import_plugins(plugins: Iterable[str]) -> None:
-    """Import modules, from the current folder or installed, so that what they register can be chosen.
+    """Import modules from the current folder or from installed packages, so that configs can choose what they register.
 
     Raises:
       UserError: if one of them cannot be found, or fails.
@@ -28,7 +28,7 @@ def import_plugins(plugins: Iterable[str]) -> None:
                 f'config.plugins={name} cannot be imported ({e}): write the name of a module in this folder or of an '
                 f'installed package'
             ) from e
-        except (Exception, SystemExit) as e:  # a module of the user's can raise anything
+        except (Exception, SystemExit) as e:  # a user's module can raise anything
             frame = traceback.extract_tb(e.__traceback__)[-1]
             place = '' if frame.filename.startswith('<') else f'{frame.filename}, line {frame.lineno}: '
             raise UserError(f'config.plugins={name} cannot be imported: {place}{described(e)}') from e

@@ -1,4 +1,4 @@
-"""Signals that end all processes of a run between the same two steps."""
+"""Stop all processes of a run after the same step when one of them gets a signal."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxgen.runtime import progress
 from jaxgen.runtime.interruption import SIGNALS, answered, end_at_once
 from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.types import Array
 
-PATIENCE = 5.0  # seconds that a second Ctrl-C leaves the program to end by itself
+PATIENCE = 5.0  # seconds that the program has to end by itself after a second Ctrl-C
 
 
 class StopSignals:
-    """Keeps the first SIGTERM or SIGINT of the block in ``received``; a second SIGINT interrupts at once.
+    """A block that keeps the first SIGTERM or SIGINT in ``received``; a second SIGINT interrupts at once.
 
-    Python handles signals in the main thread alone: in another thread nothing is kept.
+    Outside the main thread nothing is kept, because Python handles signals only there.
 
     Args:
-      reply: called with the first signal at once, in another thread.
+      reply: called at once with the first signal, in another thread.
     """
 
     received: int | None = None
@@ -45,7 +46,7 @@ class StopSignals:
             self._is_answered = True
             self._reply(number)
         elif number == signal.SIGINT:
-            end_at_once(number, ended, PATIENCE)
+            end_at_once(number, ended, 0 if progress.unstoppable() else PATIENCE)
 
     def _keep(self, number, frame) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -58,8 +59,20 @@ class StopSignals:
             signal.signal(number, handler)
 
 
+def answer_in_training(number: int) -> None:
+    """Tell the user how training reacts to a signal; a ``reply`` of ``StopSignals``."""
+    name, stage = signal.Signals(number).name, progress.unstoppable()
+    if stage:
+        progress.say(f'{name}: stopping after {stage}, which cannot be interrupted (Ctrl-C once more ends at once)')
+    else:
+        progress.say(f'{name}: stopping after this step, saving ... (Ctrl-C once more ends without saving)')
+
+
 class Agreement:
-    """Tells all processes of a run which signal any of them received, one call later, so that none waits for another."""
+    """An agreement of all processes of a run on the signal that any of them received.
+
+    It is known one call later, so that no process waits for another.
+    """
 
     def __init__(self, mesh: Mesh):
         self._sharding = batch_sharding(mesh)
@@ -67,7 +80,7 @@ class Agreement:
         self._pending: Array | None = None
 
     def __call__(self, received: int | None) -> int | None:
-        """Return the signal that all agree on: the same one in all processes at their n-th call.
+        """Return the signal that all processes agree on; it is the same in all of them at their n-th call.
 
         Args:
           received: the signal that this process received, if any.

@@ -15,9 +15,10 @@ ENVIRONMENT = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 
 
 def join() -> None:
-    """Connect to the other processes of the run; after that only the first process prints.
+    """Connect to the other processes of the run; from then on only the first process prints.
 
-    The variables of ``ENVIRONMENT`` say where they are; without them JAX asks the TPU slice or the cluster.
+    The variables of ``ENVIRONMENT`` have the address, the number of processes and the index of this one. Without them JAX asks
+    the TPU slice or the cluster.
 
     Raises:
       UserError: if some of the variables are missing, or the other processes cannot be reached.

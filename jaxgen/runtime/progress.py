@@ -1,7 +1,7 @@
-"""Tell what the program does, how far it is and how long it takes: a bar on a terminal, some lines of text elsewhere.
+"""Show what the program does, its progress and the time left: a bar on a terminal, a few lines of text elsewhere.
 
-A ``Stage`` is a piece of work. Any code may have stages; they are shown only within ``shown()``, which the command line enters,
-so the library is silent in other programs. Where stderr is no terminal, a line is printed at most every ten seconds.
+A ``Stage`` is a piece of work. Any code may have stages. They are shown only within ``shown()``, which the command line enters,
+so the library is silent in other programs. If stderr is not a terminal, a line is printed at most every ten seconds.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from collections.abc import Iterator
 
 from jaxgen.runtime.terminal import Display
 
-RATE_SECONDS = 30  # the rate is that of about the last so many seconds
+RATE_SECONDS = 30  # the rate is measured over about this time
 
 _DISPLAY = Display()
 
 
 class Stage:
-    """A piece of work with a name, and with a count of what is done if its size is known.
+    """A piece of work with a name, and with a count if its size is known.
 
-    A stage can be entered several times, as by a generator between two of its values: only the time within counts.
+    A stage can be entered several times, as a generator does between two of its values. Only the time within counts.
 
     Args:
       what: the work in words, as in ``sampling``.
-      total: the count at which it is complete; None if nothing is counted.
+      total: the count at which the work is complete; None if nothing is counted.
       unit: what is counted, in the plural.
       done: the count at the start.
-      note: words about how long it takes.
-      announces: whether lines of text tell of it where there is no terminal; if not, its caller prints them.
-      sums_up: whether a line is left when it is complete, if it took a second or more.
+      note: words about the time that it takes.
+      announces: whether to print lines about its progress where there is no terminal; if not, the caller prints them.
+      sums_up: whether to print a line when it is complete, if it took a second or more.
+      can_stop: whether Ctrl-C can stop it; Python cannot react to a signal while XLA compiles a program.
 
     Attributes:
-      detail: further words behind the count.
+      detail: further words after the count.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class Stage:
         note: str = '',
         announces: bool = True,
         sums_up: bool = True,
+        can_stop: bool = True,
     ):
         self.what, self.total, self.unit, self.done = what, total, unit, done
         self.note, self.detail, self.announces, self._sums_up = note, '', announces, sums_up
+        self.can_stop = can_stop
         self._start, self._spent = done, 0.0
         self._since: float | None = None
         self._marks = collections.deque([(0.0, done)], maxlen=RATE_SECONDS)
@@ -81,28 +84,28 @@ class Stage:
 
     @property
     def rate(self) -> float | None:
-        """The count by the second of late; None before anything is counted, and in the first second."""
+        """The recent rate per second; None before anything is counted, and in the first second."""
         (start, before), (now, done) = self._marks[0], self._last
         return (done - before) / (now - start) if done > before and now - start >= 1 else None
 
     @property
     def mean_rate(self) -> float | None:
-        """The count by the second since the start; None before anything is counted."""
+        """The mean rate per second since the start; None before anything is counted."""
         now, done = self._last
         return (done - self._start) / now if done > self._start and now > 0 else None
 
     def reach(self, count: int) -> None:
-        """Note that ``count`` are done in all."""
+        """Set the count to ``count``."""
         self.done, self._last = count, (self.seconds, count)
         if self._last[0] - self._marks[-1][0] >= 1:
             self._marks.append(self._last)
 
     def advance(self, count: int = 1) -> None:
-        """Note that ``count`` more are done."""
+        """Add ``count`` to the count."""
         self.reach(self.done + count)
 
     def status(self) -> str:
-        """Return the count, the rate and the time left; or else the time spent."""
+        """Return the count, the rate and the time left; or the time spent if nothing is counted."""
         if self.total is None:
             return duration(self.seconds)
         rate = self.rate
@@ -117,7 +120,7 @@ class Stage:
         return f'{self.what}: {self.status()}{note}'
 
     def summary(self) -> str:
-        """Return what was done, and in what time."""
+        """Return what was done and how long it took."""
         if self.total is None or self.mean_rate is None:
             return f'{self.what}: {duration(self.seconds)}'
         number = self.done - self._start
@@ -127,7 +130,7 @@ class Stage:
 
 @contextlib.contextmanager
 def shown() -> Iterator[None]:
-    """Show the stages of all threads while the block runs; within another such block nothing changes."""
+    """Show the stages of all threads within the block; within another such block nothing changes."""
     if _DISPLAY.is_running:
         yield
         return
@@ -140,7 +143,7 @@ def shown() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
-    """Show nothing while the block runs, since another process has the terminal, or what is done is the work of visitors."""
+    """Show nothing within the block, because another process uses the terminal or the work is that of visitors."""
     _DISPLAY.hidden += 1
     _DISPLAY.close()
     try:
@@ -151,7 +154,7 @@ def hidden() -> Iterator[None]:
 
 
 def silence() -> None:
-    """Show nothing in this process from now on: of several processes of a run the first one alone shows its stages."""
+    """Show nothing in this process from now on; only the first process of a run shows its stages."""
     _DISPLAY.is_silent = True
     _DISPLAY.close()
 
@@ -166,12 +169,17 @@ def has_bar() -> bool:
     return _DISPLAY.has_bar
 
 
+def unstoppable() -> str:
+    """Return the name of a stage that has begun and that Ctrl-C cannot stop; empty if there is none."""
+    return next((work.what for work in reversed(_DISPLAY.work) if not work.can_stop), '')
+
+
 def say(text: str, *, always: bool = True) -> None:
     """Print text if stages are shown.
 
     Args:
       text: one or several lines.
-      always: if not, the text is left out where a line was printed less than ten seconds ago.
+      always: whether to print the text even if another line was printed less than ten seconds ago.
     """
     _DISPLAY.say(text, always=always)
 

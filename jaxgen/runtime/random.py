@@ -1,6 +1,6 @@
-"""Random keys: one root key a seed, an independent stream for each use, and one key for each image.
+"""Random keys: one root key for each seed, an independent stream for each use, and one key for each image.
 
-There is no generator state to save: every key is ``jax.random.fold_in`` of the root key with numbers that say what it is for.
+There is no generator state to save: every key is ``jax.random.fold_in`` of the root key with numbers that identify its use.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import jax
 
 from jaxgen.types import Array
 
-IMAGES_PRNG = 'threefry2x32'  # the generator of all images: a number depends on its key alone, whatever the batch
+IMAGES_PRNG = 'threefry2x32'  # the generator of all images: a number depends only on its key, whatever the batch
 STREAMS = ('init', 'train', 'sample', 'statistics', 'evaluation', 'interpretation')  # append new ones at the end
 
 
@@ -19,7 +19,7 @@ def root_key(seed: int, implementation: str = IMAGES_PRNG) -> Array:
     Args:
       seed: a whole number from 0 to 2**32 - 1.
       implementation: the generator of training steps, ``train.prng``: ``threefry2x32``, or ``rbg``, which is faster on TPUs
-        but gives other bits under other shardings and batches. What samples, edits or evaluates images leaves it out.
+        but gives other bits under other shardings and batches. Code that samples, edits or evaluates images uses the default.
     """
     return jax.random.key(seed, impl=implementation)
 
@@ -30,11 +30,11 @@ def stream(key: Array, name: str) -> Array:
 
 
 def image_keys(key: Array, indices: Array) -> Array:
-    """Return one key for each image, so that image i depends on the key and on i alone.
+    """Return one key for each image, so that image i depends only on the key and on i.
 
     Args:
       key: the key of the stream that the images come from.
-      indices: int32 ``[N]``, the places of the images in the whole set.
+      indices: int32 ``[N]``, the indices of the images in the whole set.
 
     Returns:
       Keys ``[N]``.
@@ -47,7 +47,7 @@ def image_keys(key: Array, indices: Array) -> Array:
 
 
 def normal_of_each(keys: Array, shape: tuple[int, ...]) -> Array:
-    """Return standard normal numbers of a shape for each key, ``[N, *shape]``, so that row i depends on key i alone.
+    """Return standard normal numbers of a shape for each key, ``[N, *shape]``, so that row i depends only on key i.
 
     Raises:
       ValueError: if the keys are not of the generator ``IMAGES_PRNG``.

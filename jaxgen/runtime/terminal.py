@@ -1,4 +1,4 @@
-"""Show what the program does: lines at the bottom of a terminal, drawn by rich, and lines of text where there is no terminal."""
+"""Show the work of a program: as lines at the bottom of a terminal, drawn by rich, or as lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 LINE_SECONDS = 10.0  # minimum time between two lines where there is no terminal
-LONGEST_GAP = 60.0  # largest time to which the gap between two lines about the same work grows, in seconds
-TICK_SECONDS = 0.5  # time between two looks at the work
+LONGEST_GAP = 60.0  # seconds: the gap between two lines about the same work grows up to this
+TICK_SECONDS = 0.5  # time between two updates
 BAR_WIDTH = 30  # largest width of a bar, in characters
 
 
@@ -26,16 +26,17 @@ class Work(Protocol):
     done: int
     note: str
     announces: bool
+    can_stop: bool
 
     def status(self) -> str:
-        """Return how far the work is."""
+        """Return the progress of the work."""
 
     def summary(self) -> str:
-        """Return what was done, when it is complete."""
+        """Return what was done, for when the work is complete."""
 
 
 class Display:
-    """Shows the pieces of work of a program, and keeps them up to date in a thread of its own.
+    """A display of the pieces of work of a program, which a thread keeps up to date.
 
     Attributes:
       is_running: whether the program shows its work.
@@ -57,27 +58,32 @@ class Display:
 
     @property
     def has_bar(self) -> bool:
-        """Whether it is shown by lines that change."""
+        """Whether the work is shown as lines on a terminal that change."""
         return self._live is not None
+
+    @property
+    def work(self) -> list[Work]:
+        """The pieces of work that have begun and not ended, the innermost last."""
+        return list(self._work)
 
     def start(self) -> None:
         """Begin to show the work."""
         self._line_at, self._gap = float('-inf'), LINE_SECONDS
-        self._told: Work | None = None
+        self._announced: Work | None = None
         self._started_at = time.perf_counter()
         self.is_running, self._ended = True, threading.Event()
-        self._thread = threading.Thread(target=self._tell, args=(self._ended,), daemon=True, name='progress')
+        self._thread = threading.Thread(target=self._watch, args=(self._ended,), daemon=True, name='progress')
         self._thread.start()
 
     def stop(self) -> None:
-        """Show no more."""
+        """Stop showing the work."""
         self.is_running = False
         self._ended.set()
         self._thread.join()
         self.close()
 
     def open(self) -> None:
-        """Draw the work on the terminal if there is one; text that is printed appears above it from now on."""
+        """Draw the work on the terminal if there is one; printed text appears above it from now on."""
         is_terminal = sys.stderr.isatty() and os.environ.get('TERM') not in ('dumb', 'unknown')
         if self._live is None and self.is_on and self._work and is_terminal:
             from rich.console import Console
@@ -105,15 +111,15 @@ class Display:
         with self._lock:
             self._work.append(work)
             self.open()
-            if self.is_on and self._live is None and work.note and work is not self._told:
+            if self.is_on and self._live is None and work.note and work is not self._announced:
                 self._announce(work)
 
     def end(self, work: Work, leaves_line: bool) -> None:
-        """Show a piece of work no more.
+        """Stop showing a piece of work.
 
         Args:
-          work: what has ended.
-          leaves_line: whether a line says what was done; work within other work that is counted leaves none.
+          work: the work that has ended.
+          leaves_line: whether to print a line that sums it up; none is printed within other work that is counted.
         """
         with self._lock:
             self._work.remove(work)
@@ -121,7 +127,7 @@ class Display:
                 self.say(work.summary(), always=self.has_bar)
 
     def say(self, text: str, *, always: bool) -> bool:
-        """Print text and return True if that is due: always, or where no other line was printed of late."""
+        """Print text and return True if it is due: always, or if no other line was printed recently."""
         with self._lock:
             now = time.perf_counter()
             if not self.is_on or (not always and now - self._line_at < self._gap):
@@ -132,7 +138,7 @@ class Display:
         return True
 
     def _lines(self) -> Group:
-        """Return a line for each piece of work that is counted, and for the innermost one."""
+        """Return a line for each counted piece of work, and for the innermost piece."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Column, Table
@@ -151,8 +157,8 @@ class Display:
             rows.append(row)
         return Group(*rows)
 
-    def _tell(self, ended: threading.Event) -> None:
-        """Print lines about work that takes long, where there is no terminal."""
+    def _watch(self, ended: threading.Event) -> None:
+        """Print lines about work that takes long, if there is no terminal."""
         while not ended.wait(TICK_SECONDS):
             with self._lock:
                 is_late = time.perf_counter() - self._started_at >= LINE_SECONDS
@@ -160,15 +166,16 @@ class Display:
                     try:
                         self._announce(self._work[-1])
                     except (OSError, ValueError):
-                        return  # nobody reads, which ends the program when the main thread prints
+                        return  # stdout is closed; the program ends when the main thread prints
 
     def _announce(self, work: Work) -> None:
-        """Print a line about a piece of work if one is due: the first soon, the next ones with growing gaps."""
+        """Print a line about a piece of work if one is due: the first one soon, later ones at growing intervals."""
         if not work.announces:
             return
-        is_known = work is self._told
-        if not is_known:
+        is_repeated = work is self._announced
+        if not is_repeated:
             self._gap = LINE_SECONDS
-        if self.say(str(work), always=False):
-            self._gap = min(LONGEST_GAP, 1.5 * self._gap) if is_known else LINE_SECONDS
-            self._told = work
+        line = f'{work} ...' if work.total is None else str(work)
+        if self.say(line, always=False):
+            self._gap = min(LONGEST_GAP, 1.5 * self._gap) if is_repeated else LINE_SECONDS
+            self._announced = work

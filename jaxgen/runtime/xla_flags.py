@@ -8,8 +8,8 @@ import re
 
 from jaxgen.errors import check
 
-# XLA:CPU hands matrix products, reductions and convolutions to YNNPACK. Its convolutions are slower than XLA's own, their
-# kernel gradients by up to three times, so they are taken out of that list. docs/results/speed_on_cpus.md has the rates.
+# XLA:CPU uses YNNPACK for matrix products, reductions and convolutions. Its convolutions are slower than XLA's own, and the
+# gradients of their kernels up to three times slower, so this flag leaves them out. See docs/results/speed_on_cpus.md.
 FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
 DEFAULT_FUSION_TYPE = '--xla_cpu_experimental_ynn_fusion_type=individual_dot,individual_convolution,reduce'
 
@@ -20,10 +20,10 @@ DEFAULT_FUSION_OPTION = {
     )
 }
 
-# Operations that sum in any order are left out, and so is the choice of kernels by timing them, which varies.
+# These exclude operations that sum in any order, and the choice of kernels by timing, whose outcome varies.
 DETERMINISTIC = ('--xla_gpu_exclude_nondeterministic_ops=true', '--xla_gpu_autotune_level=0')
 
-# XLA ends the process on a flag that it does not know, so flags are set only for the releases of jaxlib that were tried.
+# XLA ends the process on an unknown flag, so flags are set only for releases of jaxlib with which they were tried.
 FIRST_VERSION, LAST_VERSION = (0, 10, 2), (0, 12)
 
 
@@ -36,16 +36,16 @@ def set_defaults() -> None:
 
 
 def options_of_samplers() -> dict[str, str] | None:
-    """Return the compiler options of programs that sample: XLA's default convolutions where ``FUSION_TYPE`` took them away.
+    """Return the compiler options of programs that sample: the default fusion types, if ``FUSION_TYPE`` is set.
 
-    XLA's own convolutions give wrong numbers within the loops of samplers on several virtual CPU devices: with the flag alone,
-    a guided batch of 64 on two devices has images of noise at its ends.
+    XLA's own convolutions give wrong numbers in the loops of samplers on several virtual CPU devices: with ``FUSION_TYPE``, some
+    images of a guided batch of 64 on two devices are noise.
     """
     return DEFAULT_FUSION_OPTION if FUSION_TYPE in os.environ.get('XLA_FLAGS', '').split() else None
 
 
 def make_gpus_deterministic() -> None:
-    """Add ``DETERMINISTIC`` to ``XLA_FLAGS`` likewise; it has no effect on other devices.
+    """Add ``DETERMINISTIC`` to ``XLA_FLAGS``, which affects GPUs only.
 
     Raises:
       UserError: if this release of jaxlib was not tried with the flags.
@@ -66,7 +66,7 @@ def _add(flag: str) -> None:
 
 
 def is_known(jaxlib_version: str) -> bool:
-    """Return whether this release of jaxlib was tried with these flags; ``''`` stands for no jaxlib."""
+    """Return whether the flags were tried with this release of jaxlib; ``''`` stands for no jaxlib."""
     version = tuple(int(number) for number in re.findall(r'\d+', jaxlib_version)[:3])
     return version >= FIRST_VERSION and version[:2] <= LAST_VERSION
 

@@ -15,7 +15,7 @@ from jaxgen.errors import UserError
 from jaxgen.runtime import progress
 from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import on_host
-from jaxgen.runtime.preemption import Agreement, StopSignals
+from jaxgen.runtime.preemption import Agreement, StopSignals, answer_in_training
 from jaxgen.training.batches import BatchLoader, dispatches
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.clock import Clock
@@ -94,11 +94,12 @@ class Loop:
         self._profile = Profile(plan.workdir / 'profile', plan.train.profile, self.step)
         batches = pipeline.Prefetcher(dispatches(self.step, steps, plan.train.steps_per_dispatch), self._loader)
         try:
-            with StopSignals(_answer) as signals:
-                if self.step == 0 and plan.writes_grids:
+            with StopSignals(answer_in_training) as signals:
+                if self.step == 0 and plan.grid_every and plan.grid_every <= steps:
                     self._write_grid()
                 if plan.misses_evaluation(self.step):
                     self._evaluate(signals)
+                self._exit_without_a_step(signals)
                 self._train(batches, signals)
         finally:
             batches.close()
@@ -118,7 +119,10 @@ class Loop:
     ) -> None:
         done = None
         for start, end, batch in batches:
-            self._compile(end - start, batch, clock)
+            if self._compile(end - start, batch, clock) and done is None:
+                self._exit_without_a_step(signals)
+                if not progress.has_bar():
+                    self._log.say('running the first step ...')
             self._profile.before(start)
             self.state, next_done = self._compiled[end - start](self.state, batch, *self._resident)
             if done is not None:
@@ -144,7 +148,7 @@ class Loop:
         plan = self.plan
         if plan.is_due(plan.train.log_every, start, end):
             self._write_row(clock)
-        if plan.writes_grids and plan.is_due(plan.sample.every, start, end):
+        if plan.grid_every and plan.is_due(plan.grid_every, start, end):
             with self._paused(clock):
                 self._write_grid()
         if plan.evaluation and plan.is_due(plan.evaluation.every, start, end):
@@ -162,10 +166,10 @@ class Loop:
             with self._paused(clock), progress.Stage(f'saving step {self.step}', announces=False, sums_up=False):
                 self._save()
 
-    def _compile(self, length: int, batch: PyTree, clock: Clock) -> None:
-        """Compile the program of a dispatch of ``length`` steps, if that is not done yet."""
+    def _compile(self, length: int, batch: PyTree, clock: Clock) -> bool:
+        """Compile the program of a dispatch of ``length`` steps; return False if that was done before."""
         if length in self._compiled:
-            return
+            return False
         lowered: list[jax.stages.Lowered] = []
 
         def lower() -> jax.stages.Lowered:
@@ -177,10 +181,10 @@ class Loop:
             self._compiled[length] = compiled('the training step', lower, sums_up=False)
             seconds = time.perf_counter() - start
             cost = lowered[0].cost_analysis()  # None on accelerators
-        work = ''
-        if cost:  # XLA counts the body of a loop once, however many steps there are
-            work = f'; it does {cost["flops"] / self.plan.batch_size / 1e9:.3g} GFLOP an image'
-        self._log.say(f'compiled the step in {seconds:.0f} s{work}')
+        # XLA counts the body of a loop once, however many steps there are
+        work = f'; it does {cost["flops"] / self.plan.batch_size / 1e9:.3g} GFLOP an image' if cost else ''
+        self._log.say(f'compiled the training step in {progress.duration(seconds)}{work}')
+        return True
 
     def _write_row(self, clock: Clock) -> None:
         """Write a row of the log: the metrics averaged over the steps since the last row."""
@@ -251,6 +255,13 @@ class Loop:
             step,
         )
 
+    def _exit_without_a_step(self, signals: StopSignals) -> None:
+        """End at a signal before the first step; several processes agree on a signal only when they take steps."""
+        if signals.received is not None and jax.process_count() == 1:
+            name = signal.Signals(signals.received).name
+            self._log.say(f'{name}: stopped before the next step, with nothing new to save')
+            raise SystemExit(128 + signals.received)
+
     def _exit(self, stop: int) -> None:
         self._checkpoints.wait()
         self._log.say(
@@ -260,16 +271,8 @@ class Loop:
         raise SystemExit(128 + stop)
 
     def _conclusion(self) -> str:
-        workdir = self.plan.workdir
-        grids = f'samples: {workdir}/samples/\n' if self.plan.writes_grids else ''
+        workdir, grids = self.plan.workdir, 'samples/, ' if self.plan.grid_every else ''
         return (
-            f'step {self.step} is the last and is saved in {workdir}\n{grids}'
-            f'metrics: {workdir}/metrics.jsonl\n'
-            f'curves: {sys.executable} -m tensorboard.main --logdir {workdir}/tensorboard'
+            f'to see the curves: {sys.executable} -m tensorboard.main --logdir {workdir}/tensorboard\n'
+            f'step {self.step} is the last and is saved in {workdir}: checkpoints/, {grids}metrics.jsonl'
         )
-
-
-def _answer(number: int) -> None:
-    progress.say(
-        f'{signal.Signals(number).name}: stopping after this step, saving ... (Ctrl-C once more ends without saving)'
-    )

@@ -59,9 +59,9 @@ class Plan:
         return end // every > start // every or end == self.train.steps
 
     @property
-    def writes_grids(self) -> bool:
-        """Whether training writes grids of samples: not if the run is shorter than the interval between them."""
-        return self.method.capabilities.samples and self.train.steps >= self.sample.every
+    def grid_every(self) -> int | None:
+        """Steps between two grids of samples; None if training writes no grids."""
+        return self.sample.every if self.method.capabilities.samples else None
 
     def misses_evaluation(self, step: int) -> bool:
         """Return whether the run stopped before the evaluation of ``step`` was finished."""

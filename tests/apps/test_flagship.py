@@ -34,7 +34,7 @@ def config_of(**fields):
             'train.steps_per_dispatch': 2,
             'optimizer.decay': 'cosine',
             'optimizer.warmup_steps': 1,
-            'sample.every': 1000,
+            'sample.every': None,
             'train.log_every': 2,
             'sample.num_steps': 2,
             **fields,

@@ -25,7 +25,7 @@ FIELDS = {
     'optimizer.learning_rate': 0.01,
     'diffusion.label_dropout': 0.25,
     'checkpoint.keep': 9,
-    'sample.every': 99,
+    'sample.every': None,
 }
 
 

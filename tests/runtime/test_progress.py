@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from jaxgen.runtime import progress, terminal
-from jaxgen.runtime.compilation import told
+from jaxgen.runtime.compilation import expected_time
 from jaxgen.runtime.progress import Stage
 
 ERASE = '\x1b[2K'
@@ -135,7 +135,7 @@ def test_where_there_is_no_terminal_lines_are_ten_seconds_apart(clock, capsys, m
         for step in range(3):
             progress.say(f'step {step}', always=False)
             clock(6)
-    assert capsys.readouterr().out.splitlines() == ['compiling the sampler: 0 s (a minute)', 'step 1']
+    assert capsys.readouterr().out.splitlines() == ['compiling the sampler: 0 s (a minute) ...', 'step 1']
 
 
 def test_hidden_stages_are_not_shown(screen):
@@ -145,6 +145,12 @@ def test_hidden_stages_are_not_shown(screen):
     assert shown.getvalue() == ''
 
 
-def test_only_measured_times_are_told():
-    assert told(90, None) == '1:30 min the first time, less now that it is cached'
-    assert told(90, 12) == 'about 12 s, as it is cached'
+def test_ctrl_c_is_answered_with_what_it_cannot_stop():
+    with Stage('train'), Stage('compiling the step', can_stop=False), Stage('reading the cache'):
+        assert progress.unstoppable() == 'compiling the step'
+    assert progress.unstoppable() == ''
+
+
+def test_the_expected_time_is_that_of_earlier_compilations():
+    assert expected_time(90, None) == '1:30 min the first time, less now that it is cached'
+    assert expected_time(90, 12) == 'about 12 s, as it is cached'

@@ -42,7 +42,7 @@ COMMON = {
     'sample.num': 4,
     'sample.batch_size': 8,
     'sample.num_steps': 2,
-    'sample.every': 1000,
+    'sample.every': None,
 }
 
 

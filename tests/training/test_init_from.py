@@ -17,7 +17,7 @@ EDM = {
     'diffusion.schedule': 'edm',
     'diffusion.parameterisation': 'edm',
     'diffusion.label_dropout': 0.25,
-    'sample.every': 99,
+    'sample.every': None,
 }
 TUNED = {
     **EDM,

@@ -62,7 +62,7 @@ def test_the_work_of_a_step_is_that_of_its_convolutions(tmp_path, capsys):
         'model.base_channels': 32,
         'model.num_blocks': 1,
         'train.steps': 1,
-        'sample.every': 9,
+        'sample.every': None,
     }
     modes.run('train', tiny_config(**fields), epath.Path(tmp_path))
     said = float(re.search(r'it does (\S+) GFLOP an image', capsys.readouterr().out).group(1))
@@ -76,8 +76,9 @@ def test_it_trains_where_the_backend_does_not_count_work(tmp_path, capsys, monke
     monkeypatch.setattr(jax.stages.Lowered, 'cost_analysis', lambda self: None)
     modes.run('train', tiny_config('ddpm', **{'train.steps': 1, 'sample.every': 9}), epath.Path(tmp_path) / 'run')
     said = capsys.readouterr().out
-    assert re.search(r'compiled the step in \d+ s\n', said)
-    assert 'step 1 is the last and is saved' in said
+    assert re.search(r'compiled the training step in \d+ s\nrunning the first step ...\n', said)
+    assert said.splitlines()[-1].startswith('step 1 is the last and is saved in ')
+    assert [path.name for path in (tmp_path / 'run' / 'samples').iterdir()] == ['step_1.png']
 
 
 def test_tensorboard_has_scalars_and_grids(trained):
@@ -118,7 +119,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
             'train.log_every': 1,
             'checkpoint.every': 1,
             'checkpoint.keep': 9,
-            'sample.every': 99,
+            'sample.every': None,
         }
     )
     workdir = epath.Path(tmp_path) / 'run'

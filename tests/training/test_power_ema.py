@@ -16,7 +16,7 @@ from jaxgen.optim import power_ema
 from jaxgen.training.snapshots import Snapshots
 from tests.tiny import tiny_config
 
-FIELDS = {'optimizer.ema_lengths': (0.05, 0.1), 'optimizer.ema_snapshot_every': 2, 'sample.every': 99}
+FIELDS = {'optimizer.ema_lengths': (0.05, 0.1), 'optimizer.ema_snapshot_every': 2, 'sample.every': None}
 
 
 @pytest.mark.parametrize('length', (0.02, 0.1, 0.25))

@@ -24,7 +24,7 @@ COMMON = {
     'train.log_every': LOG_EVERY,
     'train.steps_per_dispatch': 3,
     'checkpoint.every': 20,
-    'sample.every': 1000,
+    'sample.every': None,
     'data.random_flip': True,
 }
 FIELDS = {

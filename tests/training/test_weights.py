@@ -137,7 +137,7 @@ def test_a_fine_tuned_model_has_its_own_file(there, tmp_path):
         pytest.skip('of diffusion models alone')
     way_out = {'finetune.base': str(base), 'finetune.method': 'full'}  # that is named where training is refused
     c = read(base / 'config.json', ('evaluation',))
-    c = c.replace({**way_out, 'train.steps': 1, 'checkpoint.every': 1, 'sample.every': 5})
+    c = c.replace({**way_out, 'train.steps': 1, 'checkpoint.every': 1, 'sample.every': None})
     modes.run('finetune', c, tmp_path / 'tuned')
     with pytest.raises(UserError, match='is its base and its adapter.safetensors'):
         exported(c, tmp_path / 'out', tmp_path / 'tuned')

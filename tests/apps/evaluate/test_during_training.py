@@ -14,7 +14,7 @@ from jaxgen.cli import modes
 from tests.helpers.runs import train
 from tests.tiny import tiny_config
 
-FIELDS = {'evaluation.every': 4, 'evaluation.num': 100, 'evaluation.extractor': 'judge', 'sample.every': 99}
+FIELDS = {'evaluation.every': 4, 'evaluation.num': 100, 'evaluation.extractor': 'judge', 'sample.every': None}
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +68,11 @@ def test_a_signal_breaks_an_evaluation_off_and_it_is_made_first_thing_after(tmp_
     train(tiny_config('dcgan', **FIELDS), workdir, scripted)
     assert scripted.judged == [4, 8, 12]
     scripted.judged.pop()  # as if the last one had been broken off
+    scripted.stop_at = 12
+    with pytest.raises(SystemExit) as e:  # before the first step of this start
+        train(tiny_config('dcgan', **FIELDS), workdir, scripted)
+    assert e.value.code == 143 and scripted.judged == [4, 8]
+    scripted.stop_at = None
     train(tiny_config('dcgan', **FIELDS), workdir, scripted)
     assert scripted.judged == [4, 8, 12]
     assert restore(tiny_config('dcgan', **{'checkpoint.restore': 'best'}), workdir).step == 8

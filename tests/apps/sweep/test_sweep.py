@@ -30,7 +30,7 @@ FIELDS = {
     'sweep.images': 2560,
     'train.log_every': 2,
     'checkpoint.every': 40,
-    'sample.every': 1000,
+    'sample.every': None,
     'evaluation.num': 60,
     'evaluation.metrics': ('fid', 'kid'),
     'evaluation.extractor': 'judge',
