@@ -1,10 +1,11 @@
-"""Pictures of images on their way from noise, for ``--mode=sample`` and ``--mode=edit``: a strip and an animation."""
+"""Pictures of the steps from noise to images, for ``--mode=sample`` and ``--mode=edit``: a strip and an animation."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import jax
@@ -25,9 +26,10 @@ from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime import xla_flags
 from jaxgen.runtime.random import image_keys, root_key, stream
 
-MAX_STRIP, MAX_FRAMES = 10, 60  # largest number of steps that the strip and the animation show
-STRIP_ROWS = 6  # images whose way the strip shows
-ANIMATED = 20  # images that an animation of samples shows
+MAX_COLUMNS, MAX_FRAMES = 11, 60  # largest number of columns of a strip, and of frames of an animation
+STRIP_ROWS = 6  # largest number of images in a strip
+ANIMATED = 20  # largest number of images in an animation of samples
+ORDINALS = {2: 'second', 3: 'third', 4: 'fourth', 5: 'fifth'}
 Draw = Callable[[np.ndarray, str], np.ndarray]  # from images uint8 [N, H, W, C] and a title to a picture
 
 
@@ -37,15 +39,17 @@ class Steps:
 
     Attributes:
       images: uint8 ``[F, N, H, W, C]``, scaled to the variance of an image.
-      numbers: how many steps have been taken before each, ``[F]``.
-      noise: the share of noise in the variance of each, ``[F]``.
-      total: the number of all steps.
+      numbers: the number of steps taken before each frame, ``[F]``.
+      noise: the share of noise in the variance of each frame, ``[F]``.
+      total: the number of steps that the sampler takes.
+      start: what the first step starts from, in words.
     """
 
     images: np.ndarray
     numbers: np.ndarray
     noise: np.ndarray
     total: int
+    start: str = 'noise'
 
 
 def noise_share(levels: Level) -> np.ndarray:
@@ -54,22 +58,36 @@ def noise_share(levels: Level) -> np.ndarray:
     return sigma**2 / (alpha**2 + sigma**2)
 
 
-def write(steps: Steps, folder: epath.Path, stem: str, *, names: Sequence[str], draw: Draw) -> None:
+def write(
+    steps: Steps,
+    folder: epath.Path,
+    stem: str,
+    *,
+    names: Sequence[str],
+    draw: Draw,
+    inputs: Mapping[str, np.ndarray] | None = None,
+) -> None:
     """Write ``<stem>.png``, a strip with a row for each image, and ``<stem>.webp``, an animation.
 
     Args:
       steps: the images.
-      folder: where to write.
-      stem: name of the two files.
-      names: names of the images.
+      folder: the folder to write to.
+      stem: the name of both files, without their suffixes.
+      names: the name of each image.
       draw: draws the images of a frame.
+      inputs: as for ``strip``.
     """
-    write_atomically(folder / f'{stem}.png', images.png(strip(steps, names)))
+    write_atomically(folder / f'{stem}.png', images.png(strip(steps, names, inputs)))
     write_atomically(folder / f'{stem}.webp', animation(steps, draw))
 
 
 def animation(steps: Steps, draw: Draw) -> bytes:
-    """Return a WebP file that shows images step by step; ``draw`` draws the images of a frame."""
+    """Return a WebP file that shows images step by step.
+
+    Args:
+      steps: the images.
+      draw: draws the images of a frame.
+    """
     shown = grids.spread(steps.images, MAX_FRAMES)
     titles = [step_title(steps.numbers[i], steps.total, steps.noise[i]) for i in shown]
     frames = [draw(steps.images[i], title) for i, title in zip(shown, titles, strict=True)]
@@ -77,21 +95,53 @@ def animation(steps: Steps, draw: Draw) -> bytes:
 
 
 def step_title(number: int, total: int, noise: float) -> str:
-    """Return the title of images after some steps: the number of steps taken and in all, and the share of noise."""
+    """Return the title of a frame, as in ``step 3 of 10, 80% noise``."""
     return f'step {number} of {total}, {noise:.0%} noise'
 
 
-def strip(steps: Steps, names: Sequence[str]) -> np.ndarray:
-    """Return a picture with a row for each of the first images, and a column for each of some steps."""
-    shown = grids.spread(steps.images, MAX_STRIP)
-    rows = steps.images[shown, :STRIP_ROWS].swapaxes(0, 1)
+def strip(steps: Steps, names: Sequence[str], inputs: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+    """Return a picture with a row for each of the first images, and a column for each of some steps.
+
+    Args:
+      steps: the images.
+      names: the name of each image.
+      inputs: images uint8 ``[H, W, C]`` with which every row begins, by the heads of their columns.
+
+    Returns:
+      uint8 ``[H', W', C]``.
+    """
+    inputs = inputs or {}
+    shown = _evenly(steps.numbers, MAX_COLUMNS - len(inputs))
+    rows = [[*inputs.values(), *row] for row in steps.images[shown, :STRIP_ROWS].swapaxes(0, 1)]
     heads = [f'step {steps.numbers[i]}\n{steps.noise[i]:.0%} noise' for i in shown]
-    labels = Labels(f'{steps.total} steps from noise to image', columns=heads, rows=names[:STRIP_ROWS])
-    return grids.labelled(rows.reshape(-1, *rows.shape[2:]), labels)
+    heads[-1] = f'step {steps.numbers[-1]}\nresult'
+    title = f'{_which(steps.numbers[shown], steps.total)} from {steps.start} to the result'
+    return grids.labelled(np.concatenate(rows), Labels(title, [*inputs, *heads], names[:STRIP_ROWS]))
+
+
+def _evenly(numbers: np.ndarray, columns: int) -> np.ndarray:
+    """Return the indices of at most ``columns`` evenly spaced frames, including the last one and any frame of pure noise."""
+    gap = max(1, math.ceil((len(numbers) - 1) / (columns - 1)))
+    even = np.arange(len(numbers) - 1, -1, -gap)[::-1]
+    has_start = numbers[0] > 0 or even[0] == 0
+    return even if has_start else grids.spread(numbers, columns)
+
+
+def _which(numbers: np.ndarray, total: int) -> str:
+    """Return which steps are shown, as in ``every second of 10 steps``."""
+    if total == 1:
+        return 'the only step'
+    gaps = set(np.diff(numbers).tolist())
+    gap = gaps.pop() if len(gaps) == 1 else 0
+    if gap == 1 and numbers[0] <= 1:
+        return f'all {total} steps'
+    if gap in ORDINALS:
+        return f'every {ORDINALS[gap]} of {total} steps'
+    return f'{np.count_nonzero(numbers)} of {total} steps'
 
 
 def require_steps(config: Config) -> None:
-    """Refuse an animation of samples that are not made in steps.
+    """Refuse an animation if the method does not sample in steps.
 
     Raises:
       UserError: naming the field of the config.
@@ -109,7 +159,7 @@ def require_steps(config: Config) -> None:
 
 
 def of_samples(trained: Trained) -> Steps:
-    """Return the first samples of ``--mode=sample`` on their way; one step at a time, so that few are in memory at once."""
+    """Return the first samples of ``--mode=sample`` after each step; steps are taken singly, to keep few images in memory."""
     pipeline, method = trained.sampler(), cast(Diffusion, trained.method)
     num = min(trained.config.sample.num, ANIMATED)
     variables, labels = pipeline.variables(trained.model), jnp.asarray(pipeline.labels(num))
@@ -134,11 +184,10 @@ def of_samples(trained: Trained) -> Steps:
 
 
 def write_animation(trained: Trained, folder: epath.Path, name: str) -> None:
-    """Write ``<name>_steps.png`` and ``<name>_steps.webp``, the way of the first samples from noise."""
+    """Write ``<name>_steps.png`` and ``<name>_steps.webp``, which show how the first samples emerge from noise."""
     steps = of_samples(trained)
     num, names = steps.images.shape[1], trained.class_names
-    is_told = trained.method.capabilities.knows_classes
-    labels = trained.sampler().labels(num) if is_told else None
+    labels = trained.sampler().labels(num) if trained.method.capabilities.knows_classes else None
     rows = [f'sample {i + 1}' for i in range(num)] if labels is None else [names[label] for label in labels]
     write(
         steps,
@@ -150,6 +199,6 @@ def write_animation(trained: Trained, folder: epath.Path, name: str) -> None:
 
 
 def _of_one_height(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return frames of equal width with white below those that are lower, as their titles may have more lines or fewer."""
+    """Pad frames of equal width to one height with white, since their titles may differ in the number of lines."""
     height = max(frame.shape[0] for frame in frames)
     return [np.pad(f, ((0, height - f.shape[0]), (0, 0), (0, 0)), constant_values=255) for f in frames]

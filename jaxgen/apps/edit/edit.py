@@ -45,7 +45,7 @@ class Edited:
       given: uint8 ``[G, H, W, C]``, the input images as the network sees them.
       made: uint8 ``[N, H, W, C]``, the edited images.
       steps: the edited images after each step.
-      names: a name for each edited image.
+      names: the name of each edited image.
       mask: uint8 ``[H, W, C]``, white where the model painted; None if it painted everywhere.
       notes: sentences about the result for the user.
     """
@@ -57,12 +57,18 @@ class Edited:
     mask: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """The input images and the mask, uint8 ``[H, W, C]``, by their captions."""
+        shown = dict(zip(('input', 'other input'), self.given, strict=False))
+        return shown if self.mask is None else {**shown, 'mask: white is painted': self.mask}
+
 
 class Editor:
     """A trained diffusion model with the options of an edit, ``trained.config.edit``; each kind of edit is one of ``EDITS``.
 
     Raises:
-      UserError: if the model cannot edit images, or ``source_class`` is none of its classes.
+      UserError: if the model cannot edit images, or ``source_class`` is not one of its classes.
     """
 
     def __init__(self, trained: Trained):
@@ -77,18 +83,18 @@ class Editor:
             pick(self.options.source_class, trained.class_names, 'config.edit.source_class:')
 
     def image2image(self) -> Edited:
-        """Make images that share with the input what noise of ``strength`` leaves of it, as in SDEdit (Meng et al. 2022)."""
+        """Add noise of ``strength`` to the input and denoise it, as in SDEdit (Meng et al. 2022)."""
         return self._edit_from_noise(self._open('input'))
 
     def inpaint(self) -> Edited:
-        """Make images that are the input outside the mask."""
+        """Make images that equal the input outside the mask."""
         given = self._open('input')
         return self._edit_from_noise(given, open_mask(self.options.mask, 'config.edit.mask', given.shape[0]))
 
     def interpolate(self) -> Edited:
         """Make images on the great circle between the noises from which DDIM makes the two input images.
 
-        ``sample.classes`` names the classes of the two: each image has the class of the input that is nearer to it.
+        ``sample.classes`` names the classes of the two inputs; each image has the class of the nearer input.
         """
         given = np.stack([self._open('input'), self._open('other')])
         share = np.linspace(0.0, 1.0, max(self.options.num, 2))
@@ -100,7 +106,7 @@ class Editor:
         return Edited(given, made, steps, names, notes=(_reconstruction_note(made[[0, -1]], given),))
 
     def transfer(self) -> Edited:
-        """Make the input anew from its noise as ``source_class``, and then as each of ``sample.classes``."""
+        """Find the noise of the input as ``source_class``, and sample from it as that class and as each of ``sample.classes``."""
         classes = self.config.sample.classes
         check(
             self.method.capabilities.knows_classes,
@@ -123,7 +129,7 @@ class Editor:
         return open_image(name, f'config.edit.{field}', self.method.image_shape, self.config)
 
     def _labels_of_ends(self) -> np.ndarray:
-        """Return the labels of the two inputs: of the first one or two of ``sample.classes``, or of no class if not set."""
+        """Return the labels of the two inputs: the first of ``sample.classes``, or the label of no class if not set."""
         classes = self.config.sample.classes
         if classes is not None:
             return cycled_labels([self.trained.class_names.index(name) for name in classes], 0, 2)
@@ -134,6 +140,7 @@ class Editor:
         start = start_edit(self.trained, self.variables, given, mask=mask, num=self.options.num)
         edit = editing.keep_known(start.known, jnp.ones(()) if mask is None else jnp.asarray(mask))
         made, steps = self._sample(start.x, start.labels, start.levels, edit)
+        steps = dataclasses.replace(steps, start='the noisy input')
         names = [f'result {i + 1}' for i in range(len(made))]
         if self.method.capabilities.knows_classes:
             names = [f'{name}: {self.trained.class_names[c]}' for name, c in zip(names, start.labels, strict=True)]
@@ -143,7 +150,7 @@ class Editor:
     def _sample(
         self, x: Array, labels: np.ndarray, levels: Level, edit: Edit | None = None
     ) -> tuple[np.ndarray, Steps]:
-        """Return the images uint8, and x after each step on the way there from ``x`` at the first of the levels."""
+        """Sample from ``x`` at the first of the levels, and return the images uint8 and the images after each step."""
 
         @functools.partial(jax.jit, compiler_options=xla_flags.options_of_samplers())
         def take_step(variables, keys, labels, carry, step):
@@ -167,7 +174,7 @@ class Editor:
     def _invert(self, given: np.ndarray, labels: np.ndarray) -> Array:
         """Return the noise from which DDIM makes images uint8 ``[N, H, W, C]``.
 
-        The estimates are neither guided nor clipped: the iteration would not find the inverse of such steps.
+        The denoiser is neither guided nor clipped, since the fixed-point iteration would not invert such steps.
         """
         check(
             self.method.sampling.sampler == DDIM(eta=0.0),
@@ -207,23 +214,24 @@ def edit(trained: Trained) -> Edited:
 def write(edited: Edited, kind: str, workdir: epath.Path) -> epath.Path:
     """Write the result of an edit to ``edits/<kind>`` in a run directory.
 
-    ``grid.png`` shows the given images, the mask and then the edited ones, ``strip.png`` and ``strip.webp`` the way of the
-    first of them, and ``images.npz`` holds the arrays.
+    ``grid.png`` shows the inputs, the mask and the edited images; ``strip.png`` and ``strip.webp`` show the steps to the first
+    of them; ``images.npz`` has the arrays.
 
     Returns:
-      The folder.
+      The path of the folder.
     """
     folder = output_folder(workdir) / 'edits' / kind
     write_atomically(folder / 'grid.png', images.png(_grid(edited)))
-    denoising_steps.write(edited.steps, folder, 'strip', names=edited.names, draw=frame_of(edited.names))
+    draw = frame_of(edited.names)
+    denoising_steps.write(edited.steps, folder, 'strip', names=edited.names, draw=draw, inputs=edited.inputs)
     write_atomically(folder / 'images.npz', images.npz(given=edited.given, images=edited.made))
     return folder
 
 
 def _grid(edited: Edited) -> np.ndarray:
-    shown = [*edited.given, *([] if edited.mask is None else [edited.mask]), *edited.made]
-    names = ['input', 'other input'][: len(edited.given)] + ['mask: white is painted'] * (edited.mask is not None)
-    return grids.labelled(np.stack(shown), Labels(captions=[*names, *edited.names]), min(len(shown), COLUMNS))
+    shown = [*edited.inputs.values(), *edited.made]
+    captions = [*edited.inputs, *edited.names]
+    return grids.labelled(np.stack(shown), Labels(captions=captions), min(len(shown), COLUMNS))
 
 
 def frame_of(names: Sequence[str]) -> Callable[[np.ndarray, str], np.ndarray]:

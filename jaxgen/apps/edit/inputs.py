@@ -1,4 +1,4 @@
-"""The images and masks that an edit starts from, as the network sees them."""
+"""Read the images and masks of an edit, and bring them to the size of the network."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ IMAGE_OF_DATA_SET = re.compile(r'(\w+|hf:.+|tfds:.+):(\w+):([0-9]{1,18})')
 
 
 def open_image(name: str | None, field: str, shape: tuple[int, int, int], config: Config) -> np.ndarray:
-    """Read an image and bring it to the size of a network: its middle square, resized with antialiasing.
+    """Read an image, and resize its middle square to the size of a network, with antialiasing.
 
     Args:
       name: a file, or an image of a data set by its number, as in ``cifar10:test:17``.
       field: the field of the config that names the image, for messages.
       shape: height, width and channels of the network's images.
-      config: of the model, which says how images of a data set are made square.
+      config: the config of the model, which decides how images of a data set are made square.
 
     Returns:
       uint8 ``[H, W, C]``.
@@ -51,11 +51,11 @@ def middle_square(image: Image.Image, side: int) -> np.ndarray:
 
 
 def open_mask(name: str | None, field: str, side: int) -> np.ndarray:
-    """Read a mask, an image of exactly the network's size that is brighter than half where the model paints.
+    """Read a mask: an image of exactly the network's size, in which the model paints wherever a pixel is brighter than half.
 
     Args:
       name: the file.
-      field: the field of the config that names it, for messages.
+      field: the field of the config that names the file, for messages.
       side: side of the network's images in pixels.
 
     Returns:

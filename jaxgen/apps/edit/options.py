@@ -7,7 +7,7 @@ import dataclasses
 from jaxgen.schema import Options, option, require
 
 KINDS = ('image2image', 'inpaint', 'interpolate', 'transfer')
-# The option that a kind of edit cannot do without, and what to set it to
+# The option that a kind of edit needs, and what to set it to
 NEEDED = {
     'inpaint': ('mask', 'name an image of the size of the model, white where the model paints'),
     'interpolate': ('other', 'name the image at which the interpolation ends'),
@@ -26,7 +26,9 @@ class EditOptions(Options):
         path=True,
     )
     other: str | None = option(
-        None, 'image at which an interpolation ends, given in the same ways; needed by kind=interpolate', path=True
+        None,
+        'image at which an interpolation ends, a file or an image of a data set; needed by kind=interpolate',
+        path=True,
     )
     mask: str | None = option(
         None, 'image of the size of the model, white where kind=inpaint paints; needed by kind=inpaint', path=True
@@ -41,7 +43,7 @@ class EditOptions(Options):
     )
 
     def check(self) -> None:
-        """Refuse a kind of edit whose own option is not set."""
+        """Refuse a kind of edit if the option that it needs is not set."""
         if self.kind not in NEEDED:
             return
         field, remedy = NEEDED[self.kind]

@@ -1,4 +1,4 @@
-"""Where the edit of an image starts, and how its way is shown: one implementation for ``--mode=edit`` and the demo page."""
+"""The noisy images from which an edit starts: one implementation for ``--mode=edit`` and the demo page."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class EditStart:
     Attributes:
       image: the image to edit, uint8 ``[H, W, C]``.
       mask: float32 ``[H, W, 1]``, 1 where the model paints; None if it paints everywhere.
-      levels: the noise levels that remain, ``[S + 1]``.
-      x: the noisy images at the first of them, ``[N, H, W, C]``.
+      levels: the noise levels that the sampler still has to visit, ``[S + 1]``.
+      x: the noisy images at the first of these levels, ``[N, H, W, C]``.
       keys: a random key for each image, ``[N]``.
       labels: the class label of each image, int32 ``[N]``.
     """
@@ -57,13 +57,13 @@ class EditStart:
 def start_edit(
     trained: Trained, variables: PyTree, image: np.ndarray, *, mask: np.ndarray | None = None, num: int
 ) -> EditStart:
-    """Return the start of ``num`` edits of an image with ``config.edit.strength``; image i depends on its number alone.
+    """Return the start of ``num`` edits of an image with ``config.edit.strength``; image i depends on its number only.
 
     Args:
-      trained: a diffusion model; its config says the strength, the seed and the classes.
-      variables: the variables that it samples with.
-      image: uint8 ``[H, W, C]``.
-      mask: float32 ``[H, W, 1]``, 1 where the model paints; everywhere if not given.
+      trained: a diffusion model; its config sets the strength, the seed and the classes.
+      variables: the variables that the model samples with.
+      image: the image to edit, uint8 ``[H, W, C]``.
+      mask: float32 ``[H, W, 1]``, 1 where the model paints; the model paints everywhere if not given.
       num: number of images.
     """
     config, method = trained.config, cast(Diffusion, trained.method)
@@ -104,8 +104,8 @@ def to_images(x: np.ndarray | Array, levels: Level) -> np.ndarray:
     """Return noisy images as uint8, each scaled to the variance of an image.
 
     Args:
-      x: ``[..., H, W, C]``, with the axes of ``levels`` first.
-      levels: the noise level of x, or one for each entry of its first axis.
+      x: ``[..., H, W, C]``; its first axes are those of ``levels``.
+      levels: the noise level of x, or one level for each entry of its first axis.
     """
     std = np.hypot(np.asarray(levels.alpha), np.asarray(levels.sigma))
     x = np.asarray(x)

@@ -9,6 +9,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from jaxgen.apps.edit import denoising_steps
 from jaxgen.apps.edit.edit import EDITS, Editor
 from jaxgen.apps.edit.options import KINDS
 from jaxgen.apps.trained import Trained
@@ -45,6 +46,21 @@ def edited(run, **fields):
         return dict(made)
 
 
+@pytest.mark.parametrize(
+    ('first', 'total', 'shown', 'words'),
+    [
+        (1, 5, [1, 2, 3, 4, 5], 'all 5 steps'),
+        (1, 10, [2, 4, 6, 8, 10], 'every second of 10 steps'),
+        (0, 50, [0, 10, 20, 30, 40, 50], '5 of 50 steps'),
+        (1, 1, [1], 'the only step'),
+    ],
+)
+def test_a_strip_says_which_steps_it_shows(first, total, shown, words):
+    numbers = np.arange(first, total + 1)
+    found = numbers[denoising_steps._evenly(numbers, 6)]
+    assert found.tolist() == shown and denoising_steps._which(found, total) == words
+
+
 def test_less_strength_changes_less(run):
     off = []
     for strength in (0.5, 1.0):
@@ -52,6 +68,8 @@ def test_less_strength_changes_less(run):
         assert made['images'].shape == (3, 8, 8, 1) and made['given'].shape == (1, 8, 8, 1)
         off.append(np.mean(np.abs(made['images'].astype(float) - made['given'])))
     assert off[0] < off[1]
+    strip = np.asarray(Image.open(run / 'edits' / 'image2image' / 'strip.png'))
+    assert shows(strip[:250], made['given'][0, ..., 0], 16)  # the rows begin with the input
 
 
 def test_outside_the_mask_the_image_is_unchanged(run, tmp_path):
