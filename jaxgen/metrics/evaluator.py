@@ -182,7 +182,7 @@ class Evaluator:
             found.append(
                 f'every subset of KID is the whole set of {smaller} {whole} images: its deviation is not estimated'
             )
-        if 'fid_per_class' in self._metrics and pair.class_names:
+        if 'fid_per_class' in result:
             found.append(
                 f'{distance} by class is of few images each: compare it between classes and models, not with {distance}'
             )

@@ -40,7 +40,7 @@ from jaxgen.types import JsonObject
 SHOWN = 40  # images of each model on the page
 BEST = 8  # images of each model next to their nearest training images
 MANIFOLD_SUBSET = 'parameters.manifold_subset_seed'  # field of a protocol; see jaxgen.metrics.registry.parameters
-# The options of sampling that a few-step model keeps.
+# The options of sampling that a few-step model keeps
 OWN_SAMPLER = ('sampler', 'num_steps', 'guidance_scale', *GUIDE_FIELDS, 'guide_scale')
 # Fields of a protocol that distinguish models. The page warns if protocols differ in any other field.
 MODEL_FIELDS = tuple(
@@ -49,7 +49,8 @@ MODEL_FIELDS = tuple(
         *('family', 'step', 'weights', 'base', 'adapter_scale'),
         *('sampler', 'num_steps', 'network_calls', 'seed'),
         *('guidance_scale', 'guidance_low', 'guidance_high', 'guidance_rescale', 'guide', 'guide_scale'),
-        'batch_size',  # which changes no more than the rounding of an image
+        'eta',  # GANs have none
+        'batch_size',  # changes only the rounding of an image
     )
 )
 
@@ -60,7 +61,7 @@ class Neighbours:
 
     Attributes:
       best: the images of which the classifier is most confident, uint8 ``[BEST, H, W, C]``.
-      nearest: the training image nearest to each of them, or its mirror image.
+      nearest: the training image that is nearest to each of them or to its mirror image.
       distances: Euclidean distance of each of the ``SCRUTINISED`` images to its nearest training image or mirror image, for
         pixels in [0, 1].
     """
@@ -76,14 +77,14 @@ class Entry:
 
     Attributes:
       name: the name of its folder.
-      results: what the evaluator returns, for each seed.
-      facts: the number of parameters and of training images, training steps/sec, sampling images/sec.
+      results: the result of the evaluator for each seed.
+      facts: the numbers of parameters and of training images, training steps/sec, sampling images/sec.
       log: the rows of the run's ``metrics.jsonl``.
       history: the evaluations during its training.
-      images: uint8 ``[SHOWN, H, W, C]``.
-      labels: the class that each of them should show; None if the model was trained on several classes without labels.
+      images: the first images, uint8 ``[SHOWN, H, W, C]``.
+      labels: the class that each image should show; None if the model was trained on several classes without labels.
       class_names: the classes of the model.
-      neighbours: the best of its images, and the nearest training images.
+      neighbours: the best images and their nearest training images.
     """
 
     name: str
@@ -104,9 +105,9 @@ class Comparison:
     Attributes:
       entries: the models.
       class_names: the classes of the data.
-      real: images of the test split, to be shown next to generated ones.
-      real_labels: their classes.
-      real_distances: as ``Neighbours.distances``, for images of the test split.
+      real: images of the test split, to show next to generated ones.
+      real_labels: the classes of these images.
+      real_distances: ``Neighbours.distances`` of images of the test split.
       differences: the fields in which protocols differ, except those that distinguish models.
     """
 
@@ -131,7 +132,7 @@ class _Shared:
 def compare(config: Config, workdir: epath.Path) -> Comparison:
     """Evaluate the newest (or best) model of each of ``config.compare.workdirs``.
 
-    A result under the same protocol that this workdir or the model's own workdir holds already is used again.
+    A result of the same protocol in this workdir or in the model's own workdir is used again.
 
     Raises:
       UserError: if a workdir holds no model, or one that was trained on other data.
@@ -185,7 +186,7 @@ def _config_of(folder: epath.Path, config: Config) -> Config:
             )
     sample = to_tree(config.sample).items()
     changes = {f'sample.{field}': value for field, value in sample if hasattr(own.sample, field)}
-    if 'diffusion' in own.sections and own.diffusion.parameterisation in FEW_STEP:  # only its own sampler goes with it
+    if 'diffusion' in own.sections and own.diffusion.parameterisation in FEW_STEP:  # it needs its own sampler
         changes |= {f'sample.{field}': getattr(own.sample, field) for field in OWN_SAMPLER}
     own = own.replace({**changes, 'mesh': config.mesh, 'checkpoint.restore': config.checkpoint.restore})
     validate(own)
@@ -227,10 +228,10 @@ def _entry(name: str, trained: Trained, folder: epath.Path, shared: _Shared) -> 
 
 
 def _result(title: str, name: str, images: ImageSet, folder: epath.Path, shared: _Shared) -> JsonObject:
-    """Return the stored result under this protocol, or evaluate the images; the result is then in ``evaluation/``.
+    """Return the stored result of this protocol, or evaluate the images; in both cases write the result to ``evaluation/``.
 
     Args:
-      title: what messages call the images.
+      title: the name of the images in messages.
       name: the name of the model.
       images: the images.
       folder: the run directory of the model.
@@ -254,7 +255,7 @@ def _result(title: str, name: str, images: ImageSet, folder: epath.Path, shared:
 
 
 def unused_results(stored: Sequence[JsonObject], protocol: JsonObject) -> list[str]:
-    """Return why stored results of the same images are not those of a protocol, in sentences."""
+    """Return sentences that explain why stored results of the same images do not match a protocol."""
     protocol = json.loads(json.dumps(protocol))
     of_these_images = [old['protocol'] for old in stored if old['protocol'].get('generated') == protocol['generated']]
     fields = [differences([old, protocol]) for old in of_these_images]
@@ -272,7 +273,7 @@ def _nearest(name: str, images: np.ndarray, others: Images) -> tuple[np.ndarray,
 
 
 def _by_class(dataset: Dataset) -> np.ndarray:
-    """Return the numbers of the images of a data set in an order in which the classes take turns, as in samples of a model.
+    """Return the indices of images of a data set such that the classes take turns, as in samples of a model.
 
     Classes without images are left out.
     """
@@ -294,12 +295,12 @@ def differences(protocols: list[JsonObject]) -> list[str]:
 
 
 def difference_notes(fields: Sequence[str]) -> list[str]:
-    """Return sentences about the fields in which protocols differ, such as ``differences`` returns."""
+    """Return sentences about the fields in which protocols differ; ``fields`` is what ``differences`` returns."""
     others = [field for field in fields if field != MANIFOLD_SUBSET]
     notes = [f'The protocols differ in {", ".join(others)}: compare with care.'] if others else []
     if MANIFOLD_SUBSET in fields:
         notes.append(
-            f'The protocols differ in {MANIFOLD_SUBSET}: precision and recall of one result are of the first images of a '
-            f'set, those of another of a random choice, so they do not compare.'
+            f'The protocols differ in {MANIFOLD_SUBSET}: precision and recall of some results use the first images of a set, '
+            f'those of others a random choice, so they do not compare.'
         )
     return notes

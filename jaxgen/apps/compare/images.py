@@ -1,4 +1,4 @@
-"""The images of a comparison: those of each model on the page, and their nearest training images."""
+"""Images for the page of a comparison: samples of each model, and their nearest training images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PageImages(NamedTuple):
     """The first images of an evaluation.
 
     Attributes:
-      images: uint8 ``[SCRUTINISED, H, W, C]``.
+      images: the images, uint8 ``[SCRUTINISED, H, W, C]``.
       rate: the sampling rate in images/sec after compilation.
       order: indices of the images by the confidence of the classifier, the most confident first.
     """
@@ -37,12 +37,12 @@ class PageImages(NamedTuple):
 
 
 def page_images(trained: Trained, sampler: SamplePipeline, evaluator: Evaluator, stored: epath.Path) -> PageImages:
-    """Return the first images of a model, from a file if an earlier comparison left them there.
+    """Return the first images of a model, from the file that an earlier comparison wrote if there is one.
 
     Args:
       trained: the model.
       sampler: samples the images of the evaluation.
-      evaluator: has the classifier.
+      evaluator: ranks the images by the confidence of its classifier.
       stored: the file, whose name identifies the model and the protocol.
     """
     arrays = None if is_remote(stored) else read_npz(pathlib.Path(stored))
@@ -69,7 +69,7 @@ def _sample(sampler: SamplePipeline, trained: Trained) -> tuple[np.ndarray, floa
 def nearest(
     images: np.ndarray, others: Images, progress: Callable[[int], None] = lambda count: None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest of other images, or of their mirror images, for each image.
+    """Find the nearest of other images or of their mirror images, for each image.
 
     Args:
       images: uint8 ``[N, H, W, C]``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxgen.apps.compare.compare import Comparison, Entry, difference_notes
+from jaxgen.apps.evaluate.results import uses_classifier
 from jaxgen.apps.reports import plots, weak_metrics, words
 from jaxgen.apps.reports.pages import beside, charts, charts_by_width, document, note, section, side, table, text
 from jaxgen.io import grids
@@ -16,11 +18,18 @@ from jaxgen.io.grids import Labels
 from jaxgen.io.run_directory import points
 from jaxgen.types import Fields
 
+# The metrics that can decide which model is best, in order of preference
+DECIDING = ('fid', 'kid', 'inception_score')
+FEW_DEVIATIONS = 2  # standard deviations over seeds below which a lead may be noise
+BY_CLASS_MARK = ' by class is of few images'  # in the warning that belongs to the chart of FID by class
+
 
 def page(comparison: Comparison) -> str:
     """Return the page as HTML."""
     entries = comparison.entries
+    won = verdict(entries)
     sections = [
+        f'<p><strong>{text(won)}</strong></p>' if won else '',
         _metrics(comparison),
         _charts(entries),
         _curves(entries),
@@ -29,7 +38,38 @@ def page(comparison: Comparison) -> str:
         _neighbours(comparison),
         section('Protocols', ''.join(map(_protocol, entries))),
     ]
-    return document(', '.join(e.name for e in entries), ''.join(sections))
+    *first, last = [entry.name for entry in entries]
+    title = f'Comparison of {", ".join(first)} and {last}' if first else f'Evaluation of {last}'
+    return document(f'{title}, {datetime.date.today().isoformat()}', ''.join(sections))
+
+
+def verdict(entries: Sequence[Entry]) -> str:
+    """Return a sentence on which model is best, by the first of FID, KID and Inception Score that enough images support.
+
+    It is empty for a single model, and for models without any of these metrics.
+    """
+    weak = weak_metrics.reasons(result for entry in entries for result in entry.results)
+    known = [path for path in DECIDING if all(values(entry, path) for entry in entries)]
+    if len(entries) < 2 or not known:
+        return ''
+    path = next((path for path in known if path not in weak), known[0])
+    sign = 1 if words.lower_is_better(path) else -1
+    order = sorted(entries, key=lambda entry: sign * np.mean(values(entry, path)))
+    title = words.axis(path, _protocol_of(entries))
+    means = ', '.join(f'{entry.name} {_cell(entry, path)}' for entry in order)
+    if path in weak:
+        return f'No winner can be named ({weak[path]}). {title}: {means}.'
+    return f'{order[0].name} has the best {title}: {means}.{_doubt(order[0], order[1], path)}'
+
+
+def _doubt(best: Entry, second: Entry, path: str) -> str:
+    """Return a sentence if the lead of the best model may be noise, as far as the seeds of its samples show."""
+    found = [values(entry, path) for entry in (best, second)]
+    if min(map(len, found)) < 2:
+        return ' With one seed of samples it is not known how much of the lead is noise.'
+    pooled = np.sqrt(np.mean([np.var(over_seeds, ddof=1) for over_seeds in found]))
+    is_small = abs(np.mean(found[0]) - np.mean(found[1])) < FEW_DEVIATIONS * pooled
+    return ' The lead is so small that it may be noise: compare with more seeds.' if is_small else ''
 
 
 def _metrics(comparison: Comparison) -> str:
@@ -41,16 +81,23 @@ def _metrics(comparison: Comparison) -> str:
     reference = protocol['reference']
     source = ' '.join(str(reference[k]) for k in ('dataset', 'split', 'file', 'folder') if k in reference)
     notes = difference_notes(comparison.differences)
-    notes += sorted({warning for e in entries for result in e.results for warning in result['warnings']})
+    notes += [warning for warning in _warnings(entries) if BY_CLASS_MARK not in warning]
+    extractor, instead = protocol['extractor']['name'], ''
+    if uses_classifier(protocol):
+        instead = ', a classifier of jaxgen instead of Inception, so no value can be compared with published ones'
     return (
         f'<p>Reference: {text(source)}, {reference["count"]:,} of {reference["of"]:,} images. Each model generated '
-        f'{protocol["generated"]["count"]:,} images ({_over(entries)}). Features: {text(protocol["extractor"]["name"])}.</p>'
+        f'{protocol["generated"]["count"]:,} images ({_over(entries)}). Features: {text(extractor)}{instead}.</p>'
         + beside(table(['', *(e.name for e in entries)], known, _weak(entries, words.title)), ''.join(map(note, notes)))
     )
 
 
+def _warnings(entries: Sequence[Entry]) -> list[str]:
+    return sorted({warning for e in entries for result in e.results for warning in result['warnings']})
+
+
 def _weak(entries: Sequence[Entry], name: Callable[[str, Fields], str]) -> dict[str, str]:
-    """Return why metrics of some model say little, by the name that ``name`` gives them."""
+    """Return why metrics of some model say little, by their names; ``name`` is ``words.title`` or ``words.axis``."""
     found = weak_metrics.reasons(result for entry in entries for result in entry.results)
     return {name(path, _protocol_of(entries)): why for path, why in found.items()}
 
@@ -66,7 +113,12 @@ def _over(entries: Sequence[Entry]) -> str:
 
 
 def values(entry: Entry, path: str) -> list[Any]:
-    """Return a metric by its dotted path in the result, one value for each seed; empty if it is not known."""
+    """Return the values of a metric, one for each seed; empty if the results lack it.
+
+    Args:
+      entry: the model.
+      path: the dotted path of the metric in a result.
+    """
     found = []
     for result in entry.results:
         value: Any = result
@@ -85,7 +137,7 @@ def _cell(entry: Entry, path: str) -> str:
 
 
 def no_value(path: str, result: Fields) -> str:
-    """Return the cell of a metric that a result lacks: empty, but for a deviation that could not be estimated."""
+    """Return the cell of a metric that a result lacks: a note for a deviation that could not be estimated, or else empty."""
     return 'not estimated' if path == 'kid_std' and path in result else ''
 
 
@@ -113,17 +165,22 @@ def _rate(value: float | None) -> str:
 
 
 def _charts(entries: Sequence[Entry]) -> str:
-    """Return a chart of each metric; nothing for a single model, which there is nothing to compare with."""
+    """Return a chart of each metric; nothing for a single model, since there is nothing to compare it with."""
     if len(entries) < 2:
         return ''
     weak = _weak(entries, words.axis)
     shown = [plots.bars({title: rows}, weak) for title, rows in _bars(entries).items()]
-    caption = f'Bars are means, whiskers standard deviations: {_over(entries)}. Grey: too few images to tell.'
-    return section('Charts', charts(shown, caption if weak else caption.partition(' Grey')[0])) if shown else ''
+    seeds = len(entries[0].results)
+    caption = 'Each bar is the value of one seed.'
+    if seeds > 1:
+        caption = f'Bars are means over {seeds} seeds; the thin lines at their ends are standard deviations.'
+    if weak:
+        caption += ' Grey: too few images to tell.'
+    return section('Charts', charts(shown, caption)) if shown else ''
 
 
 def _bars(entries: Sequence[Entry]) -> dict[str, list[tuple[str, float, float]]]:
-    """Return (name, mean, deviation) of each model for every metric that is known of all models."""
+    """Return (name, mean, deviation) of each model for every metric that all models have."""
     found = {}
     for path in words.METRICS:
         rows = []
@@ -148,7 +205,9 @@ def _curves(entries: Sequence[Entry]) -> str:
             if known:
                 losses[label] = [(step * per_step, value) for step, value in known]
     if losses:
-        several = 'Losses of different methods measure different things: only their course can be compared.'
+        several = (
+            'Losses of different methods measure different things: compare the shapes of the curves, not their values.'
+        )
         parts.append(
             _lines(losses, 'training images', 'training loss', several if len(entries) > 1 else 'Training loss.')
         )
@@ -156,7 +215,9 @@ def _curves(entries: Sequence[Entry]) -> str:
     if history:
         names = {words.axis('fid', row['protocol']) for e in entries for row in e.history}
         counts = sorted({row['protocol']['generated']['count'] for e in entries for row in e.history})
-        caption = f'In training, of {" or ".join(map(str, counts))} images; do not compare it with the table.'
+        caption = (
+            f'Measured during training with {" or ".join(map(str, counts))} images: do not compare it with the table.'
+        )
         parts.append(_lines(history, words.setting('step'), ' or '.join(sorted(names)), caption))
     return section('Training', ''.join(parts))
 
@@ -174,7 +235,12 @@ def _by_class(comparison: Comparison) -> str:
             title = words.axis(path, _protocol_of(comparison.entries))
             why = weak.get(title, '')
             parts.append(plots.by_class(rows, comparison.class_names, title, all_names, weak=why))
-    shown = [charts(parts, 'Of the first seed.')] if parts else []
+    shown = []
+    if parts:
+        first = ', from the first of the seeds' if len(comparison.entries[0].results) > 1 else ''
+        shown.append(charts(parts, f'A bar for each class and model{first}.'))
+    if any(values(e, 'fid_per_class') for e in comparison.entries):
+        shown += [note(warning) for warning in _warnings(comparison.entries) if BY_CLASS_MARK in warning]
     confusions = [
         plots.confusion(e.name, np.array(values(e, 'judge.confusion')[0]), comparison.class_names)
         for e in comparison.entries
@@ -208,7 +274,7 @@ def _neighbours(comparison: Comparison) -> str:
     return section(
         'Nearest training images',
         '<p>The samples of which the classifier is most confident, and below each the training image (or its mirror image) that '
-        'is nearest in pixels. A model that copies shows the same image twice.</p>'
+        'is nearest in pixels. If a model copies its training images, both are the same.</p>'
         + side(shown)
         + '<p>Distances to the nearest training image, for pixels from 0 to 1:</p>'
         + table(['', 'lower quartile', 'median', 'upper quartile'], rows),

@@ -18,4 +18,7 @@ def run(config: Config, workdir: epath.Path) -> None:
     path = workdir / REPORT
     with Stage('drawing the page'):
         write_atomically(path, report.page(comparison).encode())
+    won = report.verdict(comparison.entries)
+    if won:
+        print(won)
     print(f'one self-contained page: {path}')

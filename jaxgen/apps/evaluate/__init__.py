@@ -1,1 +1,1 @@
-"""``--mode=evaluate``: metrics of a trained model or of any two sets of images."""
+"""``--mode=evaluate``: compute metrics of a trained model, or of any two sets of images."""

@@ -24,10 +24,10 @@ METRICS = ('fid', 'kid')
 
 
 class DuringTraining:
-    """Evaluates the samples of a run while it trains, and writes ``evaluation/training/<step>.json``.
+    """An evaluation of the samples of a run while it trains, which writes ``evaluation/training/<step>.json``.
 
-    These samples come from the same stream of random keys as the grids of training. ``--mode=evaluate`` generates other
-    samples: its metrics are the ones to report, since the best step may owe part of its rank to the samples it was chosen by.
+    The samples come from the same stream of random keys as the grids of training. Report the metrics of ``--mode=evaluate``,
+    which generates other samples, since the best step was chosen by these ones and may owe its rank to them.
     """
 
     def __init__(self, config: Config, method: Method, mesh: Mesh, class_names: tuple[str, ...], workdir: epath.Path):
@@ -36,7 +36,7 @@ class DuringTraining:
         self._evaluator = make_evaluator(config, mesh, METRICS)
 
     def has(self, step: int) -> bool:
-        """Return whether a step was evaluated already."""
+        """Return whether a step has been evaluated already."""
         path = self._path(step)
         return path.exists() and results.read(path) is not None
 
@@ -56,9 +56,9 @@ class DuringTraining:
 
 
 def read(workdir: epath.Path) -> list[JsonObject]:
-    """Return the results of all evaluations during the training of a run, each with its ``step``, in order.
+    """Return the results of all evaluations during the training of a run in order, each with its ``step``.
 
-    Files that are not complete, or have no finite FID, are left out.
+    Incomplete files, and results without a finite FID, are left out.
     """
     folder = workdir / EVALUATION_IN_TRAINING
     files = visible(folder, '*.json')

@@ -15,12 +15,12 @@ from jaxgen.types import JsonObject
 
 
 def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[JsonObject]]:
-    """Evaluate the averages of each of ``config.evaluation.ema_lengths``, all with the same seed.
+    """Evaluate the average of each length in ``config.evaluation.ema_lengths``, all with the same seed.
 
     A length of 0 is the average that training itself kept, with ``config.optimizer.ema_decay``.
 
     Returns:
-      The step of the model, and the results in the order of rising length, each with its ``ema_length``.
+      The step of the model, and the results in order of length, each with its ``ema_length``.
     """
     evaluate = make_evaluator(config, make_mesh(config.mesh.fsdp))
     sampler, found = None, []
@@ -34,7 +34,12 @@ def evaluate_lengths(config: Config, workdir: epath.Path) -> tuple[int, list[Jso
 
 
 def plot(found: list[JsonObject], decay: float) -> bytes:
-    """Plot FID and KID over the length of the average as a PNG file; a line shows the average that training kept."""
+    """Plot FID and KID over the length of the average, and return a PNG file.
+
+    Args:
+      found: the results that ``evaluate_lengths`` returned.
+      decay: decay of the average that training kept, for the legend.
+    """
     panels = []
     for name in ('fid', 'kid'):
         if name in found[0]:

@@ -1,4 +1,4 @@
-"""From a config to an evaluator, and results as text."""
+"""Make the evaluator that a config describes, and show its results as text."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def make_evaluator(
       config: ``config.evaluation`` describes the evaluator; ``config.data`` names the reference if that does not.
       mesh: the devices that compute features.
       metrics: keys of ``METRICS``; those of ``config.evaluation.metrics`` if not set.
-      train: the training images, if they were read already.
+      train: the training images, if they have been read already.
 
     Raises:
-      UserError: if the reference or the weights of a network cannot be read, the network cannot take the reference, or a
-        metric needs more images.
+      UserError: if the reference or the weights of a network cannot be read, the network does not take the images of the
+        reference, or a metric needs more images.
     """
     options = config.evaluation
     metrics = options.metrics if metrics is None else metrics
@@ -82,7 +82,7 @@ def _open(config: Config, field: str, name: str, metrics: Sequence[str], dataset
       field: ``generated`` or ``reference``.
       name: the set, as for ``open_set``.
       metrics: keys of ``METRICS``.
-      dataset: the set, if it was read already.
+      dataset: the set, if it has been read already.
     """
     is_reference = field == 'reference'
     limit = 'reference_num' if is_reference else 'num'
@@ -100,7 +100,7 @@ def _open(config: Config, field: str, name: str, metrics: Sequence[str], dataset
 def set_options(config: Config) -> Fields:
     """Return the arguments of ``open_set`` with which images have the size and the class labels of a config's data."""
     known, own = data.facts(config), config.data
-    if kind_of(own.name) is not None:  # its classes and crops are not those of other data sets
+    if kind_of(own.name) is not None:  # other data sets have other classes and crops
         return {'class_names': known.class_names, 'image_size': known.image_size}
     return {'class_names': known.class_names, 'classes': own.classes, 'image_size': own.image_size, 'crop': own.crop}
 
@@ -122,18 +122,23 @@ def _extractor(config: Config, classifier: TrainedClassifier | None) -> Extracto
 def summary(result: JsonObject) -> str:
     """Return a result as lines of text: metrics, then warnings."""
     lines = []
-    distance = titled('FID', result['protocol'])
     for name in ('fid', 'inception_score', 'precision', 'recall', 'density', 'coverage'):
         if result.get(name) is not None:
-            title = distance if name == 'fid' and distance != 'FID' else name
-            lines.append(f'{title}: {result[name]:.4f}')
+            lines.append(f'{_title(name, result["protocol"])}: {result[name]:.4f}')
     if 'kid' in result:
         deviation = result['kid_std']
         spread = ', deviation not estimated' if deviation is None else f' +- {deviation:.6f} over subsets'
-        lines.append(f'kid: {result["kid"]:.6f}{spread}')
+        lines.append(f'{_title("kid", result["protocol"])}: {result["kid"]:.6f}{spread}')
     if 'judge' in result:
         lines.append(f'classifier: {_recognised(result["judge"])}')
     return '\n'.join(lines + [f'warning: {text}' for text in result['warnings']])
+
+
+def _title(name: str, protocol: Fields) -> str:
+    """Return the name of a metric in a result, or its title under the protocol if that differs from the usual one."""
+    usual = {'fid': 'FID', 'kid': 'KID', 'inception_score': 'Inception Score'}.get(name, name)
+    title = titled(usual, protocol)
+    return name if title == usual else title
 
 
 def _recognised(found: JsonObject) -> str:

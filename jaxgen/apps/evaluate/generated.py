@@ -1,4 +1,4 @@
-"""The images of a trained model as a set to evaluate; they are generated while they are evaluated, and never all kept."""
+"""The samples of a trained model as a set of images; they are generated during the evaluation and never all in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def generated_set(trained: Trained, sampler: SamplePipeline, num: int) -> ImageS
         for images, _ in sampler.batches(trained.model, num):
             yield images
 
-    # Names as one text, 0 for no limit: the protocols of earlier results are compared with this one.
+    # Names are one text, and 0 means no limit, because this is compared with the protocols of earlier results.
     description = {
         'family': config.method,
         'data': config.data.name,
@@ -49,7 +49,7 @@ def generated_set(trained: Trained, sampler: SamplePipeline, num: int) -> ImageS
 def requested_labels(trained: Trained, sampler: SamplePipeline, num: int) -> np.ndarray | None:
     """Return the classes int32 ``[num]`` that the first images should show.
 
-    They are None for a model that was trained on several classes without class labels.
+    The result is None for a model that was trained on several classes without class labels.
     """
     has_known_class = trained.method.capabilities.knows_classes or len(trained.class_names) == 1
     return sampler.labels(num) if has_known_class else None

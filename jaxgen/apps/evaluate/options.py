@@ -14,7 +14,7 @@ from jaxgen.schema import Options, option, require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationOptions(Options):
-    """Which images are compared with which, and by which metrics."""
+    """The images to compare, and the metrics that compare them."""
 
     generated: str | None = option(
         None,
@@ -23,17 +23,17 @@ class EvaluationOptions(Options):
     )
     reference: str | None = option(
         None,
-        'images to compare with, given in the same ways; the training split of data.name if not set',
+        'images to compare with: a folder, an .npz or a split; the training split of data.name if not set',
         path=True,
     )
     num: int = option(50_000, 'number of images to evaluate', at_least=1, at_most=100_000_000)
     reference_num: int | None = option(None, 'number of reference images; all of them if not set', at_least=1)
     seed: int = option(
-        0, 'seed of the generated images, which differ from all samples of training', at_least=0, at_most=2**32 - 1
+        0, 'seed of the generated images; they differ from all samples of training', at_least=0, at_most=2**32 - 1
     )
     metrics: tuple[str, ...] = option(
         ('fid', 'kid', 'inception_score', 'precision_recall', 'fid_per_class'),
-        'metrics to compute, beside what a classifier sees',
+        'metrics to compute, in addition to those of a classifier',
         choices=lambda: METRICS,
         empty=True,
     )
@@ -60,23 +60,25 @@ class EvaluationOptions(Options):
     )
     batch_size: int | None = option(
         None,
-        'images evaluated at once, over all devices; 8 a device on CPUs and 64 on others if not set',
+        'images evaluated at once, over all devices; 8 per device on CPUs and 64 on accelerators if not set',
         at_least=1,
         at_most=1_000_000,
     )
     every: int | None = option(
-        None, 'steps between two evaluations in training, which keep the best checkpoint; none if not set', at_least=1
+        None,
+        'steps between two evaluations in training, which keep the best checkpoint; no evaluation if not set',
+        at_least=1,
     )
     ema_lengths: tuple[float, ...] | None = option(
         None,
-        'lengths of the moving averages to evaluate one after another, as shares of the run, as in 0,0.05,0.1: 0 is the '
-        'average of optimizer.ema_decay; sample.ema_length alone if not set',
+        'lengths of moving averages to evaluate one after another, as shares of the run, as in 0,0.05,0.1, where 0 is the '
+        'average of optimizer.ema_decay; only sample.ema_length if not set',
         at_least=0,
         at_most=LONGEST,
     )
 
     def check(self) -> None:
-        """Refuse averages to compare without the metric that compares them."""
+        """Refuse lengths of averages without FID, the metric that compares them."""
         require(
             self.ema_lengths is None or 'fid' in self.metrics,
             'metrics',
@@ -103,7 +105,7 @@ def require_averages(evaluation: EvaluationOptions, ema_lengths: Sequence[float]
     Args:
       evaluation: the options to check.
       ema_lengths: the averages of which training keeps snapshots.
-      ema: whether the moving average is what is sampled with.
+      ema: whether the model samples with its moving average.
 
     Raises:
       OptionError: naming evaluation.ema_lengths.

@@ -1,4 +1,4 @@
-"""Results of evaluations as files: ``evaluation/*.json`` of a run directory, and those of training and of sweeps."""
+"""Files with results of evaluations: ``evaluation/*.json`` of a run directory, and those of training and of sweeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from jaxgen.io.run_directory import EVALUATION, warn_once
 from jaxgen.metrics.features import distance_name
 from jaxgen.types import Fields, JsonObject
 
-# The entries of a result by what they are; all others are numbers, or objects and lists of numbers.
+# Names of metrics that are computed with a classifier of jaxgen in the place of Inception
+OF_CLASSIFIER = {
+    'FID': 'FID of classifier features',
+    'KID': 'KID of classifier features',
+    'Inception Score': 'Inception Score of the classifier',
+}
+# The entries of a result by their types; all others are numbers, or objects and lists of numbers.
 SCALARS = (
     *('fid', 'kid', 'kid_std', 'inception_score', 'inception_score_std'),
     *('precision', 'recall', 'density', 'coverage', 'images_per_sec'),
@@ -47,7 +53,7 @@ def stored_results(workdir: epath.Path) -> dict[str, JsonObject]:
 
 
 def write(result: JsonObject, path: epath.Path) -> None:
-    """Write a result; an older result of another protocol, and a damaged file, move to another name."""
+    """Write a result; an older result of another protocol or a damaged file is renamed first."""
     if path.exists():
         before = read(path)
         if before is None:
@@ -58,13 +64,21 @@ def write(result: JsonObject, path: epath.Path) -> None:
 
 
 def titled(title: str, protocol: Fields) -> str:
-    """Return the title of a metric under a protocol: the FID has another name if it is not of Inception's features.
+    """Return the title of a metric under a protocol: metrics of other features than Inception's have other names.
 
     Args:
-      title: as in ``FID by class``.
-      protocol: of the result.
+      title: the title for Inception's features, as in ``FID by class``.
+      protocol: the protocol of the result.
     """
-    return title.replace('FID', distance_name(protocol.get('extractor', {})))
+    names = {'FID': distance_name(protocol.get('extractor', {}))}
+    for name, other in (OF_CLASSIFIER if uses_classifier(protocol) else names).items():
+        title = title.replace(name, other)
+    return title
+
+
+def uses_classifier(protocol: Fields) -> bool:
+    """Return whether the features of a protocol are those of a classifier that was trained with jaxgen."""
+    return str(protocol.get('extractor', {}).get('name', '')).startswith('judge')
 
 
 def _is_result(tree: JsonObject) -> bool:
@@ -86,7 +100,7 @@ def _is_result(tree: JsonObject) -> bool:
 
 
 def _is_judgement(judge: Fields) -> bool:
-    """Return whether an object can be what a classifier recognised."""
+    """Return whether an object can be the metrics of a classifier."""
     confusion = judge.get('confusion', [])
     return (
         all(_is_number(judge.get(name)) for name in ('accuracy', 'mean_confidence', 'confident'))
@@ -97,7 +111,7 @@ def _is_judgement(judge: Fields) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether a value is a number, which need not be finite, or not known."""
+    """Return whether a value is a number, finite or not, or None."""
     return value is None or type(value) in (int, float)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from etils import epath
 
@@ -15,14 +16,14 @@ from jaxgen.io.files import write_atomically, write_json
 from jaxgen.io.names import safe_name
 from jaxgen.io.run_directory import EVALUATION
 from jaxgen.runtime.mesh import make_mesh
+from jaxgen.types import JsonObject
 
 
 def run(config: Config, workdir: epath.Path) -> None:
     """Evaluate a model or the set ``config.evaluation.generated``, and write ``evaluation/<step or set>.json``.
 
-    The name of a set is made safe, see ``safe_name``.
-
-    The last line that is printed is the content of that file.
+    ``safe_name`` turns the set into the name of a file. If stdout is not a terminal, the last line that is printed is the content
+    of the file, for programs to read.
     """
     options = config.evaluation
     if options.ema_lengths is not None and options.generated is None:
@@ -40,12 +41,18 @@ def run(config: Config, workdir: epath.Path) -> None:
     write(result, path)
     print(summary(result))
     print(f'all metrics and their protocol: {path}')
-    print(json.dumps(result))
+    _print_for_programs(result)
+
+
+def _print_for_programs(result: JsonObject | list[JsonObject]) -> None:
+    """Print a result as one line of JSON, unless a person reads it on a terminal."""
+    if not sys.stdout.isatty():
+        print(json.dumps(result))
 
 
 def _evaluate_ema_lengths(config: Config, workdir: epath.Path) -> None:
-    """Write ``evaluation/<step>_ema_lengths.json`` and a plot of it; the last line printed is the content of the file."""
-    from jaxgen.apps.evaluate import ema_lengths  # it needs matplotlib, which takes a second to import
+    """Write ``evaluation/<step>_ema_lengths.json`` and a plot of it; print the content of the file as ``run`` does."""
+    from jaxgen.apps.evaluate import ema_lengths  # imports matplotlib, which takes a second
 
     step, found = ema_lengths.evaluate_lengths(config, workdir)
     path = workdir / EVALUATION / f'{step}_ema_lengths'
@@ -54,4 +61,4 @@ def _evaluate_ema_lengths(config: Config, workdir: epath.Path) -> None:
     best = min(found, key=lambda row: row['fid'])
     distance = f'{titled("FID", best["protocol"])} {best["fid"]:.4f}'
     print(f'best: {distance} with --config.sample.ema_length={best["ema_length"]:g}; all: {path}.json, {path}.png')
-    print(json.dumps(found))
+    _print_for_programs(found)

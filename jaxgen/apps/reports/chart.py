@@ -1,4 +1,4 @@
-"""Plot a metric over what was varied: ``python -m jaxgen.apps.reports.chart X Y LINES OUT.png runs/NAME/evaluation/*.json``.
+"""Plot a metric over a setting: ``python -m jaxgen.apps.reports.chart X Y LINES OUT.png runs/NAME/evaluation/*.json``.
 
 X and LINES are fields under ``protocol.generated``, such as network_calls and sampler, or guidance_scale and step. Y is a
 metric, such as kid or judge.accuracy. Files that lack one of the three are left out.
@@ -24,13 +24,13 @@ REMEDY = 'name files in evaluation/'
 
 
 def points(results: Sequence[JsonObject], x: str, y: str, lines: str) -> dict[str, list[tuple[float, float]]]:
-    """Return the points ``(x, y)`` of each line, in the order of rising x.
+    """Return the points ``(x, y)`` of each line, in order of x.
 
     Args:
-      results: the content of the files.
+      results: the contents of the files.
       x: the field on the horizontal axis.
       y: the metric on the vertical axis.
-      lines: the field whose values have a line each.
+      lines: the field that has a line for each of its values.
 
     Raises:
       UserError: if no result has all three, x or y is not a number, or two points of a line have the same x.

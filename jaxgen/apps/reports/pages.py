@@ -1,7 +1,7 @@
-"""Parts of self-contained pages, without scripts, fonts or images from elsewhere: the one template of all reports.
+"""Parts of self-contained pages, without external scripts, fonts or images: the template of all reports.
 
-The pages follow the light or dark scheme of the browser. In a narrow window the rows of tables become blocks, and what is
-wider than the window scrolls, with a shadow at the edge where it goes on.
+The pages follow the light or dark scheme of the browser. In a narrow window the rows of tables become blocks; anything wider
+than the window scrolls, with a shadow at the edge where it continues.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def document(title: str, body: str) -> str:
 
 
 def section(title: str, content: str) -> str:
-    """Return a section with a heading; nothing if it has no content."""
+    """Return a section with a heading; an empty text if it has no content."""
     return f'<h2>{text(title)}</h2>{content}' if content else ''
 
 
@@ -74,8 +74,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], weak: Mapping[str,
     Args:
       head: the heading of each column.
       rows: the cells of each row.
-      weak: why the values of a row or a column say little, by its heading; they are grey, and a row has the reason in its
-        heading, while those of columns stand below the table.
+      weak: why the values of a row or a column say little, by its heading. They are grey; the reason is in the heading of a row,
+        or below the table for a column.
     """
     reasons, head = weak or {}, list(head)
     names = ''.join(_heading(name, 'col', reasons) if name else '<td></td>' for name in head)
@@ -99,12 +99,12 @@ def _heading(name: str, scope: str, reasons: Mapping[str, str]) -> str:
 
 
 def beside(main: str, remarks: str) -> str:
-    """Return remarks to the right of something else, or below it if they have no room there."""
+    """Return the main content with remarks to its right, or below it if there is no room."""
     return f'<div class="beside">{main}<div>{remarks}</div></div>'
 
 
 def side(grids: Iterable[tuple[str, np.ndarray]]) -> str:
-    """Return pictures uint8 ``[H, W, C]`` side by side, each with a text for screen readers."""
+    """Return pictures, uint8 ``[H, W, C]``, side by side, each with a text for screen readers."""
     return f'<div class="side">{"".join(_figure(alt, images.png(picture)) for alt, picture in grids)}</div>'
 
 
@@ -126,7 +126,7 @@ def charts(pictures: Sequence[str], caption: str) -> str:
 
 
 def charts_by_width(pictures: Sequence[tuple[str, str]], caption: str) -> str:
-    """Return SVGs side by side, each of which is there twice, for wide windows and for narrow ones, with a caption."""
+    """Return SVGs side by side with a caption; each comes as a pair, for wide and for narrow windows."""
     both = ''.join(
         f'<div class="wide {kind}">{_described(picture, caption)}</div>'
         for pair in pictures
@@ -139,9 +139,9 @@ def _described(picture: str, caption: str) -> str:
     return picture.replace('<svg', f'<svg role="img" aria-label="{text(caption)}"', 1)
 
 
-def note(what: str) -> str:
+def note(sentence: str) -> str:
     """Return a highlighted sentence."""
-    return f'<p class="note">{text(what)}</p>'
+    return f'<p class="note">{text(sentence)}</p>'
 
 
 def text(value: object) -> str:

@@ -1,7 +1,7 @@
 """Charts as SVG in the text colour of the page, so that they are legible in light and dark.
 
-An SVG is shown at its own size, at which no text is smaller than 9 pt. Colours are those of Okabe and Ito (2008), which
-colour-blind people tell apart; lines of few points differ in their markers too.
+Pages show an SVG at its own size, at which no text is smaller than 9 pt. The colours are those of Okabe and Ito (2008), which
+colour-blind people can tell apart; lines with few points also differ in their markers.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 BROAD, NARROW = 6.3, 3.65  # inches: widths of the charts of wide and of narrow windows, 605 and 350 pixels
 FILE = 6.6  # inches: width of a chart in a file of its own, 660 pixels
 TITLE = 38  # characters of a title that fit into a line of the narrow width
-AXIS = 34  # the same of the name of an axis
+AXIS = 34  # characters of the name of an axis that fit into a line of the narrow width
 PLAIN: Any = {
-    'text.parse_math': False,  # a $ in a name is no formula
+    'text.parse_math': False,  # a $ in a name does not begin a formula
     'font.size': 10,
     'axes.titlesize': 10,
     **dict.fromkeys(('xtick.labelsize', 'ytick.labelsize', 'legend.fontsize'), 9),
@@ -56,8 +56,8 @@ def bars(metrics: Mapping[str, Sequence[tuple[str, float, float]]], weak: Mappin
     """Return a small chart for each metric, with a bar for each (name, mean, deviation).
 
     Args:
-      metrics: the bars by the title of the chart.
-      weak: why a metric says little, by its title; its bars are grey, and the reason is part of the title.
+      metrics: the bars of each chart, by its title.
+      weak: why a metric says little, by its title; its bars are grey, and the title has the reason.
     """
     reasons = weak or {}
     with mpl.rc_context(STYLE):
@@ -82,12 +82,12 @@ def bars(metrics: Mapping[str, Sequence[tuple[str, float, float]]], weak: Mappin
 
 
 def _title(*parts: str | None) -> str:
-    """Return a title of several lines, each part of it on lines of its own."""
+    """Return a title in which each part begins a new line and is wrapped."""
     return '\n'.join(textwrap.fill(part, TITLE) for part in parts if part)
 
 
 def _set_title(ax: Axes, title: str, spans_figure: bool = True) -> None:
-    """Write the title of a panel at its left edge, or at that of the whole figure, which has more room."""
+    """Write the title of a panel at the left edge of the panel, or of the whole figure, which has more room."""
     if spans_figure:
         cast(Figure, ax.figure).suptitle(title, x=0.01, ha='left')
     else:
@@ -98,14 +98,14 @@ class _PlainNumbers(LogFormatter):
     """A formatter of logarithmic axes that writes 0.03 where matplotlib writes a formula."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        """Return the text of a tick; empty if matplotlib would leave it out."""
+        """Return the text of a tick; empty if matplotlib would omit it."""
         return f'{x:g}' if super().__call__(x, pos) else ''
 
 
 def lines_on(ax: Axes, lines: Mapping[str, Points], x: str, y: str) -> None:
     """Plot lines of (x, y).
 
-    The y axis is logarithmic if all values are positive and the largest is over three times the smallest.
+    The y axis is logarithmic if all values are positive and the largest is more than three times the smallest.
     """
     for number, (name, points) in enumerate(lines.items()):
         marker = MARKERS[number % len(MARKERS)] if len(points) < 20 else None
@@ -121,7 +121,7 @@ def lines_on(ax: Axes, lines: Mapping[str, Points], x: str, y: str) -> None:
 
 
 def side_by_side(panels: Sequence[tuple[Mapping[str, Points], str, str]]) -> Figure:
-    """Return a figure with a panel of lines for each (lines, x, y), and one legend for all, whose lines have the same names."""
+    """Return a figure with a panel for each (lines, x, y), and one legend; the lines of all panels have the same names."""
     with mpl.rc_context(PLAIN):
         figure = Figure(figsize=(FILE / 2 * max(2, len(panels)), 3.4), layout='constrained')
         for ax, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -137,7 +137,7 @@ def line_chart(lines: Mapping[str, Points], x: str, y: str, width: float = FILE)
       lines: the points of each line.
       x: name of the horizontal axis.
       y: name of the vertical axis.
-      width: of the figure, in inches.
+      width: width of the figure, in inches.
     """
     with mpl.rc_context(PLAIN):
         columns = max(1, int(width / (0.6 + 0.085 * max(map(len, lines)))))
@@ -157,7 +157,7 @@ def png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: str) -> None:
-    """Write a figure into a file whose suffix decides its format.
+    """Write a figure to a file whose suffix decides the format.
 
     Raises:
       UserError: if there is no such format.
@@ -170,7 +170,7 @@ def save(figure: Figure, path: str) -> None:
 
 
 def curves(lines: Mapping[str, Points], x: str, y: str, width: float = BROAD) -> str:
-    """Return the same lines as an SVG for a page."""
+    """Return a chart of lines as an SVG for a page; see ``line_chart`` for the arguments."""
     with mpl.rc_context(STYLE):
         return _svg(line_chart(lines, x, y, width))
 
@@ -183,14 +183,14 @@ def by_class(
     *,
     weak: str = '',
 ) -> str:
-    """Return a chart with a bar for each model at each class that has a value, from top to bottom.
+    """Return a chart with a bar for each class and model.
 
     Args:
       entries: the value of each class, by the name of the model.
-      class_names: in the order of the chart.
-      title: of the chart.
-      all_names: of all models on the page; the place of a model among them decides its colour, in every chart.
-      weak: why the metric says little; its bars are pale then, and the reason is part of the title.
+      class_names: the classes from top to bottom; those without a value are left out.
+      title: the title of the chart.
+      all_names: the names of all models on the page; the index of a model among them decides its colour in every chart.
+      weak: why the metric says little; if set, the bars are pale and the title has the reason.
     """
     with mpl.rc_context(STYLE):
         classes = [c for c in class_names if any(c in values for values in entries.values())]
@@ -215,7 +215,7 @@ def confusion(name: str, counts: np.ndarray, class_names: Sequence[str]) -> str:
 
     Args:
       name: the title.
-      counts: int ``[K, K]``: images of each class, by the class that they are recognised as.
+      counts: number of images of each class (row) that are recognised as each class (column), int ``[K, K]``.
       class_names: the names of the K classes.
     """
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -243,10 +243,10 @@ def intervals(
 
     Args:
       rows: (name, value, low, high) of each interval, from top to bottom.
-      x: label of the axis, on which zero is marked by a line.
-      groups: what each interval is; each group has a colour and a marker, which the legend names.
-      title: of the chart.
-      width: of the figure, in inches.
+      x: label of the horizontal axis; a line marks zero.
+      groups: the group of each interval; each group has a colour, a marker and an entry in the legend.
+      title: the title of the chart.
+      width: width of the figure, in inches.
     """
     kinds = list(dict.fromkeys(groups))
     with mpl.rc_context(STYLE):
@@ -272,11 +272,11 @@ class HeatMap:
     """A metric over two fields.
 
     Attributes:
-      rows: the name of the field that varies over rows, and the value of each row.
-      columns: the name of the field that varies over columns, and the value of each column.
+      rows: the name of the field that varies over rows, and its value in each row.
+      columns: the name of the field that varies over columns, and its value in each column.
       values: the metric, ``[rows, columns]``; NaN if it is not known.
       label: the name of the metric, for the colour bar.
-      title: of the map.
+      title: the title of the map.
       lower_is_better: whether smaller values are brighter.
     """
 
@@ -302,9 +302,7 @@ def heat_map(heat: HeatMap) -> str:
         image = ax.imshow(np.ma.masked_invalid(heat.values), cmap=colours, aspect='auto')
         for (i, j), value in np.ndenumerate(heat.values):
             if np.isfinite(value):
-                is_bright = (
-                    image.cmap(image.norm(value))[1] > 0.45
-                )  # by its green, of which viridis has more the brighter
+                is_bright = image.cmap(image.norm(value))[1] > 0.45  # brighter colours of viridis have more green
                 colour = 'k' if is_bright else 'w'
                 ax.text(j, i, f'{value:.3g}', ha='center', va='center', fontsize=9, color=colour)
         ax.set_xticks(range(len(heat.columns[1])), heat.columns[1], rotation=90 if is_long else 0)

@@ -1,4 +1,4 @@
-"""Metrics that the number of their images cannot carry: pages show them in grey, with the reason."""
+"""Find metrics that come from too few images; pages show them in grey, with the reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from jaxgen.metrics.evaluator import FEWEST
 from jaxgen.types import Fields
 
-# The smallest number of images, in the smaller set, with which other metrics than FID say something; docs/concepts/metrics.md
+# The smallest useful number of images, in the smaller set, for metrics other than FID; see docs/concepts/metrics.md
 LEAST = {
     'kid': 1000,
     'kid_std': 1000,
@@ -20,10 +20,10 @@ LEAST = {
 
 
 def reasons(results: Iterable[Fields]) -> dict[str, str]:
-    """Return why metrics of some results say little, by the path of the metric.
+    """Return the reasons why metrics of some results say little, by the path of the metric.
 
     Args:
-      results: what the evaluator returned.
+      results: the results of the evaluator.
     """
     found: dict[str, str] = {}
     for result in results:
@@ -35,12 +35,12 @@ def reasons(results: Iterable[Fields]) -> dict[str, str]:
         found |= {path: _too_few(fewest, least) for path, least in LEAST.items() if fewest < least and path in result}
         by_class = result.get('fid_per_class')
         if by_class and fewest < FEWEST * len(by_class):
-            found['fid_per_class'] = 'few images of each class: compare it between classes and models alone'
+            found['fid_per_class'] = 'few images of each class: compare it only between classes and models'
         kid, deviation = result.get('kid'), result.get('kid_std')
         if kid is not None and deviation is not None and deviation > abs(kid):
-            found['kid'] = found['kid_std'] = 'too few images: its deviation exceeds it'
+            found['kid'] = found['kid_std'] = 'too few images: its deviation is larger than its value'
     return found
 
 
 def _too_few(count: int, least: int) -> str:
-    return f'too few images: {count:,}, and it needs {least:,}'
+    return f'too few images: {count:,} instead of {least:,} or more'

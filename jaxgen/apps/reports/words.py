@@ -13,7 +13,7 @@ class Metric:
     """How a metric is shown.
 
     Attributes:
-      title: its name; ``FID`` in it stands for the Frechet distance of whatever features a protocol has.
+      title: its name; ``titled`` changes it for other features than Inception's.
       better: ``lower``, ``higher``, or empty if neither is better.
       form: format of a value in a table.
     """
@@ -28,7 +28,7 @@ class Metric:
         return f'{self.title} ({self.better} is better)' if self.better else self.title
 
 
-# Metrics of a result, by their dotted paths in it.
+# Metrics of a result, by their dotted paths in it
 METRICS = {
     'fid': Metric('FID', 'lower', '.2f'),
     'kid': Metric('KID', 'lower', '.5f'),
@@ -41,13 +41,13 @@ METRICS = {
     'judge.accuracy': Metric('classifier: right class', 'higher', '.1%'),
     'judge.mean_confidence': Metric('classifier: mean confidence', 'higher'),
 }
-# Metrics that have a value for each class.
+# Metrics that have a value for each class
 BY_CLASS = {
     'fid_per_class': Metric('FID by class', 'lower'),
     'judge.accuracy_per_class': Metric('classifier: share recognised as the right class', 'higher'),
     'judge.seen': Metric('classifier: number of images recognised as each class'),
 }
-# Entries of the log of a run.
+# Entries of the log of a run
 LOGGED = {
     'loss': 'training loss',
     'epoch': 'epochs',
@@ -55,7 +55,7 @@ LOGGED = {
     'images_per_sec': 'training images per second',
     'data_wait': 'share of the time spent waiting for data',
 }
-# Settings, by the last part of their fields.
+# Settings, by the last part of their fields
 SETTINGS = {
     'base_channels': 'channels of the first level',
     'batch_size': 'batch size, images',
@@ -76,7 +76,7 @@ SETTINGS = {
     'timesteps': 'noise levels in training',
     'weighting': 'weight of the loss',
 }
-# Values of settings that are names.
+# Settings whose values are names
 VALUES = {
     'sampler': {
         'ddpm': 'DDPM',
@@ -116,7 +116,7 @@ def title(path: str, protocol: Fields | None = None) -> str:
 
     Args:
       path: its dotted path in a result, or its name in a log.
-      protocol: of the result, whose features decide what the FID is called.
+      protocol: the protocol of the result; its features decide what some metrics are called.
     """
     known = METRICS.get(path) or BY_CLASS.get(path)
     return _logged(path) if known is None else titled(known.title, protocol or {})
@@ -147,7 +147,7 @@ def value(field: str, known: object) -> str:
 
 
 def entry(field: str, known: object) -> str:
-    """Return the entry of a legend for a value of a setting: the value if it explains itself, or else with its setting."""
+    """Return the entry of a legend for a value of a setting: a value that explains itself, or the setting and its value."""
     shown = value(field, known)
     return shown if field.rpartition('.')[2] == 'sampler' else f'{setting(field)} {shown}'
 

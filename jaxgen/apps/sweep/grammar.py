@@ -1,12 +1,12 @@
 """Parse ``config.sweep.settings``: a grid of values, or a list of settings.
 
-A grid is ``field:value,value;field:value,value``. A list is ``field=value,field=value | field=value``; a setting that does
-not name a field which others name has the config's own value of it.
+A grid is ``field:value,value;field:value,value``. A list is ``field=value,field=value | field=value``; a setting that leaves out
+a field of the other settings has the config's value for it.
 
-A field is a whole name, as in ``diffusion.timesteps``, the last part of one that no other field shares, as in
-``timesteps``, or one of ``ALIASES``. A value is written as on the command line, except that commas are taken: ``x`` stands
-between the numbers of a tuple, as in ``1x2x2``, and ``+`` between names, as in ``color+cutout``. An empty value or
-``None`` means "not set".
+A field is written as its whole name, as in ``diffusion.timesteps``; as its last part if no other field ends in it, as in
+``timesteps``; or as one of ``ALIASES``. A value is written as on the command line, except for its commas, since commas separate
+values: write ``x`` between the numbers of a tuple, as in ``1x2x2``, and ``+`` between names, as in ``color+cutout``. An empty
+value or ``None`` means "not set".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jaxgen.schema import OptionError, Spec, spec
 ALIASES = {'width': 'model.base_channels'}
 Setting = dict[str, object]  # a value for each swept field, by its whole name
 
-# The fields that decide a model and its samples can be swept.
+# The fields that decide a model and its samples; only these can be swept
 SWEPT = (*RUN_FIELDS, 'train.steps', 'sample')
 ONE_REFERENCE = 'metrics against different references cannot be compared: use --mode=compare within each'
 NO_DIFFERENCE = 'it does not change the metrics'
@@ -36,14 +36,14 @@ WHERE = 'config.sweep.settings'
 
 
 def settings(text: str, config: Config) -> list[Setting]:
-    """Return the settings in the order in which they are written; of a grid the last field varies fastest.
+    """Return the settings in the order in which they are written; in a grid the last field varies fastest.
 
     Args:
       text: the grid or the list.
       config: the config to which the settings will be applied.
 
     Returns:
-      The settings, all with the same fields.
+      The settings; all have the same fields.
 
     Raises:
       UserError: if the text is neither a grid nor a list; if a field does not exist, is ambiguous, cannot be swept or
@@ -102,10 +102,10 @@ def _new_field(name: str, config: Config, before: Container[str]) -> str:
 
 
 def whole_name(name: str, fields: Sequence[str]) -> str:
-    """Return the whole name of the field that a name stands for.
+    """Return the whole name of the field that a short name stands for.
 
     Args:
-      name: a whole name, the last part of one, or an alias.
+      name: a whole name, its last part, or an alias.
       fields: the whole names of all fields of the config.
 
     Raises:
@@ -151,7 +151,7 @@ def parse(text: str, field: str, spec: Spec) -> object:
     """Return the value of a field that a text stands for.
 
     Args:
-      text: the value, with ``x`` or ``+`` in the place of commas.
+      text: the value, with ``x`` or ``+`` instead of commas.
       field: the whole name of the field, for the message.
       spec: the declaration of the field.
 
@@ -167,14 +167,14 @@ def parse(text: str, field: str, spec: Spec) -> object:
 
 
 def _comma(spec: Spec) -> str | None:
-    """Return what stands for a comma within a value, since commas separate values; None if the value has no commas."""
+    """Return what replaces a comma within a value, since commas separate values; None for values without commas."""
     if spec.type is str:
         return '+'
     return 'x' if spec.many else None
 
 
 def show(value: object) -> str:
-    """Return a value as ``parse`` reads it."""
+    """Return a value in the form that ``parse`` reads."""
     if isinstance(value, tuple):
         between = '+' if any(isinstance(element, str) for element in value) else 'x'
         return between.join(map(str, value))
@@ -187,6 +187,6 @@ def describe(setting: Setting, fields: Sequence[str], between: str = ', ') -> st
     Args:
       setting: the setting.
       fields: the whole names of all fields of the config.
-      between: what stands between two fields.
+      between: the separator between two fields.
     """
     return between.join(f'{short_name(field, fields)}={show(value)}' for field, value in setting.items())

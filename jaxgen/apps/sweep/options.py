@@ -7,7 +7,7 @@ import dataclasses
 from jaxgen.apps.evaluate.options import EvaluationOptions
 from jaxgen.schema import Options, option, require
 
-# The metrics that can decide which setting is best, each with the entry of evaluation.metrics that computes it; those of
+# The metrics that can decide which setting is best, each with the entry of evaluation.metrics that computes it. The metrics of
 # the classifier are always computed.
 METRICS = {
     'fid': 'fid',
@@ -24,14 +24,14 @@ METRICS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepOptions(Options):
-    """Which settings are tried, and how they are compared."""
+    """The settings to try, and how to compare them."""
 
     settings: str | None = option(
         None, 'fields and the values to try, as in timesteps:100,1000;width:32,64; needed by --mode=sweep'
     )
     images: int | None = option(
         None,
-        'number of images on which each model is trained, for any batch size; train.steps decides if not set',
+        'number of images on which each model is trained, whatever its batch size; train.steps decides if not set',
         at_least=1,
     )
     seeds: int = option(1, 'number of seeds with which each setting is trained, from seed on', at_least=1, at_most=1000)
@@ -39,7 +39,7 @@ class SweepOptions(Options):
 
 
 def require_together(sweep: SweepOptions, evaluation: EvaluationOptions, conditional: bool, distributed: bool) -> None:
-    """Refuse a sweep whose deciding metric would not be computed, or that one process alone cannot run.
+    """Refuse a sweep whose deciding metric would not be computed, or that several processes run.
 
     Args:
       sweep: the options of the sweep.

@@ -1,4 +1,4 @@
-"""Plan a sweep: which models it trains, which samples it evaluates, and everything that can be refused before the first run."""
+"""Plan a sweep: which models it trains and which samples it evaluates; and refuse what cannot work before the first run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from jaxgen.methods import METHODS
 from jaxgen.schema import located
 from jaxgen.types import JsonObject
 
-FOLDER = 'sweep'  # in the run directory of the sweep; it has a run directory for each run
-RESULTS = 'evaluation/sweep'  # in the run directory of a run: <steps>.json, or <steps>-<sampler>.json of several
-DIVERGED = 'diverged.json'  # in the run directory of a run whose loss was not finite
-SECTIONS = ('sweep', 'evaluation')  # of the config of a run, besides those of its model
-# A stored result whose config has the same values of these fields is used again.
+FOLDER = 'sweep'  # folder in the run directory of the sweep, with a run directory for each run
+RESULTS = (
+    'evaluation/sweep'  # folder in the run directory of a run: <steps>.json, or <steps>-<sampler>.json for several
+)
+DIVERGED = 'diverged.json'  # file in the run directory of a run whose loss was not finite
+SECTIONS = ('sweep', 'evaluation')  # sections of the config of a run, in addition to those of its model
+# A stored result is used again if its config has the same values of these fields.
 RESULT_FIELDS = (*RUN_FIELDS, 'train.steps', 'checkpoint.restore', 'sample', 'evaluation')
-FILE_NAME = 'sample.name'  # the one field among them that changes no result
+FILE_NAME = 'sample.name'  # the only one of these fields that changes no result
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """One way to sample from a trained model, whose samples are evaluated.
+    """A way to sample from a trained model; its samples are evaluated.
 
     Attributes:
       name: the values of the swept fields of ``sample``; empty if none of them is swept.
@@ -51,12 +53,12 @@ class SamplerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One model to train. Settings that differ only in how they sample share it.
+    """A model to train; settings that differ only in how they sample share it.
 
     Attributes:
       name: the values of the swept fields that decide its training, without the seed.
       seed: the seed of the training.
-      samplers: the ways to sample from it, at least one; the config of the first is that of the training.
+      samplers: one or more ways to sample from it; the config of the first is the config of the training.
     """
 
     name: str
@@ -76,7 +78,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedSetting:
-    """A setting with a run and a sampler for each seed, whose metrics tell how good the setting is."""
+    """A setting with a run and a sampler for each seed."""
 
     setting: grammar.Setting
     name: str
@@ -139,7 +141,7 @@ def _require_sweepable(config: Config) -> None:
 
 
 def _run_config(config: Config, planned: PlannedSetting, seed: int) -> Config:
-    """Return the config of a run. Its evaluation has a seed of its own, so that metrics vary with training and sampling."""
+    """Return the config of a run; its evaluation has its own seed, so that metrics vary with both training and sampling."""
     own = {'seed': seed, 'evaluation.seed': (config.evaluation.seed + seed) % 2**32, 'sweep.settings': None}
     try:
         found = config.replace(planned.setting | own)
@@ -152,13 +154,13 @@ def _run_config(config: Config, planned: PlannedSetting, seed: int) -> Config:
 
 
 def _file_name(setting: grammar.Setting, fields: Sequence[str]) -> str:
-    """Return a name that does not depend on the order in which the fields are written, so that a run is found again."""
+    """Return a name that does not depend on the order of the fields, so that the next sweep finds the run again."""
     name = grammar.describe(dict(sorted(setting.items())), fields, between='-')
     return safe_name(name) if name else ''
 
 
 def require_own(run: Run, folder: epath.Path) -> None:
-    """Refuse a run whose run directory holds another run, or one that was trained for longer.
+    """Refuse a run whose run directory holds another run, or a run with more steps.
 
     Args:
       run: a run of the sweep.
@@ -181,7 +183,7 @@ def require_own(run: Run, folder: epath.Path) -> None:
 
 
 def divergence(run: Run, folder: epath.Path) -> str | None:
-    """Return why a run ended before its last step because its loss was not finite; None if it did not."""
+    """Return why a run diverged; None if its loss stayed finite."""
     path = folder / run.folder / DIVERGED
     if not path.exists():
         return None
@@ -197,7 +199,7 @@ def divergence(run: Run, folder: epath.Path) -> str | None:
 
 
 def result(run: Run, sampler: SamplerConfig, folder: epath.Path) -> JsonObject | None:
-    """Return what ``worker.py`` found of a run with a sampler; None if there is no result of the same config."""
+    """Return the result that ``worker.py`` wrote for a run and a sampler; None if there is no result of the same config."""
     path = folder / run.folder / RESULTS / f'{sampler.stem}.json'
     if not path.exists():
         return None

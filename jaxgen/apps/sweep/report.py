@@ -24,9 +24,9 @@ from jaxgen.apps.reports.pages import (
 from jaxgen.apps.sweep.grammar import Setting, show
 from jaxgen.apps.sweep.results import Outcome, Results, SettingResult, mean_and_deviation, ranked, verdict
 from jaxgen.io.run_directory import points
-from jaxgen.types import Fields, JsonObject
+from jaxgen.types import JsonObject
 
-MOST_CURVES = 12  # number of curves that can be told apart
+MOST_CURVES = 12  # largest number of curves that a reader can tell apart
 
 
 def lines(results: Results) -> str:
@@ -54,23 +54,18 @@ def page(results: Results) -> str:
 
 
 def _found(results: Results) -> list[JsonObject]:
-    """Return what was found of each outcome that finished."""
+    """Return the results of all finished outcomes."""
     return [outcome.found for setting in results.settings for outcome in setting.outcomes if outcome.found]
-
-
-def _protocol(results: Results) -> Fields:
-    """Return the protocol of the first outcome that finished, whose features are those of all; empty if none has."""
-    return next((found['protocol'] for found in _found(results)), {})
 
 
 def _title(results: Results) -> str:
     """Return the name of the deciding metric."""
-    return words.title(results.metric, _protocol(results))
+    return words.title(results.metric, results.protocol)
 
 
 def _weak(results: Results) -> dict[str, str]:
-    """Return why metrics say little, by their names."""
-    return {words.title(path, _protocol(results)): why for path, why in results.weak.items()}
+    """Return the reasons why metrics say little, by their names."""
+    return {words.title(path, results.protocol): why for path, why in results.weak.items()}
 
 
 def _in_words(setting: Setting, *, sampling: bool = True) -> str:
@@ -78,7 +73,7 @@ def _in_words(setting: Setting, *, sampling: bool = True) -> str:
 
     Args:
       setting: the values of the swept fields.
-      sampling: whether to name also the fields that only decide how images are sampled.
+      sampling: whether to include the fields that only decide how images are sampled.
     """
     known = {field: value for field, value in setting.items() if sampling or not field.startswith('sample.')}
     return ', '.join(words.entry(field, _plain(value)) for field, value in known.items())
@@ -89,19 +84,19 @@ def _plain(value: object) -> object:
 
 
 def _first(setting: SettingResult) -> Outcome | None:
-    """Return the outcome of the first seed that finished."""
+    """Return the outcome of the first finished seed."""
     return next((outcome for outcome in setting.outcomes if outcome.found), None)
 
 
 def _in_order(results: Results) -> list[SettingResult]:
-    """Return the settings, the best first and those that cannot be ranked last."""
+    """Return the settings, with the best one first and those without a rank last."""
     order = ranked(results)
     return order + [setting for setting in results.settings if setting not in order]
 
 
 def _about(results: Results) -> str:
     config, found = results.plan.config, _found(results)
-    steps = 'steps as its setting says' if 'train.steps' in results.plan.labels else f'{config.train.steps:,} steps'
+    steps = 'the steps of its setting' if 'train.steps' in results.plan.labels else f'{config.train.steps:,} steps'
     budget = steps if config.sweep.images is None else f'{config.sweep.images:,} images'
     seeds = f'{config.sweep.seeds} seeds' if config.sweep.seeds > 1 else 'one seed'
     better = words.METRICS[results.metric].better
@@ -112,7 +107,7 @@ def _about(results: Results) -> str:
     return (
         f'<p>{text(config.data.title)}; each model was trained for {budget}, with {seeds}{text(evaluated)}. '
         f'{text(_title(results))} decides: {better} is better. ± is the standard deviation over seeds, each of which has its '
-        f'own samples. Settings of which a seed did not finish are not ranked.</p>'
+        f'own samples. A setting is ranked only if all its seeds have finished.</p>'
     )
 
 
@@ -121,9 +116,9 @@ def _table(results: Results, others: bool) -> tuple[list[str], list[list[str]]]:
 
     Args:
       results: the results of the sweep.
-      others: whether to show the metrics that do not decide; the notes are shown if not.
+      others: whether to show the metrics that do not decide; if not, the notes are shown instead.
     """
-    settings, protocol = _in_order(results), _protocol(results)
+    settings, protocol = _in_order(results), results.protocol
     deciding = _title(results)
     columns = {'setting': [setting.name for setting in settings]}
     columns[deciding] = [_cell(setting.values(results.metric), '.4g') for setting in settings]
@@ -172,13 +167,13 @@ def _notes(results: Results) -> list[str]:
     other = [field for field in differences([f['protocol'] for f in found]) if field.rpartition('.')[2] not in swept]
     notes = [f'{setting.name}: {setting.note()}' for setting in results.settings if setting.note()]
     if weak:
-        notes.append(f'{_title(results)}, which decides, says little here. {weak.capitalize()}.')
+        notes.append(f'{_title(results)} decides, but says little here. {weak.capitalize()}.')
     notes += difference_notes(other)
     return notes + sorted({warning for f in found for warning in f['warnings']})
 
 
 def _charts(results: Results) -> str:
-    """Return heat maps for each pair of the fields that have several values; bars if there is only one such field."""
+    """Return a heat map for each pair of fields with several values; bars if there is only one such field."""
     if sum(bool(setting.values(results.metric)) for setting in results.settings) < 2:
         return ''  # nothing to compare
     values = {
@@ -188,7 +183,7 @@ def _charts(results: Results) -> str:
     several = [field for field in values if len(values[field]) > 1]
     if len(several) < 2:
         return section('Chart', _bars(results))
-    label = words.axis(results.metric, _protocol(results))
+    label = words.axis(results.metric, results.protocol)
     maps = [
         plots.HeatMap(
             _axis(a, values[a]),
@@ -201,7 +196,7 @@ def _charts(results: Results) -> str:
         for a, b in itertools.combinations(several, 2)
     ]
     caption = 'Means over seeds and over the fields that a map does not show; brighter is better.'
-    blank = ' A blank cell has no run that finished.' if any(np.isnan(m.values).any() for m in maps) else ''
+    blank = ' A blank cell has no finished run.' if any(np.isnan(m.values).any() for m in maps) else ''
     return section('Heat maps', charts([plots.heat_map(heat) for heat in maps], caption + blank))
 
 
@@ -212,8 +207,10 @@ def _bars(results: Results) -> str:
         if values:
             mean, deviation = mean_and_deviation(values)
             bars.append((_in_words(setting.setting), mean, deviation or 0.0))
-    caption = 'Means over seeds; the whiskers are standard deviations if there are several seeds.'
-    title, why = words.axis(results.metric, _protocol(results)), results.weak.get(results.metric)
+    caption = 'The value of one seed.'
+    if results.plan.config.sweep.seeds > 1:
+        caption = 'Means over seeds; the thin lines at the ends of bars are standard deviations.'
+    title, why = words.axis(results.metric, results.protocol), results.weak.get(results.metric)
     return charts([plots.bars({title: bars}, {title: why} if why else {})], caption)
 
 
@@ -222,7 +219,7 @@ def _axis(field: str, values: Sequence[object]) -> tuple[str, list[str]]:
 
 
 def _means(results: Results, a: str, b: str, values: Mapping[str, Sequence[object]]) -> np.ndarray:
-    """Return the means of the deciding metric, ``[values of a, values of b]``; NaN where no run finished."""
+    """Return the means of the deciding metric, ``[values of a, values of b]``; NaN where no run has finished."""
     means = np.full((len(values[a]), len(values[b])), np.nan)
     for (i, x), (j, y) in itertools.product(enumerate(values[a]), enumerate(values[b])):
         cell = [setting for setting in results.settings if (setting.setting[a], setting.setting[b]) == (x, y)]
@@ -233,7 +230,7 @@ def _means(results: Results, a: str, b: str, values: Mapping[str, Sequence[objec
 
 
 def _curves(results: Results) -> str:
-    """Return a plot of the losses of the first seed of each model that finished."""
+    """Return a plot of the losses of the first finished seed of each model."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for setting in _in_order(results):
         outcome = _first(setting)
@@ -248,7 +245,7 @@ def _curves(results: Results) -> str:
     if not curves:
         return ''
     shown = dict(itertools.islice(curves.items(), MOST_CURVES))
-    left_out = f' Of {len(curves)} curves, those of the best settings.' if len(shown) < len(curves) else ''
+    left_out = f' Only the {len(shown)} best of {len(curves)} curves are shown.' if len(shown) < len(curves) else ''
     caption = (
         f'The first seed of each setting.{left_out} Losses can be compared only if the swept fields do not define them.'
     )
@@ -264,7 +261,7 @@ def _samples(results: Results) -> str:
         if outcome and outcome.samples.exists():
             metric = f'{_title(results)} {_cell(setting.values(results.metric), ".4g")}'
             found.append((f'{setting.name}, seed {outcome.run.seed} ({metric})', outcome.samples.read_bytes()))
-    caption = '<p>The best setting first: the first of its evaluated samples. The same seed means the same noise.</p>'
+    caption = '<p>The first evaluated samples of each setting, the best setting first. The same seed means the same noise.</p>'
     return section('Samples', caption + side_of_files(found)) if found else ''
 
 

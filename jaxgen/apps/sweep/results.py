@@ -1,4 +1,4 @@
-"""The results of a sweep: what its runs have come to, which setting is best, and by how much."""
+"""The results of a sweep: the outcome of each run, which setting is best, and by how much."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from jaxgen.apps.sweep.plan import Plan, Run, SamplerConfig, divergence, result
 from jaxgen.io.run_directory import METRICS, SAMPLES, is_finite, points, read_metrics
 from jaxgen.types import Fields, JsonObject
 
-FEW_DEVIATIONS = 2  # standard deviations over seeds below which a margin may be noise
+FEW_DEVIATIONS = 2  # a margin of fewer standard deviations over seeds may be noise
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The result of a run, with one of its samplers.
+    """The outcome of a run with one of its samplers.
 
     Attributes:
       run: the run.
       sampler: the sampler of the setting that this outcome belongs to.
-      state: ``finished``, ``diverged``, ``failed``, or ``left`` if it has not been tried yet.
-      reason: why it diverged or failed; otherwise empty.
-      found: what ``worker.py`` found of a finished run: its metrics, their protocol, its numbers of parameters.
-      log: the rows of its ``metrics.jsonl``.
-      samples: the path of a PNG file with samples, which a finished run has.
+      state: ``finished``, ``diverged``, ``failed``, or ``left`` if the run has not been tried yet.
+      reason: why the run diverged or failed; otherwise empty.
+      found: the result that ``worker.py`` wrote for a finished run: metrics, their protocol, numbers of parameters.
+      log: the rows of the run's ``metrics.jsonl``.
+      samples: the path of the PNG file with samples that a finished run has.
     """
 
     run: Run
@@ -51,10 +51,10 @@ class SettingResult:
     outcomes: list[Outcome]
 
     def values(self, path: str) -> list[float]:
-        """Return the values of a metric, one for each seed that has a finite one.
+        """Return the finite values of a metric, at most one for each seed.
 
         Args:
-          path: the name of the metric, with dots between the names of nested objects.
+          path: the dotted path of the metric in a result.
         """
         found = []
         for outcome in self.outcomes:
@@ -66,13 +66,13 @@ class SettingResult:
         return found
 
     def losses(self) -> dict[str, list[float]]:
-        """Return the last losses by name, one for each seed that finished."""
+        """Return the last losses by name, one for each finished seed."""
         last = [outcome.log[-1] for outcome in self.outcomes if outcome.found and outcome.log]
         names = [name for name in (last[0] if last else {}) if name.startswith('loss')]
         return {name: [row[name] for row in last if name in row] for name in names}
 
     def rates(self) -> list[float]:
-        """Return the median of the training images per second of each seed that finished."""
+        """Return the median number of training images per second of each finished seed."""
         rates = [points(outcome.log, 'images_per_sec') for outcome in self.outcomes if outcome.found]
         return [float(np.median([rate for _, rate in of_a_run])) for of_a_run in rates if of_a_run]
 
@@ -81,7 +81,7 @@ class SettingResult:
         return next((outcome.found['parameters'] for outcome in self.outcomes if outcome.found), {})
 
     def note(self) -> str:
-        """Return how many of the runs have not finished, and why; empty if all have."""
+        """Return the number of runs that have not finished, with reasons; empty if all have finished."""
         states = [outcome.state for outcome in self.outcomes]
         counts = {state: states.count(state) for state in dict.fromkeys(states) if state != 'finished'}
         reasons = dict.fromkeys(outcome.reason for outcome in self.outcomes if outcome.reason)
@@ -91,7 +91,7 @@ class SettingResult:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """The results of a sweep; ``settings`` are in the order of the plan."""
+    """The results of a sweep; ``settings`` has the order of the plan."""
 
     plan: Plan
     settings: list[SettingResult]
@@ -108,12 +108,18 @@ class Results:
 
     @property
     def failed(self) -> list[Outcome]:
-        """The outcomes that failed, which the next sweep tries again."""
+        """The failed outcomes, which the next sweep tries again."""
         return [outcome for setting in self.settings for outcome in setting.outcomes if outcome.state == 'failed']
+
+    @property
+    def protocol(self) -> Fields:
+        """The protocol of the first finished run; all runs share its features. Empty if no run has finished."""
+        found = (outcome.found for setting in self.settings for outcome in setting.outcomes)
+        return next((result['protocol'] for result in found if result), {})
 
 
 def collect(plan: Plan, folder: epath.Path, failures: Mapping[str, str]) -> Results:
-    """Return the results that the run directories hold.
+    """Return the results in the run directories.
 
     Args:
       plan: the plan of the sweep.
@@ -149,14 +155,14 @@ def ranked(results: Results) -> list[SettingResult]:
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean of one or more values, and their sample standard deviation, which a single value does not have."""
+    """Return the mean and the sample standard deviation of values; the deviation of a single value is None."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def verdict(results: Results) -> str:
-    """Return a sentence or two on what won, by how much over the second, and how much seeds differ."""
+    """Return a sentence or two on which setting won, by what margin, and how much seeds differ."""
     order, metric = ranked(results), results.metric
-    title = words.title(metric)
+    title = words.title(metric, results.protocol)
     if not order:
         return f'Nothing won: no setting has {title} with every seed.'
     best = order[0].values(metric)
@@ -189,7 +195,7 @@ def _with_deviation(mean: float, deviation: float | None) -> str:
 
 
 def as_json(results: Results) -> JsonObject:
-    """Return what ``results.json`` holds."""
+    """Return the content of ``results.json``."""
     sweep = results.plan.config.sweep
     return {
         'sweep': sweep.settings,
@@ -225,6 +231,6 @@ def _setting_json(setting: SettingResult, metric: str) -> JsonObject:
 
 
 def _metrics(found: Fields) -> JsonObject:
-    """Return all numbers of a result; its other values, and its protocol, are in the run directory of the run."""
+    """Return all numbers of a result; the run directory of the run has the other values and the protocol."""
     of_classifier = {f'judge.{name}': value for name, value in found.get('judge', {}).items()}
     return {name: value for name, value in {**found, **of_classifier}.items() if isinstance(value, int | float)}

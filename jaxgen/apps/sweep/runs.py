@@ -1,4 +1,4 @@
-"""``--mode=sweep``: train and evaluate what is planned, one run after another; a stopped sweep resumes."""
+"""``--mode=sweep``: train and evaluate the planned runs one after another; a stopped sweep resumes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ POLL_SECONDS = 0.05  # seconds between two looks at a signal
 
 
 def sweep(config: Config, workdir: epath.Path) -> results.Results:
-    """Do what is left of the sweep that ``config.sweep`` describes.
+    """Do the remaining runs of the sweep that ``config.sweep`` describes.
 
-    ``workdir/sweep`` has a run directory for each run, and ``results.json``, which is written after each of them. A run
-    that fails is noted, and the next sweep tries it again; a run whose loss is not finite counts as done.
+    ``workdir/sweep`` has a run directory for each run, and ``results.json``, which is written after each run. The next sweep
+    tries a failed run again; a run whose loss is not finite counts as done.
 
     Args:
       config: the config of the sweep.
@@ -74,7 +74,7 @@ def _announce(planned: Plan, left: list[Run]) -> None:
 
 
 def _check(planned: Plan, left: list[Run]) -> None:
-    """Refuse what only the devices and the data can tell; see ``worker.check_devices``."""
+    """Refuse settings that do not work with the devices or the data; see ``worker.check_devices``."""
     configs = [
         (setting.name, sampler.config.to_tree())
         for setting in planned.settings
@@ -97,10 +97,10 @@ def _spec(run: Run, folder: epath.Path) -> JsonObject:
 
 
 def in_a_process(spec: Fields) -> dict[str, str]:
-    """Return what ``worker.work`` returns for a spec; the process that is killed or returns nothing has ``failed``.
+    """Run ``worker.work`` in a process of its own and return its result, or a reason under ``failed`` if there is none.
 
-    Ctrl-C does not reach the process by itself, but once, through this process: a second one would interrupt it before it
-    has saved. Its standard input is a pipe that closes when this process ends, however it ends.
+    This process passes Ctrl-C on only once, because a second one would interrupt the worker before it has saved. The standard
+    input of the worker is a pipe that closes when this process ends for any reason.
 
     Raises:
       SystemExit: after SIGTERM or SIGINT, when the process has ended.

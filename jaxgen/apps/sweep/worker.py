@@ -1,4 +1,4 @@
-"""One run of a sweep in its own process: it has the devices to itself, and its failure does not end the other runs.
+"""One run of a sweep in its own process, which has the devices to itself and can fail without ending the sweep.
 
 ``python -m jaxgen.apps.sweep.worker SPEC.json RESULT.json``: ``runs.py`` writes the first file and reads the second.
 """
@@ -43,13 +43,13 @@ SHOWN = 40  # images of each sampler on the page
 
 
 def work(spec: Fields) -> JsonObject:
-    """Do what a spec says.
+    """Do the task of a spec.
 
     Args:
       spec: the ``task``: ``check`` with ``configs``, or ``run`` with the attributes of a ``Run`` and a ``folder``.
 
     Returns:
-      Nothing if it worked; under ``refused`` what the user can fix, under ``failed`` any other reason.
+      An empty object for success; ``refused`` with an error that the user can fix, or ``failed`` with any other error.
     """
     try:
         if spec['task'] == 'check':
@@ -61,7 +61,7 @@ def work(spec: Fields) -> JsonObject:
         return {'refused': str(e)}
     except OSError as e:
         return {'refused': f'{e.filename or "a file"}: {e.strerror or e}; fix that and run the same command again'}
-    except Exception as e:  # whatever it is, the other runs go on
+    except Exception as e:  # the other runs go on after any error
         traceback.print_exc()
         return {'failed': f'{type(e).__name__}: {str(e).strip()[:300]}'.splitlines()[0]}
     return {}
@@ -73,9 +73,9 @@ def _config(tree: Fields) -> Config:
 
 
 def check_devices(settings: Sequence[tuple[str, Config]]) -> None:
-    """Refuse what only the devices and the data can tell: batches that do not divide, a metric that cannot be computed.
+    """Refuse batches that do not divide over the devices, and a metric that cannot be computed for the data.
 
-    Afterwards the features of the reference and the weights of the network that computes them are in the cache.
+    This also fills the cache with the features of the reference and the weights of the network that computes them.
 
     Args:
       settings: the name and the config of each setting.
@@ -105,9 +105,9 @@ def _evaluator(config: Config) -> Evaluator:
 
 
 def train_and_evaluate(run: Run, folder: epath.Path) -> None:
-    """Train to the last step from wherever the run was left, and evaluate the samplers that have no result yet.
+    """Train or resume to the last step, and evaluate the samplers that have no result yet.
 
-    A loss that is not finite is noted in ``DIVERGED``, and ends the run without an error.
+    A loss that is not finite is recorded in ``DIVERGED`` and ends the run without an error.
 
     Args:
       run: the run.
@@ -136,7 +136,7 @@ def train_and_evaluate(run: Run, folder: epath.Path) -> None:
 
 
 def _evaluate(run: Run, sampler: SamplerConfig, workdir: epath.Path, evaluator: Evaluator) -> None:
-    """Write the metrics of a sampler together with its config, after a grid of its first images."""
+    """Write a grid of the first images of a sampler, and then its metrics together with its config."""
     config = sampler.config
     trained = restore(config, workdir)
     pipeline = trained.sampler(config.evaluation.seed, STREAM)
@@ -150,17 +150,17 @@ def _evaluate(run: Run, sampler: SamplerConfig, workdir: epath.Path, evaluator: 
     found['parameters'] = {part: int(parameter_overview.count_parameters(params)) for part, params in networks.items()}
     found['config'] = config.to_tree()
     write_json(workdir / RESULTS / f'{sampler.stem}.json', found)
-    print(summary(found | {'warnings': []}), flush=True)  # the warnings are the same for all runs, and are on the page
+    print(summary(found | {'warnings': []}), flush=True)  # the page shows the warnings, which all runs share
 
 
 def _end_with_the_sweep() -> None:
-    """Wait until the sweep's end of the pipe is closed, as it is when the sweep is killed; then save and end."""
+    """Wait until the pipe from the sweep closes, which also happens if the sweep is killed; then save and end."""
     os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main(argv: list[str]) -> int:
-    """Do what the file of the first argument says, write the result to that of the second, and return the exit code."""
+    """Do the task in the file of the first argument, write the result to the second file, and return the exit code."""
     logging.set_verbosity(logging.FATAL)
     getLogger('asyncio').setLevel(CRITICAL)  # as in jaxgen.cli.main
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

@@ -11,12 +11,12 @@ from etils import epath
 
 from jaxgen.apps.compare import compare
 from jaxgen.apps.compare import images as page
+from jaxgen.apps.compare.report import verdict
 from jaxgen.apps.reports import plots
 from jaxgen.cli import modes
 from jaxgen.data import Dataset, loading
 from jaxgen.errors import UserError
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
-from jaxgen.metrics import features
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.registry import parameters
 from tests.helpers.html_page import Page
@@ -60,18 +60,34 @@ def test_the_page_shows_everything(report):
     for words in (
         'FID', 'KID', 'precision', 'recall', 'classifier: right class', 'parameters', 'training images', 'sampling images/sec',
         'network calls per image', 'Training', 'By class', 'Samples', 'Nearest training images', 'Protocols', 'real, held out',
-        'generator ',  'fewer than 2,048', '2 seeds', 'features of judge-digits', '±', 'In training, of 50 images',
+        'generator ',  'fewer than 2,048', '2 seeds', 'features of judge-digits', '±', 'Measured during training with 50 images',
+        'Comparison of ddpm and dcgan, 20', 'No winner can be named', 'Bars are means over 2 seeds', 'from the first of the',
     ):  # fmt: skip
         assert words in page.text, words
     assert page.tags.count('svg') >= 4 and page.tags.count('img') == 5
 
 
-def test_a_frechet_distance_is_called_by_its_features(report, workdirs, monkeypatch):
-    monkeypatch.setitem(features.DISTANCES, 'judge-digits', 'FD-judge')
-    modes.run('compare', tiny_config(**{**FIELDS, 'compare.workdirs': workdirs}), report)
+def test_metrics_of_a_classifier_are_not_called_fid(report):
     html = (report / 'report.html').read_text()
-    row = '<th scope="row" class="weak">'
-    assert f'{row}FD-judge<small>too few images: 150, and it needs 2,048</small>' in html and f'{row}FID' not in html
+    row, few = '<th scope="row" class="weak">', '<small>too few images: 150 instead of 2,048 or more</small>'
+    assert f'{row}FID of classifier features{few}' in html and f'{row}FID<' not in html
+    assert 'Inception Score of the classifier' in html and 'no value can be compared with published ones' in html
+
+
+def entry(name, fids, count=5000):
+    protocol = {'generated': {'count': count}, 'reference': {'count': count}}
+    results = [{'fid': fid, 'protocol': protocol} for fid in fids]
+    return compare.Entry(name, results, {}, [], [], np.zeros(0), None, (), None)
+
+
+def test_the_verdict_names_the_best_model_and_doubts_a_small_lead():
+    one = verdict([entry('a', [9.0]), entry('b', [7.0])])
+    assert one.startswith('b has the best FID (lower is better): b 7.00, a 9.00.') and 'one seed' in one
+    apart, near = [verdict([entry('a', [9.0, 9.2]), entry('b', [other, other + 0.2])]) for other in (7.0, 8.9)]
+    assert apart.endswith('a 9.10 ± 0.14.') and near.endswith('compare with more seeds.')
+    few = verdict([entry('a', [9.0], 100), entry('b', [7.0], 100)])
+    assert few.startswith('No winner can be named (too few images: 100') and 'a 9.00' in few
+    assert verdict([entry('a', [9.0])]) == ''
 
 
 def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):

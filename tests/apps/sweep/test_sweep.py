@@ -307,7 +307,9 @@ def test_what_won_by_how_much(tmp_path, monkeypatch):
         f'base_channels={w}, timesteps={t}' for w, t in ((16, 20), (16, 50), (8, 20), (8, 50))
     ]
     text = results.verdict(found)
-    assert text.startswith('base_channels=16, timesteps=20 won: KID 0.845 ± 0.14. The second, base_channels=16, ')
+    assert text.startswith(
+        'base_channels=16, timesteps=20 won: KID of classifier features 0.845 ± 0.14. The second, base_channels=16, '
+    )
     assert '0.875 ± 0.14: a margin of 0.03 (3.4%), or 0.2 standard deviations over the 2 seeds' in text
     assert 'ahead with 2 of 2 seeds. Within so few deviations it may be noise' in text
     assert text in report.lines(found)
@@ -335,9 +337,11 @@ def test_higher_may_be_better_and_a_seed_that_fails_ends_nothing(tmp_path, monke
         modes.run('sweep', config, epath.Path(tmp_path))
     found = json.loads((tmp_path / 'sweep/results.json').read_text())
     assert [row['runs'][0]['state'] for row in found['settings']] == ['finished', 'failed', 'finished']
-    assert found['verdict'].startswith('base_channels=8, timesteps=20 won: KID 8. The second, base_channels=24')
+    assert found['verdict'].startswith(
+        'base_channels=8, timesteps=20 won: KID of classifier features 8. The second, base_channels=24'
+    )
     page = Page((tmp_path / 'sweep/report.html').read_text())
-    assert '1 of 1 failed: out of memory' in page.text and 'A blank cell has no run that finished' in page.text
+    assert '1 of 1 failed: out of memory' in page.text and 'A blank cell has no finished run' in page.text
 
     broken.clear()
     modes.run('sweep', config, epath.Path(tmp_path))
