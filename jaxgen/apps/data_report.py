@@ -1,4 +1,4 @@
-"""The mode ``data``: what training sees of its images, made with the functions and the random keys of its steps."""
+"""The mode ``data``: show the images as training sees them, with the functions and the random keys of its steps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from jaxgen.training.step import prepare_batch, step_keys
 from jaxgen.types import PyTree
 
 SHOWN = 32  # images in images.png
-MOST = 8  # sizes, classes and files that cannot be used, of which a line is printed
+MOST = 8  # sizes, classes and refused files that have a line each; the rest is summed up, if more than one
 BAR = 40  # characters of the longest bar
-MEASURED = 2048  # minimum number of images behind the statistics; fewer if they are larger than 64 pixels a side
+MEASURED = 2048  # number of images in the statistics; fewer if they have more than 64 pixels a side
 
 
 def run(config: Config, workdir: epath.Path) -> None:
@@ -32,17 +32,17 @@ def run(config: Config, workdir: epath.Path) -> None:
 
 
 def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path) -> None:
-    """Write what training sees of its data to a folder.
+    """Write a picture and statistics of the training images to a folder.
 
-    ``images.png`` has pairs of images, as stored and as the network sees them in the first steps. ``statistics.json`` has mean,
-    standard deviation and extremes of both by channel, with 0 .. 255 as -1 .. 1, the number of images of each class, how many
-    images were found of each size, and the files that cannot be used.
+    ``images.png`` shows pairs of images: as stored, and as the network sees them in the first steps. ``statistics.json`` has the
+    mean, standard deviation and extremes of both by channel, with pixel values scaled to [-1, 1]; the number of images of each
+    class and of each original size; and the files that cannot be used.
 
     Args:
       config: decides the order of the images and their augmentation.
       method: augments the images.
       dataset: the training images.
-      folder: where to write.
+      folder: the folder to write to.
     """
     batch_size = config.data.batch_size
 
@@ -79,7 +79,7 @@ def report(config: Config, method: Method, dataset: Dataset, folder: epath.Path)
 
 
 def _of_files(dataset: Dataset) -> dict[str, PyTree]:
-    """Return the sizes of the images as they were found, the commonest first, and the files that cannot be used."""
+    """Return the original sizes of the images, the commonest first, and the files that cannot be used."""
     origin = dataset.origin
     if origin is None:
         height, width = dataset.images.shape[1:3]
@@ -99,13 +99,11 @@ def _by_channel(x: np.ndarray) -> dict[str, list[float]]:
 def _show(config: Config, dataset: Dataset, statistics: dict, folder: epath.Path) -> None:
     n, h, w, c = dataset.images.shape
     counts = statistics['images_by_class'].values()
-    print(
-        f'{config.data.title}: {n:,} images {h}x{w}x{c}, {len(dataset.class_names)} classes of {min(counts)} to '
-        f'{max(counts)} images'
-    )
+    classes = f'{len(counts)} classes of {min(counts):,} to {max(counts):,} images' if len(counts) > 1 else 'one class'
+    print(f'{config.data.title}: {n:,} images {h}x{w}x{c}, {classes}')
     names = ('red', 'green', 'blue') if c == 3 else ('grey',)
     _show_files(statistics)
-    print(f'by channel, of {statistics["images_measured"]:,} images, 0 .. 255 as -1 .. 1:')
+    print(f'pixel values of {statistics["images_measured"]:,} images by channel, scaled from 0..255 to -1..1:')
     for kind in ('stored', 'seen'):
         for i, name in enumerate(names):
             values = '  '.join(f'{key} {statistics[kind][key][i]:7.4f}' for key in ('mean', 'std', 'min', 'max'))
@@ -115,9 +113,9 @@ def _show(config: Config, dataset: Dataset, statistics: dict, folder: epath.Path
 
 def _show_files(statistics: dict) -> None:
     """Print histograms of sizes and classes, and the files that cannot be used."""
-    _show_bars('size as found', statistics['sizes'])
+    _show_bars('images of each original size', 'sizes', statistics['sizes'])
     if len(statistics['images_by_class']) > 1:
-        _show_bars('class', statistics['images_by_class'])
+        _show_bars('images of each class', 'classes', statistics['images_by_class'])
     refused = statistics['refused']
     if refused:
         print(f'files that cannot be used: {len(refused):,}')
@@ -127,11 +125,20 @@ def _show_files(statistics: dict) -> None:
         print(f'  and {len(refused) - MOST:,} more')
 
 
-def _show_bars(what: str, counts: dict[str, int]) -> None:
-    print(f'{what}:')
-    largest, shown = max(counts.values()), list(counts.items())[:MOST]
+def _show_bars(title: str, kind: str, counts: dict[str, int]) -> None:
+    """Print a bar for each of the first entries, and how many images the others have together.
+
+    Args:
+      title: the heading.
+      kind: what the entries are, in the plural.
+      counts: the number of images of each entry.
+    """
+    print(f'{title}:')
+    entries = list(counts.items())
+    largest, shown = max(counts.values()), entries if len(entries) <= MOST + 1 else entries[:MOST]
     width = max(len(name) for name, _ in shown)
     for name, count in shown:
         print(f'  {on_one_line(name):{width}}  {"#" * max(1, round(BAR * count / largest))} {count:,}')
-    if len(counts) > MOST:
-        print(f'  {len(counts) - MOST:,} more with {sum(list(counts.values())[MOST:]):,} images')
+    rest = [count for _, count in entries[len(shown) :]]
+    if rest:
+        print(f'  {len(rest):,} other {kind}: {sum(rest):,} images')

@@ -106,7 +106,10 @@ def test_the_report_on_the_data_of_a_folder(photos, tmp_path, capsys):
     assert name == 'Zoë/broken.jpg' and why.startswith('Zoë/broken.jpg is not an image')
     assert Image.open(tmp_path / 'run' / 'data' / 'images.png').size[0] > 64
     said = capsys.readouterr().out
-    assert 'size as found:\n  12x9  ####' in said and 'files that cannot be used: 1\n  Zoë/broken.jpg is' in said
+    assert (
+        'images of each original size:\n  12x9  ####' in said
+        and 'files that cannot be used: 1\n  Zoë/broken.jpg is' in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from jaxgen.apps.data_report import _show_bars
 from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.data import load, pipeline
@@ -38,6 +39,14 @@ def test_without_augmentation_stored_and_seen_are_the_same(tmp_path, capsys):
             np.testing.assert_array_equal(shown, first['image'][i, ..., 0])
     out = capsys.readouterr().out
     assert 'digits: 1,437 images 8x8x1, 10 classes' in out and 'seen   grey' in out
+
+
+def test_the_commonest_sizes_have_a_line_each_and_the_others_one(capsys):
+    _show_bars('images of each original size', 'sizes', {f'{side}x9': 1 for side in range(44)})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10 and lines[-1] == '  36 other sizes: 36 images'
+    _show_bars('images of each class', 'classes', {f'class {number}': 1 for number in range(9)})
+    assert len(capsys.readouterr().out.splitlines()) == 10  # a single other class is shown itself
 
 
 def test_what_is_seen_is_what_the_step_sees(tmp_path):
