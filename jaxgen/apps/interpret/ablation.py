@@ -1,4 +1,4 @@
-"""Ablation of channels: a model samples with some of them multiplied, from the same seeds, and a classifier says what changed."""
+"""Ablation: sample again from the same seeds with some channels multiplied, and let a classifier tell what changed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from jaxgen.training.sampling import SamplePipeline
 from jaxgen.types import Array, PyTree
 
 SHOWN = 8  # images of each class that are kept for the report
-STREAM = 'interpretation'  # the stream of the seed that the images come from
+STREAM = 'interpretation'  # stream of random keys that the images come from
 
 
 @dataclasses.dataclass(frozen=True)
 class ScaledMethod:
-    """A method that samples with channels multiplied. Its model is ``(model, factors)``, with factors ``[C]`` by block.
+    """A method that samples with channels multiplied; its model is ``(model, factors)``, with factors ``[C]`` by block.
 
-    What a method computes before it samples, such as running statistics, is that of the unchanged network.
+    Values that a method computes before it samples, such as running statistics, are those of the unchanged network.
     """
 
     method: Method
@@ -54,7 +54,7 @@ def factors_of(blocks: Mapping[str, int], channels: Sequence[Channel], factor: f
 
 
 def random_channels(blocks: Mapping[str, int], channels: Sequence[Channel], rng: np.random.Generator) -> list[Channel]:
-    """Return random other channels, as many of each block as ``channels`` has there, or all others if there are fewer."""
+    """Return as many random other channels of each block as ``channels`` has, or all others if there are fewer."""
     chosen = []
     for block in dict.fromkeys(channel.block for channel in channels):
         taken = {channel.number for channel in channels if channel.block == block}
@@ -70,7 +70,7 @@ class Effect:
     Attributes:
       name: the class that the channels were chosen for.
       factor: the factor.
-      control: 0 for the channels of the class itself; from 1 on the number of the random choice.
+      control: 0 for the channels of the class itself; 1, 2, ... for the random choices.
       channels: the channels.
       on_class: the change among the images of that class.
       on_others: the change among all other images.
@@ -90,11 +90,11 @@ class Effect:
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:
-    """All effects, and the images of the unchanged network with which they are compared.
+    """All effects, and the images of the unchanged network for comparison.
 
     Attributes:
       effects: the effects.
-      labels: the class that was asked for in each image, int32 ``[N]``, the same in all runs.
+      labels: the class asked for in each image, int32 ``[N]``; it is the same in all runs.
       right: whether each image of the unchanged network shows that class, bool ``[N]``.
       images: the first images of the unchanged network, uint8 ``[SHOWN, H, W, C]`` by class.
     """
@@ -106,11 +106,11 @@ class Ablation:
 
 
 class ClassPredictor:
-    """Predicts the class that images show, among the classes of a model.
+    """A predictor of the class that an image shows, among the classes of a model.
 
     Args:
       trained: the model.
-      classifier: a classifier that knows all of those classes, for images of the same shape.
+      classifier: a classifier for images of the same shape that has all classes of the model.
     """
 
     def __init__(self, trained: Trained, classifier: TrainedClassifier):
@@ -131,10 +131,10 @@ class ClassPredictor:
 
 
 class _Runs:
-    """Samples the same images again and again, each time with other channels multiplied, in one compiled program.
+    """A sampler that makes the same images again with other channels multiplied, all with one compiled program.
 
     Attributes:
-      labels: the class that is asked for in each image, int32 ``[N]``.
+      labels: the class asked for in each image, int32 ``[N]``.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class _Runs:
     ):
         self._model, self._blocks, self._predict, self._progress = trained.model, blocks, predict, progress
         self._sampler = SamplePipeline(
-            cast(Method, ScaledMethod(trained.method)),  # all that a pipeline needs of one
+            cast(Method, ScaledMethod(trained.method)),  # has the two methods that a pipeline calls
             trained.mesh,
             (trained.model, factors_of(blocks, (), 1.0)),
             classes=range(len(trained.class_names)),
@@ -178,7 +178,7 @@ def ablate(
 ) -> Ablation:
     """Sample images of every class with each choice of channels multiplied by each of ``options.factors``.
 
-    All runs share one compiled program, one seed and one order of labels, so an image differs by the factors alone.
+    All runs share one compiled program, one seed and one order of labels, so the factors alone make the difference.
 
     Args:
       trained: the model.

@@ -1,7 +1,7 @@
-"""Activations of the blocks of any linen network, observed and changed from outside, and their means over labelled images.
+"""Observe and change the activations of the blocks of any linen network, and average them over labelled images.
 
 A block is a direct submodule whose output is a feature map ``[N, ..., C]``. The block that is called last is left out, because
-its output is that of the network.
+its output is the output of the network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.runtime.random import image_keys
 from jaxgen.types import Array, Fields, PyTree
 
-# forward(variables, images, labels, keys, level): a call of a network, see ``Probe``
+# forward(variables, images, labels, keys, level) calls a network; see ``Probe``
 Forward = Callable[[PyTree, Array, Array, Array, Array], object]
 
 
@@ -73,14 +73,14 @@ def _is_block(context: nn.module.InterceptorContext, out: PyTree) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """A network with the way in which it is called on labelled images.
+    """A network and a function that calls it on labelled images.
 
     Attributes:
-      network: its name.
-      forward: ``forward(variables, images, labels, keys, level)`` calls it; images are float ``[N, H, W, C]`` in [-1, 1],
-        ``keys`` has a random key for the noise of each, and ``level`` is the number of a noise level.
+      network: the name of the network.
+      forward: ``forward(variables, images, labels, keys, level)`` calls the network; images are float ``[N, H, W, C]`` in
+        [-1, 1], ``keys`` has a random key for the noise of each image, and ``level`` is the index of a noise level.
       variables: the variables of ``forward``.
-      levels: the name of each noise level, from the noisiest on.
+      levels: the name of each noise level, the noisiest first.
     """
 
     network: str
@@ -89,7 +89,7 @@ class Probe:
     levels: tuple[str, ...]
 
     def blocks(self, image_shape: tuple[int, int, int]) -> dict[str, int]:
-        """Return the number of channels of each block, in the order of their calls; nothing is compiled."""
+        """Return the number of channels of each block, in the order of the calls; nothing is compiled."""
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
         images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
         labels, level = jax.ShapeDtypeStruct((2,), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
@@ -110,8 +110,8 @@ class Atlas:
       levels: name of each noise level.
       means: the mean activation of each channel over the images of a class, float32 ``[L, K, C]`` by block.
       counts: number of images of each class, ``[K]``.
-      kept: the activations of the first images, the mean over the positions of each: float32 ``[N, L, C]`` by block.
-      labels: the labels of those images, int32 ``[N]``.
+      kept: the activations of the first images, averaged over positions, float32 ``[N, L, C]`` by block.
+      labels: the labels of the images in ``kept``, int32 ``[N]``.
     """
 
     network: str
@@ -134,8 +134,8 @@ def make_atlas(
 ) -> Atlas:
     """Return the atlas of a network in one pass over a data set, spread over the devices.
 
-    The noise of an image depends on its index and ``key`` alone. Sums over a batch are made on the devices, and sums of batches
-    in float64; of the results only the kept activations grow with the number of images.
+    The noise of an image depends only on its index and ``key``. The devices sum over a batch, and the host sums over batches in
+    float64. Only the kept activations grow with the number of images.
 
     Args:
       probe: the network.
@@ -168,7 +168,7 @@ def make_atlas(
 
 
 def _compiled_means(probe: Probe, num_classes: int, mesh: Mesh) -> Callable:
-    """Return a compiled function of a batch: the sums of channel means by class ``[L, K, C]``, and each image's ``[L, N, C]``."""
+    """Return a jitted function of a batch that gives channel means: sums by class ``[L, K, C]``, and by image ``[L, N, C]``."""
 
     @jax.jit
     def batch_means(variables: PyTree, key: Array, images: Array, labels: Array, indices: Array, counted: Array):

@@ -1,4 +1,4 @@
-"""Synthesised images, denoised by a diffusion model from noise of several strengths."""
+"""Add noise of several strengths to synthesised images, and denoise them with a diffusion model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from jaxgen.types import Array, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Denoised:
-    """The images that a diffusion model makes from several images and, last, from a grey one, each with the same noise.
+    """The images that a diffusion model makes from several images and finally from a grey one, all with the same noise.
 
     Attributes:
       strengths: strengths of the noise, ``[S]``.
       images: uint8 ``[S, T + 1, V, H, W, C]``, V variations of each image.
-      classes: the class that the model was given for each variation, int32 ``[V]``; -1 for none.
+      classes: the class label that the model got for each variation, int32 ``[V]``; -1 for no label.
     """
 
     strengths: tuple[float, ...]
@@ -37,14 +37,14 @@ class Denoised:
 
 
 def denoise(trained: Trained, variables: PyTree, starts: np.ndarray, options: InterpretOptions, key: Array) -> Denoised:
-    """Put noise of each strength on images, and sample from there on, as in SDEdit (Meng et al. 2022).
+    """Add noise of each strength to images, and sample from there, as in SDEdit (Meng et al. 2022).
 
     Args:
       trained: a diffusion model.
-      variables: the variables that it samples with.
-      starts: float32 ``[T, H, W, C]`` in [-1, 1].
+      variables: the variables that the model samples with.
+      starts: the images, float32 ``[T, H, W, C]`` in [-1, 1].
       options: ``strengths``, and the number of ``variations``.
-      key: random key of the noise, which depends on the number of the variation alone.
+      key: random key of the noise; each variation has the same noise for all images.
     """
     method = cast(Diffusion, trained.method)
     starts = np.concatenate([starts, np.zeros_like(starts[:1])])
@@ -71,7 +71,7 @@ def denoise(trained: Trained, variables: PyTree, starts: np.ndarray, options: In
 
 
 def unconditional_classes(trained: Trained) -> tuple[int, ...]:
-    """Return the labels for a model that is to take the class from the image: no class, or else all classes in turn."""
+    """Return the labels that say nothing about the image: no class if the model was trained with it, or else all in turn."""
     method = cast(Diffusion, trained.method)
     if method.label_dropout:
         return (method.null_label,)

@@ -1,4 +1,4 @@
-"""The data behind a report, as the arrays of ``interpretation/<part>.npz``. The names of the arrays are part of the files."""
+"""The data of a report as arrays of ``interpretation/<part>.npz``; users rely on the names of the arrays."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ Arrays = dict[str, np.ndarray]
 
 
 def write(path: epath.Path, arrays: Arrays) -> None:
-    """Write arrays to an ``.npz``, the whole file or nothing."""
+    """Write arrays to an ``.npz`` atomically."""
     write_atomically(path, images.npz(**arrays))
 
 
 def study_arrays(atlas: Atlas, found: Selectivity, class_names: tuple[str, ...]) -> Arrays:
     """Return the arrays of a network.
 
-    ``mean/<block>`` and ``by_class/<block>`` are ``[L, K, C]``, and ``index/<block>`` and the other results of tests ``[L, C]``.
+    ``mean/<block>``, ``by_class/<block>`` and ``low/<block>`` are ``[L, K, C]``. The results of tests, such as ``index/<block>``,
+    are ``[L, C]``.
     """
     arrays = {'levels': np.array(atlas.levels), 'classes': np.array(class_names), 'counts': atlas.counts}
     for block in atlas.means:
@@ -41,7 +42,7 @@ def study_arrays(atlas: Atlas, found: Selectivity, class_names: tuple[str, ...])
 
 
 def ablation_arrays(found: Ablation) -> Arrays:
-    """Return the arrays of an ablation: a row for each effect, and ``right`` bool ``[E, N]`` image by image."""
+    """Return the arrays of an ablation, with a row for each of the E effects; ``right`` is bool ``[E, N]`` for N images."""
     effects = found.effects
     return {
         'labels': found.labels,
@@ -57,7 +58,7 @@ def ablation_arrays(found: Ablation) -> Arrays:
 
 
 def synthesis_arrays(found: Synthesis) -> Arrays:
-    """Return the arrays of synthesised images, and of what a diffusion model makes of them."""
+    """Return the arrays of synthesised images, and of the images that a diffusion model makes from them."""
     arrays = {
         'channels': np.array([str(target.channel) for target in found.targets]),
         'classes': np.array([target.label for target in found.targets]),

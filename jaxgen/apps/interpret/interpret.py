@@ -36,14 +36,14 @@ from jaxgen.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class Synthesis:
-    """Images that drive chosen channels, and what class they show.
+    """Images that drive chosen channels, and the classes that they show.
 
     Attributes:
-      network: the network whose channels they drive.
-      targets: the channels.
-      synthesised: the images, ``[T]``.
-      shown: the class that the classifier sees in each image, int ``[T]``; -1 for none of the model's.
-      denoised: what the model makes of them; None for a GAN.
+      network: the network of the channels.
+      targets: the T channels.
+      synthesised: an image for each channel.
+      shown: the class that the classifier sees in each image, int ``[T]``; -1 for a class that the model does not have.
+      denoised: the images that the model makes from them by denoising; None for a GAN.
       outcomes: the class that the classifier sees in each denoised image, int ``[S, T + 1, V]``.
     """
 
@@ -61,13 +61,13 @@ class Interpretation:
 
     Attributes:
       config: the config.
-      step: step of the model.
+      step: the training step of the model.
       class_names: the classes of the model.
       num_examples: number of training images in the atlas.
       atlases: the atlas of each network.
       selectivities: the tests of each network.
-      ablation: the effects of channels; None if they were not asked for.
-      synthesis: images that drive channels; None if they were not asked for.
+      ablation: the effects of channels; None without the part ``ablation``.
+      synthesis: images that drive channels; None without the part ``synthesis``.
     """
 
     config: Config
@@ -81,7 +81,7 @@ class Interpretation:
 
 
 def require_interpretable(config: Config) -> None:
-    """Refuse a config whose model cannot be interpreted as it asks, before the model is loaded.
+    """Refuse a config whose model cannot be interpreted in the way that it asks for, before the model is loaded.
 
     Raises:
       UserError: naming the field.
@@ -112,7 +112,7 @@ def require_interpretable(config: Config) -> None:
 
 
 def interpret(trained: Trained, workdir: epath.Path) -> Interpretation:
-    """Do what ``trained.config.interpret`` asks for, and write the data of each part to ``interpretation/<part>.npz``.
+    """Interpret a model as ``trained.config.interpret`` says, and write the data of each part to ``interpretation/<part>.npz``.
 
     Raises:
       UserError: if a class, a layer or a channel does not exist, or a part needs a classifier and there is none.
@@ -121,7 +121,7 @@ def interpret(trained: Trained, workdir: epath.Path) -> Interpretation:
     folder = output_folder(workdir) / 'interpretation'
     _require_classes(trained)
     if options.parts:
-        predict = _class_predictor(trained)  # the atlas takes long: what would fail after it fails before it
+        predict = _class_predictor(trained)  # before the atlas, which takes long, in case this fails
     variables = trained.sampler().variables(trained.model)
     probes = probes_of(trained, variables, options.levels)
     layers = _layers(options, probes[0].blocks(trained.method.image_shape))
@@ -198,7 +198,7 @@ def _layers(options: InterpretOptions, blocks: dict[str, int]) -> list[str]:
 
 
 def _channels(options: InterpretOptions, blocks: dict[str, int]) -> list[Channel] | None:
-    """Return the channels that were named, or None."""
+    """Return the channels that ``options.channels`` names, or None."""
     if options.channels is None:
         return None
     chosen = []
@@ -210,9 +210,9 @@ def _channels(options: InterpretOptions, blocks: dict[str, int]) -> list[Channel
 
 
 def _examples(trained: Trained) -> Dataset:
-    """Return training images of all classes that the model knows.
+    """Return training images of all classes of the model.
 
-    The ``data.max_examples`` of a fine-tuned model limits the images that it was fine-tuned on, and not those of its base.
+    For a fine-tuned model ``data.max_examples`` is ignored, because it limits the images of fine-tuning, not those of the base.
     """
     config = trained.config
     is_fine_tuned = config.finetune.base is not None or config.sample.adapter is not None
@@ -255,7 +255,7 @@ def _ablate(
 
 
 def _targets(study: _Study, channels: Sequence[Channel] | None) -> list[synthesis.Target]:
-    """Return the channels as targets, or the most selective channel of each block if None."""
+    """Return the given channels as targets, or the most selective channel of each block if ``channels`` is None."""
     found = study.selectivity
     if channels is None:
         channels = [synthesis.most_selective(found, block) for block in study.atlas.means]

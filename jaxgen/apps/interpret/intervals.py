@@ -1,4 +1,4 @@
-"""Confidence intervals of proportions and of paired differences, and a permutation test of one choice among others."""
+"""Confidence intervals of proportions and of paired differences, and a permutation test of one choice against others."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-Z = 1.959963984540054  # of a two-sided interval of 95%
-MAX_EXACT = 100_000  # largest number of permutations that are all computed
-RANDOM_PERMUTATIONS = 10_000  # number of random permutations if there are more
+Z = 1.959963984540054  # quantile of the normal distribution for a two-sided interval of 95%
+MAX_EXACT = 100_000  # all permutations are computed up to this number
+RANDOM_PERMUTATIONS = 10_000  # number of random permutations beyond it
 ROUNDING = 1e-9  # sums that differ by less count as equal
 
 
@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 
 def proportion(hits: np.ndarray) -> Interval:
-    """Return the share of hits, with the interval of Wilson 1927.
+    """Return the share of hits with the interval of Wilson (1927).
 
     Args:
       hits: bool ``[N]``.
@@ -36,14 +36,14 @@ def proportion(hits: np.ndarray) -> Interval:
 
 
 def difference(after: np.ndarray, before: np.ndarray) -> Interval:
-    """Return the share of hits after minus the share before, with the interval of Bonett & Price 2012 for paired proportions.
+    """Return the share of hits after minus the share before, with the interval of Bonett & Price (2012) for paired proportions.
 
-    Only images that changed count. Two images that changed, one each way, are added, so that the interval has a width even if
-    no image changed; the estimate itself is without them.
+    Only images that changed count. The interval adds two images that changed, one each way, so that it has a width even if no
+    image changed; the estimate does not include them.
 
     Args:
-      after: bool ``[N]``.
-      before: bool ``[N]``, of the same images.
+      after: hits after the change, bool ``[N]``.
+      before: hits before the change for the same images, bool ``[N]``.
     """
     n = len(after)
     won, lost = (float(np.sum(x) + 1) / (n + 2) for x in (after & ~before, before & ~after))
@@ -62,13 +62,13 @@ class PermutationTest(NamedTuple):
 def permutation_test(values: np.ndarray, seed: int) -> PermutationTest:
     """Test whether the first of N + 1 values differs from the mean of the others, in the mean over K classes.
 
-    The null distribution has each of the values of a class in the place of the first: all ``(N + 1)**K`` ways, or
-    ``RANDOM_PERMUTATIONS`` random ones next to the observed one if there are more than ``MAX_EXACT``. If the values of every
-    class are exchangeable, p is at most x with a probability of at most x.
+    The null distribution puts each value of a class in the first place: in all ``(N + 1)**K`` ways, or, if these are more than
+    ``MAX_EXACT``, in the observed one and ``RANDOM_PERMUTATIONS`` random ones. If the values of every class are exchangeable, p
+    is at most x with a probability of at most x.
 
     Args:
-      values: ``[K, N + 1]``.
-      seed: seed of random permutations.
+      values: the values by class, ``[K, N + 1]``.
+      seed: seed of the random permutations.
     """
     num_classes, n = values.shape
     gaps = (values - values.mean(1, keepdims=True)) * n / (n - 1)

@@ -12,23 +12,23 @@ PARTS = ('ablation', 'synthesis')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InterpretOptions(Options):
-    """Which channels are examined, and how."""
+    """The channels to examine, and the methods."""
 
     parts: tuple[str, ...] = option(
-        PARTS, 'what follows the atlas of activations and the tests of its channels', choices=PARTS, empty=True
+        PARTS, 'further analyses after the atlas of activations and the tests of channels', choices=PARTS, empty=True
     )
     seed: int = option(0, 'seed of noise, permutations and images', at_least=0, at_most=2**32 - 1)
     num: int | None = option(
         2000, 'number of training images in the atlas; all of them if not set', at_least=1, at_most=100_000_000
     )
     tested: int = option(
-        500, 'number of those images whose activations are kept and tested', at_least=1, at_most=1_000_000
+        500, 'number of images of the atlas whose activations are kept and tested', at_least=1, at_most=1_000_000
     )
     levels: int = option(5, 'number of noise levels', at_least=1, at_most=1000)
     permutations: int = option(1000, 'number of permutations of the labels in the tests', at_least=1, at_most=1_000_000)
     bins: int = option(6, 'number of bins of the activations for the mutual information', at_least=2, at_most=1000)
     false_discoveries: float = option(
-        0.05, 'accepted share of false discoveries among the channels that are found', above=0, below=1
+        0.05, 'accepted false discovery rate: share of false discoveries among the channels found', above=0, below=1
     )
     layer: str | None = option(None, 'layer whose channels are assigned to classes, as in up1_0; all layers if not set')
     classes: tuple[str, ...] | None = option(
@@ -38,7 +38,9 @@ class InterpretOptions(Options):
     factors: tuple[float, ...] = option(
         (0.0, 2.0), 'factors by which channels are multiplied: 0 removes them, 2 doubles them', at_least=0, at_most=1000
     )
-    controls: int = option(3, 'number of random choices of as many channels, to compare with', at_least=1, at_most=1000)
+    controls: int = option(
+        3, 'number of random choices of channels with which the ablation is compared', at_least=1, at_most=1000
+    )
     images_per_class: int = option(
         20, 'number of images sampled for each class in each ablation', at_least=1, at_most=100_000
     )

@@ -1,4 +1,4 @@
-"""The networks of a trained model on labelled images: a denoiser at several noise levels, or the two networks of a GAN."""
+"""Call the networks of a trained model on labelled images: a denoiser at several noise levels, or both networks of a GAN."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from jaxgen.methods.adversarial import AdversarialMethod
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.types import Array, PyTree
 
-# Ends the name of a conditional denoiser that is not given the class; it is part of the name of a file
+# Suffix of the name of a conditional denoiser that does not get the class; files have this name, so it stays
 WITHOUT_CLASS = '_untold'
 
 
 def probes_of(trained: Trained, variables: PyTree, num_levels: int) -> list[Probe]:
-    """Return the networks to examine: the first samples the images, and the last knows the class from the image alone.
+    """Return the networks to examine: the first one generates images, and the last one sees the class only in the image.
 
-    A denoiser that takes class labels is both. First it is given the class of each image; then it is given none, or a random
-    class if it was not trained without one. A channel that tells classes apart by the label alone does so only in the first.
-    A generator is called on latents instead of images, and only if it takes class labels.
+    A denoiser that takes class labels is examined twice. First it gets the class of each image. Then it gets no class, or a
+    random class if it was never trained without one; a channel that tells classes apart only by the label fails to do so there.
+    A generator is called on latents instead of images, and examined only if it takes class labels.
 
     Args:
       trained: a diffusion model or a GAN.
@@ -46,7 +46,7 @@ def probes_of(trained: Trained, variables: PyTree, num_levels: int) -> list[Prob
 
 
 def probed_levels(method: Diffusion, variables: PyTree, num: int) -> Level:
-    """Return ``num`` noise levels, from the noisiest on: every second level of a sampler of 2 ``num`` steps."""
+    """Return ``num`` noise levels, the noisiest first: every second level of a sampler with 2 ``num`` steps."""
     levels = method.levels(variables, 2 * num)
     return Level(*(np.asarray(table)[1:-1:2] for table in levels))
 

@@ -1,4 +1,4 @@
-"""The report of an interpretation: one self-contained page with metrics, plots, and what they show in words."""
+"""The report of an interpretation: one self-contained page with tables, plots and sentences on what they show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxgen.io.grids import Labels
 from jaxgen.io.images import to_uint8
 
 MAX_ROWS = 20  # largest number of synthesised images that a grid shows
-SHOWN = 6  # denoised images that are shown of each synthesised one
+SHOWN = 6  # denoised images to show for each synthesised image
 
 
 def page(found: Interpretation) -> str:
@@ -56,7 +56,7 @@ def _ablation_section(known: Ablation, options: InterpretOptions) -> str:
 
 
 def _effects_chart(effects: Sequence[Effect], field: str, title: str) -> tuple[str, str]:
-    """Return charts of the effects on a ``field``, ``on_class`` or ``on_others``, for wide windows and for narrow ones."""
+    """Return charts of the effects in a ``field``, ``on_class`` or ``on_others``, for wide and for narrow windows."""
     rows = [(_effect_name(effect), *(100 * x for x in getattr(effect, field))) for effect in effects]
     groups = ['random channels' if effect.control else 'channels of the class' for effect in effects]
     axis = 'change, percentage points'
@@ -70,14 +70,14 @@ def _ablation_introduction(known: Ablation, options: InterpretOptions) -> str:
         f'asked for. Then the {options.top_k} channels with the largest index of a class are multiplied, by 0 (ablated) or '
         f'by more (amplified), at every noise level, and the same images are sampled again from the same seeds. The control is '
         f'as many random channels of the same blocks, or all others if there are fewer ({_choices(options.controls)}). '
-        f'Differences have 95% intervals for paired proportions (Bonett and Price 2012), those of the whole network are by '
-        f'Wilson. A single class is described and not tested: channels chosen like the random ones would lie beyond all of '
-        f'these, on one side or the other, in up to {min(2 / (options.controls + 1), 1):.0%} of cases.</p>'
+        f'Differences have 95% intervals for paired proportions (Bonett and Price 2012); shares have those of Wilson (1927). '
+        f'The results of a single class are not a test: even random channels would lie beyond all of the controls, on one '
+        f'side or the other, in up to {min(2 / (options.controls + 1), 1):.0%} of cases.</p>'
     )
 
 
 def _ablated_images(known: Ablation, name: str) -> tuple[str, np.ndarray]:
-    """Return a title, and a picture with rows of images of a class: unchanged, and with each factor of its own channels."""
+    """Return a title and a picture with rows of images of a class: unchanged, and with its own channels times each factor."""
     own = [effect for effect in known.effects if effect.name == name and effect.control == 0]
     rows = ('unchanged', *(f'times {effect.factor:g}' for effect in own))
     pictures = [known.images[name], *(effect.images for effect in own)]
@@ -106,7 +106,7 @@ def _class_sentences(effects: Sequence[Effect]) -> Iterator[str]:
 
 
 def _test_of_all_classes(effects: Sequence[Effect], options: InterpretOptions) -> str:
-    """Compare the own channels of all classes with random ones: on images of the class, and there more than on others."""
+    """Test the own channels of all classes against random ones: on images of the class, and relative to other images."""
     classes = list(dict.fromkeys(effect.name for effect in effects))
 
     def by_class(value: Callable[[Effect], float]) -> np.ndarray:
@@ -115,11 +115,12 @@ def _test_of_all_classes(effects: Sequence[Effect], options: InterpretOptions) -
     on_class = permutation_test(by_class(lambda e: e.on_class.value), options.seed)
     apart = permutation_test(by_class(lambda e: e.on_class.value - e.on_others.value), options.seed)
     return (
-        f'Times {effects[0].factor:g}, in the mean over {len(classes)} class{"es" if len(classes) > 1 else ""}, the own '
-        f'channels differ from random ones by {100 * on_class.value:+.1f} points in the change on images of the class (p = '
-        f'{on_class.p:.2g}), and by {100 * apart.value:+.1f} in that change less the one on other images (p = {apart.p:.2g}). '
-        f'These are two of the {2 * len(options.factors)} such tests of this page; p is how often, on either side, the '
-        f'difference is as large if any of the {options.controls + 1} choices of each class is called its own.'
+        f'Times {effects[0].factor:g}, in the mean over {len(classes)} class{"es" if len(classes) > 1 else ""}: on images of '
+        f'the class, the change by its own channels differs from that by random channels by {100 * on_class.value:+.1f} '
+        f'points (p = {on_class.p:.2g}). After subtracting the change on other images, it differs by '
+        f'{100 * apart.value:+.1f} points (p = {apart.p:.2g}). These are two of the {2 * len(options.factors)} such tests on '
+        f'this page. p is the share of cases with a difference at least as large, on either side, if any of the '
+        f'{options.controls + 1} choices of channels of each class takes the place of its own.'
     )
 
 
@@ -132,29 +133,29 @@ def _synthesis_section(found: Interpretation, known: Synthesis) -> str:
     denoised = known.denoised
     parts = [_synthesis_introduction(known, found.config.interpret), _synthesis_table(found, known)]
     if denoised is not None:
-        parts.append(note(f'The class that a channel responds to is made from its image {_verdict(known, denoised)}.'))
+        parts.append(note(f'Denoising makes the class of a channel from its image {_verdict(known, denoised)}.'))
         if denoised.classes[0] >= 0:
             shares = (np.mean(outcomes[:-1] == denoised.classes) for outcomes in known.outcomes)
             obeyed = ', '.join(f'{share:.0%} at {s:g}' for share, s in zip(shares, denoised.strengths, strict=True))
-            parts.append(f'<p>Show the class that the network was given: {obeyed}.</p>')
+            parts.append(f'<p>Share of images that show the class label of the network: {obeyed}.</p>')
     parts.append(_synthesised_images(found, known))
     return section('Images that drive channels, layer by layer', ''.join(parts))
 
 
 def _synthesis_introduction(known: Synthesis, options: InterpretOptions) -> str:
     words = (
-        f'<p>For a channel of each block of {text(known.network)} an image is made by {options.ascent_steps} steps of '
-        f'gradient ascent on its activation (Olah et al. 2017), under small shifts, scalings and noise, with a prior for smooth '
-        f'images; a channel that is low for its class is driven down. The drive is counted in standard deviations over real '
-        f'images: if it hardly rises, the channel depends on another input and not on the image.</p>'
+        f'<p>For a channel of each block of {text(known.network)}, {options.ascent_steps} steps of gradient ascent on its '
+        f'activation make an image (Olah et al. 2017), under small shifts, scalings and noise, with a prior for smooth images; '
+        f'a channel that is low for its class is driven down. The drive is measured in standard deviations over real images: '
+        f'if it hardly rises, the channel depends on another input and not on the image.</p>'
     )
     if known.denoised is None:
         return words
     given = 'was given no class' if known.denoised.classes[0] < 0 else 'was given all classes in turn'
     return words + (
-        f'<p>Each image was then given noise of several strengths and denoised {len(known.denoised.classes)} times; the '
-        f'network {given}. The share of the results that show the class the channel responds to is compared with that from a '
-        f'grey image under the same noise, with 95% intervals as above.</p>'
+        f'<p>Noise of several strengths was then added to each image, and the result denoised {len(known.denoised.classes)} '
+        f'times; the network {given}. The share of results that show the class of the channel is compared with the share from '
+        f'a grey image under the same noise, with 95% intervals as above.</p>'
     )
 
 
@@ -174,7 +175,7 @@ def _synthesis_table(found: Interpretation, known: Synthesis) -> str:
 
 
 def _verdict(known: Synthesis, denoised: Denoised) -> str:
-    """Say from which images the class of their channel is made more often than from a grey one."""
+    """Return in words from which images denoising makes the class of the channel more often than from a grey image."""
     more = []
     for i, target in enumerate(known.targets):
         for s, strength in enumerate(denoised.strengths):

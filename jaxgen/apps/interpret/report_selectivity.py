@@ -1,4 +1,4 @@
-"""The part of a report that says which channels of a network tell classes apart."""
+"""The section of a report on which channels of a network tell classes apart."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from jaxgen.apps.reports.pages import charts, section, table, text
 from jaxgen.apps.reports.plots import HeatMap
 
 MAX_ROWS = 20  # largest number of channels or classes in a table or a map
-DETAILED = 3  # channels that are shown by class and noise level
+DETAILED = 3  # channels with a map by class and noise level
 ABOUT = {
-    'generator': 'On latents: all it knows of a class is the label.',
-    'discriminator': 'On real images; the label enters after its blocks.',
+    'generator': 'Measured on latents: the generator knows a class only by its label.',
+    'discriminator': 'Measured on real images; the label enters after the blocks.',
 }
 
 
@@ -40,9 +40,9 @@ def _about(found: Interpretation, atlas: Atlas) -> str:
     if atlas.network in ABOUT:
         return ABOUT[atlas.network]
     if not found.config.model.conditional:
-        return 'On real images with noise; the network takes no classes.'
+        return 'Measured on real images with noise; the network takes no class labels.'
     if not atlas.network.endswith(WITHOUT_CLASS):
-        return 'On real images with noise, given the class of each: image and label act together.'
+        return 'Measured on real images with noise and with their class labels: image and label act together.'
     given = 'no class' if found.config.diffusion.label_dropout else 'a random class'
     return f'The same network, given {given}: a channel that tells classes apart here takes them from the image.'
 
@@ -57,12 +57,12 @@ def _summary(found: Interpretation, atlas: Atlas, tested: Selectivity, discovere
     best = blocks[int(np.argmax([float(discovered[block].mean()) for block in blocks]))]
     return (
         f'<p>{text(_about(found, atlas))}</p>'
-        f'<p>Of {total:,} channels and noise levels {by_index:,} tell classes apart by the index of Morcos et al. 2018 (of '
-        f'activations shifted to begin at 0, or of their negatives), {by_information:,} by mutual information, compared with '
-        f'{options.permutations:,} permutations of the labels of {len(atlas.labels):,} images at a false discovery rate of '
-        f'{rate:.0%} (Benjamini and Hochberg). {strictly:,} pass the maximum statistic, by which the chance that any is '
-        f'wrong is {rate:.0%}. With shuffled labels, the same tests find {tested.index.shuffled:,} and '
-        f'{tested.information.shuffled:,}. The largest share is in {text(best)}.</p>'
+        f'<p>Of {total:,} pairs of a channel and a noise level, {by_index:,} tell classes apart by the index of Morcos et al. '
+        f'2018 (of activations shifted to begin at 0, or of their negatives) and {by_information:,} by mutual information. '
+        f'This is in comparison with {options.permutations:,} permutations of the labels of {len(atlas.labels):,} images, at '
+        f'a false discovery rate of {rate:.0%} (Benjamini and Hochberg). {strictly:,} pass the maximum statistic, which has a '
+        f'chance of {rate:.0%} of any error. With shuffled labels, the same tests find {tested.index.shuffled:,} and '
+        f'{tested.information.shuffled:,}. {text(best)} has the largest share.</p>'
     )
 
 
@@ -98,7 +98,9 @@ def _maps(found: Interpretation, atlas: Atlas, tested: Selectivity, discovered: 
     if counts.any():
         title = 'Channels above chance that respond most to a class, all noise levels counted'
         maps.append(HeatMap(rows, ('class', names), counts[:, shown].astype(float), 'number of channels', title))
-    return charts([plots.heat_map(heat) for heat in maps], 'Which blocks know the class, and which classes.')
+    return charts(
+        [plots.heat_map(heat) for heat in maps], 'How much each block knows about the class, and which classes.'
+    )
 
 
 class _Best(NamedTuple):
@@ -154,7 +156,7 @@ def _ranking(found: Interpretation, atlas: Atlas, tested: Selectivity) -> str:
 
 
 def _mean_activations(found: Interpretation, atlas: Atlas, tested: Selectivity, best: Sequence[_Best]) -> str:
-    """Show mean activations in standard deviations over images: of the best channels by class, of some by class and level."""
+    """Return maps of mean activations: of the best channels by class, and of a few channels by class and noise level."""
 
     def standardised(channel: _Best) -> np.ndarray:
         block, c, _ = channel

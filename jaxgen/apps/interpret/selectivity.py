@@ -1,16 +1,16 @@
-"""Which channels tell classes apart, and which of them do so by chance alone.
+"""Find the channels that tell classes apart, and test whether they do so by chance.
 
 The selectivity index of Morcos et al. 2018 (On the importance of single directions for generalization) is
 
     (mu_max - mu_rest) / (mu_max + mu_rest)
 
-of activations that are not negative, where mu_max is the largest mean over the images of a class and mu_rest the mean over all
+for activations that are not negative, where mu_max is the largest mean over the images of a class and mu_rest the mean over all
 other images. The blocks here have signed outputs, and the layers that read them subtract means and divide by deviations. So the
-activations a of a channel are first shifted to begin at 0, as a - min a; and, because a channel may as well mark a class by
-being low, as max a - a. The larger of the two indices counts. It does not change if a is scaled or shifted; it is 0 if all
-classes have the same mean, and 1 if all images but those of one class are at the extreme of the channel.
+activations a of a channel are first shifted to begin at 0, as a - min a. A channel may also mark a class by being low, so the
+index of max a - a is computed too, and the larger of the two counts. It does not change if a is scaled or shifted. It is 0 if all
+classes have the same mean, and 1 if all images except those of one class are at the extreme of the channel.
 
-Mutual information is that of the label and the quantile of the activation, which no monotone function of the activation changes.
+The mutual information is that of the label and the quantile of the activation, which monotone functions do not change.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from jaxgen.apps.interpret.activations import Atlas
 from jaxgen.apps.interpret.options import InterpretOptions
 from jaxgen.types import Array
 
-AT_ONCE = 32  # permutations that are computed at once
+AT_ONCE = 32  # permutations to compute at once
 ROUNDING = 1e-6  # statistics that differ by less count as equal
 
-Members = Float[Array, 'n k']  # 1 where an image is of a class
+Members = Float[Array, 'n k']  # 1 where an image has a class
 ByBlock = Mapping[str, np.ndarray]
 
 
 def scaled_to_unit(activations: Float[Array, 'n m']) -> Float[Array, 'n m']:
-    """Shift and scale each column to reach from 0 to 1; a constant column becomes 0."""
+    """Shift and scale each column to the range from 0 to 1; a constant column becomes 0."""
     low = jnp.min(activations, 0)
     width = jnp.max(activations, 0) - low
     return (activations - low) / jnp.where(width > 0, width, 1)
 
 
 def class_indices(members: Members, scaled: Float[Array, 'n m']) -> tuple[Array, Array]:
-    """Compute the index of Morcos et al. with each class in the place of the one whose mean is largest.
+    """Compute the index of Morcos et al. for each class, with its mean in the place of mu_max.
 
     Args:
-      members: 1 where an image is of a class, ``[N, K]``.
-      scaled: activations, as ``scaled_to_unit`` returns them.
+      members: 1 where an image has a class, ``[N, K]``.
+      scaled: the activations that ``scaled_to_unit`` returned.
 
     Returns:
-      The index ``[K, M]``, between -1 and 1, of the class being high, and that of the class being low; 0 for a constant column or
-      an empty class.
+      The index for the class being high and the index for the class being low, each ``[K, M]`` between -1 and 1; 0 for a constant
+      column or an empty class.
     """
     sums = jnp.einsum('nk,nm->km', members, scaled, precision='highest')
     counts = jnp.sum(members, 0)[:, None]
@@ -69,16 +69,16 @@ def class_indices(members: Members, scaled: Float[Array, 'n m']) -> tuple[Array,
 
 
 def quantile_bins(activations: np.ndarray, bins: int) -> np.ndarray:
-    """Return the bin of each activation, int32 ``[N, M]`` below ``bins``: bins of equal size as far as ties allow."""
+    """Return the bin of each activation, int32 ``[N, M]`` below ``bins``; the bins have equal sizes as far as ties allow."""
     edges = np.quantile(activations, np.arange(1, bins) / bins, axis=0, method='inverted_cdf')
     return np.asarray(np.sum(activations[None] > edges[:, None], axis=0, dtype=np.int32))
 
 
 def information(members: Members, binned: Float[Array, 'n b m']) -> Float[Array, ' m']:
-    """Estimate the mutual information of label and bin in bits; the estimate is biased upwards if there are few images.
+    """Estimate the mutual information of label and bin in bits; few images bias the estimate upwards.
 
     Args:
-      members: 1 where an image is of a class, ``[N, K]``.
+      members: 1 where an image has a class, ``[N, K]``.
       binned: 1 where an image lies in a bin.
     """
 
@@ -94,8 +94,8 @@ class _Statistics(NamedTuple):
     """The statistics of all channels of a block.
 
     Attributes:
-      high, low: the index of each class being high and being low, ``[K, M]``.
-      permuted: index and information ``[2, 2 + P, M]``: with the labels as they are, with shuffled labels, and with P further
+      high, low: the index for each class being high and being low, ``[K, M]``.
+      permuted: index and information, ``[2, 2 + P, M]``, for the true labels, for shuffled labels, and for P further
         permutations.
     """
 
@@ -128,11 +128,11 @@ class Test:
     Attributes:
       value: the statistic.
       excess: its excess over its mean under permutations, which is its bias.
-      p: the share of permutations, the observed one among them, that give at least as much.
-      q: ``p`` adjusted by Benjamini & Hochberg 1995, over all blocks, levels and channels of the network.
-      strict: the probability under permutations that any channel of the network is as many deviations above its mean, which is
-        the maximum statistic of Westfall & Young 1993.
-      shuffled: number of channels and levels whose q would be below the accepted rate if the labels had been shuffled.
+      p: the share of permutations, including the observed labels, with a value at least as large.
+      q: ``p`` adjusted over all blocks, levels and channels of the network (Benjamini & Hochberg 1995).
+      strict: the probability under permutations that any channel of the network is as many deviations above its mean (the
+        maximum statistic of Westfall & Young 1993).
+      shuffled: number of channels and levels whose q would be below the accepted rate with shuffled labels.
     """
 
     value: ByBlock
@@ -145,15 +145,15 @@ class Test:
 
 @dataclasses.dataclass(frozen=True)
 class Selectivity:
-    """How the channels of a network tell classes apart.
+    """The selectivity of the channels of a network for classes.
 
     Attributes:
       index: the test of the index of Morcos et al.
       information: the test of mutual information.
       by_class: the larger index of each class, ``[L, K, C]`` by block.
-      low: whether that is the index of the class being low, ``[L, K, C]`` by block.
+      low: whether ``by_class`` is the index of the class being low, ``[L, K, C]`` by block.
       mean: the mean of the activations over images, ``[L, C]`` by block.
-      deviation: their standard deviation, ``[L, C]`` by block.
+      deviation: the standard deviation of the activations, ``[L, C]`` by block.
     """
 
     index: Test
@@ -175,7 +175,7 @@ def measure_selectivity(
 
     Args:
       atlas: the activations and their labels.
-      num_classes: number of classes; labels lie below it.
+      num_classes: number of classes.
       options: ``permutations``, ``bins`` and ``false_discoveries`` of the tests.
       key: random key of the permutations.
       progress: called with the number of blocks done.
@@ -202,7 +202,7 @@ def measure_selectivity(
 
 
 def _test(statistics: ByBlock, rate: float) -> Test:
-    """Test a statistic ``[2 + P, L, C]`` by block: with the labels as they are, with shuffled ones, and with permutations."""
+    """Test a statistic, ``[2 + P, L, C]`` by block for true labels, shuffled labels and P permutations."""
     nulls = {block: x[2:].astype(np.float64) for block, x in statistics.items()}
     centre = {block: null.mean(0) for block, null in nulls.items()}
     spread = {block: null.std(0) for block, null in nulls.items()}
@@ -240,10 +240,10 @@ def _adjusted(p: ByBlock) -> dict[str, np.ndarray]:
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Return for each of M tests the lowest false discovery rate at which it is a discovery (Benjamini & Hochberg 1995).
+    """Return for each test the lowest false discovery rate at which it is a discovery (Benjamini & Hochberg 1995).
 
     Args:
-      p: p-values ``[M]``.
+      p: the p-values of M tests, ``[M]``.
     """
     order = np.argsort(p)
     scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
@@ -254,7 +254,7 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Channel:
-    """One channel of a block, whose name is ``block:number``."""
+    """A channel of a block; its name is ``block:number``."""
 
     block: str
     number: int
@@ -264,7 +264,7 @@ class Channel:
 
 
 def channels_of_class(found: Selectivity, label: int, blocks: Sequence[str], num: int) -> list[Channel]:
-    """Return the channels of these blocks with the largest index of a class in the mean over levels, the largest first."""
+    """Return the channels of some blocks with the largest index of a class, averaged over levels, the largest first."""
     scored = []
     for block in blocks:
         scores = found.by_class[block][:, label].mean(0)

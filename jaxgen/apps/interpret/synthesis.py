@@ -1,12 +1,12 @@
 """Images that drive a channel, after Olah et al. 2017 (Feature Visualization).
 
-The image x is tanh of learned numbers. Every step of gradient ascent sees it anew: moved by a few pixels, scaled by up to a
-tenth, with other noise on it and, if the network needs a class, with another class; so only what survives all of that is
-learned. The ascent maximises
+The image x is tanh of learned numbers. Every step of gradient ascent moves it by a few pixels, scales it by up to a tenth, adds
+new noise and, if the network needs a class, gives it another class. Only features that survive all of these changes are learned.
+The ascent maximises
 
     z - smoothness TV(x)
 
-where z is the mean activation of the channel, in standard deviations over real images, and TV the mean absolute difference of
+where z is the mean activation of the channel, in standard deviations over real images, and TV is the mean absolute difference of
 neighbouring pixels.
 """
 
@@ -26,9 +26,9 @@ from jaxgen.apps.interpret.activations import Probe, channel_means
 from jaxgen.apps.interpret.selectivity import Channel, Selectivity
 from jaxgen.types import Array, PyTree
 
-LEARNING_RATE = 0.05  # of Adam
-SCALES = 0.9, 1.1
-MEASUREMENTS = 8  # of which the drive before and after is the mean, each with its own noise
+LEARNING_RATE = 0.05  # learning rate of Adam
+SCALES = 0.9, 1.1  # smallest and largest scale of the image in a step
+MEASUREMENTS = 8  # the drive before and after is the mean of this many measurements, each with its own noise
 
 
 class Target(NamedTuple):
@@ -36,11 +36,11 @@ class Target(NamedTuple):
 
     Attributes:
       channel: the channel.
-      label: the class that it responds to most.
-      low: whether it responds by being low; then it is driven down.
-      level: the noise level at which it tells that class apart best.
+      label: the class to which the channel responds most.
+      low: whether the channel responds by being low; if so, it is driven down.
+      level: the noise level at which the channel tells that class apart best.
       mean: mean of its activation over real images at that level.
-      deviation: their standard deviation.
+      deviation: standard deviation of its activation over real images at that level.
     """
 
     channel: Channel
@@ -77,7 +77,7 @@ def total_variation(image: Float[Array, 'h w c']) -> Float[Array, '']:
 
 
 def jittered(image: Float[Array, 'h w c'], key: Array) -> Float[Array, 'h w c']:
-    """Move an image by up to a sixteenth of its side, at least a pixel, and scale it within ``SCALES``; the border is grey."""
+    """Move an image by up to a sixteenth of its side or one pixel, and scale it within ``SCALES``; the border is grey."""
     size = jnp.asarray(image.shape[:2], jnp.float32)
     reach = jnp.maximum(size / 16, 1)
     scale = jax.random.uniform(key, (), minval=SCALES[0], maxval=SCALES[1])
@@ -98,9 +98,9 @@ class Synthesised:
     """Images that drive channels.
 
     Attributes:
-      images: float32 ``[T, H, W, C]`` in [-1, 1], one for each target.
-      before: how far the image at the start of the ascent drives its channel, in standard deviations over real images, ``[T]``.
-      after: the same of the image at the end, ``[T]``.
+      images: an image for each target, float32 ``[T, H, W, C]`` in [-1, 1].
+      before: the drive of each channel by the first image of the ascent, in standard deviations over real images, ``[T]``.
+      after: the drive of each channel by the final image, ``[T]``.
     """
 
     images: np.ndarray
@@ -109,7 +109,7 @@ class Synthesised:
 
 
 class _Rows(NamedTuple):
-    """Where the channel of each target is and how its drive is counted: arrays ``[T]``."""
+    """The index of each target's channel among all channels, and the scale of its drive: arrays ``[T]``."""
 
     place: np.ndarray
     level: np.ndarray
@@ -126,15 +126,15 @@ def synthesise(
     smoothness: float,
     key: Array,
 ) -> Synthesised:
-    """Make an image for each target by gradient ascent, all at once.
+    """Make images for all targets at once by gradient ascent.
 
     Args:
-      probe: a network that is called in the same way whatever the label.
-      image_shape: height, width and channels.
-      targets: channels of its blocks.
+      probe: a network that ignores the label.
+      image_shape: height, width and channels of the images.
+      targets: channels of the blocks of the network.
       steps: steps of Adam.
       smoothness: weight of the total variation.
-      key: random key of the first images, and of what each step sees.
+      key: random key of the first images and of the changes in each step.
     """
     blocks = probe.blocks(image_shape)
     rows, drive = _rows(blocks, targets), _drive(probe, blocks)
@@ -180,7 +180,7 @@ def _rows(blocks: Mapping[str, int], targets: Sequence[Target]) -> _Rows:
 
 
 def _drive(probe: Probe, blocks: Mapping[str, int]) -> Callable[[PyTree, Array, Array, _Rows], Array]:
-    """Return the function of an image that says how far it drives the channel of a row, in standard deviations."""
+    """Return a function that measures how far an image drives the channel of a row, in standard deviations."""
 
     def drive(variables: PyTree, image: Array, key: Array, row: _Rows) -> Array:
         no_label = jnp.zeros(1, jnp.int32)
