@@ -1,4 +1,4 @@
-"""The config of a run: sections of options, of which each mode loads those that it needs."""
+"""The config of a run: sections of options; each mode loads the sections that it needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from jaxgen.training.options import CheckpointOptions, MeshOptions, TrainOptions
 from jaxgen.training.writers.options import LogOptions
 from jaxgen.types import Fields, JsonObject, PyTree
 
-# The sections that all methods share; a method can put a class of its own in the place of each.
+# The sections that all methods share; a method can replace the class of a section by its own.
 SHARED: Mapping[str, type[Options]] = {
     'data': DataOptions,
     'optimizer': OptimizerOptions,
@@ -51,9 +51,9 @@ SHARED: Mapping[str, type[Options]] = {
     'interop': InteropOptions,
     'demo': DemoOptions,
 }
-# The sections that make a model, which every mode loads, as it does those of the method.
+# The sections that make a model; every mode loads these and the sections of the method.
 MODEL = ('data', 'optimizer', 'train', 'mesh', 'checkpoint', 'sample', 'finetune')
-# Names of fields in earlier versions, which command lines and stored configs may still have.
+# Earlier names of fields, which command lines and stored configs may still have.
 RENAMED = {
     'sweep': 'sweep.settings',
     'sweeps.images': 'sweep.images',
@@ -66,7 +66,7 @@ RENAMED = {
 class RunOptions(Options):
     """The method, the seed and the plug-ins of a run."""
 
-    family: str = option('ddpm', 'method with which a model is trained', choices=lambda: METHODS)
+    family: str = option('ddpm', 'method that trains the model', choices=lambda: METHODS)
     seed: int = option(
         0, 'seed of parameters, of the order of the images, of noise and of samples', at_least=0, at_most=2**32 - 1
     )
@@ -77,7 +77,7 @@ class RunOptions(Options):
 
 
 class _Sections:
-    """The types of the sections; ``Config.__getattr__`` finds them by name."""
+    """The types of the sections, for type checkers; ``Config.__getattr__`` finds the sections by name."""
 
     data: DataOptions
     train: TrainOptions
@@ -95,7 +95,7 @@ class _Sections:
     compile: CompileOptions
     interop: InteropOptions
     demo: DemoOptions
-    # The classes of these depend on the method.
+    # The classes of the following sections depend on the method.
     optimizer: Any
     sample: Any
     model: PyTree
@@ -133,14 +133,14 @@ class Config(_Sections):
 
     @classmethod
     def from_tree(cls, tree: Fields, sections: Iterable[str] = ()) -> Config:
-        """Return the config that nested mappings hold; fields that they lack have their defaults.
+        """Return the config of nested mappings; missing fields get their defaults.
 
         Args:
           tree: a JSON object, or a draft as a dict.
-          sections: the sections to load besides ``MODEL`` and those of the method.
+          sections: the sections to load in addition to ``MODEL`` and those of the method.
 
         Raises:
-          UserError: naming a field that does not exist, or whose value is refused.
+          UserError: naming a field that does not exist or refuses its value.
         """
         with located('config.'):
             run = RunOptions(**{name: value for name, value in tree.items() if name in specs(RunOptions)})
@@ -166,7 +166,7 @@ class Config(_Sections):
         A whole section can be replaced as well, as in ``replace({'mesh': other.mesh})``.
 
         Raises:
-          OptionError: naming the field whose value is refused.
+          OptionError: naming the field that refuses its value.
         """
         run: dict[str, Any] = {}
         fields: dict[str, dict[str, object]] = {}
@@ -202,7 +202,7 @@ def field_names(family: str) -> tuple[str, ...]:
 
 
 def nearest_fields(name: str, family: str) -> str:
-    """Return what to say after a name that is no field: the nearest field of its section, or else of all sections."""
+    """Return the rest of a message about a field that does not exist, with the most similar fields."""
     section, _, field = name.partition('.')
     near = [f'{section}.{n}' for n in difflib.get_close_matches(field, _fields_of(section, family), n=1)]
     near = near or difflib.get_close_matches(name, field_names(family), n=3)

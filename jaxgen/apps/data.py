@@ -1,4 +1,4 @@
-"""The images of a config."""
+"""Load the images of a config."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxgen.schema import OptionError, specs
 
 
 def facts(config: Config) -> Facts:
-    """Return what the images of a config are: class names, size, channels and splits. Nothing is read."""
+    """Return facts about the images of a config: class names, size, channels and splits. No image is read."""
     with _located():
         return loading.facts(config.data)
 
@@ -35,7 +35,7 @@ def load_split(
       config: the config.
       split: one of the splits of ``facts``.
       classes: classes to keep; those of the config if not set.
-      max_examples: number of images to keep, whatever the config says; all if not set.
+      max_examples: number of images to keep, regardless of the config; all if not set.
 
     Raises:
       UserError: as ``jaxgen.data.load`` does.
@@ -45,10 +45,10 @@ def load_split(
 
 
 def resolve(config: Config, workdir: epath.Path | None) -> Config:
-    """Return a config that says what its images are, if they are not those of a data set that is known by name.
+    """Return a config that includes facts about its images, such as class names, if they are not a data set known by name.
 
-    What the run in ``workdir`` was trained on is taken from its config, so that its images are needed for training alone. They
-    are prepared if there is no such run, or ``workdir`` is None.
+    The facts come from the config of the run in ``workdir``, so that only training needs the images. If there is no such run, or
+    ``workdir`` is None, the images are prepared.
 
     Raises:
       UserError: as ``jaxgen.data.load`` does.
@@ -71,7 +71,7 @@ def is_split(config: Config, name: str) -> bool:
 
 @contextlib.contextmanager
 def _located() -> Iterator[None]:
-    """Name the section in messages about the data: ``path=x does not exist`` becomes ``config.data.path=x does not exist``."""
+    """Add the section to messages about the data: ``path=x does not exist`` becomes ``config.data.path=x does not exist``."""
     try:
         yield
     except OptionError as e:

@@ -1,4 +1,4 @@
-"""Setting JAX up as a config asks, before anything is computed."""
+"""Set up JAX for a config, before anything is computed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jaxgen.schema import located
 
 
 def set_up(config: Config) -> None:
-    """Set virtual devices, reproducibility, and a cache of compiled programs where the environment names no other.
+    """Set virtual devices, reproducibility, and a cache of compiled programs if the environment does not name one.
 
     Raises:
-      UserError: if the batches do not divide over the devices, the other processes are not found, or the flags for
-        reproducible runs are not known for this version of jaxlib.
+      UserError: if the batches do not divide over the devices, the other processes cannot be reached, or the flags for
+        reproducible runs were not tried with this version of jaxlib.
     """
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(cache_dir() / 'compiled'))

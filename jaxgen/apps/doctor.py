@@ -1,4 +1,4 @@
-"""``--mode=doctor``: what is installed, how fast the devices are, where files are, and what is missing."""
+"""``--mode=doctor``: show what is installed, how fast the devices are, where files are, and what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jaxgen.runtime import hardware
 from jaxgen.runtime.progress import Stage
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-# Packages that some modes need: their distributions, of which one is enough, the use, and the command that installs it.
+# Packages that some modes need: alternative distributions, what they are used for, and the command that installs one.
 OPTIONAL = (
     (('tensorflow-cpu', 'tensorflow'), 'downloads data sets and writes curves', 'pip install tensorflow-cpu'),
     (('gradio',), 'serves --mode=demo', 'pip install -r requirements-demo.txt'),
@@ -31,13 +31,13 @@ OPTIONAL = (
     (('wandb',), 'logs training to Weights & Biases', 'pip install wandb'),
     (('torch',), 'is what --mode=benchmark compares with', 'pip install -r requirements-test.txt'),
 )
-SIDE = 2048  # side of the matrices that are multiplied
+SIDE = 2048  # side of the matrices to multiply
 SECONDS = 1.0  # minimum time to measure, in seconds
-CONFIGS = {'cifar10': 'configs/ddpm_cifar.py', 'stanford_dogs': 'configs/ddpm_dogs.py'}  # a config of each data set
+CONFIGS = {'cifar10': 'configs/ddpm_cifar.py', 'stanford_dogs': 'configs/ddpm_dogs.py'}  # a config for each data set
 
 
 def run() -> None:
-    """Print the report; nothing is written, and nothing downloaded."""
+    """Print the report; nothing is written or downloaded."""
     for title, lines in (
         ('Versions', _versions()),
         ('Devices', _devices()),
@@ -77,12 +77,12 @@ def _devices() -> Iterator[str]:
 def matrix_product_rate(
     device: jax.Device, dtype: jnp.dtype | type, side: int = SIDE, seconds: float = SECONDS
 ) -> float:
-    """Return the measured floating-point operations by the second of products of square matrices.
+    """Measure the floating-point operations per second of products of square matrices.
 
     Args:
       device: the device to measure.
-      dtype: of the matrices.
-      side: their side.
+      dtype: dtype of the matrices.
+      side: side of the matrices.
       seconds: minimum time to measure.
     """
     x = jax.device_put(jnp.ones((side, side), dtype), device)

@@ -1,4 +1,4 @@
-"""The objects of the library that a config describes."""
+"""Make the objects of the library that a config describes."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def sample_pipeline(
     seed: int | None = None,
     stream: str = 'sample',
 ) -> SamplePipeline:
-    """Return the pipeline that samples as ``config.sample`` says.
+    """Return the pipeline that samples with the options of ``config.sample``.
 
     Args:
       config: the config of the model.
       method: how to sample a batch.
-      mesh: the devices that hold the model.
+      mesh: the devices of the model.
       model: the full model, or the shapes of its arrays.
       class_names: the classes of the model, in the order of their labels.
       seed: seed of the images; that of the config if not set.
-      stream: which stream of that seed the images come from.
+      stream: stream of random keys that the images come from.
     """
     return SamplePipeline(
         method,
@@ -90,5 +90,5 @@ def sample_pipeline(
 
 
 def classes_to_sample(config: Config, class_names: Sequence[str]) -> tuple[int, ...]:
-    """Return the labels that images have in turn: of the classes asked for, or those trained on, or all of the model."""
+    """Return the labels of the classes to sample in turn: those of config.sample, else of config.data, else of the model."""
     return chosen_classes(class_names, config.sample.classes, config.data.classes)

@@ -1,4 +1,4 @@
-"""The worse model that guides a diffusion model (``config.sample.guide``), read from its run directory."""
+"""Read the worse model that guides a diffusion model (``config.sample.guide``) from its run directory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Restore = Callable[[Config, epath.Path, int | None], Trained]  # (config, run di
 
 
 def has_guide(config: Config) -> bool:
-    """Return whether a worse model guides that of the config."""
+    """Return whether a worse model guides the model of a config."""
     return getattr(config.sample, 'has_guide', False)
 
 
 def without_guide(config: Config) -> Config:
-    """Return the config of the same model that nothing guides."""
+    """Return the config of the same model without a guide."""
     if not has_guide(config):
         return config
     return config.replace({f'sample.{name}': None for name in (*GUIDE_FIELDS, 'guide_scale')})
@@ -52,11 +52,11 @@ def guided(trained: Trained, workdir: epath.Path, restore: Restore) -> Trained:
 
     Args:
       trained: a diffusion model.
-      workdir: its run directory.
+      workdir: the run directory of the model.
       restore: reads a model without its guide.
 
     Raises:
-      UserError: if there is no such guide, or it does not go with the model.
+      UserError: if there is no such guide, or it does not fit the model.
     """
     sample = trained.config.sample
     where = workdir if sample.guide is None else absolute(sample.guide)
@@ -91,7 +91,7 @@ def _network(guide: Trained) -> PreconditionedNetwork:
 
 
 def _require_fitting(trained: Trained, guide: Trained, field: str) -> None:
-    """Refuse a guide of other images, classes or noise levels than those of the model it guides."""
+    """Refuse a guide that was trained for other images, classes or noise levels than the model that it guides."""
     ours, theirs = trained.config.diffusion, guide.config.diffusion
     differing = next((f for f in ('schedule', 'timesteps') if getattr(ours, f) != getattr(theirs, f)), None)
     if differing is not None:

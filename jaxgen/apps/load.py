@@ -31,7 +31,7 @@ from jaxgen.schema import specs
 from jaxgen.training.sampling import SamplePipeline, chosen_classes, cycled_labels
 from jaxgen.types import Array, PyTree
 
-# Fields of ``config.sample`` that are arguments of ``load`` or of ``Model.sample``, or that only the command line uses.
+# Fields of ``config.sample`` that are arguments of ``load`` or ``Model.sample``, or that only the command line uses.
 NO_OPTIONS = (*GUIDE_FIELDS, 'adapter', 'adapter_scale', 'batch_size', 'classes', 'ema_length', 'every', 'name', 'num')
 
 
@@ -41,7 +41,7 @@ class Model:
     Attributes:
       step: the training step of its parameters.
       class_names: the classes that it was trained on, in the order of their labels.
-      method: its networks and its mathematics.
+      method: the networks and the mathematics of the model.
     """
 
     def __init__(self, trained: Trained, workdir: epath.Path):
@@ -67,7 +67,7 @@ class Model:
         batch_size: int | None = None,
         **options: object,
     ) -> UInt8[np.ndarray, 'n h w c']:
-        """Generate images; image i depends on the seed, on its class and on i alone.
+        """Generate images; image i depends only on the seed, on its class and on i.
 
         Example::
 
@@ -78,9 +78,9 @@ class Model:
           num: number of images.
           classes: the classes that the images have in turn; all classes of the model if not set.
           seed: seed of the random keys.
-          batch_size: images that are generated at once; at most 64 if not set.
-          options: other values of the options of ``config.sample`` with which the model was trained: ``sampler``,
-            ``num_steps``, ``guidance_scale``, ``eta``, ``clip`` and so on for a diffusion model.
+          batch_size: number of images to generate at once; at most 64 if not set.
+          options: values of options of ``config.sample`` that replace those of the trained model: ``sampler``, ``num_steps``,
+            ``guidance_scale``, ``eta``, ``clip`` and so on for a diffusion model.
 
         Returns:
           The images, uint8 ``[num, height, width, channels]``.
@@ -105,10 +105,10 @@ class Model:
         """Return the noise levels that the sampler of a diffusion model visits, from noise to data.
 
         Args:
-          num_steps: number of steps; that of the model's sampler if not set.
+          num_steps: number of steps; the number of the model's sampler if not set.
 
         Returns:
-          alpha, sigma and the network's time, arrays ``[num_steps + 1]`` each, where x = alpha x_0 + sigma noise.
+          alpha, sigma and the time input of the network, arrays ``[num_steps + 1]`` each, where x = alpha x_0 + sigma noise.
 
         Raises:
           UserError: (a ValueError) if the model has no noise levels.
@@ -118,7 +118,7 @@ class Model:
     def denoise(
         self, x: Float[Array, 'n h w c'], level: Level, *, classes: Sequence[str] | None = None
     ) -> Float[Array, 'n h w c']:
-        """Return the estimates of x_0 of noisy images, neither guided nor clipped.
+        """Estimate x_0 of noisy images, without guidance and without clipping.
 
         Args:
           x: noisy images, alpha x_0 + sigma noise with x_0 in [-1, 1].
@@ -138,16 +138,16 @@ class Model:
     def push_to_hub(
         self, repository: str, *, private: bool = False, license: str = 'other', folder: str | None = None
     ) -> str:
-        """Upload the model to the Hugging Face Hub with a model card, from where ``jaxgen.load(repository)`` reads it.
+        """Upload the model with a model card to the Hugging Face Hub; ``jaxgen.load(repository)`` loads it from there.
 
         The card shows samples and the evaluations in the run directory, with their protocols. The weights are rounded to
         bfloat16.
 
         Args:
           repository: the name of the repository, as in ``owner/name``; it is made if it does not exist.
-          private: whether a new repository is visible to its owner alone.
+          private: whether a new repository is visible only to its owner.
           license: the licence that the card states, by its identifier on the Hub, such as ``apache-2.0``.
-          folder: a new folder to export to; ``runs/hub/<owner>/<name>`` if not set. It is kept, also if the upload fails.
+          folder: a new folder to export to; ``runs/hub/<owner>/<name>`` if not set. It is kept even if the upload fails.
 
         Returns:
           The address of the repository.
@@ -199,9 +199,9 @@ def load(
         --config.interop.format=jaxgen``, such as ``owner/name``.
       adapter: an ``adapter.safetensors`` that ``--mode=finetune`` made for this model.
       adapter_scale: share of the adapter, from 0 (the model alone) to 1.
-      guide: run directory of a worse diffusion model that guides this one (autoguidance); this run itself if only one of the
-        next two is set. ``model.sample(16, guide_scale=1.5)`` sets the scale.
-      guide_step: step of the guide's parameters, of a checkpoint or of snapshots; the newest if not set.
+      guide: run directory of a worse diffusion model that guides this one (autoguidance). If only ``guide_step`` or
+        ``guide_ema_length`` is set, this run guides itself. ``model.sample(16, guide_scale=1.5)`` sets the scale.
+      guide_step: step of the guide's checkpoint or snapshots; the newest if not set.
       guide_ema_length: length of the guide's average, made from its snapshots; its usual average if not set.
 
     Returns:

@@ -1,12 +1,12 @@
-"""Make the file of a classifier for ``--config.evaluation.judge`` from a trained run.
+"""Export the classifier of a trained run to a file for ``--config.evaluation.judge``.
 
 python -m jaxgen.apps.publish_classifier runs/judge_cifar OUT.safetensors
 
 The command also prints one JSON object: accuracy on the test images, their confusion matrix, and the temperature.
 
 Label smoothing makes a classifier less confident than its accuracy justifies. Therefore the logits in the file are divided by
-the temperature that makes the labels of the test images most likely (Guo et al. 2017). This changes no predicted class, apart
-from rounding, and calibrates the confidence on the test images.
+the temperature that makes the labels of the test images most likely (Guo et al. 2017). This calibrates the confidence on the test
+images and, apart from rounding, changes no predicted class.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from jaxgen.runtime import command_line
 from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
-BATCH_SIZE = 50  # test images a device in a batch
+BATCH_SIZE = 50  # test images in a batch, per device
 
 
 def publish(workdir: epath.Path, path: os.PathLike | str) -> JsonObject:
     """Write the classifier of a run's newest checkpoint, with its averaged weights, to a file.
 
     Returns:
-      ``class_metrics`` on the test images, of the classifier as it is in the file, and the ``temperature``.
+      The ``class_metrics`` of the stored classifier on the test images, and the ``temperature``.
 
     Raises:
-      UserError: if the run has no checkpoint, or is not that of a classifier.
+      UserError: if the run has no checkpoint, or did not train a classifier.
     """
     config = _config(workdir)
     trained = restore(config, workdir)
@@ -70,7 +70,7 @@ def publish(workdir: epath.Path, path: os.PathLike | str) -> JsonObject:
     extraction = Extraction([classifier.extractor()], trained.mesh, BATCH_SIZE * trained.mesh.size)
     (found,) = extraction(
         [np.asarray(test.images)]
-    )  # the features are those of the file; only the head still has to be scaled
+    )  # the temperature scales the head, which does not change the features
     head = np.asarray(variables['params']['head']['kernel'])
     temperature = calibration_temperature(found.features @ head * LOGIT_SCALE, test.labels)
     params = {**variables['params'], 'head': {'kernel': head / temperature}}

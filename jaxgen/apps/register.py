@@ -1,4 +1,4 @@
-"""Add pieces from outside of jaxgen to its registries: ``jaxgen.register``."""
+"""Add the user's own pieces to the registries of jaxgen: ``jaxgen.register``."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def register(kind: str, name: str) -> Callable[[T], T]:
         ``diffusion.samplers.Sampler``, or an instance), ``network`` (a linen module), ``data`` (a ``data.Source``),
         ``metric`` (a function of a pair of feature sets), ``weighting`` (a function ``(alpha, sigma, c_out)``, see
         ``diffusion.losses.WEIGHTINGS``), ``gan_loss``, ``augmentation``, or ``method`` (a subclass of ``methods.Method``).
-      name: what configs call it.
+      name: the name of the piece in configs.
 
     Returns:
-      A decorator that returns what it decorates.
+      A decorator that returns the piece unchanged.
 
     Raises:
       UserError: (a ValueError) if there is no such kind, or the name is taken.

@@ -33,12 +33,12 @@ from jaxgen.types import PyTree
 def restore(config: Config, workdir: epath.Path) -> Trained:
     """Return the model of a run directory.
 
-    It is that of ``weights.safetensors`` if there is one, otherwise that of the newest whole checkpoint, or of the best one
+    The model comes from ``weights.safetensors`` if that exists, otherwise from the newest complete checkpoint or the best one
     (``config.checkpoint.restore``). ``config.sample.adapter`` adapts it, and ``config.sample.guide`` guides it.
 
     Raises:
       UserError: if there is no model, it was made with another config, the adapter belongs to another model, or the guide
-        does not go with it.
+        does not fit the model.
     """
     with Stage(f'reading the model in {workdir.name}', sums_up=False):
         trained = _restore_unguided(config, workdir)
@@ -83,7 +83,7 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
     """Return the method of the model in a run directory, with its base if it is fine-tuned, and the names of its classes.
 
     Raises:
-      UserError: if the base cannot be read, is not the one of the run directory, or does not match the config.
+      UserError: if the base cannot be read, differs from the base of the run directory, or does not match the config.
     """
     base, stored = config.finetune.base, stored_config.read_run(workdir)
     check(
@@ -115,7 +115,7 @@ def build(config: Config, workdir: epath.Path) -> tuple[Method, tuple[str, ...]]
 
 
 def _trainable(config: Config, workdir: epath.Path, method: Method, at: int | None) -> tuple[int, PyTree]:
-    """Return the step and the trainable state that a run directory holds; that of the checkpoint ``at`` if given."""
+    """Return the step and the trainable state in a run directory; those of the checkpoint ``at`` if given."""
     if (workdir / weights.FILE).exists():
         check(at is None, f'{workdir} holds the weights of one step alone, and no checkpoint of step {at}')
         return weights.read(workdir / weights.FILE, method)
@@ -136,10 +136,10 @@ def _trainable(config: Config, workdir: epath.Path, method: Method, at: int | No
 
 
 def _at_step(checkpoints: Checkpoints, step: int, template: PyTree) -> PyTree:
-    """Return the state of a checkpoint that was kept.
+    """Return the state of a checkpoint.
 
     Raises:
-      UserError: if it was not, or is damaged.
+      UserError: if the checkpoint was not kept, or is damaged.
     """
     kept = checkpoints.steps()
     check(
@@ -154,7 +154,7 @@ def _at_step(checkpoints: Checkpoints, step: int, template: PyTree) -> PyTree:
 
 
 def _nothing_to_restore(workdir: epath.Path) -> str:
-    """Say why a folder without a config holds no model, and what to do."""
+    """Return a message on why a folder without a config holds no model, and what to do."""
     if numbered(workdir / CHECKPOINTS) or (workdir / weights.FILE).exists():
         return (
             f'{workdir} holds a trained model, but no config.json, without which it cannot be read: copy the config.json of '
@@ -164,7 +164,7 @@ def _nothing_to_restore(workdir: epath.Path) -> str:
 
 
 def _require_finite(trainable: PyTree, workdir: epath.Path) -> None:
-    """Refuse a model with values that are not finite in what this process holds of it.
+    """Refuse a model with values that are not finite in the part of it that this process holds.
 
     Raises:
       UserError: naming the first such array.
@@ -184,7 +184,7 @@ def _require_classes(config: Config, class_names: tuple[str, ...]) -> None:
 
 
 def _base(config: Config, base: str) -> Trained:
-    """Return the model that is fine-tuned, on the mesh of ``config``."""
+    """Return the base model of fine-tuning, on the mesh of ``config``."""
     where, field = absolute(base), f'config.finetune.base={base}'
     stored = stored_config.read_run(where)
     if stored is None:

@@ -1,4 +1,4 @@
-"""Which options of different sections go together, for every method: what is refused before anything is computed."""
+"""Refuse options of different sections that do not go together, before anything is computed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def validate(config: Config) -> None:
     """Refuse a config whose sections do not go together.
 
     Raises:
-      UserError: one sentence that names the field.
+      UserError: with one sentence that names the field.
     """
     method, known = METHODS[config.method], data.facts(config)
     with located('config.optimizer.'):
@@ -46,7 +46,7 @@ def validate(config: Config) -> None:
 
 
 def _images_at_once(config: Config) -> dict[str, int]:
-    """Return the numbers of images that are in memory at once, by the field that decides them."""
+    """Return the number of images in memory at once, by the field that decides it."""
     train, batch_size = config.train, config.data.batch_size
     dispatched = 1 if train.resident_data else min(train.steps_per_dispatch, train.steps)
     return {

@@ -1,4 +1,4 @@
-"""Whether a config is the one that a checkpoint was made with."""
+"""Check that a config is the one that a checkpoint was made with."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jaxgen.errors import UserError
 from jaxgen.schema import specs
 from jaxgen.types import Fields
 
-# Fields, or sections of fields, that decide the parameters of a checkpoint (NETWORK_FIELDS), that a model shares with the
-# base from which it is fine-tuned (BASE_FIELDS), and that decide every step of a run (RUN_FIELDS).
-ELSEWHERE = ('path', 'max_refused')  # where the images lie; the fingerprint tells whether they are the same
+# Fields or sections that decide the parameters of a checkpoint (NETWORK_FIELDS), that a fine-tuned model shares with its base
+# (BASE_FIELDS), and that decide every step of a run (RUN_FIELDS).
+ELSEWHERE = ('path', 'max_refused')  # not compared: the fingerprint shows whether moved images are the same
 ADAPTER_FIELDS = ('finetune.method', 'finetune.rank', 'finetune.alpha', 'finetune.targets')
 NETWORK_FIELDS = (
     'family',
@@ -43,7 +43,7 @@ RUN_FIELDS = (
 
 
 def run_fields(config: Config) -> tuple[str, ...]:
-    """Return the fields that decide the steps of a run: a decay or stages that end with the run depend on its length."""
+    """Return the fields that decide the steps of a run, with its length if a decay or stages end with the run."""
     optimizer = config.optimizer
     ends_with_the_run = optimizer.has_end and optimizer.decay_steps is None
     if 'diffusion' in config.sections:
@@ -62,8 +62,7 @@ def require_same(
 
     Args:
       config: the config to check.
-      stored: the config of the checkpoint, as ``stored_config.modernised`` returns it; a field that it lacks is not
-        compared.
+      stored: the config of the checkpoint, as ``stored_config.modernised`` returns it; missing fields are not compared.
       fields: dotted names of the fields, or of sections of fields, that must agree.
       where: the run directory, for the message.
       otherwise: what the user can do instead, for the message.
@@ -79,7 +78,7 @@ def require_same(
 
 
 def differences(config: Fields, stored: Fields, fields: Iterable[str]) -> Iterator[tuple[str, object, object]]:
-    """Yield ``(name, value in config, value in stored)`` of the fields in which two configs differ, as JSON values."""
+    """Yield ``(name, value in config, value in stored)`` for the fields in which two configs differ, as JSON values."""
     now = flatten(config)
     for name, then in flatten(stored).items():
         if any(name == f or name.startswith(f'{f}.') for f in fields) and _plain(now.get(name)) != _plain(then):
@@ -87,7 +86,7 @@ def differences(config: Fields, stored: Fields, fields: Iterable[str]) -> Iterat
 
 
 def flag(name: str, value: object) -> str:
-    """Return the argument of the command line that gives a field this value."""
+    """Return the command-line argument that sets a field to a value."""
     text = ','.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return f'--config.{name}={text}'
 

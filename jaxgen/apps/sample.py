@@ -1,4 +1,4 @@
-"""The mode ``sample``: images of a trained model as files."""
+"""The mode ``sample``: sample images from a trained model, and write them to files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxgen.io.run_directory import SAMPLES, output_folder
 from jaxgen.methods.base import Method
 from jaxgen.training.grids import LARGEST_GRID
 
-NAMED = 3  # number of classes whose names are part of the name of a sample
+NAMED = 3  # largest number of classes in the name of the files
 LONGEST_NAME = 120  # characters
 SINGLE = r'[0-9]{6,}(_.*)?\.png'  # names of the files of single images
 
@@ -26,9 +26,9 @@ SINGLE = r'[0-9]{6,}(_.*)?\.png'  # names of the files of single images
 def run(config: Config, workdir: epath.Path) -> None:
     """Write ``samples/<name>.npz``, a grid ``samples/<name>.png`` and a folder ``samples/<name>/`` of single PNGs.
 
-    The single PNGs replace those of an earlier run with the same name when all are complete. In the ``.npz``, ``labels``
-    index ``class_names``; they are -1 for a network that takes no class labels. With ``sample.animation``, a strip
-    ``samples/<name>_steps.png`` and an animation ``samples/<name>_steps.webp`` show how the first of them become images.
+    When all single PNGs are complete, they replace those of an earlier run with the same name. In the ``.npz``, ``labels`` index
+    ``class_names``; they are -1 for a network without class labels. With ``sample.animation``, a strip
+    ``samples/<name>_steps.png`` and an animation ``samples/<name>_steps.webp`` show how the first samples emerge from noise.
     """
     if config.sample.animation:
         denoising_steps.require_steps(config)
@@ -49,11 +49,11 @@ def run(config: Config, workdir: epath.Path) -> None:
 
 
 def name_of(config: Config, method: Method) -> str:
-    """Return a name that tells what was asked for, as in ``16_images-ship_horse-ddim_50-guidance_1.5-seed_0``.
+    """Return a name that describes the samples, as in ``16_images-ship_horse-ddim_50-guidance_1.5-seed_0``.
 
     Args:
-      config: its section ``sample`` asks for the images.
-      method: samples them.
+      config: the config; its section ``sample`` describes the images.
+      method: the method that samples them.
     """
     options = config.sample
     parts = [f'{options.num}_images']

@@ -1,4 +1,4 @@
-"""The config.json of a run directory, written by this version or by an earlier one."""
+"""Read the config.json of a run directory, written by this version or by an earlier one."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from jaxgen.schema import OptionError, Spec, specs
 from jaxgen.types import Fields, JsonObject
 
 A_CONFIG = f'the {CONFIG} of a run directory'
-FORMER_DEFAULTS = {'sample.name': 'samples'}  # fields that are not set by default any more, and their values before
+FORMER_DEFAULTS = {'sample.name': 'samples'}  # former default values of fields that are no longer set by default
 REMEDY = f'correct it, or bring back the {CONFIG} with which the run was trained'
 
 
 def read(path: epath.PathLike, sections: Iterable[str] = ()) -> Config:
-    """Return the config of a ``config.json``; see ``Config.from_tree``. The path of an import is not kept.
+    """Return the config of a ``config.json`` without the path of an import; see ``Config.from_tree``.
 
     Raises:
-      UserError: if the file is not a config, or has a value that this version refuses.
+      UserError: if the file is not a config, or this version refuses a value in it.
     """
     return Config.from_tree(_tree(path, str(path)), sections)
 
 
 def draft(path: epath.PathLike) -> ConfigDict:
-    """Return the same as a draft, for a command line to change.
+    """Return the config of a ``config.json`` as a draft that a command line can change.
 
     Raises:
       UserError: if the file is not a config.
@@ -44,7 +44,7 @@ def draft(path: epath.PathLike) -> ConfigDict:
 
 
 def read_run(workdir: epath.Path) -> JsonObject | None:
-    """Return the modernised config of a run directory, or None if it holds none.
+    """Return the modernised config of a run directory, or None if it has no config.
 
     Raises:
       UserError: if the file is not a config.
@@ -54,17 +54,17 @@ def read_run(workdir: epath.Path) -> JsonObject | None:
 
 
 def modernised(tree: Fields, where: str = CONFIG) -> JsonObject:
-    """Return what a ``config.json`` holds as this version writes it.
+    """Return the content of a ``config.json`` in the form that this version writes.
 
-    Earlier versions wrote 0, '' and [] where a field was not set, names separated by commas as one text, and had fields
-    that do not exist any more, which are left out.
+    Earlier versions wrote 0, '' and [] for fields that were not set, and several names as one text with commas. Fields that no
+    longer exist are left out.
 
     Args:
       tree: the content of the file.
-      where: what messages call the file.
+      where: the name of the file in messages.
 
     Raises:
-      UserError: if it is not a config, or a section or the value of a field has another type.
+      UserError: if it is not a config, or a section or the value of a field has the wrong type.
     """
     plugins = specs(RunOptions)['plugins']
     import_plugins(_typed(tree.get('plugins'), plugins, f'{where}: config.plugins') or ())
@@ -94,7 +94,7 @@ def _fields(tree: Fields, known: Mapping[str, Mapping[str, Spec]], where: str) -
     """Yield the values of a config by their dotted names.
 
     Raises:
-      UserError: if a section is no object, or an object stands where a value belongs.
+      UserError: if a section is not an object, or an object is in the place of a value.
     """
     for name, value in tree.items():
         is_section = name in known and '' not in known[name]
@@ -111,14 +111,14 @@ def _fields(tree: Fields, known: Mapping[str, Mapping[str, Spec]], where: str) -
 
 
 def _tree(path: epath.PathLike, name: str) -> JsonObject:
-    """Return the modernised content of a file, which messages call ``name``."""
+    """Return the modernised content of a file; ``name`` is its name in messages."""
     tree = modernised(read_object(path, A_CONFIG, REMEDY, name), name)
     tree.get('interop', {}).pop('path', None)
     return tree
 
 
 def _typed(value: object, spec: Spec, name: str) -> Any:
-    """Return a value as this version writes it.
+    """Return a value in the form that this version writes.
 
     Raises:
       UserError: if it does not have the type of its field.
@@ -151,6 +151,6 @@ def _modern(value: Any, spec: Spec) -> Any:
     if value or not spec.optional:
         return value
     try:
-        return spec.checked(value)  # 0 may be a value of its own
+        return spec.checked(value)  # 0 may be a proper value of the field
     except OptionError:
         return None

@@ -36,7 +36,7 @@ def train(config: Config, workdir: epath.Path) -> None:
 
 
 def finetune(config: Config, workdir: epath.Path) -> None:
-    """Train like ``train``, and write ``adapter.safetensors`` with the averaged factors at each checkpoint."""
+    """Fine-tune a model, and write ``adapter.safetensors`` with the averaged factors at each checkpoint."""
     check(
         config.finetune.base is not None,
         'config.finetune.base is not set: name the run directory of the model to fine-tune',
@@ -103,7 +103,7 @@ def _train(config: Config, workdir: epath.Path) -> None:
 def _initial_weights(
     config: Config, method: Method, class_names: tuple[str, ...], workdir: epath.Path
 ) -> Callable[[], dict[str, PyTree]] | None:
-    """Return the function that reads the weights from which training starts, or None for random ones."""
+    """Return a function that reads the weights from which training starts, or None for random weights."""
     path = config.train.init_from
     if path is None:
         return None
@@ -138,7 +138,7 @@ def _initial_weights(
 
 
 def _require_same_kind(config: Config, base: Config, field: str) -> None:
-    """Refuse a model whose network was trained for something else; consistency tuning starts from a model of EDM."""
+    """Refuse a model with another task or prediction; only consistency tuning may start from an EDM model."""
     check(
         config.method == base.method,
         f'{field} is a model of family={base.method}, and this run trains family={config.method}: name another',

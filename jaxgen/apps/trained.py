@@ -19,9 +19,10 @@ class Trained:
     """A trained model.
 
     Attributes:
-      config: how it was trained, and how it samples.
-      mesh: the devices that hold it.
-      step: the training step of its parameters.
+      config: the options of training and of sampling.
+      method: the networks and the mathematics of the model.
+      mesh: the devices of the model.
+      step: the training step of the parameters.
       model: the full state of the method.
       class_names: the classes in the order of their labels.
     """
@@ -34,7 +35,7 @@ class Trained:
     class_names: tuple[str, ...]
 
     def sampler(self, seed: int | None = None, stream: str = 'sample') -> SamplePipeline:
-        """Return the pipeline that samples as ``config.sample`` says; see ``from_config.sample_pipeline``.
+        """Return the pipeline that samples with the options of ``config.sample``; see ``from_config.sample_pipeline``.
 
         Raises:
           UserError: if the method generates no images.

@@ -1,4 +1,4 @@
-"""The method that a config describes, without a trained model and without its data."""
+"""Make the method that a config describes, without a trained model and without data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run directory without the state of training: the config, and the weights in one small file."""
+"""Run directories that have only the config and one small file of weights, without the state of training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE = run_directory.WEIGHTS
 
 
 def exported(trained: Trained) -> PyTree:
-    """Return the weights of each network on the host, averaged if ``config.sample.ema`` says so; see ``Method.weights``."""
+    """Return the weights of each network on the host, averaged if ``config.sample.ema`` is set; see ``Method.weights``."""
     key = stream(root_key(trained.config.seed), 'statistics')
     return jax.device_get(trained.method.weights(trained.model, key, trained.config.sample.ema))
 
@@ -41,7 +41,7 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
       folder: an existing folder.
 
     Returns:
-      What the folder is good for, for a message.
+      The uses of the folder, for a message.
 
     Raises:
       UserError: if the model is fine-tuned.
@@ -57,7 +57,7 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
 
 
 def _own_config(trained: Trained) -> Config:
-    """Return the sections that make a model, without the averages from which its weights were made."""
+    """Return the config sections that make a model, without the lengths of the averages that its weights came from."""
     config, wanted = trained.config, {*MODEL, *trained.method.sections}
     config = Config(config.run, {name: section for name, section in config.sections.items() if name in wanted})
     if hasattr(config.sample, 'ema_length'):
@@ -66,7 +66,7 @@ def _own_config(trained: Trained) -> Config:
 
 
 def read(path: pathlib.Path, method: Method) -> tuple[int, PyTree]:
-    """Return the step, and the trainable state in float32, of a file that ``write`` made.
+    """Return the step and the trainable state in float32 from a file that ``write`` made.
 
     Raises:
       UserError: if the file is damaged, belongs to another network, or holds values that are not finite.
@@ -84,7 +84,7 @@ def read(path: pathlib.Path, method: Method) -> tuple[int, PyTree]:
 
 
 def require_none(workdir: epath.Path) -> None:
-    """Refuse to train or to import where such a file is: it would not be clear which of two models is meant.
+    """Refuse to train or to import in a folder with such a file, since it would then hold two models.
 
     Raises:
       UserError: naming the file.

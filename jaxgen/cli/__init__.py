@@ -1,1 +1,1 @@
-"""The command line: flags, modes, errors as one sentence."""
+"""The command line: flags, config files and modes."""

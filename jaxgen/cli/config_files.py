@@ -1,4 +1,4 @@
-"""Config files: Python files whose ``get_config`` returns the draft of a config. A mistake in one is a sentence with its line."""
+"""Load config files: Python files whose ``get_config`` returns the draft of a config. An error message names the line."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def load(path: pathlib.Path, variant: str | None) -> ConfigDict:
 
     Args:
       path: the file.
-      variant: what ``get_config`` is given; None for nothing.
+      variant: the argument of ``get_config``; None to call it without one.
 
     Raises:
-      UserError: if there is no such file, it is no config file or has a mistake, or there is no such variant.
+      UserError: if the file does not exist, is not a config file or has an error, or there is no such variant.
     """
     if not path.is_file():
         raise UserError(_missing(path))
@@ -74,7 +74,7 @@ def _get_config(path: pathlib.Path) -> Callable[..., object]:
 
 @contextlib.contextmanager
 def _mistakes(path: pathlib.Path) -> Iterator[None]:
-    """Turn whatever a config file raises into a sentence with its line; its own refusals stay as they are."""
+    """Turn any error in a config file into a UserError with its line; a UserError that the file raises passes unchanged."""
     try:
         yield
     except (Exception, SystemExit) as e:
@@ -90,7 +90,7 @@ def _mistakes(path: pathlib.Path) -> Iterator[None]:
 
 
 def _require_draft(draft: object, path: pathlib.Path) -> None:
-    """Refuse what is not a draft that ``config.base`` made, or no longer has its sections.
+    """Refuse an object that is not a draft of ``config.base``, or no longer has all of its sections.
 
     Raises:
       UserError: naming the file, and the field if there is one.
@@ -109,7 +109,7 @@ def _require_draft(draft: object, path: pathlib.Path) -> None:
 
 
 def _missing(path: pathlib.Path) -> str:
-    """Return what to say of a path that is not a file: the nearest config that there is, or all of them."""
+    """Return a message about a path that is not a file; it names the most similar config, or all of them."""
     kind = 'is a folder and not a file' if path.is_dir() else 'is not a file'
     stored = [folder / STORED for folder in (path, path.parent) if (folder / STORED).is_file()]
     if stored and path.suffix != '.py':
@@ -125,7 +125,7 @@ def _missing(path: pathlib.Path) -> str:
 
 
 def _configs() -> list[pathlib.Path]:
-    """Return the config files of this folder, or else of the checkout that jaxgen is imported from."""
+    """Return the config files of the current folder, or else of the checkout from which jaxgen is imported."""
     for folder in (pathlib.Path(FOLDER), pathlib.Path(jaxgen.__path__[0]).parent / FOLDER):
         found = sorted(folder.glob('[!_]*.py'))
         if found:

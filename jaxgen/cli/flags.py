@@ -1,4 +1,4 @@
-"""The command line: its arguments, the config that ``--config`` names, and the fields that are changed on top of it."""
+"""Parse the arguments of a command line, and load the config of ``--config`` with the fields that the arguments change."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Arguments:
 
     Attributes:
       config: a config file, with ``:VARIANT`` if it has any, or the ``config.json`` of a run directory.
-      fields: names and values of the fields of the config to change, in their order; a value is None for a name alone,
-        which sets a truth value to True.
-      own: the values of flags that this command alone has.
+      fields: names and values of the config fields to change, in order; a value is None for a flag without a value, which
+        sets a truth value to True.
+      own: the values of flags that only this command has.
     """
 
     config: str | None = None
@@ -54,21 +54,21 @@ class Arguments:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The fields of the config that the command line changes, by their names in this version."""
+        """The config fields that the command line changes, by their present names."""
         return tuple(RENAMED.get(name, name) for name, _ in self.fields)
 
 
 def parse(argv: Sequence[str], own: Iterable[str] = ()) -> Arguments:
     """Return the arguments of a command line: ``--NAME=VALUE`` or ``--NAME VALUE``, in any order.
 
-    The last of several values of a field of the config counts; any other flag can be given once.
+    If a config field has several values, the last one counts; any other flag can be given only once.
 
     Args:
       argv: the arguments without the name of the program.
       own: further flags that the command has.
 
     Raises:
-      UserError: for an argument that is no flag, a flag without a value, or with two.
+      UserError: for an argument that is not a flag, or a flag without a value or with two different ones.
     """
     given: dict[str, str] = {}
     fields: list[tuple[str, str | None]] = []
@@ -113,7 +113,7 @@ def _next_value(rest: list[str]) -> str | None:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """Return the flags that are nearest to one that does not exist: similar flags, or else similar fields of the config."""
+    """Return the flags that are most similar to one that does not exist, or else the most similar config fields."""
     flags = [f'--{flag}' for flag in known]
     fields = sorted({f'--config.{field}' for family in METHODS for field in field_names(family)})
     if f'--config.{name}' in fields:
@@ -127,12 +127,12 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 def load(arguments: Arguments) -> ConfigDict:
-    """Return the draft of the config that a command line asks for.
+    """Return the draft of the config of a command line.
 
     Plug-ins that the command line names are imported before the config file runs.
 
     Raises:
-      UserError: if the config cannot be loaded, a field does not exist, or a value is not one of its field.
+      UserError: if the config cannot be loaded, a field does not exist, or a field refuses its value.
     """
     if arguments.config is None:
         raise UserError('--config=configs/NAME.py is missing; --mode=help explains')
@@ -158,7 +158,7 @@ def split_config(config: str) -> tuple[pathlib.Path, str | None]:
 
 
 def default_workdir(config: str) -> str:
-    """Return the run directory of a config without ``--workdir``: runs/NAME, runs/NAME-VARIANT, or that of config.json."""
+    """Return the run directory if ``--workdir`` is not set: runs/NAME, runs/NAME-VARIANT, or the folder of config.json."""
     path, variant = split_config(config)
     if path.name == STORED:
         return str(path.parent)
@@ -167,12 +167,12 @@ def default_workdir(config: str) -> str:
 
 
 def _set(draft: ConfigDict, name: str, text: str | None) -> None:
-    """Change one field of a draft to the value that a text on the command line stands for."""
+    """Change one field of a draft to a value from the command line."""
     section, _, field = RENAMED.get(name, name).partition('.')
     classes = section_classes(draft.family)
     if section in classes and field in specs(classes[section]):
         spec = specs(classes[section])[field]
-        unset = name in RENAMED and spec.optional and text == '0'  # as earlier versions wrote it
+        unset = name in RENAMED and spec.optional and text == '0'  # earlier versions wrote 0 for "not set"
         draft[section][field] = None if unset else _value(f'config.{section}.', spec, text)
     elif section in specs(RunOptions) and not field:
         value = _value('config.', specs(RunOptions)[section], text)
@@ -187,7 +187,7 @@ def _set(draft: ConfigDict, name: str, text: str | None) -> None:
 
 
 def _value(prefix: str, spec: Spec, text: str | None) -> Any:
-    """Return the value of a text, or True for a truth value whose name stands alone."""
+    """Parse the value of a field; a truth value without a text is True."""
     if text is None and spec.type is bool:
         return True
     if text is None:

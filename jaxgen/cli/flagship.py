@@ -32,12 +32,12 @@ from jaxgen.schema import Options, located, option, specs
 
 CONFIG = 'configs/ddpm_cifar.py:flagship'
 WORKDIR = 'runs/flagship'
-SECTIONS = ('evaluation',)  # the config sections that the flagship reads in addition to the model's
+SECTIONS = ('evaluation',)  # config sections that the flagship reads in addition to those of the model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlagshipOptions(Options):
-    """The flags of the flagship's own."""
+    """The flags that only the flagship has."""
 
     minutes: float = option(
         8.0, 'time from the start of the process to the end of training, in minutes', at_least=0, at_most=100_000
@@ -46,19 +46,19 @@ class FlagshipOptions(Options):
     data: str | None = option(None, 'a folder that --pack wrote; the data set of the config if not set', path=True)
     pack: str | None = option(
         None,
-        'folder into which the data set of the config is written, and nothing else is done; trains if not set',
+        'folder to write the data set of the config to, instead of training; the flagship trains if not set',
         path=True,
     )
 
 
 def parse(argv: Sequence[str]) -> tuple[flags.Arguments, FlagshipOptions]:
-    """Return the arguments that all commands share, and the flagship's own.
+    """Return the arguments that all commands share, and those of the flagship.
 
     Args:
       argv: the arguments without the name of the program.
 
     Raises:
-      UserError: for an argument that is no flag, or a value that is refused.
+      UserError: for an argument that is not a flag, or a value that its flag refuses.
     """
     declared = specs(FlagshipOptions)
     arguments = flags.parse(argv, own=declared)

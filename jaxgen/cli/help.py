@@ -1,4 +1,4 @@
-"""The text of ``--mode=help``: the modes, or the fields of a config."""
+"""Write the text of ``--mode=help``: the modes, or the fields of a config."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def modes() -> str:
     for name, mode in MODES.items():
         lines += [f'  --mode={name}: {mode.help}', f'      {mode.example}']
     lines += [
-        '  --mode=doctor: versions, devices and their speed, where files are, and what is missing with the command that helps',
+        '  --mode=doctor: show versions, devices and their speed, where files are, and how to get what is missing',
         '      python main.py --mode=doctor',
-        '  --mode=help: this text; with a --config, all fields of it and the parameters of its model by block',
+        '  --mode=help: show this text; with a --config, all of its fields and the parameters of its model by block',
         '      python main.py --mode=help --config=configs/ddpm_digits.py',
     ]
     return '\n'.join(lines)
 
 
 def fields(draft: ConfigDict) -> str:
-    """Return a line for each field of a config: its name, its value, its default if that differs, its meaning, its type."""
+    """Return two lines for each field of a config: name, value, default if that differs, meaning and type."""
     lines = [*_section('', RunOptions, draft, {})]
     for section, options in section_classes(draft.family).items():
         summary, *_ = (inspect.getdoc(options) or '').splitlines()
@@ -47,7 +47,7 @@ def fields(draft: ConfigDict) -> str:
 
 
 def _parameters(draft: ConfigDict) -> Iterator[str]:
-    """Yield the table of the parameters of each block, or where it will be; nothing is downloaded or prepared for it."""
+    """Yield a table of the parameters by block, or where training will write it if that needs data or a base model."""
     import jax
 
     from jaxgen.apps.untrained import build
@@ -56,7 +56,7 @@ def _parameters(draft: ConfigDict) -> Iterator[str]:
 
     config = Config.from_tree(draft.to_dict())
     if kind_of(config.data.name) is not None or config.finetune.base is not None:
-        yield f'The parameters of the model by block are in {PARAMETERS} of the run directory when training begins.'
+        yield f'When training begins, it writes the parameters of the model by block to {PARAMETERS} of the run directory.'
         return
     method, _ = build(config)
     yield 'The parameters of the model by block:'

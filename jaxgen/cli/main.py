@@ -23,8 +23,8 @@ def main(argv: Sequence[str]) -> int:
       The exit code, as ``jaxgen.runtime.command_line`` explains it.
     """
     logging.set_verbosity(logging.FATAL)
-    getLogger('asyncio').setLevel(CRITICAL)  # it repeats the sentence in which a failed checkpoint is reported
-    warnings.filterwarnings('ignore', '.*decompression bomb')  # jaxgen refuses such pictures, in a sentence
+    getLogger('asyncio').setLevel(CRITICAL)  # it would repeat the message about a failed checkpoint
+    warnings.filterwarnings('ignore', '.*decompression bomb')  # jaxgen refuses such pictures with its own message
     return command_line.run(_run, argv)
 
 
@@ -34,12 +34,12 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
 
 
 def _run_mode(argv: Sequence[str], surroundings: command_line.Surroundings, stage: progress.Stage) -> None:
-    """Run the mode that a command line asks for.
+    """Run the mode of a command line.
 
     Args:
       argv: the arguments without the name of the program.
-      surroundings: noted for the report of an error.
-      stage: shown wherever no other stage is; its name becomes that of the mode.
+      surroundings: filled in for the report of an error.
+      stage: the outermost stage, shown when no other is; it gets the name of the mode.
     """
     from jaxgen.cli import flags, help, modes
     from jaxgen.errors import pick

@@ -1,4 +1,4 @@
-"""The modes that ``--mode`` selects: the function of each, the sections of the config that it loads, help and an example."""
+"""The modes of the command line: for each a function, the config sections that it loads, a help text and an example."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Mode:
 
     Attributes:
       target: the function ``(config, workdir)`` as ``module:name``. It is imported when the mode runs, because some modes need
-        packages that take long to import, or that other modes can do without.
+        packages that take long to import or may be missing.
       help: one sentence on what the mode does.
       example: a command line that works.
-      sections: the sections of the config that the mode needs besides those of the model.
-      starts_devices: whether this process uses the devices itself; if not, its children have them.
+      sections: the config sections that the mode loads in addition to those of the model.
+      starts_devices: whether this process uses the devices itself; if not, its child processes do.
       writes: whether the mode writes to the run directory.
-      trains: whether the mode takes training steps, here or in its children.
-      shows_data: whether the mode is about the images as they are now, and not as a run began with them.
-      spares_published: whether what the mode makes of a model under ``pretrained/`` goes to ``runs/<name>``.
-      validates: whether the config must work as it is; if not, the mode validates what it makes of it.
+      trains: whether the mode takes training steps, in this process or in child processes.
+      shows_data: whether the mode shows the images as they are now, instead of as they were when the run began.
+      spares_published: whether the mode writes to ``runs/<name>`` for a model under ``pretrained/``.
+      validates: whether the config is validated as it is; if not, the mode validates the configs that it derives from it.
     """
 
     target: str
@@ -61,16 +61,16 @@ class Mode:
 
 
 def config_of(mode: Mode, draft: ConfigDict) -> Config:
-    """Return the config of a mode: its own sections of a draft.
+    """Return the config of a mode: the sections of a draft that it loads.
 
     Raises:
-      UserError: if a value is refused.
+      UserError: if a field refuses its value.
     """
     return Config.from_tree(draft.to_dict(), mode.sections)
 
 
 def require_read(name: str, fields: Iterable[str]) -> None:
-    """Refuse fields of a command line that the mode does not read, since it is then another one that was meant.
+    """Refuse command-line fields that the mode does not read, since the user must have meant another mode.
 
     Args:
       name: the name of the mode.
@@ -146,7 +146,7 @@ MODES = {
         '--config.sweep.images=20000 --config.sweep.seeds=3',
         sections=('sweep', 'evaluation'),
         starts_devices=False,
-        validates=False,  # a setting may make work what does not by itself: each is validated with the config
+        validates=False,  # the config may work only together with a setting, so each setting is validated with it
         trains=True,
     ),
     'sample': Mode(
@@ -185,7 +185,7 @@ MODES = {
     ),
     'benchmark': Mode(
         'jaxgen.apps.benchmark.run:run',
-        'measure training, sampling, Inception features and input pipeline against the same in PyTorch',
+        'measure the speed of training, sampling, Inception features and the input pipeline against PyTorch',
         'python main.py --config=configs/ddpm_cifar.py --mode=benchmark --config.data.batch_size=8',
         sections=('benchmark', 'evaluation'),
         starts_devices=False,
@@ -193,7 +193,7 @@ MODES = {
     ),
     'compile': Mode(
         'jaxgen.apps.compile.run:run',
-        'compile the training step and the sampler for a TPU slice that is not there, and report memory, work and time',
+        'compile the training step and the sampler for a TPU slice without having one, and report memory, work and time',
         'python main.py --config=configs/ddpm_cifar.py --mode=compile --config.compile.topology=v5e:2x4',
         sections=('compile',),
         starts_devices=False,
