@@ -1,7 +1,7 @@
 """Data sets: images with class labels, from which ``pipeline.batch(seed, step)`` takes batches.
 
-Data sets that are known by name are read into memory. Your own images, whatever their number, are prepared once in a file of
-the cache, from which batches are read (``jaxgen.data.prepared``).
+Registered data sets, such as ``cifar10``, are read into memory. Your own images, however many, are prepared once: they are
+resized and stored in one file in the cache, from which batches are read (``jaxgen.data.prepared``).
 
 Example:
   >>> import jaxgen

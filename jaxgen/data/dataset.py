@@ -13,12 +13,12 @@ import numpy as np
 from jaxgen.errors import check
 
 Index = int | slice | Sequence[int] | np.ndarray
-UNLABELLED = ('image',)  # the only class of images without labels
+UNLABELLED = ('image',)  # all images without labels belong to this one class
 
 
 @runtime_checkable
 class Images(Protocol):
-    """Images that can be indexed like a NumPy array uint8 ``[N, H, W, C]``."""
+    """A sequence of images that is indexed like a NumPy array, uint8 ``[N, H, W, C]``."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -30,14 +30,14 @@ class Images(Protocol):
 
 
 class ImagesOnDisk:
-    """Images in an ``.npy`` file, which are read when they are indexed: ``images[i]``, ``images[a:b]``, ``images[indices]``.
+    """A sequence of images in an ``.npy`` file, read when it is indexed: ``images[i]``, ``images[a:b]``, ``images[indices]``.
 
-    The file is opened once, so it may be replaced meanwhile. It is not mapped into memory: the system would read the
-    neighbours of each image too, and what was read would count as memory of the process.
+    The file stays open, so it may be replaced on disk in the meantime. It is not mapped into memory: the operating system would
+    read the neighbours of each image too, and everything that was read would count as memory of the process.
 
     Args:
       file: the ``.npy`` file, uint8 ``[M, length, size, C]``: square images, or strips from which squares are cropped.
-      rows: the rows of the file that hold the images, int64 ``[N]``; all if not set.
+      rows: the rows of the file that hold the images, int64 ``[N]``; all rows if not set.
       lengths: the length of each strip, int ``[N]``; None for square images.
       is_wide: whether each strip was transposed, bool ``[N]``.
     """
@@ -51,7 +51,7 @@ class ImagesOnDisk:
     ):
         mapped = np.load(file, mmap_mode='r')
         self._offset, self._stored = mapped.offset, mapped.shape
-        self._file = open(file, 'rb')  # noqa: SIM115  as long as the images exist
+        self._file = open(file, 'rb')  # noqa: SIM115  it stays open as long as the images exist
         self._rows = np.arange(len(mapped)) if rows is None else rows
         self._lengths, self._is_wide = lengths, is_wide
         size, channels = mapped.shape[2:]
@@ -69,11 +69,11 @@ class ImagesOnDisk:
 
     @property
     def are_strips(self) -> bool:
-        """Whether the images are squares out of longer strips."""
+        """Whether the images are squares that are cropped from longer strips."""
         return self._lengths is not None
 
     def subset(self, index: Index) -> ImagesOnDisk:
-        """Return some of the images, none of which is read."""
+        """Return the images at ``index`` without reading them."""
         chosen = object.__new__(ImagesOnDisk)
         chosen.__dict__.update(self.__dict__)
         chosen._rows = self._rows[index]
@@ -83,11 +83,11 @@ class ImagesOnDisk:
         return chosen
 
     def cropped(self, index: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """Return images whose squares lie elsewhere in their strips than in the middle.
+        """Return images that are cropped at given places of their strips instead of the middle.
 
         Args:
-          index: which images, int ``[B]``.
-          place: where the square of each lies, from 0 (the left or upper end) to 1, float ``[B]``.
+          index: the indices of the images, int ``[B]``.
+          place: the position of the square in each strip, from 0 (left or upper end) to 1 (right or lower end), float ``[B]``.
         """
         return self._read(index, place)
 
@@ -99,7 +99,9 @@ class ImagesOnDisk:
         starts = np.zeros(len(rows), int)
         if self._lengths is not None:
             last = self._lengths[index] - self.shape[1]
-            starts = np.minimum((last + 1) * np.asarray(place), last).astype(int)  # random places are equally likely
+            starts = np.minimum((last + 1) * np.asarray(place), last).astype(
+                int
+            )  # a uniform place gives a uniform start
         length, *line = self._stored[1:]
         offsets = self._offset + (rows * length + starts) * int(np.prod(line))
         for square, offset in zip(squares, offsets.tolist(), strict=True):
@@ -113,14 +115,14 @@ class ImagesOnDisk:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where prepared images come from.
+    """A record of where prepared images come from.
 
     Attributes:
-      folder: the folder of the cache that holds them.
-      fingerprint: hash of the images and labels of all splits, as they were found.
-      sizes: width and height in pixels of the images as they were found, int ``[N, 2]``.
-      refused: name of each file that cannot be used, of any split, with the reason.
-      notes: sentences for the user.
+      folder: the folder of the cache that holds the prepared images.
+      fingerprint: hash of the original files and labels of all splits.
+      sizes: width and height of each original image in pixels, int ``[N, 2]``.
+      refused: the name of each file that cannot be used, in any split, with the reason.
+      notes: messages that are shown to the user.
     """
 
     folder: pathlib.Path
@@ -132,7 +134,7 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images with class labels.
+    """A set of images with class labels.
 
     Attributes:
       images: uint8 ``[N, H, W, C]``: an array, or an object that reads such arrays from a file when it is indexed.
@@ -158,24 +160,24 @@ class Dataset:
         return dataclasses.replace(self, labels=position[self.labels], class_names=class_names)
 
     def subset(self, index: Index) -> Dataset:
-        """Return some of the images: ``index`` is a slice, a mask, or an array of indices."""
+        """Return the images at ``index``, which is a slice, a mask, or an array of indices."""
         images = self.images.subset(index) if isinstance(self.images, ImagesOnDisk) else self.images[index]
-        sizes = self.origin and dataclasses.replace(self.origin, sizes=self.origin.sizes[index])
-        return dataclasses.replace(self, images=images, labels=self.labels[index], origin=sizes)
+        origin = self.origin and dataclasses.replace(self.origin, sizes=self.origin.sizes[index])
+        return dataclasses.replace(self, images=images, labels=self.labels[index], origin=origin)
 
 
 def from_arrays(
     images: np.ndarray, labels: Sequence[int] | np.ndarray | None = None, class_names: Sequence[str] | None = None
 ) -> Dataset:
-    """Return a data set of arrays.
+    """Make a data set from arrays of images and labels.
 
     Args:
       images: uint8 ``[N, S, S, C]`` with one or three channels; ``[N, S, S]`` is taken as ``[N, S, S, 1]``.
       labels: the class of each image, whole numbers from 0; all images are of one class if not set.
-      class_names: the name of each class; the numbers if not set.
+      class_names: the name of each class; the class numbers if not set.
 
     Returns:
-      The images with their labels; they are not copied.
+      The images with their labels. The images are not copied.
 
     Raises:
       UserError: (a ValueError) if the arrays do not have these shapes and types, or a label has no name.

@@ -1,4 +1,4 @@
-"""A cache of decoded images, so that a data set of TFDS is decoded once and read in a moment afterwards."""
+"""A cache of decoded images: a TFDS data set is decoded once, and loads in a moment afterwards."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def cached(
     """Return the images uint8 ``[N, image_size, image_size, 3]`` and labels int32 ``[N]`` of a split.
 
     Args:
-      folder: the folder of the data set that TFDS has prepared, ``<name>/<version>``.
-      split: the split.
+      folder: the folder in which TFDS has prepared the data set, ``<name>/<version>``.
+      split: name of the split.
       image_size: side of the images in pixels.
-      decode: reads them, if the cache does not hold them.
-      variant: what else the images depend on, such as the crop.
+      decode: function that returns the images and labels, called if they are not in the cache.
+      variant: a name for other settings that the images depend on, such as the crop.
 
     Raises:
-      UserError: as ``decode`` does.
+      UserError: if ``decode`` raises one.
     """
     name = '-'.join(
-        filter(None, (folder.parent.name, folder.name, _copy(folder, split), split, str(image_size), variant))
+        filter(None, (folder.parent.name, folder.name, _fingerprint(folder, split), split, str(image_size), variant))
     )
     path = cache_dir() / f'{name}-{PREPARATION}.npz'
     arrays = _load(path, image_size)
@@ -50,8 +50,8 @@ def cached(
     return arrays
 
 
-def _copy(folder: pathlib.Path, split: str) -> str:
-    """Return a hash that tells copies of a data set apart: of its description, and of the names, sizes and times of the files."""
+def _fingerprint(folder: pathlib.Path, split: str) -> str:
+    """Return a hash of the data set's description and its files' names, sizes and times, to tell two copies of it apart."""
     found = hashlib.sha256((folder / 'dataset_info.json').read_bytes())
     for file in sorted(folder.glob(f'*-{split}.array_record*')):
         status = file.stat()
@@ -65,5 +65,5 @@ def _load(path: pathlib.Path, image_size: int) -> tuple[np.ndarray, np.ndarray] 
     if not arrays or set(arrays) != {'images', 'labels'}:
         return None
     images, labels = arrays['images'], arrays['labels']
-    is_whole = images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8
-    return (images, labels) if is_whole else None
+    is_valid = images.shape == (len(labels), image_size, image_size, 3) and images.dtype == np.uint8
+    return (images, labels) if is_valid else None

@@ -12,7 +12,7 @@ import numpy as np
 from jaxgen.data import decoded, tfds_source
 from jaxgen.data.resize import WHOLE_IMAGE, resize, square_around
 
-_IN_ORDER = """
+_BREEDS_IN_LABEL_ORDER = """
 chihuahua japanese_spaniel maltese_dog pekinese shih-tzu blenheim_spaniel papillon toy_terrier rhodesian_ridgeback
 afghan_hound basset beagle bloodhound bluetick black-and-tan_coonhound walker_hound english_foxhound redbone borzoi
 irish_wolfhound italian_greyhound whippet ibizan_hound norwegian_elkhound otterhound saluki scottish_deerhound
@@ -30,7 +30,9 @@ saint_bernard eskimo_dog malamute siberian_husky affenpinscher basenji pug leonb
 samoyed pomeranian chow keeshond brabancon_griffon pembroke cardigan toy_poodle miniature_poodle standard_poodle
 mexican_hairless dingo dhole african_hunting_dog
 """
-BREEDS = tuple(_IN_ORDER.split())  # in the order of TFDS's labels, which follows the breeds' WordNet numbers
+BREEDS = tuple(
+    _BREEDS_IN_LABEL_ORDER.split()
+)  # in the order of TFDS's labels, which follows the breeds' WordNet numbers
 CROPS = ('center', 'box')
 
 
@@ -44,7 +46,7 @@ def read(split: str, image_size: int, crop: str) -> tuple[np.ndarray, np.ndarray
         bounding box (see ``square_around``).
 
     Raises:
-      UserError: as ``tfds_source.prepared`` and ``tfds_source.records`` do.
+      UserError: if the data cannot be downloaded or prepared, or a record is damaged.
     """
     folder = tfds_source.prepared('stanford_dogs', split)
     return decoded.cached(folder, split, image_size, lambda: _decode_all(folder, split, image_size, crop), crop)

@@ -1,4 +1,4 @@
-"""Load a split of any source, and say what its images are."""
+"""Load a split of any source, and describe its images without loading them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Facts:
 
 
 def facts(options: DataOptions) -> Facts:
-    """Return what the images of a source are, without reading them.
+    """Describe the images of a source without reading them.
 
     Raises:
-      UserError: if the source has to be looked at first; ``resolved`` does that.
+      UserError: if the description is known only after the images were prepared, and ``resolved`` was not called.
     """
     options.require_read()
     if kind_of(options.name) is None:
@@ -60,7 +60,9 @@ def facts(options: DataOptions) -> Facts:
 
 
 def resolved(options: DataOptions) -> DataOptions:
-    """Return options that say what the images of their source are; those of unknown sources are prepared for that.
+    """Return the options with the image size, channels, classes and fingerprint of their source filled in.
+
+    The images of a source that is not registered are prepared for this, unless the cache has them.
 
     Raises:
       UserError: as ``load`` does.
@@ -89,7 +91,7 @@ def load(
     """Load a split of a source of images.
 
     Args:
-      name: a data set that is known by name, such as ``cifar10``, or with its split, such as ``cifar10:test``; ``folder``,
+      name: a registered data set, such as ``cifar10``, or one with its split, such as ``cifar10:test``; ``folder``, together
         with ``path``; ``hf:OWNER/NAME``; or ``tfds:NAME``.
       split: ``train`` or ``test``; ``train`` if neither this nor ``name`` names one.
       classes: names of the classes to keep; labels then index this list. All classes if not set.
@@ -98,8 +100,8 @@ def load(
         ``resize``, ``background``, ``test_fraction``, ``max_refused``, ``image_key`` and ``label_key``.
 
     Returns:
-      The images and their labels. Of a folder, the Hub or TFDS by name, the images lie in a file of the cache, where they are
-      prepared the first time, and are read when they are indexed.
+      The images and their labels. Images of ``folder``, ``hf:`` and ``tfds:`` sources are prepared the first time and stored in
+      the cache; they are read from there when they are indexed.
 
     Raises:
       UserError: (a ValueError) if the data set, the split, a class or a crop does not exist, or the data cannot be read,
@@ -119,10 +121,10 @@ def load(
 def load_split(
     options: SourceOptions, split: str, *, classes: Sequence[str] | None = None, max_examples: int | None = None
 ) -> Dataset:
-    """Load a split of the source that options describe; see ``load``, whose further arguments these are.
+    """Load a split of the source that the options describe; ``load`` explains the other arguments.
 
     Raises:
-      UserError: as ``load`` does, and if the images are not those of ``options.fingerprint``.
+      UserError: as ``load`` does, and if the images no longer match ``options.fingerprint``.
     """
     options.require_read()
     if kind_of(options.name) is None:
@@ -132,7 +134,7 @@ def load_split(
         expected = getattr(options, 'fingerprint', None)
         check(
             expected in (None, store.about['fingerprint']),
-            f'the images of {options.path or options.name} have changed since this run began: bring back those of then, or '
+            f'the images of {options.path or options.name} have changed since this run began: bring the old ones back, or '
             f'train in another run directory',
         )
         dataset = store.split(pick(split, SPLITS, 'the split'))
@@ -155,15 +157,15 @@ def _known_by_name(options: SourceOptions, split: str, classes: Sequence[str] | 
     size = dict(zip(source.splits, source.sizes, strict=False)).get(split, 0) * side**2 * source.channels
     check(
         size <= LARGEST,
-        f'image_size={side} makes the images of {name}:{split} {size / 2**30:,.0f} GiB large, and they are kept in memory, at '
-        f'most {LARGEST // 2**30} GiB: choose a smaller one',
+        f'image_size={side} makes the images of {name}:{split} take {size / 2**30:,.0f} GiB of memory, and at most '
+        f'{LARGEST // 2**30} GiB are allowed: choose a smaller image_size',
     )
     images, labels = source.read(split, side, options.crop or source.crops[0])
     return Dataset(np.ascontiguousarray(images), labels.astype(np.int32), source.class_names)
 
 
 def _with_split(name: str, split: str | None) -> tuple[str, str]:
-    """Return the data set and the split that ``load`` was asked for."""
+    """Return the name of the data set without its split, and the split."""
     if kind_of(name) is not None:
         return name, split or 'train'
     name, _, own = name.partition(':')

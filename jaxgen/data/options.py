@@ -16,7 +16,7 @@ from jaxgen.schema import Options, option, require, require_one_of
 
 FOLDER, HUB, TFDS = 'folder', 'hf:', 'tfds:'
 CROPS = ('center', 'random', 'none')
-# The fields that each kind of source reads, besides those that all sources read.
+# The fields that only sources of your own images read, by the kind of source.
 READ_BY_ALL = ('labels', 'test_fraction', 'channels', 'resize', 'background', 'max_refused')
 READ = {
     FOLDER: ('path', *READ_BY_ALL),
@@ -38,7 +38,7 @@ def _shown(value: object) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceOptions(Options):
-    """Where images come from, and how they are brought to one size.
+    """A source of images, and how its images are cropped and resized.
 
     Example:
       >>> SourceOptions(name='folder', path='holiday', image_size=64, crop='random').fill
@@ -47,7 +47,7 @@ class SourceOptions(Options):
 
     name: str = option(
         'cifar10',
-        'data set: one that is known by name, folder (see path), hf:OWNER/NAME[:CONFIG] of the Hugging Face Hub, or '
+        'data set: a registered one such as cifar10, folder (see path), hf:OWNER/NAME[:CONFIG] on the Hugging Face Hub, or '
         'tfds:NAME[/CONFIG][:VERSION] of TensorFlow Datasets',
     )
     path: str | None = option(
@@ -57,20 +57,20 @@ class SourceOptions(Options):
     )
     labels: str | None = option(
         None,
-        'classes of your own images: subfolders, none, or a JSON file that maps file names to classes; if not set, the '
-        'subfolders if every image lies in one. none also leaves out the labels of hf: and tfds:',
+        'where the classes of your own images come from: subfolders, none, or a JSON file that maps file names to classes; '
+        'if not set, the subfolders if every image lies in one. none also ignores the labels of hf: and tfds:',
         path=True,
     )
     image_key: str | None = option(
-        None, 'column of hf: or feature of tfds: that holds the images; if not set, the only one'
+        None, 'column of hf: or feature of tfds: that holds the images; if not set, the only such column'
     )
     label_key: str | None = option(
-        None, 'column of hf: or feature of tfds: that holds the classes; if not set, the only one, if there is one'
+        None,
+        'column of hf: or feature of tfds: that holds the classes; if not set, the only such column, if there is one',
     )
     test_fraction: float | None = option(
         None,
-        'share of the images that is held out where there is no test split, chosen by a hash of the content of each; 0.1 '
-        'if not set',
+        'share of the images that become the test split if the source has none, chosen by a hash of each file; 0.1 if not set',
         at_least=0,
         at_most=0.9,
     )
@@ -82,36 +82,36 @@ class SourceOptions(Options):
     )
     channels: int | None = option(
         None,
-        'for your own images: 1 for grey or 3 for colour, to which they are converted; 3 if not set, or as tfds: says',
+        'channels to which your own images are converted: 1 for grey or 3 for colour; if not set, those of tfds:, otherwise 3',
         at_least=1,
         at_most=3,
     )
     crop: str | None = option(
         None,
-        'how an image that is not square is made so; for your own images center, random (another square in each training '
-        'step) or none (such images are refused); the usual way of the data set if not set',
+        'how a square is cropped from an image that is not square; for your own images center, random (another square in '
+        'each training step) or none (such images are refused); the default of the data set if not set',
     )
     resize: str | None = option(
         None, 'filter with which images are resized, always antialiased; bicubic if not set', choices=lambda: FILTERS
     )
     background: str | None = option(
-        None, 'colour on which transparent images are laid, such as black or #80c0ff; white if not set'
+        None, 'background colour of transparent images, such as black or #80c0ff; white if not set'
     )
     max_refused: float | None = option(
         None,
-        'share of the files above which files that cannot be used stop the preparation; 0.01 if not set',
+        'largest share of the files that may be unusable: the preparation stops if there are more; 0.01 if not set',
         at_least=0,
         at_most=1,
     )
 
     @property
     def title(self) -> str:
-        """A name for pages and reports: that of the data set, or of the folder."""
+        """The name of the data set or the folder, for pages and reports."""
         return os.path.basename(os.path.normpath(self.path)) if self.path else self.name
 
     @property
     def fill(self) -> Colour:
-        """The colour on which transparent images are laid."""
+        """The background colour of transparent images: red, green and blue from 0 to 255."""
         return ImageColor.getrgb(self.background or 'white')[:3]
 
     def check(self) -> None:
@@ -124,10 +124,12 @@ class SourceOptions(Options):
         try:
             self.fill  # noqa: B018
         except ValueError:
-            require(False, 'background', f'={_shown(self.background)} is no colour: name one, such as white or #80c0ff')
+            require(
+                False, 'background', f'={_shown(self.background)} is not a colour: name one, such as white or #80c0ff'
+            )
 
     def require_read(self) -> None:
-        """Refuse fields that the source does not read, since it is then another one that was meant.
+        """Refuse fields that this kind of source does not read, since the user probably meant another source.
 
         Raises:
           OptionError: naming the first such field.
@@ -155,12 +157,12 @@ class SourceOptions(Options):
         try:
             pick(self.name, SOURCES, 'the data set')
         except UserError as e:
-            require(False, 'name', f': {e} Your own images are folder with a path, or hf:OWNER/NAME, or tfds:NAME')
+            require(False, 'name', f': {e} For your own images, use folder with a path, hf:OWNER/NAME, or tfds:NAME')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataOptions(SourceOptions):
-    """Which images a model is trained on.
+    """A choice of training images, and how they are batched.
 
     Example:
       >>> DataOptions(name='digits', classes=('7', '1')).batch_size
@@ -177,10 +179,12 @@ class DataOptions(SourceOptions):
     random_flip: bool = option(False, 'mirror half of the training images, chosen at random in each step')
     class_names: tuple[str, ...] | None = option(
         None,
-        'all classes of images that are not known by name; found when they are prepared if not set',
+        'all classes of the images of folder, hf: or tfds:; found when the images are prepared if not set',
     )
     fingerprint: str | None = option(
-        None, 'hash of such images and their classes; found when they are prepared if not set, to notice changes'
+        None,
+        'hash of the images and classes of folder, hf: or tfds:, which shows later changes; computed when the images are '
+        'prepared if not set',
     )
 
     def check(self) -> None:
@@ -194,10 +198,10 @@ class DataOptions(SourceOptions):
 
 
 def require_memory(counts: Mapping[str, int], image_shape: tuple[int, int, int]) -> None:
-    """Refuse numbers of images that no memory holds at once, as float32 on all devices together.
+    """Refuse numbers of images that need too much memory as float32, summed over all devices.
 
     Args:
-      counts: numbers of images by the section and name of the fields that decide them.
+      counts: the number of images in memory at once, by the option that decides it, such as ``sample.num``.
       image_shape: height, width and channels.
 
     Raises:

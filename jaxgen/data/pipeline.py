@@ -1,4 +1,4 @@
-"""Batches: their examples are a pure function of (seed, step), and threads prepare them some dispatches ahead."""
+"""Batches whose examples are a pure function of (seed, step), prepared by threads a few dispatches ahead of training."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 
 from jaxgen.data.dataset import Dataset, ImagesOnDisk
 
-AHEAD = 3  # dispatches that are prepared before they are needed
+AHEAD = 3  # number of dispatches that are prepared before they are needed
 THREADS = 2
-CROP = 1  # the stream of random numbers that places crops; the order of the images has the numbers (seed, epoch)
+CROP = 1  # seeds the random crops with (seed, step, CROP), apart from the order of the images with (seed, epoch)
 
 
 def example_indices(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:
-    """Return the indices int64 ``[batch_size]`` of the examples that take training from ``step`` to ``step + 1``.
+    """Return the indices of the examples in the batch of ``step``, int64 ``[batch_size]``.
 
     Batches are consecutive pieces of a sequence of epochs; each epoch is a permutation of all examples that depends on
-    (seed, epoch). So every example comes once an epoch, even if the batch size does not divide their number.
+    (seed, epoch). So every example comes once per epoch, even if the batch size does not divide the number of examples.
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, places = np.divmod(positions, num_examples)
@@ -34,7 +34,7 @@ def _order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
 
 
 def batch(dataset: Dataset, seed: int, step: int, batch_size: int, part: slice = slice(None)) -> dict[str, np.ndarray]:
-    """Return the batch of a step, or the ``part`` of it that one process reads.
+    """Return the batch of a step, or only the ``part`` of it that one process reads.
 
     Returns:
       ``{'image': uint8 [B, H, W, C], 'label': int32 [B]}``.
@@ -54,7 +54,7 @@ def process_part(batch_size: int, index: int, count: int) -> slice:
 
 
 class Prefetcher:
-    """An iterator over ``make(item)`` for each item, in their order; threads compute some items ahead.
+    """An iterator over ``make(item)`` for each item, in order; threads compute the next results in advance.
 
     Attributes:
       waited: seconds that the consumer has waited so far.

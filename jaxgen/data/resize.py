@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 FILTERS = {'bicubic': Image.Resampling.BICUBIC, 'lanczos': Image.Resampling.LANCZOS, 'area': Image.Resampling.BOX}
-WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)  # as a bounding box
+WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)  # as a bounding box (ymin, xmin, ymax, xmax)
 
 
 def resize(
@@ -20,10 +20,10 @@ def resize(
 ) -> np.ndarray:
     """Resize an area of an image to uint8 ``[length, size, C]`` with antialiasing.
 
-    An area that has the wanted size already is copied unchanged.
+    An area that already has this size is copied unchanged.
 
     Args:
-      image: in any mode of PIL; its bands become the channels.
+      image: the image, in any mode of PIL; its bands become the channels.
       size: width of the result in pixels.
       area: (left, top, right, bottom) in pixels; the whole image if not set.
       filter: a key of ``FILTERS``.
@@ -37,13 +37,13 @@ def resize(
 def square_around(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
     """Return the square (left, top, right, bottom), in whole pixels, around a bounding box.
 
-    Its side is the longer side of the box, but at most the shorter side of the image. The box lies in its middle, unless the
-    square would then leave the image; such a square is moved inside.
+    The side of the square is the longer side of the box, but at most the shorter side of the image. The square is centred on the
+    box, and moved inside the image where it would stick out.
 
     Args:
       box: (ymin, xmin, ymax, xmax) as fractions of the image's sides, as in TFDS.
-      width: of the image, in pixels.
-      height: of the image, in pixels.
+      width: width of the image in pixels.
+      height: height of the image in pixels.
     """
     ymin, xmin, ymax, xmax = box
     side = max(1, min(round(max((ymax - ymin) * height, (xmax - xmin) * width)), height, width))

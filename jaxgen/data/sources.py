@@ -1,4 +1,4 @@
-"""The data sets that are known by name: the registry, and the three that come with jaxgen."""
+"""The registry of data sets that are loaded by name, and the three data sets that come with jaxgen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from jaxgen.data import digits, dogs, tfds_source
 from jaxgen.data.resize import resize
 
-LARGEST = 2**36  # bytes of images that are kept in memory at once: 64 GiB
+LARGEST = 2**36  # largest size in bytes of images that are kept in memory at once: 64 GiB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Source:
       read: the function ``read(split, image_size, crop) -> (images, labels)`` with images uint8
         ``[N, image_size, image_size, C]`` and labels int32 ``[N]``.
       class_names: the name of each class, in the order of the labels.
-      splits: the splits that ``read`` knows.
+      splits: the splits that ``read`` accepts.
       sizes: the number of images in each split.
-      image_size: side of the images in pixels, if the caller asks for no other.
+      image_size: default side of the images in pixels.
       channels: 1 or 3.
       crops: ways to crop a square from an image; the first is the default.
 

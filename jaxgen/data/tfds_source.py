@@ -1,6 +1,6 @@
 """TensorFlow Datasets without TensorFlow: read prepared ArrayRecord data in bulk.
 
-Data that were not prepared yet are downloaded and prepared by TFDS itself, which needs TensorFlow.
+TFDS itself downloads and prepares data sets that were not prepared yet, which needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def data_dir() -> pathlib.Path:
 
 
 def prepared(name: str, split: str) -> pathlib.Path:
-    """Return the folder of a prepared data set; if there is none, TFDS downloads and prepares it.
+    """Return the folder of a prepared data set; TFDS downloads and prepares it first if necessary.
 
     Raises:
-      UserError: if the data cannot be downloaded, or were prepared in another format than ArrayRecord.
+      UserError: if the data set cannot be downloaded, or was prepared in another format than ArrayRecord.
     """
     folder = data_dir() / name / VERSIONS[name]
     if not (folder / 'dataset_info.json').is_file():
@@ -53,10 +53,15 @@ def prepared(name: str, split: str) -> pathlib.Path:
 
 
 def read(name: str, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images uint8 ``[N, image_size, image_size, 3]`` and labels int32 ``[N]`` of a split of images of this side.
+    """Return the images uint8 ``[N, image_size, image_size, 3]`` and labels int32 ``[N]`` of a split.
 
     TFDS stores images shuffled. They are returned in the order of their ids, which for CIFAR-10 is the order of the original
     files: image i here is image i of torchvision.
+
+    Args:
+      name: a key of ``VERSIONS``.
+      split: name of the split.
+      image_size: side of the stored images in pixels; they are not resized.
 
     Raises:
       UserError: as ``prepared`` and ``records`` do.
@@ -75,9 +80,9 @@ def _decode_all(folder: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarra
 
 
 def records(folder: pathlib.Path, split: str, convert: Callable[[dict], T]) -> list[T]:
-    """Return ``convert(record)`` of every record of a split, in order; all cores work on it.
+    """Apply ``convert`` to every record of a split on all cores, and return the results in order.
 
-    The images of the records are encoded: ``convert`` calls ``decode``.
+    The images in the records are still encoded, so ``convert`` has to call ``decode``.
 
     Raises:
       UserError: if a record is damaged; the message names the file.
@@ -100,7 +105,7 @@ def records(folder: pathlib.Path, split: str, convert: Callable[[dict], T]) -> l
 
 
 def _damaged(folder: pathlib.Path, split: str) -> str:
-    """Return the names of the files of a split that cannot be read to their end, or of all files if there is none."""
+    """Return the names of the damaged files of a split, or of all its files if none can be found damaged."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     files = sorted(folder.glob(f'*-{split}.array_record*'))
@@ -118,7 +123,7 @@ def decode(record: dict) -> Image.Image:
     """Decode the image of a record to RGB as it is stored, since bounding boxes refer to the stored pixels.
 
     Raises:
-      UserError: if it is not a complete image; the message names the file as the data set knows it.
+      UserError: if it is not a complete image; the message contains the file name that the data set gives it.
     """
     name = record.get('image/filename', record.get('id', b'without a name')).decode()
     return pictures.decode(record['image'], f'image {name}', 3, as_stored=True)
@@ -128,10 +133,10 @@ def prepare(name: str, data_set: str, folder: pathlib.Path, url: str | None) -> 
     """Let TFDS download and prepare a data set.
 
     Args:
-      name: what the user calls it.
-      data_set: what ``tfds.builder`` calls it.
-      folder: where TFDS puts it.
-      url: an address from which it is downloaded, if there is one.
+      name: name of the data set as the user wrote it.
+      data_set: name of the data set for ``tfds.builder``.
+      folder: folder in which TFDS stores the data set.
+      url: an address that it is downloaded from; None if unknown.
 
     Raises:
       UserError: if there is no network or no TensorFlow, before anything is downloaded; or if the download fails.

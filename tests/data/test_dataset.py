@@ -67,7 +67,7 @@ def test_max_examples_and_image_size():
         ({'name': 'digits', 'max_examples': 0}, 'max_examples=0 must be at least 1, or None'),
         (
             {'name': 'digits', 'image_size': 8192},
-            'image_size=8192 makes the images of digits:train 90 GiB large, and they are kept in memory, at most 64 GiB',
+            'image_size=8192 makes the images of digits:train take 90 GiB of memory, and at most 64 GiB are allowed',
         ),
         ({'name': 'digits', 'image_size': 0}, 'image_size=0 must be at least 1; for none, leave it out'),
     ],

@@ -1,4 +1,4 @@
-"""Make squares of files. Processes of their own run this module, so it imports little."""
+"""Convert files to square images. Worker processes import this module, so it imports little itself."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from jaxgen.errors import UserError, check
 from jaxgen.io import pictures
 from jaxgen.io.pictures import Colour
 
-LONGEST = 2  # length of the longest strip of crop=random, in sides
+LONGEST = 2  # largest length of a strip of crop=random, as a multiple of its width
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """How each file becomes an image.
+    """A description of how each file becomes an image.
 
     Attributes:
       size: side of the images in pixels.
       channels: 1 for grey or 3 for colour.
-      crop: ``center``: the largest square in the middle; ``random``: a strip whose short side is the whole image and from
-        which training crops squares, at most twice as long as wide; ``none``: the image must be square.
+      crop: ``center``: the largest square in the middle; ``random``: a strip from which training crops squares, as wide as the
+        short side of the image and at most twice as long; ``none``: the image must be square.
       filter: a key of ``resize.FILTERS``.
-      background: the colour on which transparent images are laid.
+      background: the background colour of transparent images.
     """
 
     size: int
@@ -46,14 +46,14 @@ class Conversion:
 
 
 class Converted(NamedTuple):
-    """An image that was stored.
+    """A record of an image that was stored.
 
     Attributes:
-      sha256: of the bytes of its file.
-      width: of the upright image as it was found, in pixels.
-      height: of that image.
-      length: of the strip of crop=random, otherwise the side.
-      is_wide: whether a strip was transposed.
+      sha256: hash of the bytes of the file.
+      width: width of the original image in pixels, after it was turned upright.
+      height: height of the original image in pixels, after it was turned upright.
+      length: length of the strip for crop=random, otherwise the side of the square, in pixels.
+      is_wide: whether the strip was transposed, since the image is wider than high.
     """
 
     sha256: str
@@ -64,12 +64,12 @@ class Converted(NamedTuple):
 
 
 def convert(data: bytes, name: str, how: Conversion) -> tuple[np.ndarray, Converted]:
-    """Return an image as it is stored, uint8 ``how.stored_shape``.
+    """Return the image of a file as it is stored, uint8 ``how.stored_shape``, and a record of it.
 
     Args:
       data: the bytes of the file.
-      name: of the file, for messages.
-      how: what to make of it.
+      name: name of the file, for messages.
+      how: describes the conversion.
 
     Raises:
       UserError: if the file cannot be used.
@@ -94,7 +94,7 @@ def _square(image: Image.Image, how: Conversion) -> np.ndarray:
 
 
 def _strip(image: Image.Image, how: Conversion) -> np.ndarray:
-    """Return the strip of an image that is at least as high as wide: its whole width, and the middle of its height."""
+    """Return the strip of an image that is not wider than high: its whole width, and the middle part of its height."""
     width, height = image.size
     kept = min(height, LONGEST * width)
     top = (height - kept) / 2
@@ -105,18 +105,18 @@ def _strip(image: Image.Image, how: Conversion) -> np.ndarray:
 def convert_files(
     reader: Reader, keys: Sequence[Key], names: Sequence[str], how: Conversion, file: pathlib.Path, offset: int
 ) -> list[Converted | str]:
-    """Convert consecutive files and write them to their rows of the file of images.
+    """Convert consecutive files and write them to consecutive rows of the file of stored images.
 
     Args:
       reader: reads the files.
-      keys: what the reader takes for each.
-      names: of the files, for messages.
-      how: what to make of them.
-      file: the file of images.
-      offset: where the first row lies in it, in bytes.
+      keys: the reader's key of each file.
+      names: the name of each file, for messages.
+      how: describes the conversion.
+      file: the file of stored images.
+      offset: the position of the first of these rows in that file, in bytes.
 
     Returns:
-      What was stored of each file, or why it cannot be used.
+      A record of each stored image, or the reason why its file cannot be used.
     """
     found: list[Converted | str] = []
     size = int(np.prod(how.stored_shape))

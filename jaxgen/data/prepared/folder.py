@@ -1,9 +1,9 @@
 """List the images of a folder, a zip archive or a tar archive.
 
-- Files with the suffix of a picture are taken, in any depth and in natural order; hidden files and folders are not.
+- Files with the suffix of an image format are listed at any depth, in natural order. Hidden files and folders are skipped.
 - If all images lie in folders named ``train`` and ``test`` (or ``val``, ``valid``, ``validation``), these are the splits.
-- Classes are the subfolders of that, or what a JSON file says; see ``labels``.
-- In an archive, a folder that holds everything else is passed over, as archives of a folder have one.
+- The classes are the subfolders of the folder or of its splits, or a JSON file names them; see ``labels``.
+- If an archive has a single folder at the top, that folder is skipped, since it comes from archiving a folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jaxgen.errors import UserError, check, on_one_line, reason, shortened
 from jaxgen.io.folders import files_below, is_hidden
 from jaxgen.io.pictures import SUFFIXES, read_file
 
-MAX_BYTES = 2**28  # largest file that is read
+MAX_BYTES = 2**28  # size in bytes of the largest file that is read
 TRAIN_NAMES = ('train', 'training')
 TEST_NAMES = ('test', 'val', 'valid', 'validation')  # the first that exists is the test split
 SYSTEM = '__MACOSX'  # a folder that macOS adds to archives
@@ -35,12 +35,12 @@ SYSTEM = '__MACOSX'  # a folder that macOS adds to archives
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The files of a folder or an archive.
+    """A list of the files in a folder or an archive.
 
     Attributes:
-      names: of all files that are not hidden, each with ``/`` between its parts.
-      keys: what the reader takes for each name.
-      reader: reads them.
+      names: paths of all files that are not hidden, relative to the folder, with ``/`` between their parts.
+      keys: the reader's key of each name.
+      reader: reads the files.
       stamp: a text that changes when a file does.
     """
 
@@ -52,7 +52,7 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class FolderReader:
-    """Reads the files of a folder; keys are their paths below it."""
+    """A reader of the files of a folder. Its keys are paths relative to the folder."""
 
     folder: str
 
@@ -71,10 +71,10 @@ class FolderReader:
 
 @dataclasses.dataclass(frozen=True)
 class ZipReader:
-    """Reads the members of a zip archive; keys are their names."""
+    """A reader of the members of a zip archive. Its keys are the names of the members."""
 
     archive: str
-    stamp: str  # so that a process that lives on opens an archive again when it has changed
+    stamp: str  # changes with the archive, so that a process that has it open opens it again
 
     def read(self, keys: Sequence[str]) -> Iterator[bytes | UserError]:
         """Yield the bytes of each member, or why it cannot be read."""
@@ -94,7 +94,7 @@ class ZipReader:
 
 @dataclasses.dataclass(frozen=True)
 class TarReader:
-    """Reads the members of a tar archive; keys are where each begins, and its size, in bytes."""
+    """A reader of the members of a tar archive. Its keys are the offset and the size of each member, in bytes."""
 
     archive: str
 
@@ -118,7 +118,7 @@ def list_folder(options: SourceOptions) -> Listing:
     """List the images of ``options.path``.
 
     Raises:
-      UserError: if it does not exist, holds no image, or its classes are not what ``options.labels`` says.
+      UserError: if it does not exist, holds no image, or does not have the classes that ``options.labels`` asks for.
     """
     files = _files(options)
     images = natural_order(name for name in files.names if name.lower().endswith(SUFFIXES))
@@ -147,7 +147,7 @@ def list_folder(options: SourceOptions) -> Listing:
 def _files(options: SourceOptions) -> Files:
     if options.path is None:
         raise UserError(
-            'path is not set: name a folder of images, a .zip or a .tar; only what was trained on one needs no path any more'
+            'path is not set: name a folder of images, a .zip or a .tar. Only a model that is already trained needs no path'
         )
     path = pathlib.Path(options.path)
     suffix = path.suffix.lower()
@@ -172,7 +172,7 @@ def _files_of_folder(folder: pathlib.Path) -> Files:
     for file in files_below(folder):
         name = file.relative_to(folder).as_posix()
         names.append(name)
-        with contextlib.suppress(OSError):  # a link to nothing, which is refused when it is read
+        with contextlib.suppress(OSError):  # a broken link is refused when it is read
             stamp.update(_stamp(file).encode())
         stamp.update(os.fsencode(name) + b'\0')
     return Files(names, {name: name for name in names}, FolderReader(str(folder)), stamp.hexdigest())
@@ -185,9 +185,9 @@ def _files_of_zip(path: pathlib.Path) -> Files:
     except Exception as e:  # zipfile raises errors of many types, depending on which byte is damaged
         if isinstance(e, OSError):
             raise
-        raise UserError(f'path={path} is no zip archive that can be read ({reason(e)}): save it again') from e
+        raise UserError(f'path={path} is not a zip archive that can be read ({reason(e)}): save it again') from e
     check(not any(m.flag_bits & 1 for m in members), f'path={path} is encrypted: unpack it, and name the folder')
-    keys = _checked(path, [member.filename for member in members], [member.filename for member in members])
+    keys = _keys_by_name(path, [member.filename for member in members], [member.filename for member in members])
     stamp = _stamp(path)
     return Files(list(keys), keys, ZipReader(str(path), stamp), stamp)
 
@@ -200,7 +200,7 @@ def _files_of_tar(path: pathlib.Path) -> Files:
             end = archive.offset
     except tarfile.TarError as e:
         raise UserError(
-            f'path={path} is no uncompressed tar archive that can be read ({reason(e)}): unpack it, and name the folder'
+            f'path={path} is not an uncompressed tar archive that can be read ({reason(e)}): unpack it, and name the folder'
         ) from e
     with open(path, 'rb') as file:
         file.seek(end)
@@ -215,15 +215,15 @@ def _files_of_tar(path: pathlib.Path) -> Files:
         f'archive: unpack it, and name the folder',
     )
     names = [member.name for member in members]
-    keys = _checked(path, names, [(member.offset_data, member.size) for member in members])
+    keys = _keys_by_name(path, names, [(member.offset_data, member.size) for member in members])
     return Files(list(keys), keys, TarReader(str(path)), _stamp(path))
 
 
-def _checked(archive: pathlib.Path, names: Sequence[str], keys: Sequence[Key]) -> dict[str, Key]:
-    """Return the keys of the members of an archive by their names, without the folder that holds all of them.
+def _keys_by_name(archive: pathlib.Path, names: Sequence[str], keys: Sequence[Key]) -> dict[str, Key]:
+    """Return the key of each member of an archive by its name; a single folder at the top is removed from the names.
 
     Raises:
-      UserError: if a name leaves the archive, or two members have one name.
+      UserError: if a name points outside the archive, or two members have the same name.
     """
     found: dict[str, Key] = {}
     for name, key in zip((name.removeprefix('./') for name in names), keys, strict=True):
@@ -231,10 +231,10 @@ def _checked(archive: pathlib.Path, names: Sequence[str], keys: Sequence[Key]) -
         check('\\' not in name, f'path={archive} has backslashes in its names: unpack it, and name the folder')
         check(
             '..' not in parts and '' not in parts and '\0' not in name,
-            f'path={archive} has the member {shortened(name)!r}, whose name leaves the archive: make the archive again',
+            f'path={archive} has the member {shortened(name)!r}, whose name points outside the archive: make the archive again',
         )
         check(
-            name not in found, f'path={archive} has two files of the name {shortened(name)!r}: make the archive again'
+            name not in found, f'path={archive} has two files with the name {shortened(name)!r}: make the archive again'
         )
         if not any(is_hidden(part) or part == SYSTEM for part in parts):
             found[name] = key
@@ -260,10 +260,10 @@ def _member(files: Files, name: str) -> bytes | None:
 
 
 def _empty_note(options: SourceOptions, images: Sequence[str], inner: Sequence[str]) -> tuple[str, ...]:
-    """Return a sentence if a subfolder that could be a class holds no image.
+    """Return a note if a subfolder that could be a class holds no image.
 
     Raises:
-      UserError: if subfolders are asked for as classes.
+      UserError: if the options ask for subfolders as classes.
     """
     root = pathlib.Path(options.path or '')
     if options.labels not in (None, 'subfolders') or not root.is_dir():
@@ -275,17 +275,19 @@ def _empty_note(options: SourceOptions, images: Sequence[str], inner: Sequence[s
     for place in sorted(places):
         tops = {image.removeprefix(place).partition('/')[0] for image in images if image.startswith(place)}
         entries = [entry for entry in os.scandir(root / place) if not is_hidden(entry.name)]
-        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]  # links may lead back
+        folders = [
+            entry.name for entry in entries if entry.is_dir(follow_symlinks=False)
+        ]  # a link may lead to a parent
         empty += [place + name for name in sorted(set(folders) - tops)]
     if not empty:
         return ()
     sentence = f'{len(empty)} subfolders of {root} hold no image, such as {shortened(empty[0])}'
     check(options.labels is None, f'labels=subfolders, but {sentence}: remove them, or add images')
-    return (f'{sentence}: they are no classes',)
+    return (f'{sentence}: they are not classes',)
 
 
 def _splits(images: Sequence[str]) -> tuple[list[str], list[int | None], tuple[str, ...]]:
-    """Return the names below the folder of their split, the split of each, None for one that is left out, and notes."""
+    """Return each name relative to the folder of its split, each split (None for an image that is left out), and notes."""
     tops = [name.partition('/')[0].lower() if '/' in name else '' for name in images]
     if not set(tops) <= {*TRAIN_NAMES, *TEST_NAMES} or not set(tops) & set(TRAIN_NAMES):
         return list(images), [BY_HASH] * len(images), ()
@@ -293,6 +295,6 @@ def _splits(images: Sequence[str]) -> tuple[list[str], list[int | None], tuple[s
     tests = [name for name in TEST_NAMES if name in tops]
     if not tests:
         return inner, [BY_HASH] * len(images), ()
-    of = {name: TRAIN for name in TRAIN_NAMES} | {tests[0]: TEST}
+    split_of = {name: TRAIN for name in TRAIN_NAMES} | {tests[0]: TEST}
     notes = tuple(f'the folder {name} is not used: {tests[0]} is the test split' for name in tests[1:])
-    return inner, [of.get(top) for top in tops], notes
+    return inner, [split_of.get(top) for top in tops], notes

@@ -1,4 +1,4 @@
-"""List the images of a data set of the Hugging Face Hub, which the library ``datasets`` downloads and keeps."""
+"""List the images of a data set on the Hugging Face Hub, which the library ``datasets`` downloads and caches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxgen.io.download import reachable
 
 @dataclasses.dataclass(frozen=True)
 class HubReader:
-    """Reads the encoded images of the splits of a data set; keys are a split and a number in it."""
+    """A reader of the encoded images of a data set. Its keys are the name of a split and the index of an image in it."""
 
     splits: Mapping[str, Records]
     image_key: str
@@ -38,10 +38,10 @@ class HubReader:
 
 
 def list_hub(options: SourceOptions) -> Listing:
-    """List the images of ``options.name``, after ``datasets`` has downloaded them if need be.
+    """List the images of ``options.name``; ``datasets`` downloads them first if necessary.
 
     Raises:
-      UserError: if there is no such data set, it cannot be downloaded, or has no image.
+      UserError: if there is no such data set, or it cannot be downloaded or has no image.
     """
     name, _, config = options.name.removeprefix(HUB).partition(':')
     try:
@@ -79,7 +79,7 @@ def _load(options: SourceOptions, name: str, config: str | None) -> Mapping[str,
     online = not is_offline and (pathlib.Path(name).is_dir() or reachable(endpoint))
     try:
         mode = None if online else datasets.DownloadConfig(local_files_only=True)
-        datasets.config.HF_HUB_OFFLINE = not online  # otherwise it asks for minutes where there is no network
+        datasets.config.HF_HUB_OFFLINE = not online  # without a network it would retry for minutes
         return datasets.load_dataset(name, config, download_config=mode)
     except (
         Exception

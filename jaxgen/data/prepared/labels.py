@@ -1,8 +1,8 @@
-"""The classes of the images of a folder: its subfolders, or what a JSON file says.
+"""The classes of the images of a folder, from its subfolders or from a JSON file.
 
-A JSON file maps names below the folder to classes, ``{"cats/1.png": "cat", ...}``, or is the ``dataset.json`` of EDM, as in
-``{"labels": [["00000/1.png", 3], ...]}``, which is read unasked where a folder or an archive holds it. Classes are texts, or
-whole numbers from 0.
+The JSON file maps paths relative to the folder to classes, ``{"cats/1.png": "cat", ...}``, or is a ``dataset.json`` as EDM writes
+it, ``{"labels": [["00000/1.png", 3], ...]}``. A ``dataset.json`` in the folder or the archive is read by default. Classes are
+texts, or whole numbers from 0.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from jaxgen.data.prepared.listing import natural_order
 from jaxgen.errors import UserError, check, on_one_line, reason, shortened
 
 EDM = 'dataset.json'
-MAX_BYTES = 2**29  # largest file of labels that is read
+MAX_BYTES = 2**29  # size in bytes of the largest JSON file that is read
 
 
 class Labels(NamedTuple):
-    """The class of each image.
+    """A class for each image.
 
     Attributes:
-      labels: int32 ``[N]``.
+      labels: the class of each image, int32 ``[N]``, indices into ``class_names``.
       class_names: the name of each class.
-      stamp: a text that changes when a file of labels does.
+      stamp: a text that changes when the JSON file does.
     """
 
     labels: np.ndarray
@@ -45,13 +45,13 @@ def read(
     """Return the class of each image of a folder.
 
     Args:
-      options: ``options.labels`` says where classes come from.
-      names: of the images below the folder.
-      inner: the same below the folder of their split.
-      member: returns the bytes of a file of the folder, or None if there is none.
+      options: ``options.labels`` decides where the classes come from.
+      names: the path of each image relative to the folder.
+      inner: the path of each image relative to the folder of its split.
+      member: function that returns the bytes of a file in the folder, or None if there is no such file.
 
     Raises:
-      UserError: if an image has no class, a class no image, or a file of labels names images that do not exist.
+      UserError: if an image has no class, a class has no image, or the JSON file names images that do not exist.
     """
     wanted = options.labels
     if wanted == 'none':
@@ -80,11 +80,11 @@ def read(
 
 
 def mixed_note(options: SourceOptions, inner: Sequence[str]) -> tuple[str, ...]:
-    """Return a sentence if some images lie in subfolders and others do not, so that there are no classes."""
+    """Return a note if some images lie in subfolders and others do not, since there are no classes then."""
     bare = sum('/' not in name for name in inner)
     if options.labels is not None or bare in (0, len(inner)):
         return ()
-    return (f'{bare:,} of {len(inner):,} images lie in no subfolder, so subfolders are no classes here',)
+    return (f'{bare:,} of {len(inner):,} images lie in no subfolder, so subfolders are not classes here',)
 
 
 def _unlabelled(count: int) -> Labels:
@@ -92,7 +92,7 @@ def _unlabelled(count: int) -> Labels:
 
 
 def _file(wanted: str | None, member: Callable[[str], bytes | None]) -> bytes | None:
-    """Return the content of the file of labels; None if none is named and the folder holds none."""
+    """Return the content of the JSON file of labels; None if the options name none and the folder holds none."""
     if wanted is None:
         return member(EDM)
     path = pathlib.Path(wanted)
@@ -143,7 +143,7 @@ def _from_json(data: bytes, file: str, names: Sequence[str], inner: Sequence[str
 
 
 def _require_names(class_names: Sequence[str], count: int, where: str) -> None:
-    """Refuse blank names, and different names that are written alike on one line."""
+    """Refuse blank names, and names that differ only by characters that cannot be printed."""
     check(
         all(name.strip() for name in class_names), f'{where}: a class has a blank name: give it another, or labels=none'
     )
@@ -151,10 +151,10 @@ def _require_names(class_names: Sequence[str], count: int, where: str) -> None:
 
 
 def _parsed(data: bytes, file: str) -> Mapping[str, str | int] | None:
-    """Return the class of each name; None if the file says that there are none."""
+    """Return the class of each name; None if the file states that there are no classes."""
     expected = 'a JSON object of names and classes, or {"labels": [[name, class], ...]}'
     try:
-        tree = json.loads(data, object_pairs_hook=_once)
+        tree = json.loads(data, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as e:
         raise UserError(f'labels={file} is not {expected} ({reason(e)})') from e
     if isinstance(tree, dict) and set(tree) >= {'labels'} and not isinstance(tree['labels'], str | int):
@@ -175,15 +175,15 @@ def _parsed(data: bytes, file: str) -> Mapping[str, str | int] | None:
     return tree
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the object of some pairs.
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the pairs of a JSON object as a dictionary.
 
     Raises:
-      ValueError: if a name stands twice.
+      ValueError: if a name occurs twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError('a name stands twice')
+        raise ValueError('a name occurs twice')
     return found
 
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from jaxgen.errors import UserError
 
-Key = str | tuple[int, int] | tuple[str, int]  # names one file to a reader; each kind of reader has keys of its own
+Key = str | tuple[int, int] | tuple[str, int]  # identifies a file for its reader; each kind of reader has its own keys
 Records = Any  # a split of TFDS or of the Hub
-TRAIN, TEST, BY_HASH = 0, 1, -1  # the split of a file; BY_HASH: decided by a hash of its content
+TRAIN, TEST, BY_HASH = 0, 1, -1  # the split of a file; BY_HASH: a hash of its content decides
 
 
 class Reader(Protocol):
-    """Reads files of a source. It is sent to other processes, and opens there what it needs."""
+    """A reader of the files of a source. It is sent to worker processes, and opens its files there."""
 
     def read(self, keys: Sequence) -> Iterator[bytes | UserError]:
         """Yield the bytes of each file, or why it cannot be read."""
@@ -25,19 +25,19 @@ class Reader(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The files of a source, in their order.
+    """A list of the files of a source.
 
     Attributes:
-      names: the name of each file, for people.
-      keys: what the reader takes for each file.
+      names: the name of each file, for messages.
+      keys: the reader's key of each file.
       reader: reads the files.
       labels: the class of each file, int32 ``[N]``.
       class_names: the name of each class.
       splits: ``TRAIN``, ``TEST`` or ``BY_HASH`` for each file, int8 ``[N]``.
       stamp: a text that changes when a file is added, removed or changed.
-      image_size: side of the images in pixels, if the source knows it.
-      channels: 1 or 3, if the source knows it.
-      notes: sentences for the user.
+      image_size: side of the images in pixels, if the source defines it.
+      channels: 1 or 3, if the source defines it.
+      notes: messages that are shown to the user.
     """
 
     names: Sequence[str]
@@ -53,7 +53,7 @@ class Listing:
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """Return paths sorted by their parts, numbers in them by value: ``img2.png`` stands before ``img10.png``.
+    """Sort paths part by part, and the numbers in them by value: ``img2.png`` comes before ``img10.png``.
 
     Example:
       >>> natural_order(['b/1.png', 'a10.png', 'a9.png'])

@@ -1,7 +1,7 @@
-"""Prepared images in the cache: made once by all cores, whole or absent, and made again when a file has changed.
+"""Prepared images in the cache: made once on all cores, stored completely or not at all, and made again when a file changes.
 
-Each folder of the cache holds ``images.npy`` (a row for each listed file), ``items.npz`` (what is known of each image that can be
-used, among it its row) and ``about.json``.
+Each folder of the cache holds ``images.npy`` (a row for each listed file), ``items.npz`` (the row, label, split and size of each
+image that can be used) and ``about.json``.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from jaxgen.io.names import safe_name
 from jaxgen.runtime.progress import Stage, say
 from jaxgen.types import Fields, JsonObject, PyTree
 
-VERSION = 1  # raise it when the same files become other images
+VERSION = 1  # version of the preparation: raise it when the same files give other images
 SIDE = 64  # default side in pixels, for sources whose images have no common size
 CHUNK = 32  # files that a process converts at once
-# The fields of about.json that are read, besides the two that tell whether it is whole.
+# The fields of about.json that are read, in addition to the two that show whether the folder is complete and up to date.
 KEYS = {'class_names', 'image_size', 'channels', 'crop', 'fingerprint', 'refused', 'notes'}
 FILES = ('images.npy', 'items.npz', 'about.json')
 SPLITS = {'train': TRAIN, 'test': TEST}
-TEST_FRACTION, MAX_REFUSED = 0.1, 0.01  # where the options say nothing
+TEST_FRACTION, MAX_REFUSED = 0.1, 0.01  # if the options do not set them
 LISTS = {FOLDER: list_folder, HUB: list_hub, TFDS: list_tfds}
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """Images in the cache. Their file is open, so they stay as they are when they are prepared anew.
+    """A set of prepared images in the cache. Their file stays open, so they do not change when they are prepared anew.
 
     Attributes:
       images: the images of all splits.
-      folder: where they are.
-      items: for each image its ``row`` in the file, ``label``, ``split``, ``size`` (width and height as found), ``length`` and
+      folder: the folder of the cache that holds them.
+      items: for each image its ``row`` in the file, ``label``, ``split``, ``size`` (original width and height), ``length`` and
         ``is_wide`` (see ``ImagesOnDisk``).
       about: ``class_names``, ``image_size``, ``channels``, ``crop``, ``fingerprint``, ``refused``, ``notes``.
     """
@@ -85,7 +85,7 @@ class Prepared:
 
 
 def prepared(options: SourceOptions) -> Prepared:
-    """Return the images of a source, which are prepared first if that was not done or a file has changed.
+    """Return the images of a source, and prepare them first if the cache does not have them or a file has changed.
 
     Raises:
       UserError: if the source does not exist, too many of its files cannot be used, or the disk is full.
@@ -99,7 +99,7 @@ def prepared(options: SourceOptions) -> Prepared:
         options.fill,
     )
     folder = _folder(options, how)
-    found = _read(folder, listing.stamp)  # without the lock, so that a cache may be read that cannot be written
+    found = _read(folder, listing.stamp)  # without the lock, so that a read-only cache works
     if found is not None:
         return found
     make_folder(folder.parent)
@@ -137,7 +137,7 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _read(folder: pathlib.Path, stamp: str) -> Prepared | None:
-    """Return what a folder of the cache holds; None if it is missing, damaged, or made from other files."""
+    """Return the images in a folder of the cache; None if it is missing, damaged, or made from other files."""
     images, items, about = (folder / name for name in FILES)
     try:
         known = parse_object(about.read_bytes())
@@ -172,7 +172,7 @@ def _prepare(options: SourceOptions, listing: Listing, how: Conversion, folder: 
         np.savez(temporary / FILES[1], **cast(PyTree, items))
         (temporary / FILES[2]).write_text(json.dumps(about))
         if folder.exists():
-            folder.rename(temporary_name(folder))  # a process that reads it has its files open
+            folder.rename(temporary_name(folder))  # processes that read it keep its files open
         temporary.rename(folder)
     except OSError as e:
         raise UserError(f'{folder} cannot be written ({e.strerror or e}): make room, or set JAXGEN_CACHE_DIR') from e
@@ -185,14 +185,14 @@ def _prepare(options: SourceOptions, listing: Listing, how: Conversion, folder: 
 
 
 def _convert_all(listing: Listing, how: Conversion, file: pathlib.Path) -> list[Converted | str]:
-    """Convert all files of a listing, in as many processes as there are cores, and return what became of each."""
+    """Convert all files of a listing on all cores; return a record of each image, or the reason why it cannot be used."""
     total, size = len(listing.names), int(np.prod(how.stored_shape))
     images = np.lib.format.open_memmap(file, 'w+', np.uint8, (total, *how.stored_shape))
     offset = images.offset
     del images
     starts = range(0, total, CHUNK)
     jobs = (
-        joblib.delayed(_numbered)(
+        joblib.delayed(_convert_chunk)(
             start,
             listing.reader,
             listing.keys[start : start + CHUNK],
@@ -219,7 +219,7 @@ def _convert_all(listing: Listing, how: Conversion, file: pathlib.Path) -> list[
     return [result for start in starts for result in found[start]]
 
 
-def _numbered(start: int, *arguments: PyTree) -> tuple[int, list[Converted | str]]:
+def _convert_chunk(start: int, *arguments: PyTree) -> tuple[int, list[Converted | str]]:
     return start, convert_files(*arguments)
 
 
@@ -271,7 +271,7 @@ def _collect(
 
 
 def _require_few(options: SourceOptions, refused: list[tuple[str, str]], total: int, folder: pathlib.Path) -> None:
-    """Refuse a source of which too many files cannot be used; a list of them is written."""
+    """Refuse a source with too many files that cannot be used, and write a list of these files."""
     allowed = MAX_REFUSED if options.max_refused is None else options.max_refused
     if len(refused) < total and len(refused) <= allowed * total:
         return

@@ -1,4 +1,4 @@
-"""List the images of any TensorFlow data set that has some."""
+"""List the images of a data set of TensorFlow Datasets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK = 4096  # records read at once for their labels
 
 @dataclasses.dataclass(frozen=True)
 class TFDSReader:
-    """Reads the encoded images of a prepared data set; keys are a split and a number in it."""
+    """A reader of the encoded images of a prepared data set. Its keys are a split and the index of an image in it."""
 
     folder: str
     image_key: str
@@ -38,7 +38,7 @@ class TFDSReader:
 
 @functools.lru_cache(maxsize=4)
 def _source(folder: str, split: str, image_key: str) -> Records:
-    """Return the records of a split, whose images stay encoded."""
+    """Return the records of a split with their images still encoded."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)
@@ -46,10 +46,10 @@ def _source(folder: str, split: str, image_key: str) -> Records:
 
 
 def list_tfds(options: SourceOptions) -> Listing:
-    """List the images of ``options.name``, after TFDS has downloaded and prepared them if need be.
+    """List the images of ``options.name``; TFDS downloads and prepares them first if necessary.
 
     Raises:
-      UserError: if there is no such data set, it cannot be downloaded, or has no image.
+      UserError: if there is no such data set, or it cannot be downloaded or has no image.
     """
     import tensorflow_datasets as tfds
 
@@ -57,7 +57,7 @@ def list_tfds(options: SourceOptions) -> Listing:
     try:
         builder = tfds.builder(data_set, data_dir=tfds_source.data_dir(), file_format='array_record')
     except Exception as e:  # TFDS raises errors of many types for names and versions that do not exist
-        raise UserError(f'name={options.name} is no data set that TFDS knows ({reason(e)}): see its catalog') from e
+        raise UserError(f'name={options.name} is not a data set that TFDS knows ({reason(e)}): see its catalog') from e
     folder = pathlib.Path(builder.data_dir)
     image_key, label_key = _keys(options, builder.info.features)
     if not (folder / 'dataset_info.json').is_file():
@@ -104,7 +104,7 @@ def _labels(
 
 
 def _keys(options: SourceOptions, features: Mapping[str, object]) -> tuple[str, str | None]:
-    """Return the features that hold the images and the classes."""
+    """Return the names of the features that hold the images and the classes."""
     from tensorflow_datasets import features as kinds
 
     images = [name for name, feature in features.items() if isinstance(feature, kinds.Image)]
@@ -113,10 +113,10 @@ def _keys(options: SourceOptions, features: Mapping[str, object]) -> tuple[str, 
 
 
 def chosen_keys(options: SourceOptions, images: Sequence[str], classes: Sequence[str]) -> tuple[str, str | None]:
-    """Return the names of the columns that hold the images and the classes, None if there are no classes.
+    """Return the names of the columns that hold the images and the classes; None instead of the latter without classes.
 
     Raises:
-      UserError: if there is no such column, or there are several and none is named.
+      UserError: if there is no such column, or there are several and the options choose none.
     """
     check(bool(images), f'name={options.name} has no images')
     check(

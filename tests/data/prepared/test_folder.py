@@ -204,12 +204,12 @@ def no_archive(root):
         (blank, 'x', {}, 'the subfolders: a class has a blank name'),
         (alike, 'x', {}, 'the subfolders: two classes differ by characters that cannot be printed'),
         (unrelated, 'x', {}, 'found 2; dataset.json was found in the folder, and labels=none ignores it'),
-        (leaving, 'x.zip', {}, r"x.zip has the member '../x.png', whose name leaves the archive"),
-        (absolute, 'x.zip', {}, 'whose name leaves the archive'),
-        (twice, 'x.zip', {}, "has two files of the name 'x.png'"),
+        (leaving, 'x.zip', {}, r"x.zip has the member '../x.png', whose name points outside the archive"),
+        (absolute, 'x.zip', {}, 'whose name points outside the archive'),
+        (twice, 'x.zip', {}, "has two files with the name 'x.png'"),
         (encrypted, 'x.zip', {}, 'is encrypted: unpack it'),
-        (no_archive, 'x.zip', {}, 'is no zip archive that can be read'),
-        (no_archive, 'x.tar', {}, 'is no uncompressed tar archive'),
+        (no_archive, 'x.zip', {}, 'is not a zip archive that can be read'),
+        (no_archive, 'x.tar', {}, 'is not an uncompressed tar archive'),
         (no_archive, 'x.tar.gz', {}, 'is neither a folder, nor a .zip, nor a .tar: unpack it'),
         (empty_class, 'x', {'labels': 'subfolders'}, '1 subfolders of .*x hold no image, such as b: remove them'),
         (bare, 'x', {'labels': 'subfolders'}, 'labels=subfolders, but 2.png lies in no subfolder'),
@@ -227,7 +227,7 @@ def test_an_empty_subfolder_is_no_class_and_is_said(tmp_path):
     empty_class(tmp_path / 'x')
     found = listed(tmp_path / 'x')
     assert found.class_names == ('a',) and found.notes == (
-        f'1 subfolders of {tmp_path / "x"} hold no image, such as b: they are no classes',
+        f'1 subfolders of {tmp_path / "x"} hold no image, such as b: they are not classes',
     )
 
 
@@ -282,7 +282,7 @@ def test_labels_within_a_zip(tmp_path):
         ('{"1.png": "a", "2.png": 1}', 'all classes must be texts, or all whole numbers from 0; found 1'),
         (
             '{"1.png": "a", "1.png": "b", "2.png": "a"}',
-            'is not a JSON object of names and classes, .* .a name stands twice.',
+            'is not a JSON object of names and classes, .* .a name occurs twice.',
         ),
         ('{"1.png": "", "2.png": "a"}', 'a class has a blank name'),
         ('{"1.png": -1, "2.png": 1}', 'all whole numbers from 0; found -1'),

@@ -290,7 +290,7 @@ def test_three_images_are_enough(tmp_path):
 
 
 def test_colours_that_do_not_exist_are_refused():
-    with pytest.raises(UserError, match='background=grun is no colour: name one, such as white'):
+    with pytest.raises(UserError, match='background=grun is not a colour: name one, such as white'):
         SourceOptions(name='folder', background='grun')
     assert SourceOptions(name='folder', background='#80c0ff').fill == (128, 192, 255)
 

@@ -105,11 +105,11 @@ def test_downsampled_imagenet_has_no_classes(imagenet):
 @pytest.mark.parametrize(
     ('name', 'words'),
     [
-        ('tfds:no_such_set', 'name=tfds:no_such_set is no data set that TFDS knows .*: see its catalog'),
-        ('tfds:mnist:9.9.9', 'name=tfds:mnist:9.9.9 is no data set that TFDS knows'),
+        ('tfds:no_such_set', 'name=tfds:no_such_set is not a data set that TFDS knows .*: see its catalog'),
+        ('tfds:mnist:9.9.9', 'name=tfds:mnist:9.9.9 is not a data set that TFDS knows'),
         ('tfds:mnist', 'tfds:mnist is not at .* cannot be reached: prepare it where there is a network'),
         ('tfds:wikipedia/20230601.en', 'name=tfds:wikipedia/20230601.en has no images'),
-        ('tfds:', 'name=tfds: is no data set that TFDS knows'),
+        ('tfds:', 'name=tfds: is not a data set that TFDS knows'),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(name, words, monkeypatch, tmp_path, cache):
