@@ -1,4 +1,4 @@
-"""Files: atomic writes, images, tensors, hashes, downloads, the names in a run directory.
+"""Files: atomic writes, images, tensors, hashes, downloads, and the names in a run directory.
 
-Imports only ``jaxgen.schema`` and ``jaxgen.errors``.
+This package imports nothing else of jaxgen but ``jaxgen.schema``, ``jaxgen.errors`` and ``jaxgen.types``.
 """

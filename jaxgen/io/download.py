@@ -1,4 +1,4 @@
-"""Download a file whole or not at all."""
+"""Download a complete file, or fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 2**20  # bytes
 
 
 def reachable(url: str, timeout: float = 5.0) -> bool:
-    """Return whether a server answers at ``url``, through the proxies of the environment, within ``timeout`` seconds."""
+    """Return whether a server answers at ``url`` within ``timeout`` seconds; proxies of the environment are used."""
     answers = []
 
     def ask():
@@ -30,7 +30,7 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
         except (OSError, http.client.HTTPException):
             answers.append(False)
 
-    # A name server that does not answer outlasts the timeout of urlopen, so the request runs in a thread of its own.
+    # The timeout of urlopen does not cover a name server that does not answer, so the request runs in a separate thread.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(timeout)
@@ -38,30 +38,30 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
 
 
 def download(url: str, path: pathlib.Path, max_bytes: int, seconds: float = LONGEST) -> None:
-    """Write to ``path`` what a server sends, through the proxies of the environment.
+    """Download a file and write it to ``path``; proxies of the environment are used.
 
     Args:
-      url: an address; one that begins with ``https:`` may not lead to any that does not.
-      path: the file to write. It is partial if this function fails, so it should be a temporary one.
+      url: an ``https:`` or ``http:`` address; an ``https:`` address may not redirect to an ``http:`` one.
+      path: the file to write. It is incomplete if this function fails, so it should be a temporary file.
       max_bytes: largest size of the file.
       seconds: longest time of the download.
 
     Raises:
       OSError: if the server cannot be reached, sends less than it announced or more than ``max_bytes``, pauses for longer than
-        ``TIMEOUT``, takes longer than ``seconds``, or leads to another kind of address.
+        ``TIMEOUT``, takes longer than ``seconds``, or redirects to an address that is not allowed.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     try:
         with _opener().open(url, timeout=TIMEOUT) as response, open(path, 'wb') as file:
             announced = response.headers.get('Content-Length')
             if announced is not None and int(announced) > max_bytes:
-                raise OSError(f'it has {announced} bytes, more than the {max_bytes} that are expected at most')
+                raise OSError(f'it has {announced} bytes, but at most {max_bytes} are expected')
             received = 0
             while chunk := response.read1(CHUNK):
                 received += len(chunk)
                 if received > max_bytes:
-                    raise OSError(f'it has more than the {max_bytes} bytes that are expected at most')
-                if time.monotonic() > until:
+                    raise OSError(f'it has more than {max_bytes} bytes, which is the most that is expected')
+                if time.monotonic() > deadline:
                     raise TimeoutError(f'it takes longer than {seconds:.0f} seconds')
                 file.write(chunk)
             if announced is not None and received != int(announced):
@@ -71,18 +71,18 @@ def download(url: str, path: pathlib.Path, max_bytes: int, seconds: float = LONG
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to https only, or to http from an address of the same kind."""
+    """A handler that follows redirects to https, and redirects from http to http, but none from https to http."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         """Return the request for the new address, or raise HTTPError."""
-        kind = urllib.parse.urlsplit(newurl).scheme
-        if kind not in ('https', urllib.parse.urlsplit(req.full_url).scheme):
-            raise urllib.error.HTTPError(newurl, code, f'redirected to an address of the kind {kind}', headers, fp)
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme not in ('https', urllib.parse.urlsplit(req.full_url).scheme):
+            raise urllib.error.HTTPError(newurl, code, f'redirected to an address of the kind {scheme}', headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Return what opens http and https addresses, and no files of this machine as ``urllib.request.urlopen`` does."""
+    """Return an opener of http and https addresses; unlike ``urllib.request.urlopen``, it opens no local files."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,

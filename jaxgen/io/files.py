@@ -1,4 +1,4 @@
-"""Write files so that no reader ever sees half of one, and read JSON and ``.npz`` files safely."""
+"""Write files so that no reader ever sees an incomplete one, and read JSON and ``.npz`` files safely."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
 AnyPath = TypeVar('AnyPath', pathlib.Path, epath.Path)
-MAX_JSON = 2**20  # bytes of a file that holds one JSON object
+MAX_JSON = 2**20  # size in bytes of the largest JSON file that is read
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -32,13 +32,13 @@ def is_remote(path: epath.PathLike) -> bool:
 
 
 def absolute(path: epath.PathLike) -> epath.Path:
-    """Return the absolute path, also of one that begins with ``~``; a path in a bucket is absolute already."""
+    """Return the absolute path, with a leading ``~`` expanded; a path in a bucket is absolute already."""
     path = epath.Path(expanded(path))
     return path if is_remote(path) else path.absolute()
 
 
 def temporary_name(path: epath.PathLike) -> epath.Path:
-    """Return a path next to ``path`` that nobody can foresee: hidden, and with the same suffix."""
+    """Return a random, hidden path in the folder of ``path``, with the same suffix."""
     path = epath.Path(path)
     return path.parent / f'.{secrets.token_hex(8)}.{path.name}'
 
@@ -46,7 +46,7 @@ def temporary_name(path: epath.PathLike) -> epath.Path:
 def visible(folder: AnyPath, pattern: str) -> list[AnyPath]:
     """Return the files of a folder that match a pattern, sorted by name; none if there is no such folder.
 
-    Hidden files are left out: the temporary file of a process that was killed is one, and may be half of a file.
+    Hidden files are left out: a process that was killed leaves a hidden temporary file, which may be incomplete.
     """
     if not folder.exists():
         return []
@@ -54,7 +54,7 @@ def visible(folder: AnyPath, pattern: str) -> list[AnyPath]:
 
 
 def make_folder(path: epath.PathLike) -> epath.Path:
-    """Make a folder and those above it, and return it.
+    """Make a folder and its parents, and return it.
 
     Raises:
       UserError: if a file is in the way, or the folder cannot be made.
@@ -68,37 +68,36 @@ def make_folder(path: epath.PathLike) -> epath.Path:
 
 
 def require_writable(path: epath.PathLike, what: str) -> None:
-    """Refuse a folder that cannot be written to, or that cannot be made; nothing is made.
+    """Refuse a folder that cannot be written to or cannot be made, without making it.
 
     Args:
       path: the folder.
-      what: what the caller calls the folder, for messages.
+      what: name of the option or flag that sets the folder, for messages.
 
     Raises:
-      UserError: if the folder is a file, a file is in its path, or it lies where nothing can be written.
+      UserError: if the folder is a file, one of its parents is a file, or it is in a place that is not writable.
     """
     if is_remote(path):
         return
-    there = pathlib.Path(path).absolute()
+    nearest = pathlib.Path(path).absolute()  # the path itself, or its nearest parent that exists
     try:
-        while not there.exists():
-            there = there.parent
+        while not nearest.exists():
+            nearest = nearest.parent
     except OSError as e:
         raise UserError(f'{what}={path} cannot be used ({e.strerror}): name another folder') from e
-    if not there.is_dir():
-        raise UserError(f'{what}={path} cannot be made, because {there} is a file: name another folder')
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f'{what}={path} cannot be written to: name another folder, or make {there} writable')
+    if not nearest.is_dir():
+        raise UserError(f'{what}={path} cannot be made, because {nearest} is a file: name another folder')
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f'{what}={path} cannot be written to: name another folder, or make {nearest} writable')
 
 
 @contextlib.contextmanager
 def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
     """Yield a temporary file to write, which replaces ``path`` at the end of the block.
 
-    If the block fails or the process is killed, ``path`` stays as it was. The temporary file is new, is named as
-    ``temporary_name`` says, and is left behind only by a process that is killed: no reader takes it for a file (see
-    ``visible``). In a bucket the block writes to ``path`` itself: there an object appears only when it is complete, and
-    moving an object would copy it.
+    If the block fails or the process is killed, ``path`` stays as it was. Only a process that is killed leaves the temporary
+    file behind, and readers skip it since it is hidden (see ``visible``). In a bucket the block writes to ``path`` itself: there
+    an object appears only when it is complete, and moving an object would copy it.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +115,7 @@ def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
 
 
 def write_atomically(path: epath.PathLike, data: bytes) -> None:
-    """Write a whole file or leave the old one; of several processes of a run only the first one writes."""
+    """Write a complete file, or leave the old one as it was; if a run has several processes, only the first one writes."""
     if not is_first():
         return
     with replacing(path) as temporary:
@@ -124,20 +123,20 @@ def write_atomically(path: epath.PathLike, data: bytes) -> None:
 
 
 def write_json(path: epath.PathLike, tree: object) -> None:
-    """Write indented JSON as :func:`write_atomically` writes bytes."""
+    """Write indented JSON with :func:`write_atomically`."""
     write_atomically(path, (json.dumps(tree, indent=2) + '\n').encode())
 
 
 @contextlib.contextmanager
 def filled(folder: pathlib.Path, replaces: bool = False) -> Iterator[pathlib.Path]:
-    """Yield a folder to fill, which takes the place of ``folder`` at the end of the block; on an error nothing is left.
+    """Yield a temporary folder to fill, which becomes ``folder`` at the end of the block, or is removed if the block fails.
 
     Args:
       folder: a folder that does not exist or is empty.
-      replaces: whether it may hold files, which are removed at the end of the block.
+      replaces: whether the folder may hold files; they are removed at the end of the block.
 
     Raises:
-      UserError: if the folder holds files, or is a file.
+      UserError: if the folder holds files and ``replaces`` is False, or if it is a file.
     """
     is_free = not folder.exists() or (folder.is_dir() and (replaces or not any(folder.iterdir())))
     if not is_free:
@@ -157,12 +156,12 @@ def filled(folder: pathlib.Path, replaces: bool = False) -> Iterator[pathlib.Pat
 def replacing_set(folder: epath.PathLike, names: str) -> Iterator[Callable[[str, bytes], None]]:
     """Yield a function ``(name, data)`` that writes a file; at the end of the block these files replace an earlier set.
 
-    Files of the folder that match ``names`` and were not written in the block are removed, and other files stay. If the
-    block fails, the folder stays as it was. In a bucket each file is written at once, as by ``replacing``.
+    Files in the folder that match ``names`` but were not written in the block are removed; other files stay. If the block
+    fails, the folder stays as it was. In a bucket each file is written immediately, as by ``replacing``.
 
     Args:
-      folder: where the files belong.
-      names: regular expression that the names of all files of such a set match, and no others.
+      folder: the folder of the set.
+      names: regular expression that matches the names of all files of the set, and of no other files.
     """
     folder = epath.Path(folder)
     if not is_first():
@@ -190,14 +189,14 @@ def replacing_set(folder: epath.PathLike, names: str) -> Iterator[Callable[[str,
 
 
 def parse_object(data: bytes | str, *, is_finite: bool = False) -> JsonObject:
-    """Return the JSON object that a text holds.
+    """Return the JSON object in a text.
 
     Args:
-      data: the text, in UTF-8.
-      is_finite: whether to refuse NaN and infinity, which are no JSON but are written by Python.
+      data: the text, as a string or as UTF-8 bytes.
+      is_finite: whether to refuse NaN and infinity, which Python writes although they are not valid JSON.
 
     Raises:
-      ValueError: with the reason, if it is not UTF-8, not JSON, or not an object.
+      ValueError: if the text is not UTF-8, not JSON, or not an object; its message gives the reason.
     """
     try:
         tree = json.loads(
@@ -212,7 +211,7 @@ def parse_object(data: bytes | str, *, is_finite: bool = False) -> JsonObject:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f'{name} is no number')
+    raise ValueError(f'{name} is not valid JSON')
 
 
 def read_object(
@@ -222,9 +221,9 @@ def read_object(
 
     Args:
       path: the file.
-      what: what the file should be, for messages.
-      remedy: what to do if it is something else, for messages.
-      name: what messages call the file; its path if not set.
+      what: description of the expected file, for messages.
+      remedy: advice to the user if the file is something else, for messages.
+      name: name of the file in messages; its path if not set.
       is_finite: whether to refuse NaN and infinity.
 
     Raises:
@@ -244,15 +243,15 @@ def read_object(
 
 
 def cache_dir() -> pathlib.Path:
-    """Return the folder for files that can be made again: ``JAXGEN_CACHE_DIR``, or ``~/.cache/jaxgen``."""
+    """Return the folder of the cache: ``JAXGEN_CACHE_DIR``, or ``~/.cache/jaxgen``."""
     return pathlib.Path(expanded(os.environ.get('JAXGEN_CACHE_DIR') or '~/.cache/jaxgen'))
 
 
 def load_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Load the arrays of an ``.npz`` file, without unpickling anything.
+    """Load the arrays of an ``.npz`` file without unpickling anything.
 
-    The checksum of each member is compared first. NumPy alone would miss damage in a header, since the zip format only
-    compares the checksum once the last byte was read.
+    The checksum of each member is compared first. NumPy would miss damage in the header of an array, since the checksum is
+    compared only after the last byte of a member was read.
 
     Raises:
       FileNotFoundError: if the file does not exist.

@@ -1,4 +1,4 @@
-"""List the files of a folder that a user names."""
+"""List the files of a folder that the user has named."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from jaxgen.errors import UserError
 
 
 def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Return the files of a folder in any depth, in the order of their paths.
+    """Return the files of a folder and of all its subfolders, sorted by path.
 
-    Hidden files and folders, whose names begin with a dot, are left out. Links to folders are followed. A folder that is
-    reached in several ways is read once, without a link if possible, so that links may form loops.
+    Hidden files and folders, whose names begin with a dot, are left out. Links to folders are followed. A folder that can be
+    reached in several ways is listed once, by its own path rather than by a link, so links may form loops.
 
     Args:
       folder: the folder.
@@ -28,7 +28,7 @@ def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
 
     found: list[pathlib.Path] = []
     seen: set[tuple[int, int]] = set()
-    waiting = [folder]  # the folder itself, then the links to others
+    waiting = [folder]  # the folder itself, then the linked folders
     while waiting:
         for name, folders, files in os.walk(waiting.pop(0), onerror=refuse):
             place = pathlib.Path(name)
@@ -44,17 +44,17 @@ def files_below(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or a folder of this name is hidden."""
+    """Return whether a file or a folder with this name is hidden."""
     return name.startswith('.')
 
 
 def unread(files: list[pathlib.Path], folder: pathlib.Path, read: str) -> tuple[str, ...]:
-    """Return a sentence that counts files that are not read and names one of them, or nothing if there is none.
+    """Return a note that counts the files that are not read and names one of them; no note if there are none.
 
     Args:
       files: the files that are not read.
       folder: the folder that holds them.
-      read: the files that are read, in words.
+      read: description of the files that are read.
     """
     if not files:
         return ()

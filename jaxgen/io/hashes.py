@@ -19,9 +19,9 @@ def file_hash(path: os.PathLike | str) -> str:
 
 
 def tensors_hash(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 of tensors, whatever file they are stored in.
+    """Return the SHA-256 of tensors; it does not depend on the format of their file.
 
-    It covers names, shapes and float32 values, in the order of the names.
+    The hash covers names, shapes and float32 values, in the order of the names.
     """
     total = hashlib.sha256()
     for name in sorted(tensors):

@@ -13,25 +13,25 @@ from jaxgen.io.hashes import file_hash
 from jaxgen.schema import expanded
 
 NAME = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*')  # as in google/ddpm-cifar10-32
-LONGEST_NAME = 96  # characters of a name
-FORBIDDEN = re.compile(r'--|\.\.|[-.](/|$)|\.git$')  # within a name
-WEIGHTS = 'diffusion_pytorch_model'  # stem of the files of weights that diffusers writes
+LONGEST_NAME = 96  # largest number of characters in a name
+FORBIDDEN = re.compile(r'--|\.\.|[-.](/|$)|\.git$')  # patterns that a name may not contain
+WEIGHTS = 'diffusion_pytorch_model'  # stem of the names of diffusers' weights files
 SHA256 = re.compile(r'[0-9a-f]{64}')
-MAX_BYTES = 16 * 2**30  # of all files of a folder
+MAX_BYTES = 16 * 2**30  # largest size of all files of a folder together
 DIFFUSERS = ('*.json', f'*{WEIGHTS}.safetensors')
 BIN = ('*.json', f'*{WEIGHTS}.bin')  # for folders without safetensors
 
 
 def folder(path: str, files: Sequence[str] = DIFFUSERS) -> pathlib.Path:
-    """Return a local folder as it is, or download the folder of this name on the Hub.
+    """Return a local folder as it is, or download the folder with this name on the Hub.
 
-    The Hub's own cache keeps what was downloaded, each large file under its SHA-256, with which it is compared each time.
-    Nothing is downloaded if the Hub states more than ``MAX_BYTES``. Of a folder of diffusers the ``.safetensors`` files are
-    preferred; PyTorch's ``.bin`` files are downloaded if there are no others.
+    Downloads are kept in the Hub's own cache. Large files are stored there under their SHA-256, which is checked every time.
+    Nothing is downloaded if the files are larger than ``MAX_BYTES`` according to the Hub. In a diffusers folder the
+    ``.safetensors`` files are preferred; PyTorch's ``.bin`` files are downloaded only if there are no others.
 
     Args:
       path: a local folder, or a name on the Hub such as ``google/ddpm-cifar10-32``.
-      files: patterns of the files to download; those of diffusers if not set.
+      files: patterns of the files to download; the files of a diffusers folder if not set.
 
     Raises:
       UserError: if there is no such folder, it is too large or damaged, or the Hub cannot be reached.
@@ -81,7 +81,7 @@ def require_name(name: str) -> None:
     """Refuse a text that cannot be the name of a repository on the Hub.
 
     Raises:
-      UserError: with what a name looks like.
+      UserError: if it cannot; the message describes a valid name.
     """
     check(
         NAME.fullmatch(name) is not None and len(name) <= LONGEST_NAME and not FORBIDDEN.search(name),
@@ -95,12 +95,12 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _check_hashes(folder: pathlib.Path, patterns: Sequence[str]) -> None:
-    """Compare the files of a folder of the Hub's cache with the SHA-256 that they are links to.
+    """Compare the files of a folder in the Hub's cache with the SHA-256 in the names of the files that they link to.
 
-    Small files have no such hash, nor have files on a system without links.
+    Small files have no SHA-256 as a name, and neither have files on a system without links.
 
     Raises:
-      UserError: naming the file that is damaged.
+      UserError: if a file is damaged; the message names it.
     """
     for path in sorted(folder.rglob('*')):
         blob = path.resolve()

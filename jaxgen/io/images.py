@@ -1,4 +1,4 @@
-"""Images for people to look at: PNG and WebP files, and the range of their values."""
+"""Encode images as PNG and WebP files, and convert between the value ranges of models and of image files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def to_uint8(images: Any) -> Any:
     """Convert images from [-1, 1] to 0 .. 255: values are rounded, and clipped to that range.
 
     Args:
-      images: an array of numbers. The result is a NumPy array, or within ``jax.jit`` an array of JAX.
+      images: an array of numbers. The result is a NumPy array, or a JAX array inside ``jax.jit``.
     """
     if isinstance(images, jax.core.Tracer):
         return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
@@ -26,7 +26,7 @@ def to_uint8(images: Any) -> Any:
 
 
 def from_uint8(images: Any) -> Any:
-    """Convert uint8 images, arrays of NumPy or JAX, from 0 .. 255 to float32 in [-1, 1]."""
+    """Convert images from uint8 in 0 .. 255 to float32 in [-1, 1]; takes NumPy and JAX arrays."""
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
@@ -41,9 +41,9 @@ def webp(frames: Sequence[np.ndarray], milliseconds: int = 120, last: int = 1500
     """Encode images as an animated, lossless WebP file.
 
     Args:
-      frames: uint8 ``[H, W, 1 or 3]`` each.
-      milliseconds: time that each frame but the last is shown.
-      last: time that the last frame is shown, in milliseconds.
+      frames: images uint8 ``[H, W, 1 or 3]``.
+      milliseconds: time for which each frame except the last is shown.
+      last: time for which the last frame is shown, in milliseconds.
     """
     pictures = [_picture(frame).convert('RGB') for frame in frames]
     times = [milliseconds] * (len(pictures) - 1) + [last]

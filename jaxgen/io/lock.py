@@ -1,4 +1,4 @@
-"""One trainer for each run directory."""
+"""A lock that allows only one run to train in a run directory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from jaxgen.io.processes import is_first
 
 
 class Lock:
-    """The lock ``workdir/.lock`` of this process; the system frees it when the process ends, however it ends.
+    """A lock on the file ``workdir/.lock``; the operating system frees it when the process ends, even if it is killed.
 
-    Of several processes of one run the first holds it. In a bucket there are no locks.
+    If a run has several processes, the first one holds the lock. There are no locks in a bucket.
 
     Raises:
       UserError: if another run holds it.
@@ -44,7 +44,7 @@ class Lock:
         """Make the run directory and the lock again if they were removed, and return whether they were.
 
         Raises:
-          UserError: if another run has begun in the run directory since.
+          UserError: if another run has begun in the run directory in the meantime.
         """
         if self._file is None:
             return False
@@ -68,7 +68,7 @@ class Lock:
 
 @contextlib.contextmanager
 def exclusive(workdir: epath.Path) -> Iterator[Lock]:
-    """Hold the lock of a run directory, which is made if it does not exist, while the block runs.
+    """Hold the lock of a run directory while the block runs; the directory is made if it does not exist.
 
     Raises:
       UserError: if another run holds it, or the folder cannot be made.

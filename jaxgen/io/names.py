@@ -1,20 +1,22 @@
-"""Turn names from files, data sets and configs into names of files."""
+"""Turn names from files, data sets and configs into valid file names."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-LONGEST = 100  # bytes of a name in UTF-8: file systems take 255, and prefixes and suffixes need some of them
-DIGITS = 8  # hexadecimal digits of the hash
+LONGEST = (
+    100  # largest number of UTF-8 bytes in a name: file systems allow 255, which leaves room for prefixes and suffixes
+)
+DIGITS = 8  # number of hexadecimal digits of the hash
 
 
 def safe_name(name: str) -> str:
-    """Return a name that can be one part of a path, the name itself wherever possible.
+    """Return a name that can be one part of a path: the same name if possible.
 
     Letters, digits and ``_ . + = -`` stay; runs of other characters and of dots become one ``-``, dots and dashes at both
-    ends are removed, and a long name is cut. A hash is appended to a name that was changed, and to one that ends like such
-    a name, so that different names stay different.
+    ends are removed, and a long name is cut. A hash is appended to a name that was changed, and to a name that already ends
+    like one with a hash, so that different names stay different.
 
     Args:
       name: any text, such as the name of a class.

@@ -1,8 +1,8 @@
 """Read the pickles inside PyTorch's files without executing them.
 
-A pickle is a program for a small stack machine: it may import and call any function, ask for any amount of memory and double
-a list until nothing fits. This machine knows only the instructions that make dictionaries, lists, tuples, text and numbers.
-It calls only the functions that it is given, counts its work, and reads no more bytes than it was allowed.
+A pickle is a program for a small stack machine: it may import and call any function, ask for any amount of memory, and double
+a list until the memory is full. The machine of this module implements only the instructions that make dictionaries, lists,
+tuples, text and numbers. It calls only the functions that it is given, and limits the number of instructions and of bytes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import IO, TypeVar, cast
 
 T = TypeVar('T')
-MAX_BYTES = 16 * 2**20  # of one pickle; PyTorch needs about 200 bytes for each tensor
-MAX_WORK = 1_000_000  # instructions of one pickle, and items that functions are given; about 40 for each tensor
-MAX_BITS = 128  # of a whole number
+MAX_BYTES = 16 * 2**20  # largest size of one pickle; PyTorch needs about 200 bytes for each tensor
+MAX_WORK = (
+    1_000_000  # largest number of instructions, plus items passed to functions; PyTorch needs about 40 for each tensor
+)
+MAX_BITS = 128  # largest length of a whole number in bits
 
-Names = Mapping[
-    str, object
-]  # what a pickle may name, as in 'torch.FloatStorage': functions, or values that it cannot make
+# The functions and other objects that a pickle may refer to by name, such as 'torch.FloatStorage'.
+Names = Mapping[str, object]
 
 LITERALS = {
     *('INT', 'LONG', 'BININT', 'BININT1', 'BININT2', 'LONG1', 'LONG4', 'FLOAT', 'BINFLOAT'),
@@ -32,30 +33,30 @@ WITHOUT_EFFECT = {'PROTO', 'FRAME'}
 
 
 class Refused(ValueError):
-    """A file holds something that this reader never makes; the text of the error says what."""
+    """An error for a file that holds something that this reader never makes; its message says what."""
 
 
 def load(file: IO[bytes], names: Names, storage: Callable[[object], object]) -> object:
-    """Return the value that the next pickle of a file describes, and leave the file behind its last byte.
+    """Return the value that the next pickle in a file describes, and move the file position behind it.
 
     Args:
       file: an open file.
-      names: what the pickle may name.
-      storage: makes the value of a persistent id, which is how PyTorch refers to numbers outside the pickle.
+      names: the objects that the pickle may refer to, by name.
+      storage: function that returns the value of a persistent id, which is how PyTorch refers to numbers outside the pickle.
 
     Returns:
-      Nested dictionaries, lists and tuples of text, numbers, and what ``names`` and ``storage`` made. A dictionary may contain
+      Nested dictionaries, lists and tuples of text, numbers, and values from ``names`` and ``storage``. A dictionary may contain
       itself.
 
     Raises:
-      Refused: if the pickle names anything else.
+      Refused: if the pickle refers to anything else.
       Exception: of many types, if the pickle is damaged, too long, or has other instructions.
     """
     return _Machine(names, storage).run(cast(IO[bytes], _Bounded(file, MAX_BYTES)))
 
 
 def new_dictionary(items: object = ()) -> dict[str, object]:
-    """Stand in for ``collections.OrderedDict``, which Python 2 wrote with a list of pairs."""
+    """Make a dictionary in place of ``collections.OrderedDict``, which Python 2 pickled with a list of pairs."""
     found: dict[str, object] = {}
     for name, value in _of_type(list, items or []):
         _set(found, name, value)
@@ -69,14 +70,14 @@ def _of_type(kind: type[T], value: object) -> T:
 
 
 def _set(target: dict[str, object], name: object, value: object) -> None:
-    """Set an item of a dictionary; only text can be its name, since the hash of a tuple may take forever."""
+    """Set an item of a dictionary whose keys must be text, since hashing a nested tuple could take forever."""
     if _of_type(str, name) in target:
         raise ValueError('its pickle has a name twice')
     target[cast(str, name)] = value
 
 
 class _Bounded:
-    """A file that hands out at most ``limit`` bytes in all, so that no length in it can claim more memory."""
+    """A file of which at most ``limit`` bytes can be read in all, so that no length in it can claim more memory."""
 
     def __init__(self, file: IO[bytes], limit: int):
         self._file, self._left = file, limit
@@ -97,7 +98,7 @@ class _Bounded:
 
 
 class _Machine:
-    """The stack, the stacks below its marks, and the values that the pickle has numbered."""
+    """A stack machine: the stack, the stacks below its marks, and the memo, which holds the values that the pickle numbers."""
 
     def __init__(self, names: Names, storage: Callable[[object], object]):
         self._names, self._storage = names, storage
@@ -107,7 +108,7 @@ class _Machine:
         self._work = 0
 
     def run(self, file: IO[bytes]) -> object:
-        """Execute one pickle and return what it leaves on the stack."""
+        """Execute one pickle and return the only value that it leaves on the stack."""
         for opcode, argument, _ in pickletools.genops(file):
             self._count(1)
             if opcode.name == 'STOP':
@@ -180,7 +181,7 @@ class _Machine:
         self._stack.append(self._memo[number])
 
     def push_name(self, argument: object) -> None:
-        """Push what a name stands for; the instruction has its module and itself with a space between."""
+        """Push the object that a name refers to; the argument is the module and the name with a space between them."""
         name = str(argument).replace(' ', '.', 1)
         if name not in self._names:
             raise Refused(name)
@@ -193,7 +194,7 @@ class _Machine:
     def call(self, _: object) -> None:
         function, arguments = self._pop_many(2)
         if not isinstance(function, types.FunctionType):  # a pickle cannot make one, so it is one of the names
-            raise TypeError('its pickle calls what is no function')
+            raise TypeError('its pickle calls something that is not a function')
         arguments = _of_type(tuple, arguments)
         self._count(sum(len(x) for x in arguments if isinstance(x, list)))
         self._stack.append(function(*arguments))

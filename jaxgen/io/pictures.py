@@ -1,26 +1,27 @@
-"""Decode picture files: the one place of jaxgen that opens them.
+"""Decode image files; no other module of jaxgen opens them.
 
-A file is read as one of ``FORMATS``, whatever its name says; no other decoder of Pillow is tried, so that an EPS file with the
-name ``x.png`` starts no Ghostscript. The rules by Pillow's mode:
+A file is read as one of ``FORMATS``, whatever its suffix is. No other decoder of Pillow is tried, so an EPS file with the name
+``x.png`` does not start Ghostscript. The rules for Pillow's modes are:
 
 =================================  ==================================================================================
 1, L                               grey
-RGB, RGBX                          colours as they are; of 16 bits a channel Pillow keeps the upper 8 (of a PPM it rounds)
+RGB, RGBX                          the colours as they are; from 16 bits per channel Pillow keeps the upper 8 (in a PPM
+                                   it rounds)
 P                                  the colours of the palette
-LA, RGBA, PA; P, 1, L, I;16, RGB   as the mode without transparency if every pixel is opaque; otherwise laid on a background
-with a transparent value           of one colour if the caller names it, and refused if not
-I;16 in any order of bytes;        grey of 16 bits, scaled to 8: the value / 257, rounded (of a TIFF of 12 bits, the value
-I of a PNG or a PPM                * 255 / 4095)
+LA, RGBA, PA; P, 1, L, I;16, RGB   if every pixel is opaque, like the mode without transparency; otherwise composited on
+with a transparent value           the background colour if the caller gives one, and refused if not
+I;16 in any byte order;            grey of 16 bits, scaled to 8: value / 257, rounded (in a TIFF of 12 bits,
+I in a PNG or a PPM                value * 255 / 4095)
 CMYK, YCbCr, LAB, HSV              converted to RGB by Pillow
-I of another format, F             refused: save it with 8 bits a channel
-all others; TIFFs of signed        refused: save it with 8 bits a channel
+I in other formats, F              refused: save it with 8 bits per channel
+all others; TIFFs with signed      refused: save it with 8 bits per channel
 values
 =================================  ==================================================================================
 
-Colour profiles are ignored. Pictures are turned upright as EXIF says; damaged EXIF data count as none. Of a JPEG with several
-pictures (MPO, as cameras and phones write it) the main one is read; other files with several frames or pages are refused, as
-are pictures of more than ``MAX_PIXELS`` and files that are damaged, truncated or empty. Whether a picture becomes grey or
-colour is for the caller to say.
+Colour profiles are ignored. Images are turned upright according to EXIF; damaged EXIF data are ignored. If a JPEG has several
+images (MPO, as cameras and phones write it), the main one is read. Other files with several frames or pages are refused, and
+so are images of more than ``MAX_PIXELS`` and files that are damaged, truncated or empty. The caller chooses whether the result
+is grey or colour.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ SUFFIXES = (
     *('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.bmp', '.gif', '.tif', '.tiff'),
     *('.ppm', '.pgm', '.pbm', '.pnm'),
 )
-MAX_PIXELS = 50_000_000  # a larger picture is a mistake, or an attempt to exhaust the memory
+MAX_PIXELS = 50_000_000  # a larger image is a mistake, or an attempt to exhaust the memory
 GREY = ('1', 'L', 'LA')
 SIXTEEN_BITS = ('I', 'I;16', 'I;16L', 'I;16B', 'I;16N')
 COLOUR = ('P', 'PA', 'RGB', 'RGBX', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV')
@@ -61,12 +62,12 @@ UPRIGHT = {
 
 
 class Header(NamedTuple):
-    """A picture before it is decoded.
+    """A description of an image before it is decoded.
 
     Attributes:
-      width: of the upright picture, in pixels.
-      height: of the upright picture, in pixels.
-      is_grey: whether it has no colours.
+      width: width of the image in pixels, after it was turned upright.
+      height: height of the image in pixels, after it was turned upright.
+      is_grey: whether the image has no colours.
     """
 
     width: int
@@ -79,7 +80,7 @@ def read_file(path: pathlib.Path, where: str) -> bytes:
 
     Args:
       path: the file.
-      where: what the caller calls it, for messages.
+      where: name of the file, for messages.
 
     Raises:
       UserError: if it cannot be read.
@@ -91,19 +92,19 @@ def read_file(path: pathlib.Path, where: str) -> bytes:
 
 
 def inspect(data: bytes, where: str) -> Header:
-    """Return the size of a picture and whether it is grey; its pixels are decoded only if it could not be told otherwise.
+    """Return the size of an image and whether it is grey; its pixels are decoded only if necessary.
 
     Args:
       data: the bytes of the file.
-      where: what the caller calls the picture, for messages.
+      where: name of the image, for messages.
 
     Raises:
-      UserError: if the picture is refused. Files that end too early may be refused by ``decode`` alone.
+      UserError: if the image is refused. A file that ends too early may be refused only by ``decode``.
     """
     with _opened(data, where) as image:
         is_grey = image.mode in GREY + SIXTEEN_BITS
         width, height = image.size
-        if width != height or _may_be_transparent(image):  # a square has the same size however it is turned
+        if width != height or _may_be_transparent(image):  # turning a square does not change its size
             width, height = _upright(image, where).size
     return Header(width, height, is_grey)
 
@@ -117,22 +118,22 @@ def decode(
     as_stored: bool = False,
     background: Colour | None = None,
 ) -> Image.Image:
-    """Decode a picture by the rules of this module.
+    """Decode an image by the rules of this module.
 
     Args:
       data: the bytes of the file.
-      where: what the caller calls the picture, for messages.
+      where: name of the image, for messages.
       channels: 1 for grey or 3 for colour.
-      max_side: the largest side in pixels that is decoded; any if not set.
-      as_stored: whether to leave the picture as it is turned and to ignore its transparency. For data sets that are published
-        like that, with bounding boxes in the stored pixels: nobody can save them again.
-      background: the colour on which transparent pixels are laid; pictures that have some are refused if not set.
+      max_side: the largest side in pixels that is accepted; no limit if not set.
+      as_stored: whether to ignore the orientation and the transparency of the image. This is for published data sets, whose
+        bounding boxes refer to the stored pixels.
+      background: the background colour of transparent pixels; images with transparent pixels are refused if not set.
 
     Returns:
-      An image of Pillow's mode L or RGB.
+      A Pillow image in mode L or RGB.
 
     Raises:
-      UserError: if the picture is refused.
+      UserError: if the image is refused.
     """
     with _opened(data, where, max_side) as image:
         picture = _flat(image) if as_stored else _upright(image, where, background)
@@ -141,7 +142,7 @@ def decode(
 
 @contextlib.contextmanager
 def _opened(data: bytes, where: str, max_side: int | None = None) -> Iterator[Image.Image]:
-    """Open a picture of a mode and a size that are taken; what goes wrong in the block is a UserError."""
+    """Open an image and refuse modes and sizes that are not accepted; errors in the block become a UserError."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _require_size(image, where, max_side)
@@ -167,7 +168,7 @@ def _require_size(image: Image.Image, where: str, max_side: int | None) -> None:
     )
     check(
         max_side is None or max(image.size) <= max_side,
-        f'{where} has {size}, but at most {max_side} a side are read: make it smaller',
+        f'{where} has {size}, but at most {max_side} per side are read: make it smaller',
     )
 
 
@@ -185,19 +186,19 @@ def _require_mode(image: Image.Image, where: str) -> None:
     check(
         is_known and not has_32_bits and not signs,
         f'{where} has pixels that are not whole numbers of 8 or 16 bits without a sign (mode {image.mode}): save it with 8 '
-        f'bits a channel',
+        f'bits per channel',
     )
 
 
 def _tags(image: Image.Image) -> dict[int, tuple[int, ...]]:
-    """Return the tags of a TIFF that hold numbers, each as a tuple; nothing of other formats."""
+    """Return the numeric tags of a TIFF that this module uses, each as a tuple; an empty dictionary for other formats."""
     tags = getattr(image, 'tag_v2', {})
     found = {number: tags[number] for number in (BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT) if number in tags}
     return {number: value if isinstance(value, tuple) else (value,) for number, value in found.items()}
 
 
 def _upright(image: Image.Image, where: str, background: Colour | None = None) -> Image.Image:
-    """Return an opaque picture in mode L or RGB, turned as EXIF says."""
+    """Return an opaque image in mode L or RGB, turned upright according to EXIF."""
     value = _transparent_value(image)
     image.load()
     opacity = _opacity(image, value)
@@ -217,7 +218,10 @@ def _may_be_transparent(image: Image.Image) -> bool:
 
 
 def _transparent_value(image: Image.Image) -> object:
-    """Return the value of transparent pixels, to be read before the pixels are: Pillow does not scale it as it scales them."""
+    """Return the value of transparent pixels, scaled like the pixels. Call it before the pixels are loaded.
+
+    Pillow scales pixels of 2, 4 and 16 bits to 8 bits, but not the value that marks the transparent ones.
+    """
     value = image.info.get('transparency')
     tiles = getattr(image, 'tile', ())
     stored = str(tiles[0][3]) if tiles and value is not None else ''
@@ -229,7 +233,12 @@ def _transparent_value(image: Image.Image) -> object:
 
 
 def _opacity(image: Image.Image, value: object) -> np.ndarray | None:
-    """Return how opaque each pixel is, uint8 ``[H, W]``; None if all are. ``value`` is that of transparent pixels, or None."""
+    """Return the opacity of each pixel, uint8 ``[H, W]``; None if all are opaque.
+
+    Args:
+      image: the image, with its pixels loaded.
+      value: the value of transparent pixels; None if there is none.
+    """
     if image.mode in ('LA', 'PA', 'RGBA'):
         return np.asarray(image.getchannel('A'))
     if value is None:
@@ -242,7 +251,7 @@ def _opacity(image: Image.Image, value: object) -> np.ndarray | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return how a picture is turned, as EXIF numbers it; 1, upright, if its EXIF data are damaged."""
+    """Return the orientation of an image as a number of EXIF; 1 (upright) if its EXIF data are damaged."""
     try:
         return image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow raises errors of many types
@@ -250,21 +259,21 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """Return a picture in mode L or RGB, without its transparency."""
+    """Return an image in mode L or RGB, without its transparency."""
     if image.mode in SIXTEEN_BITS:
         return Image.fromarray(_eight_bits(image))
     if image.mode in ('P', 'PA'):
-        flat = image.convert('RGBA').convert('RGB')  # Pillow warns if it converts transparent palettes to RGB at once
+        flat = image.convert('RGBA').convert('RGB')  # Pillow warns if it converts a transparent palette directly to RGB
     else:
         flat = image.convert('L' if image.mode in GREY else 'RGB')
-    flat.info = {}  # no transparent value that further conversions would have to convert
+    flat.info = {}  # removes the transparent value, which further conversions would try to convert
     return flat
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    """Scale grey of 16 bits, or of 12 in some TIFFs, to 0 .. 255."""
+    """Scale grey values of 16 bits, or of 12 bits in some TIFFs, to 0 .. 255."""
     values, tags = np.asarray(image).astype(np.uint32), _tags(image)
     largest = 2 ** tags.get(BITS_PER_SAMPLE, (16,))[0] - 1
     if image.format == 'TIFF' and tags.get(PHOTOMETRIC, (WHITE_IS_ZERO,))[0] == WHITE_IS_ZERO:
-        values = largest - values  # which Pillow does for 8 bits alone
+        values = largest - values  # Pillow inverts only images of 8 bits itself
     return ((values * 510 + largest) // (2 * largest)).astype(np.uint8)

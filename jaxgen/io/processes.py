@@ -6,5 +6,5 @@ import jax
 
 
 def is_first() -> bool:
-    """Return whether this process writes the files and prints for all processes of the run; no device is touched."""
+    """Return whether this process writes files and prints for all processes of the run, without initialising a device."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0

@@ -1,8 +1,9 @@
-"""Read PyTorch's ``.pth`` files without PyTorch, whoever wrote them.
+"""Read PyTorch's ``.pth`` files without PyTorch, even from sources that cannot be trusted.
 
-A ``.pth`` file is a pickle, which describes tensors, and the raw numbers of their storages. Since 2020 it is a zip archive;
-before, it was one stream. The pickle is not executed (see ``jaxgen.io.pickles``), every size is compared with the bytes that
-are there before anything of that size is made, and all that is read fits into a multiple of the size of the file.
+A ``.pth`` file consists of a pickle, which describes tensors, and of the raw numbers of their storages. Since 2020 it has been a
+zip archive; before that it was a single stream. The pickle is not executed (see ``jaxgen.io.pickles``). Every size in the file
+is compared with the number of bytes that exist before any memory is allocated, and the total memory is limited to a multiple of
+the size of the file.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ DTYPES = {
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 MAX_FILE = 16 * 2**30  # bytes
-MAX_DIRECTORY = 4 * 2**20  # bytes of the table of contents of an archive; PyTorch needs about 100 for each tensor
-MAX_GROWTH = 8  # bytes of all storages for each byte of the file, beyond ALWAYS; PyTorch does not compress its archives
-MAX_VIEWS = 4  # bytes of all distinct tensors for each byte of the storages that they are views of, beyond ALWAYS
+# The limits of memory; those of MAX_GROWTH and MAX_VIEWS apply beyond ALWAYS.
+MAX_DIRECTORY = 4 * 2**20  # bytes of an archive's table of contents; PyTorch needs about 100 for each tensor
+MAX_GROWTH = 8  # bytes of all storages per byte of the file; PyTorch does not compress its archives
+MAX_VIEWS = 4  # bytes of all distinct tensors per byte of the storages that they are views of
 ALWAYS = 64 * 2**20  # bytes that are always allowed
 MAX_DIMENSIONS = 32
 CHUNK = 2**20  # bytes to read at once
@@ -43,11 +45,11 @@ CHUNK = 2**20  # bytes to read at once
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict, by name.
 
-    Tensors that share all their numbers share an array.
+    Tensors that are the same view of a storage share one array.
 
     Raises:
       UserError: if the file does not exist, is damaged, holds anything but a dictionary of tensors, or would take more memory
-        than a file of its size can need; the message names what is wrong.
+        than a file of its size can need; the message gives the reason.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -64,7 +66,7 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 
 class _WeightFile(io.BufferedReader):
-    """An open file that never hands out more than ``MAX_DIRECTORY`` bytes at once, whatever length a header claims."""
+    """An open file that never returns more than ``MAX_DIRECTORY`` bytes at once, whatever length a header claims."""
 
     def __init__(self, path: pathlib.Path):
         super().__init__(io.FileIO(path))
@@ -83,7 +85,7 @@ class _WeightFile(io.BufferedReader):
 
 @dataclasses.dataclass(eq=False)
 class _Storage:
-    """The numbers that tensors are views of; they are read when all tensors are known."""
+    """An array of numbers that tensors are views of; it is read after all tensors are described."""
 
     dtype: np.dtype
     size: int
@@ -95,10 +97,10 @@ class _Storage:
 
 
 class _Storages(dict[str, _Storage]):
-    """The storages that a pickle refers to, by key."""
+    """A dictionary of the storages that a pickle refers to, by key."""
 
     def declare(self, pid: object) -> _Storage:
-        """Return the storage of a persistent id: a tag, type, key, device, size, and perhaps a view of it."""
+        """Return the storage of a persistent id, which is a tuple of tag, type, key, device, size, and sometimes a view."""
         if not isinstance(pid, tuple) or len(pid) not in (5, 6):
             raise TypeError('a storage is described in an unknown way')
         tag, dtype, key, _, size, *view = pid
@@ -118,7 +120,7 @@ class _Storages(dict[str, _Storage]):
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """A view of a storage; offset and strides count numbers, not bytes."""
+    """A view of a storage; its offset and strides count numbers, not bytes."""
 
     storage: _Storage
     offset: int
@@ -126,7 +128,7 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def __hash__(self) -> int:
-        # Python hashes text with a secret, so that no file can hold thousands of tensors of the same hash.
+        # Python hashes text with a secret, so a file cannot be made that holds thousands of tensors with the same hash.
         return hash(f'{id(self.storage)} {self.offset} {self.shape} {self.strides}')
 
     @property
@@ -134,7 +136,7 @@ class _Tensor:
         return math.prod(self.shape) * self.storage.dtype.itemsize
 
     def check(self) -> None:
-        """Raise ValueError if the tensor has numbers that its storage does not have."""
+        """Raise ValueError if the tensor does not fit into its storage."""
         if not self.nbytes:
             return
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
@@ -144,7 +146,7 @@ class _Tensor:
             raise ValueError('a tensor has more numbers than its storage')
 
     def array(self) -> np.ndarray:
-        """Return a copy of the numbers in the shape of the tensor."""
+        """Return a copy of the numbers, in the shape of the tensor."""
         if not self.nbytes:
             return np.zeros(self.shape, self.storage.dtype)
         if self.storage.data is None:
@@ -156,10 +158,10 @@ class _Tensor:
 
 
 def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> _Tensor:
-    """Stand in for the function of PyTorch that makes a tensor."""
+    """Describe a tensor, in place of the function of PyTorch that makes it."""
     for sizes in (shape, strides):
         if not isinstance(sizes, tuple) or len(sizes) > MAX_DIMENSIONS or not _are_counts(sizes):
-            raise TypeError('the shape of a tensor is no tuple of whole numbers')
+            raise TypeError('the shape of a tensor is not a tuple of whole numbers')
     shape, strides = cast(tuple, shape), cast(tuple, strides)
     if not isinstance(storage, _Storage) or not _are_counts([offset]) or len(shape) != len(strides):
         raise TypeError('a tensor is described in an unknown way')
@@ -171,7 +173,7 @@ def _rebuild_parameter(tensor: object, *_: object) -> object:
 
 
 def _are_counts(values: Iterable[object]) -> bool:
-    return all(type(x) is int and x >= 0 for x in values)  # True is an int, too
+    return all(type(x) is int and x >= 0 for x in values)  # isinstance would accept True and False
 
 
 NAMES: dict[str, object] = {
@@ -183,17 +185,17 @@ NAMES: dict[str, object] = {
 
 
 def _tensors(file: IO[bytes], storages: _Storages, file_size: int) -> dict[str, _Tensor]:
-    """Return the tensors that a pickle describes, and add the storages that they need to ``storages``.
+    """Return the tensors that a pickle describes, and add their storages to ``storages``.
 
     Raises:
-      ValueError: if they are more than the file can hold.
+      ValueError: if they need more memory than a file of this size can explain.
     """
     tree = pickles.load(file, NAMES, storages.declare)
     if not isinstance(tree, dict):
         raise pickles.Refused('something other than a dictionary')
     for name, tensor in tree.items():
         if not isinstance(tensor, _Tensor):
-            raise pickles.Refused(f'{name}, which is no tensor')
+            raise pickles.Refused(f'{name}, which is not a tensor')
         tensor.check()
     if storages.nbytes > ALWAYS + MAX_GROWTH * file_size:
         raise ValueError(f'it declares {storages.nbytes} bytes of numbers, and has {file_size}')
@@ -214,7 +216,7 @@ def _read_zip(file: _WeightFile) -> dict[str, np.ndarray]:
         indices = [info for info in infos if info.filename == 'data.pkl' or info.filename.endswith('/data.pkl')]
         members = {info.filename: info for info in infos}
         if len(indices) != 1 or len(members) != len(infos):
-            raise ValueError('it is not the only archive in the file, or no archive of PyTorch')
+            raise ValueError('it is not the only archive in the file, or not an archive of PyTorch')
         folder = indices[0].filename.removesuffix('data.pkl')
 
         def content(name: str, size: int | None = None) -> np.ndarray:
@@ -234,7 +236,7 @@ def _read_zip(file: _WeightFile) -> dict[str, np.ndarray]:
 def _content(
     archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str, size: int | None
 ) -> np.ndarray:
-    """Return the bytes of a member of an archive, of which there must be ``size`` if it is given."""
+    """Return the bytes of a member of an archive, and check that there are ``size`` of them if it is given."""
     info = members.get(name)
     if info is None:
         raise ValueError(f'{name} is missing')

@@ -1,4 +1,4 @@
-"""Files of weights that others have published: download each once, and compare it with the SHA-256 that is known of it."""
+"""Published files of weights: each is downloaded once and compared with its known SHA-256."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class PublishedFile:
     """A file that is published at an address and never changes.
 
     Attributes:
-      what: what the file holds, in the plural, for messages.
-      url: the address.
-      sha256: of the whole file, in hexadecimal digits.
+      what: the content of the file, in the plural, for messages.
+      url: the address of the file.
+      sha256: hash of the whole file, in hexadecimal digits.
       max_bytes: largest size that is downloaded.
-      name: of the file in the cache.
+      name: name of the file in the cache.
     """
 
     what: str
@@ -31,9 +31,9 @@ class PublishedFile:
 
 
 def published_path(file: PublishedFile) -> pathlib.Path:
-    """Return the path of a published file in the cache, and download it first if it is not there.
+    """Return the path of a published file in the cache, and download it first if necessary.
 
-    A download is compared with the whole SHA-256. A file that somebody put into the cache is taken as it is.
+    The SHA-256 of a download is checked. A file that is already in the cache is used as it is.
 
     Raises:
       UserError: if the file cannot be downloaded, or the address sends something else.

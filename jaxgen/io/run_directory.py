@@ -1,4 +1,4 @@
-"""Names of the files and folders in a run directory, and reading the two files that every mode needs."""
+"""The names of the files and folders in a run directory, and how to read its config and its log."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from jaxgen.types import Fields, JsonObject
 
 CONFIG = 'config.json'  # the resolved config that the run was made with
 PARAMETERS = 'parameters.txt'  # the number of parameters of each block
-METRICS = 'metrics.jsonl'  # one JSON object a line, for each row of the log
-CHECKPOINTS = 'checkpoints'  # folder: a folder for each step
-BEST = 'best'  # folder: the checkpoint with the lowest FID of those evaluated during training
-SAMPLES = 'samples'  # folder: grids of images, and the images that were asked for
-EVALUATION = 'evaluation'  # folder: metrics with their protocols, a JSON file each
-EVALUATION_IN_TRAINING = 'evaluation/training'  # folder: the same at intervals of training, as <step>.json
-WEIGHTS = 'weights.safetensors'  # weights alone, in place of checkpoints
-ADAPTER = 'adapter.safetensors'  # what a fine-tuned run changes of its base
-REPORT = 'report.html'  # a comparison
-PUBLISHED = 'pretrained'  # folder of the models that come with the code, to which no images are added
+METRICS = 'metrics.jsonl'  # the log: one JSON object per line
+CHECKPOINTS = 'checkpoints'  # folder with one subfolder for each step
+BEST = 'best'  # folder of the checkpoint with the lowest FID during training
+SAMPLES = 'samples'  # folder of the grids drawn during training and of the images that were sampled later
+EVALUATION = 'evaluation'  # folder with a JSON file for each evaluation: the metrics with their protocols
+EVALUATION_IN_TRAINING = 'evaluation/training'  # folder of the evaluations during training, as <step>.json
+WEIGHTS = 'weights.safetensors'  # the weights without the training state, in place of checkpoints
+ADAPTER = 'adapter.safetensors'  # the changes that a fine-tuned run makes to the weights of its base
+REPORT = 'report.html'  # the report of a comparison
+PUBLISHED = 'pretrained'  # folder of the models that come with the code; no images are written there
 LARGEST_STEP = 2**31 - 1
 
 
 def output_folder(workdir: epath.Path) -> epath.Path:
-    """Return where the images made with a model belong: its run directory, or ``runs/<name>`` if it is in ``pretrained/``."""
+    """Return the folder for the images of a model: its run directory, or ``runs/<name>`` if it is in ``pretrained/``."""
     return absolute(f'runs/{workdir.name}') if workdir.parent.name == PUBLISHED else workdir
 
 
 def read_config(workdir: epath.Path) -> JsonObject | None:
-    """Return the config of a run as the JSON object that is stored, or None if the folder holds no run.
+    """Return the stored config of a run as a JSON object, or None if the folder holds no run.
 
     Raises:
       UserError: if the file cannot be read, or is not a JSON object.
@@ -48,10 +48,10 @@ def read_config(workdir: epath.Path) -> JsonObject | None:
 
 
 def parse_metrics(text: str) -> tuple[list[dict[str, float]], list[int]]:
-    """Return the rows of a ``metrics.jsonl``, and the numbers of the lines that are no rows.
+    """Return the rows of a ``metrics.jsonl``, and the numbers of its damaged lines.
 
-    A row is a JSON object of finite numbers, among them the ``step``, a whole number. A last line that was cut short when
-    the run was killed is neither.
+    A row is a JSON object of finite numbers, one of which is the ``step``, a whole number. A last line that is incomplete
+    because the run was killed is ignored.
     """
     rows, damaged = [], []
     lines = text.split('\n')
@@ -80,27 +80,29 @@ def is_finite(value: object) -> bool:
 
 
 def read_metrics(path: epath.Path) -> list[dict[str, float]]:
-    """Return the rows of a ``metrics.jsonl``, none if the file does not exist; see ``parse_metrics``.
+    """Return the rows of a ``metrics.jsonl`` (see ``parse_metrics``); none if the file does not exist.
 
-    Damaged lines are left out; a sentence on the standard error says so once for each file.
+    Damaged lines are left out, with a warning on standard error once for each file.
 
     Raises:
       UserError: if the file cannot be read.
     """
     rows, damaged = parse_metrics(_text(path))
     if damaged:
-        warn_once(f'{path} has damaged lines, which are left out: {len(damaged)}, the first of them line {damaged[0]}')
+        warn_once(
+            f'{path} has damaged lines, which are left out: {len(damaged)} in total, the first is line {damaged[0]}'
+        )
     return rows
 
 
 @functools.cache
 def warn_once(sentence: str) -> None:
-    """Print a warning on the standard error, unless this process has printed it before."""
+    """Print a warning on standard error, unless this process has printed it before."""
     print(f'warning: {sentence}', file=sys.stderr, flush=True)
 
 
 def keep_damaged_metrics(path: epath.Path) -> None:
-    """Copy a ``metrics.jsonl`` with damaged lines to ``damaged-metrics.jsonl``, since who goes on with it drops them."""
+    """Copy a ``metrics.jsonl`` with damaged lines to ``damaged-metrics.jsonl``, since continuing the log drops these lines."""
     if not is_first() or not parse_metrics(_text(path))[1]:
         return
     write_atomically(path.parent / f'damaged-{path.name}', path.read_bytes())
@@ -115,18 +117,18 @@ def _text(path: epath.Path) -> str:
 
 
 def numbered(folder: epath.Path) -> list[int]:
-    """Return the steps of the checkpoints in a folder by the names of its entries, in rising order."""
+    """Return the steps of the checkpoints in a folder, in rising order: the entries whose names are numbers."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if re.fullmatch('[0-9]{1,10}', name))
 
 
 def require_no_lost_checkpoints(workdir: epath.Path) -> None:
-    """Refuse to begin at step 0 where the log tells of checkpoints that are gone, as in a copy of a run without them.
+    """Refuse to begin at step 0 if the log shows that checkpoints were lost, as in a copy of a run without them.
 
-    A run that was killed before its first checkpoint has a short log, and begins again.
+    A run that was killed before its first checkpoint has only a short log, and may begin again.
 
     Raises:
-      UserError: naming the last step of the log.
+      UserError: if checkpoints were lost; the message gives the last step of the log.
     """
     stored = None if numbered(workdir / CHECKPOINTS) else read_config(workdir)
     rows = read_metrics(workdir / METRICS) if stored else []
@@ -137,11 +139,11 @@ def require_no_lost_checkpoints(workdir: epath.Path) -> None:
     longest = max((value for value in intervals if isinstance(value, int)), default=0)
     check(
         longest == 0 or rows[-1]['step'] <= 3 * longest,
-        f'{workdir} holds no checkpoints, but a log up to step {rows[-1]["step"]}, which training from step 0 would replace: '
+        f'{workdir} has no checkpoints, but a log up to step {rows[-1]["step"]}, which training from step 0 would replace: '
         f'copy {CHECKPOINTS}/ there as well, pass another --workdir, or remove its {METRICS}',
     )
 
 
 def points(rows: Iterable[Fields], metric: str) -> list[tuple[float, float]]:
-    """Return ``(step, value)`` of the rows of a log that have a metric."""
+    """Return ``(step, value)`` for each row of a log that has the metric."""
     return [(row['step'], row[metric]) for row in rows if metric in row]

@@ -1,4 +1,4 @@
-"""Files of named tensors: reading them without PyTorch, and comparing them with what a network needs."""
+"""Read files of named tensors without PyTorch, and compare the tensors with those that a network needs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DAMAGED = (
     TypeError,
     RecursionError,
 )  # errors of reading a damaged file
-READABLE = (np.float32, np.float16, ml_dtypes.bfloat16)  # types whose values float32 holds exactly
+READABLE = (np.float32, np.float16, ml_dtypes.bfloat16)  # types whose values float32 represents exactly
 
 
 def find(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path | None:
-    """Return the first of these files that exists in a folder, or None."""
+    """Return the path of the first of ``names`` that exists in a folder, or None."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -46,7 +46,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_header(path: pathlib.Path) -> dict[str, str]:
-    """Return the texts in the header of a ``.safetensors`` file.
+    """Return the metadata in the header of a ``.safetensors`` file.
 
     Raises:
       UserError: if the file is damaged.
@@ -59,10 +59,10 @@ def read_header(path: pathlib.Path) -> dict[str, str]:
 
 
 def parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the tensors, and the texts in the header, of the bytes of a ``.safetensors`` file.
+    """Return the tensors and the metadata in the bytes of a ``.safetensors`` file.
 
     Raises:
-      ValueError: with the reason, if they are damaged.
+      ValueError: if the bytes are damaged; its message gives the reason.
     """
     try:
         tensors = load(data)
@@ -76,7 +76,7 @@ def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.nd
     """Convert tensors to float32 without changing any value.
 
     Args:
-      tensors: of any type in ``READABLE``.
+      tensors: tensors of any type in ``READABLE``, by name.
       where: the file, for the message.
 
     Raises:
@@ -93,14 +93,14 @@ def float32(tensors: Mapping[str, np.ndarray], where: object) -> dict[str, np.nd
 
 
 def require_finite(tensors: Mapping[str, np.ndarray], where: object) -> None:
-    """Refuse weights that are not finite: all that is made with them would be NaN.
+    """Refuse weights that are not finite, since all results of such a network would be NaN.
 
     Args:
-      tensors: of a type that NumPy knows, by name.
+      tensors: tensors of a type that NumPy supports, by name.
       where: the file, for the message.
 
     Raises:
-      UserError: naming the first such tensor.
+      UserError: if a tensor has such a value; the message names the first one.
     """
     bad = [name for name, x in tensors.items() if not np.isfinite(x).all()]
     if bad:
@@ -110,16 +110,16 @@ def require_finite(tensors: Mapping[str, np.ndarray], where: object) -> None:
 
 
 def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], where: object) -> None:
-    """Check that tensors are exactly those of a network.
+    """Check that a file has exactly the tensors of a network.
 
     Args:
-      tensors: the tensors that were found, by name.
+      tensors: the tensors in the file, by name.
       shapes: the shape of each tensor that the network needs, by name.
       where: the file, for the message.
 
     Raises:
-      UserError: if a tensor is missing, has another shape or is one too many. The message names the first of them and
-        counts the others.
+      UserError: if a tensor is missing, has another shape or is not part of the network. The message names the first such
+        tensor and counts the others.
     """
     missing = [name for name in shapes if name not in tensors]
     wrong = [name for name in shapes if name in tensors and tensors[name].shape != shapes[name]]
@@ -139,7 +139,7 @@ def require(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
 
 
 def flatten(tree: Fields, separator: str = '.') -> dict[str, PyTree]:
-    """Return the leaves of nested dictionaries by their joined names, as in ``params.head.kernel``."""
+    """Return the leaves of nested dictionaries by their joined names, such as ``params.head.kernel``."""
     flat: dict[str, PyTree] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
@@ -150,7 +150,7 @@ def flatten(tree: Fields, separator: str = '.') -> dict[str, PyTree]:
 
 
 def unflatten(tensors: Fields, separator: str = '.') -> dict[str, PyTree]:
-    """Return the nested dictionaries of which :func:`flatten` makes these tensors.
+    """Return the nested dictionaries that :func:`flatten` would turn into these tensors.
 
     Raises:
       UserError: if the name of a tensor is also the name of a group of tensors.
@@ -172,5 +172,5 @@ def _more(names: list[str]) -> str:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """Return a shape in words, as in ``3x3x8``."""
+    """Return a shape as text, such as ``3x3x8``."""
     return 'x'.join(map(str, shape)) or 'a single number'

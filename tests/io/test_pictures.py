@@ -190,7 +190,7 @@ def test_of_a_camera_with_several_pictures_the_main_one_is_read():
 )
 def test_more_than_16_bits_are_refused_with_a_way_out(data):
     for read in (pictures.inspect, lambda data, where: pictures.decode(data, where, 1)):
-        with pytest.raises(UserError, match=r'^the file has pixels .* \(mode [FI]\): save it with 8 bits a channel$'):
+        with pytest.raises(UserError, match=r'^the file has pixels .* \(mode [FI]\): save it with 8 bits per channel$'):
             read(data, 'the file')
 
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_read_is_one_sentence(data, words, action):
 
 
 def test_the_size_is_checked_before_the_pixels():
-    with pytest.raises(UserError, match='has 9000x10 pixels, but at most 8192 a side are read'):
+    with pytest.raises(UserError, match='has 9000x10 pixels, but at most 8192 per side are read'):
         decoded(png(9000, 10), max_side=8192)
 
 

@@ -1,4 +1,4 @@
-"""Grids of images with their labels inside the picture: one function, ``labelled``, draws every labelled grid of jaxgen."""
+"""Grids of images with their labels inside the picture; ``labelled`` draws all labelled grids of jaxgen."""
 
 from jaxgen.io.grids.classes import MOST_HEADS, by_class, spread
 from jaxgen.io.grids.layout import GAP, Labels, labelled

@@ -1,4 +1,4 @@
-"""Grids that say which class each image has, and which entries of a long path a picture shows."""
+"""Arrange grids of images by class, and choose evenly spread images of a long sequence."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import numpy as np
 
 from jaxgen.io.grids.layout import Labels, labelled
 
-MOST_HEADS, MOST_ROWS = 10, 25  # classes that can have a column each, or a row each
-CAPTIONED_COLUMNS = 5  # images in a row if each has a caption
+MOST_HEADS, MOST_ROWS = 10, 25  # largest number of classes with a column each, and with a row each
+CAPTIONED_COLUMNS = 5  # images per row if each image has a caption
 
 
 def by_class(
     images: np.ndarray, labels: Sequence[int] | np.ndarray | None, class_names: Sequence[str], title: str = ''
 ) -> np.ndarray:
-    """Arrange images of several classes so that the picture says which class each has.
+    """Arrange images of several classes in a grid that shows the class of each image.
 
-    Classes that take turns have a column each, many of them a row each; any other order is told by a caption below each image.
+    If the classes take turns, each class has a column, or a row if there are many classes. In any other order, each image has
+    its class as a caption.
 
     Args:
       images: uint8 ``[N, H, W, C]``.
-      labels: the class of each image; None if classes mean nothing for these images.
-      class_names: the names that labels index.
+      labels: the class of each image; None if the images have no classes.
+      class_names: the name of each class.
       title: text above the grid.
 
     Returns:
@@ -44,5 +45,5 @@ def by_class(
 
 
 def spread(path: np.ndarray, largest: int) -> np.ndarray:
-    """Return the numbers of at most ``largest`` entries of a path, evenly spread, the first and the last among them."""
+    """Return the indices of at most ``largest`` evenly spread entries of a path, including the first and the last."""
     return np.unique(np.linspace(0, len(path) - 1, largest).round().astype(int))

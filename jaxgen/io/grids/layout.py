@@ -1,6 +1,6 @@
-"""The layout of a grid of images with its labels, and its drawing.
+"""Lay out and draw a grid of images with labels.
 
-All labels have one font, at a size that stays legible when a page shows the picture ``PAGE_WIDTH`` pixels wide.
+All labels have the same font, at a size that stays legible when a page shows the picture ``PAGE_WIDTH`` pixels wide.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-PAGE_WIDTH = 660  # pixels: a page may shrink a grid to this width
-LETTERS = 12  # pixels: size of the letters at that width, which is 9 pt
-TILE, LARGEST_TILE = 64, 128  # pixels: side to which small images are enlarged, depending on the number of columns
-GAP = 4  # pixels between the images of a grid
-NARROWEST = 200  # pixels: width of the smallest grid, so that its title and its footer have room
-MOST_LINES = 3  # lines of a label, of which the last one is cut
+PAGE_WIDTH = 660  # in pixels: a page may shrink a grid to this width
+LETTERS = 12  # in pixels: font size at that width, which is 9 pt
+TILE, LARGEST_TILE = (
+    64,
+    128,
+)  # in pixels: range of the side to which small images are enlarged; fewer columns, larger tiles
+GAP = 4  # in pixels: distance between the images of a grid
+NARROWEST = 200  # in pixels: smallest width of a grid, so that its title and footer have room
+MOST_LINES = 3  # largest number of lines of a label; longer labels are cut
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Labels(NamedTuple):
-    """The labels of a grid; all of them may be left out.
+    """A set of labels for a grid; all of them may be left out.
 
     Attributes:
       title: text above the grid.
-      columns: heads of the columns, from left to right.
+      columns: headings of the columns, from left to right.
       rows: names of the rows, from top to bottom.
-      captions: a text below each image.
+      captions: text below each image.
     """
 
     title: str = ''
@@ -44,12 +47,12 @@ class Labels(NamedTuple):
 def labelled(images: np.ndarray, labels: Labels | None = None, columns: int | None = None) -> np.ndarray:
     """Arrange images in one picture with labels, row by row.
 
-    Small images are enlarged by a whole factor, each pixel to a square; a footer then states their true size.
+    Small images are enlarged by a whole factor, so that each pixel becomes a square; a footer then states their true size.
 
     Args:
       images: uint8 ``[N, H, W, C]``.
-      labels: the labels; none but the footer if not given.
-      columns: images in a row; if not set, the number of column heads, or else a grid as square as possible.
+      labels: the labels of the grid; only a footer, if needed, if not set.
+      columns: images per row; if not set, the number of column headings, or without headings a grid as square as possible.
 
     Returns:
       uint8 ``[H', W', C]``.
@@ -60,7 +63,7 @@ def labelled(images: np.ndarray, labels: Labels | None = None, columns: int | No
 
 
 class _Layout:
-    """The sizes of all parts of a grid, in pixels, and its drawing."""
+    """A layout of a grid: the sizes of all its parts in pixels, and the function that draws it."""
 
     def __init__(self, images: np.ndarray, labels: Labels, columns: int):
         height, width = images.shape[1:3]
@@ -81,7 +84,7 @@ class _Layout:
         self.foot = self._wrapped([self.footer], self.width - 2 * GAP)
 
     def _sizes(self) -> tuple[int, int, int]:
-        """Return the size of the letters, the width of the row names, and that of the whole picture."""
+        """Return the font size, the width of the row names, and the width of the whole picture."""
         grid = self.columns * (self.tile_width + GAP) + GAP
         size = LETTERS
         while True:
@@ -98,11 +101,11 @@ class _Layout:
         return [_wrap(text, self.font, width, spare) for text in texts]
 
     def _height(self, blocks: Sequence[Sequence[str]]) -> int:
-        """Return the height of blocks of lines that stand next to each other."""
+        """Return the height of blocks of lines that are next to each other."""
         return self.line * max(map(len, blocks), default=0)
 
     def draw(self) -> np.ndarray:
-        """Return the picture, uint8 ``[H', W', C]``."""
+        """Draw the grid and return the picture, uint8 ``[H', W', C]``."""
         title, heads = self._height(self.title), self._height(self.heads)
         top = title + heads + GAP
         caption = self._height(self.captions)
@@ -138,7 +141,7 @@ class _Layout:
         places: Sequence[tuple[int, int]],
         centred: bool = False,
     ) -> None:
-        """Write blocks of lines, each below a place: from there to the right, or to both sides."""
+        """Write blocks of lines: a place is the upper left corner of a block, or the middle of its upper side if centred."""
         for lines, (x, y) in zip(blocks, places, strict=True):
             for number, line in enumerate(lines):
                 start = x - self.font.getlength(line) / 2 if centred else x
@@ -146,9 +149,9 @@ class _Layout:
 
 
 def _wrap(text: str, font: Font, width: float, spare: float = 0) -> list[str]:
-    """Break a text between words, and where it has line breaks, into lines no wider than ``width``.
+    """Break a text between words, and at its line breaks, into lines no wider than ``width``.
 
-    A single word may be wider by ``spare``; a longer one is cut.
+    A single word may be wider by up to ``spare``; a longer word is cut.
     """
     lines: list[str] = []
     for word in re.findall(r'[^\s_/-]+[_/-]*\s*|[\s_/-]+', text):
@@ -171,7 +174,7 @@ def _cut(line: str, font: Font, width: float) -> str:
 
 @functools.cache
 def _font(size: int) -> Font:
-    """Return the font of all labels, DejaVu Sans, which charts have too."""
+    """Return the font of all labels: DejaVu Sans, as in the charts."""
     import matplotlib
 
     file = pathlib.Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
