@@ -1,7 +1,7 @@
-"""Metrics of images, one function each.
+"""Metrics of images: one function for each metric.
 
-Every function runs a network on its own. To compute several metrics of the same images, or to evaluate many sets against
-one reference, make one ``jaxgen.metrics.evaluator.Evaluator``.
+Every call runs the network anew. To compute several metrics of the same images, or to evaluate many sets against one
+reference, use a ``jaxgen.metrics.evaluator.Evaluator``.
 
 Networks and readers of images are imported when the first metric is computed, so that importing this module is fast.
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class KernelInceptionDistance(NamedTuple):
-    """A KID.
+    """A Kernel Inception Distance.
 
     Attributes:
       mean: the mean over random subsets.
-      std: the standard deviation over random subsets; None, not estimated, if either set is as small as a subset.
+      std: the standard deviation over random subsets; None if either set has no more images than a subset.
     """
 
     mean: float
@@ -46,11 +46,11 @@ class InceptionScore(NamedTuple):
 
 
 class PrecisionRecall(NamedTuple):
-    """Precision and recall, both between 0 and 1.
+    """A pair of precision and recall, both between 0 and 1.
 
     Attributes:
-      precision: the share of images that lie in the manifold of the reference.
-      recall: the share of the reference that lies in the manifold of the images.
+      precision: the share of generated images that lie in the manifold of the reference.
+      recall: the share of reference images that lie in the manifold of the generated images.
     """
 
     precision: float
@@ -58,11 +58,11 @@ class PrecisionRecall(NamedTuple):
 
 
 class DensityCoverage(NamedTuple):
-    """Density and coverage.
+    """A pair of density and coverage.
 
     Attributes:
-      density: how many balls around the reference an image lies in, over the five that are expected; at least 0.
-      coverage: the share of the reference with an image near it, between 0 and 1.
+      density: the mean number of balls around reference images that a generated image lies in, divided by 5; at least 0.
+      coverage: the share of the balls around reference images that contain a generated image, between 0 and 1.
     """
 
     density: float
@@ -85,20 +85,20 @@ def fid(
     """Compute the Frechet Inception Distance (Heusel et al. 2017), or FD-DINOv2 (Stein et al. 2023).
 
     ``|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))`` with the means m and covariances C of the features of both sets:
-    Inception's for FID, those of DINOv2 ViT-L/14 for FD-DINOv2 (``extractor='dinov2'``). The two do not compare with each
-    other. Fewer than 2,048 images in a set bias them upwards; published results usually take 50,000.
+    those of Inception for FID, and those of DINOv2 ViT-L/14 for FD-DINOv2 (``extractor='dinov2'``). The two distances cannot be
+    compared with each other. Both are biased upwards if a set has fewer than 2,048 images; published results usually use 50,000.
 
     Args:
       images: generated images: an array, a folder of images, an ``.npz`` file, or a split of a data set such as
         ``cifar10:test``. An array has values 0 .. 255 and one or three channels.
       reference: real images, in any of these forms. The features of stored images are cached on disk.
-      num: number of images to take, a fixed random choice. All if not set.
-      reference_num: number of reference images to take, a fixed random choice. All if not set.
+      num: number of images to use, chosen at random with a fixed seed; all if not set.
+      reference_num: number of reference images to use, chosen at random with a fixed seed; all if not set.
       extractor: network whose features are compared: ``inception``, ``dinov2`` (ViT-L/14) or ``dinov2_base`` (ViT-B/14).
       inception_weights: a ``.pth`` file. If not set, the published weights, which are downloaded once.
       dinov2_weights: a ``.safetensors`` file. If not set, the published weights, which are downloaded once.
-      resize: how images become 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
-      batch_size: images in a batch. If not set, 8 a device on CPUs and 64 on others.
+      resize: how images are resized to 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
+      batch_size: images per batch. If not set, 8 per device on CPUs and 64 per device on GPUs and TPUs.
       mesh: the devices that run the network; the default device if not set.
 
     Returns:
@@ -132,25 +132,26 @@ def kid(
 ) -> KernelInceptionDistance:
     """Compute the Kernel Inception Distance (Binkowski et al. 2018).
 
-    The unbiased squared MMD of features x, y of dimension d under the kernel ``(x y / d + 1)^3``: mean and standard deviation
-    over 100 random subsets of 1,000 images. It is unbiased for any number of images.
+    KID is the unbiased squared MMD of the features of both sets under the kernel ``k(x, y) = (x y / d + 1)^3``, where d is the
+    number of features. Its mean and standard deviation are taken over 100 random subsets of 1,000 images. The mean is unbiased
+    for any number of images.
 
     Args:
       images: generated images: an array, a folder of images, an ``.npz`` file, or a split of a data set such as
         ``cifar10:test``. An array has values 0 .. 255 and one or three channels.
       reference: real images, in any of these forms. The features of stored images are cached on disk.
-      num: number of images to take, a fixed random choice. All if not set.
-      reference_num: number of reference images to take, a fixed random choice. All if not set.
+      num: number of images to use, chosen at random with a fixed seed; all if not set.
+      reference_num: number of reference images to use, chosen at random with a fixed seed; all if not set.
       extractor: network whose features are compared: ``inception``, ``dinov2`` (ViT-L/14) or ``dinov2_base`` (ViT-B/14).
       inception_weights: a ``.pth`` file. If not set, the published weights, which are downloaded once.
       dinov2_weights: a ``.safetensors`` file. If not set, the published weights, which are downloaded once.
-      resize: how images become 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
-      batch_size: images in a batch. If not set, 8 a device on CPUs and 64 on others.
+      resize: how images are resized to 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
+      batch_size: images per batch. If not set, 8 per device on CPUs and 64 per device on GPUs and TPUs.
       mesh: the devices that run the network; the default device if not set.
 
     Returns:
-      (mean, std); lower is better, and the mean may be slightly negative. ``std`` is None, not estimated, if either set has
-      no more images than a subset.
+      (mean, std); lower is better, and the mean may be slightly negative. ``std`` is None if either set has no more images
+      than a subset.
 
     Raises:
       UserError: if images cannot be read, are not uint8 or are too few, or the weights cannot be read or downloaded.
@@ -177,16 +178,16 @@ def inception_score(
 ) -> InceptionScore:
     """Compute the Inception Score ``exp E_x KL(p(y|x) || p(y))`` (Salimans et al. 2016).
 
-    p(y|x) are Inception's class probabilities of image x, and p(y) is their mean. The score is computed in ten splits of the
-    images.
+    p(y|x) are Inception's class probabilities of image x, and p(y) is their mean. The score is computed for each of ten splits
+    of the images.
 
     Args:
       images: generated images: an array, a folder of images, an ``.npz`` file, or a split of a data set such as
         ``cifar10:test``. An array has values 0 .. 255 and one or three channels.
-      num: number of images to take, a fixed random choice. All if not set.
+      num: number of images to use, chosen at random with a fixed seed; all if not set.
       inception_weights: a ``.pth`` file. If not set, the published weights, which are downloaded once.
-      resize: how images become 299x299: ``tf1`` as in published results, or ``clean``, antialiased, as in clean-FID.
-      batch_size: images in a batch. If not set, 8 a device on CPUs and 64 on others.
+      resize: how images are resized to 299x299: ``tf1`` as in published results, or ``clean`` as in clean-FID.
+      batch_size: images per batch. If not set, 8 per device on CPUs and 64 per device on GPUs and TPUs.
       mesh: the devices that run the network; the default device if not set.
 
     Returns:
@@ -221,20 +222,20 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Compute improved precision and recall (Kynkaanniemi et al. 2019).
 
-    The manifold of a set is the union of balls around the features of its images, each of which reaches to the third
-    nearest neighbour. Of larger sets 10,000 images are taken, a fixed random choice.
+    The manifold of a set is the union of balls around the features of its images; each ball reaches to the third nearest
+    neighbour of its centre. From a set of more than 10,000 images, 10,000 are chosen at random with a fixed seed.
 
     Args:
       images: generated images: an array, a folder of images, an ``.npz`` file, or a split of a data set such as
         ``cifar10:test``. An array has values 0 .. 255 and one or three channels.
       reference: real images, in any of these forms. The features of stored images are cached on disk.
-      num: number of images to take, a fixed random choice. All if not set.
-      reference_num: number of reference images to take, a fixed random choice. All if not set.
+      num: number of images to use, chosen at random with a fixed seed; all if not set.
+      reference_num: number of reference images to use, chosen at random with a fixed seed; all if not set.
       extractor: network whose features are compared: ``inception``, ``dinov2`` (ViT-L/14) or ``dinov2_base`` (ViT-B/14).
       inception_weights: a ``.pth`` file. If not set, the published weights, which are downloaded once.
       dinov2_weights: a ``.safetensors`` file. If not set, the published weights, which are downloaded once.
-      resize: how images become 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
-      batch_size: images in a batch. If not set, 8 a device on CPUs and 64 on others.
+      resize: how images are resized to 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
+      batch_size: images per batch. If not set, 8 per device on CPUs and 64 per device on GPUs and TPUs.
       mesh: the devices that run the network; the default device if not set.
 
     Returns:
@@ -270,27 +271,27 @@ def density_coverage(
 ) -> DensityCoverage:
     """Compute density and coverage (Naeem et al. 2020).
 
-    A ball around the features of each reference image reaches to its fifth nearest neighbour in the reference. One image that
-    lies far from all others changes density and coverage less than precision and recall. Of larger sets 10,000 images are
-    taken, a fixed random choice.
+    A ball around the features of each reference image reaches to its fifth nearest neighbour in the reference. A single outlier
+    changes density and coverage less than precision and recall. From a set of more than 10,000 images, 10,000 are chosen at
+    random with a fixed seed.
 
     Args:
       images: generated images: an array, a folder of images, an ``.npz`` file, or a split of a data set such as
         ``cifar10:test``. An array has values 0 .. 255 and one or three channels.
       reference: real images, in any of these forms. The features of stored images are cached on disk.
-      num: number of images to take, a fixed random choice. All if not set.
-      reference_num: number of reference images to take, a fixed random choice. All if not set.
+      num: number of images to use, chosen at random with a fixed seed; all if not set.
+      reference_num: number of reference images to use, chosen at random with a fixed seed; all if not set.
       extractor: network whose features are compared: ``inception``, ``dinov2`` (ViT-L/14) or ``dinov2_base`` (ViT-B/14).
       inception_weights: a ``.pth`` file. If not set, the published weights, which are downloaded once.
       dinov2_weights: a ``.safetensors`` file. If not set, the published weights, which are downloaded once.
-      resize: how images become 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
-      batch_size: images in a batch. If not set, 8 a device on CPUs and 64 on others.
+      resize: how images are resized to 299x299 for Inception: ``tf1`` as in published results, or ``clean`` as in clean-FID.
+      batch_size: images per batch. If not set, 8 per device on CPUs and 64 per device on GPUs and TPUs.
       mesh: the devices that run the network; the default device if not set.
 
     Returns:
-      (density, coverage): the number of balls that an image lies in, on average and over five, which measures quality, is at
-      least 0 and about 1 for images of the reference's distribution; and the share of balls that an image lies in, between
-      0 and 1, which measures diversity; higher is better.
+      (density, coverage); higher is better. Density measures quality: the mean number of balls that a generated image lies in,
+      divided by 5; it is at least 0, and about 1 if both sets have the same distribution. Coverage measures diversity: the
+      share of the balls that contain a generated image, between 0 and 1.
 
     Raises:
       UserError: if images cannot be read, are not uint8 or are too few, or the weights cannot be read or downloaded.

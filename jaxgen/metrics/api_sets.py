@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Network(NamedTuple):
-    """The arguments of ``jaxgen.metrics.features.make_extractor``, in its order."""
+    """A choice of network: the arguments of ``jaxgen.metrics.features.make_extractor`` in the same order."""
 
     extractor: str
     inception_weights: str | os.PathLike | None
@@ -33,10 +33,11 @@ def open_sets(
 
     Args:
       metric: a key of ``METRICS``.
-      sets: by the name of the argument, the images and how many of them to take; the reference is called ``reference``.
+      sets: the images and the number of them to use, by the name of the argument of the public function, which is
+        ``reference`` for reference images.
 
     Returns:
-      Each set, and whether it is stored.
+      Each set, and whether its images are stored on disk.
 
     Raises:
       UserError: if a set cannot be read, or has too few images for the metric.
@@ -63,7 +64,7 @@ def open_sets(
 def features_of(
     opened: list[tuple[ImageSet, bool]], network: Network, batch_size: int | None, mesh: Mesh | None
 ) -> list[Features]:
-    """Return the features of each set that ``open_sets`` returned; those of stored sets come from the cache if they can."""
+    """Return the features of each set from ``open_sets``; features of stored sets are read from the cache if possible."""
     from jaxgen.metrics.features import Extraction, make_extractor, stored_features
 
     extractor = make_extractor(*network)
@@ -78,7 +79,7 @@ def features_of(
 
 
 def compute(metric: str, fake: Features, real: Features) -> JsonObject:
-    """Return what a metric of ``METRICS`` gives for the features of generated and of reference images."""
+    """Compute a metric of ``METRICS`` from the features of generated and of reference images."""
     from jaxgen.metrics.registry import METRICS, Pair
 
     return METRICS[metric](Pair(fake, real))

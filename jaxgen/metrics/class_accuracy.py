@@ -1,7 +1,7 @@
 """Evaluate generated images with a classifier of real images: which class it recognises in each, and how confidently.
 
-Files of classifiers that come with jaxgen lie in ``classifiers/`` next to this file; ``jaxgen.apps.publish_classifier`` makes
-such a file of a trained run.
+The classifiers that come with jaxgen are in ``classifiers/`` next to this file. ``jaxgen.apps.publish_classifier`` makes such a
+file from a trained run.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class TrainedClassifier:
 
     Attributes:
       network: the architecture, in float32.
-      variables: of the network, float32.
+      variables: the variables of the network, float32.
       data: name of the data set on which it was trained.
       class_names: the name of each class, in the order of the logits.
-      image_shape: (height, width, channels) of the images that it takes.
+      image_shape: (height, width, channels) of the images that the network accepts.
       mirrored: whether features and logits are means over the image and its mirror image.
       test_accuracy: accuracy on the test images of the data set; None if it was not measured.
     """
@@ -69,7 +69,7 @@ class TrainedClassifier:
 
     @property
     def hash(self) -> str:
-        """The hash of the tensors."""
+        """The hash of the variables."""
         return tensors_hash(flatten(self.variables))
 
     @property
@@ -85,15 +85,15 @@ class TrainedClassifier:
     def own_labels(
         self, labels: Int[np.ndarray, ' n'] | None, class_names: Sequence[str]
     ) -> Int32[np.ndarray, ' n'] | None:
-        """Convert labels to those of this classifier.
+        """Convert labels to indices into the classes of this classifier.
 
         Args:
           labels: indices into ``class_names``, or None if the classes of the images are not known.
-          class_names: empty if they are not known; the labels are then taken as those of the classifier.
+          class_names: the name of each class. If it is empty, the labels already index the classes of this classifier.
 
         Returns:
           Indices into the classifier's own ``class_names``; None if there are no labels, a label has no name, or the
-          classifier does not know one of the classes.
+          classifier does not have one of the classes.
         """
         named = class_names or self.class_names
         if labels is None or not len(labels) or labels.min() < 0 or labels.max() >= len(named):
@@ -106,19 +106,26 @@ class TrainedClassifier:
 def class_metrics(
     logits: Float[np.ndarray, 'n k'], labels: Int[np.ndarray, ' n'] | None, class_names: Sequence[str]
 ) -> JsonObject:
-    """Summarise what a classifier recognises in images.
+    """Summarise the predictions of a classifier.
 
     Args:
-      logits: of the images.
-      labels: the classes that the images should show, below k; None if they are not known.
+      logits: the classifier's logits of the images.
+      labels: the class that each image should show, below k; None if they are not known.
       class_names: the name of each of the k classes.
 
     Returns:
-      JSON values. ``mean_confidence``: the mean of the largest class probability. ``confident``: the share of images for
-      which it is over 0.9. ``seen``: the number of images recognised as each class. With labels also ``accuracy``: the share
-      of images recognised as the class that they should show; ``accuracy_per_class``: the same for each class that occurs in
-      the labels; ``confusion``: the number of images, a row for each class they should show, a column for each class
-      recognised.
+      JSON values:
+
+      - ``mean_confidence``: the mean of the largest class probability.
+      - ``confident``: the share of images whose largest class probability is over 0.9.
+      - ``seen``: the number of images that are recognised as each class.
+
+      With labels also:
+
+      - ``accuracy``: the share of images that are recognised as the class that they should show.
+      - ``accuracy_per_class``: the accuracy for each class that occurs in the labels.
+      - ``confusion``: the numbers of images, with a row for each class that they should show and a column for each class
+        that is recognised.
     """
     confidence = np.exp(log_softmax(logits)).max(1)
     recognised, k = logits.argmax(1), len(class_names)
@@ -142,7 +149,7 @@ def class_metrics(
 def confusion(
     recognised: Int[np.ndarray, ' n'], labels: Int[np.ndarray, ' n'], num_classes: int
 ) -> Int[np.ndarray, 'k k']:
-    """Count images: a row for each class that they should show, a column for each class that is recognised."""
+    """Count images in a matrix with a row for each class that they should show and a column for each recognised class."""
     pairs = labels * num_classes + recognised
     return np.bincount(pairs, minlength=num_classes * num_classes).reshape(num_classes, num_classes)
 
@@ -152,7 +159,7 @@ def calibration_temperature(logits: Float[np.ndarray, 'n k'], labels: Int[np.nda
 
     The class probabilities of a classifier are calibrated if its logits are divided by the temperature.
     """
-    from scipy.optimize import minimize_scalar  # importing it takes most of a second
+    from scipy.optimize import minimize_scalar  # imported here because it takes most of a second
 
     def cross_entropy(log_temperature: float) -> float:
         return -log_softmax(logits / np.exp(log_temperature))[np.arange(len(labels)), labels].mean()
@@ -172,7 +179,7 @@ def find_classifier(data: str, path: os.PathLike | str | None = None) -> Trained
 
     Args:
       data: name of the data set.
-      path: a file of a classifier. If not set, the one that comes with jaxgen for ``data``.
+      path: the file of a classifier. If not set, the one that comes with jaxgen for ``data``.
 
     Returns:
       The classifier, or None if ``path`` is not set and jaxgen has none for this data set.
@@ -228,14 +235,14 @@ def load_classifier(path: os.PathLike | str) -> TrainedClassifier:
 
 
 def _require_metadata(metadata: JsonObject) -> None:
-    """Refuse attributes of another type.
+    """Refuse metadata with a wrong type or an impossible value.
 
     Raises:
-      ValueError: naming the first of them.
+      UserError: if there are any; the message names them.
     """
     names, shape, accuracy = (metadata[name] for name in ('class_names', 'image_shape', 'test_accuracy'))
     widths = metadata['model']['widths']
-    holds = {
+    checks = {
         'data': isinstance(metadata['data'], str),
         'class_names': isinstance(names, list)
         and all(isinstance(n, str) for n in names)
@@ -245,8 +252,8 @@ def _require_metadata(metadata: JsonObject) -> None:
         'test_accuracy': accuracy is None or (type(accuracy) in (int, float) and 0 <= accuracy <= 1),
         'widths': _are_sizes(widths),
     }
-    wrong = [name for name, is_right in holds.items() if not is_right]
-    check(not wrong, f'{", ".join(wrong)} cannot be what it is in the header')
+    wrong = [name for name, is_right in checks.items() if not is_right]
+    check(not wrong, f'its header has an impossible value of {", ".join(wrong)}')
 
 
 def _are_sizes(value: object) -> bool:
@@ -254,5 +261,5 @@ def _are_sizes(value: object) -> bool:
 
 
 def rounded(variables: dict[str, PyTree]) -> dict[str, PyTree]:
-    """Return variables with the values that they have after ``save_classifier`` and ``load_classifier``."""
+    """Round variables to the values that they have after ``save_classifier`` and ``load_classifier``."""
     return jax.tree.map(lambda x: np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float32), variables)

@@ -1,4 +1,4 @@
-"""Class probabilities that a classifier predicts, and the Inception Score made of them."""
+"""The class probabilities that a classifier predicts, and the Inception Score that is computed from them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def inception_score(logits: Float[np.ndarray, 'n k'], splits: int = 10, seed: in
     The images are shuffled as torch-fidelity shuffles them for the same seed.
 
     Args:
-      logits: of generated images.
-      splits: number of equal parts in which the score is computed.
-      seed: of the shuffle.
+      logits: logits of generated images.
+      splits: number of equal parts; the score is computed for each of them.
+      seed: random seed of the shuffle.
 
     Returns:
       The mean and the standard deviation over splits, computed in float64; the score lies between 1 and k.

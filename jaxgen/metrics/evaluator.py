@@ -20,11 +20,11 @@ from jaxgen.metrics.registry import METRICS, Pair, parameters, require_enough
 from jaxgen.runtime.progress import Stage
 from jaxgen.types import JsonObject
 
-FEWEST = 2048  # images below which the covariance of Inception's 2,048 features is singular
+FEWEST = 2048  # with fewer images, the covariance of Inception's 2,048 features is singular
 
 
 class Evaluator:
-    """Evaluates any number of sets against one reference under one protocol.
+    """An evaluator of any number of image sets against one reference under one protocol.
 
     The features of the reference are computed when the evaluator is made, or read from the cache.
 
@@ -32,15 +32,16 @@ class Evaluator:
       extractor: the network whose features the metrics compare.
       reference: real images.
       metrics: keys of ``METRICS``.
-      classifier: says what generated images show, if they have the shape that it takes. May also be the extractor.
+      classifier: predicts the classes of generated images, if they have the shape that it accepts. Its features may also be the
+        ones that the metrics compare.
       mesh: the devices that compute features; the default device if not set.
-      batch_size: images in a batch (see ``Extraction``).
+      batch_size: images per batch (see ``Extraction``).
 
     Attributes:
-      reference: as given.
+      reference: the reference images.
 
     Raises:
-      UserError: if there is no such metric, the extractor cannot take the reference images, or they are too few for a metric.
+      UserError: if a metric does not exist, the extractor does not accept the reference images, or a metric needs more of them.
     """
 
     def __init__(
@@ -71,14 +72,14 @@ class Evaluator:
 
         Args:
           images: generated images.
-          tick: called after each batch.
+          tick: function that is called after each batch.
 
         Returns:
-          JSON values: the metrics, ``judge`` with what the classifier recognises, ``metrics`` with their names,
+          JSON values: the metrics, ``judge`` with the metrics of the classifier, ``metrics`` with the names of the metrics,
           ``images_per_sec``, ``warnings`` and ``protocol``.
 
         Raises:
-          UserError: if the extractor cannot take these images, or they are too few for a metric.
+          UserError: if the extractor does not accept these images, or a metric needs more of them.
         """
         self._require_compatible(images, 'the generated images')
         require_enough(self._metrics, images.count, 'the generated set')
@@ -111,15 +112,16 @@ class Evaluator:
     def best(
         self, images: UInt8[np.ndarray, 'n h w c'], labels: Int[np.ndarray, ' n'] | None, class_names: Sequence[str]
     ) -> Int[np.ndarray, ' n']:
-        """Return the order of images by the classifier's confidence, the most confident first.
+        """Sort images by the classifier's confidence, the most confident first.
 
         Args:
           images: generated images.
-          labels: the classes that they should show. If None, the confidence is that of any class.
+          labels: the class that each image should show; its probability is the confidence. If None, the confidence is the
+            largest class probability.
           class_names: the names that labels index.
 
         Returns:
-          Indices of the images; in their own order if there is no classifier that takes them.
+          The sorted indices of the images, or all indices in order if there is no classifier for images of this shape.
         """
         if not self._can_classify(images.shape[1:]):
             return np.arange(len(images))
@@ -130,7 +132,7 @@ class Evaluator:
         return np.argsort(-confidence, kind='stable')
 
     def protocol(self, images: ImageSet) -> JsonObject:
-        """Return everything that the metrics of a set depend on, as JSON values."""
+        """Return everything that the metrics of an image set depend on, as JSON values."""
         judge = self._classifier if self._can_classify(images.image_shape) else None
         return {
             'generated': images.description,
@@ -163,18 +165,21 @@ class Evaluator:
         found = [*self.reference.notes, *images.notes]
         name, distance = self._extractor.description['name'], features.distance_name(self._extractor.description)
         if not name.startswith('inception'):
-            found.append(f'distances are those of features of {name}: they compare with no FID elsewhere')
+            found.append(f'distances are computed from the features of {name}: they cannot be compared with FID')
         kid, deviation = result.get('kid'), result.get('kid_std')
         is_kid_known = kid is not None and deviation is not None and deviation <= abs(kid)
-        remedy = 'look at KID, which is not biased' if is_kid_known else f'take {FEWEST:,} or more if there are so many'
+        remedy = 'look at KID, which is not biased' if is_kid_known else f'use {FEWEST:,} or more images if possible'
         for what, count in (('generated', images.count), ('reference', self.reference.count)):
             if count < FEWEST:
                 found.append(
-                    f'{count:,} {what} images are fewer than {FEWEST:,}: {distance} is biased upwards, and compares with no '
-                    f'published value; {remedy}'
+                    f'{count:,} {what} images are fewer than {FEWEST:,}: {distance} is biased upwards, and cannot be '
+                    f'compared with published values; {remedy}'
                 )
         if images.image_shape != self.reference.image_shape:
-            found.append(f'the generated images are {images.image_shape}, the reference {self.reference.image_shape}')
+            found.append(
+                f'the generated images have the shape {images.image_shape}, but the reference images have the shape '
+                f'{self.reference.image_shape}'
+            )
         found += self._class_warnings(images)
         if 'kid' in result and result['kid_std'] is None:
             whole = 'generated' if images.count <= self.reference.count else 'reference'
@@ -184,26 +189,27 @@ class Evaluator:
             )
         if 'fid_per_class' in result:
             found.append(
-                f'{distance} by class is of few images each: compare it between classes and models, not with {distance}'
+                f'the {distance} of each class uses few images: compare it between classes and models, but not with the '
+                f'{distance} of all images'
             )
         if 'inception_score' in self._metrics and pair.fake.logits is None:
             found.append('no Inception Score: the weights have no classifier')
         return found
 
     def _class_warnings(self, images: ImageSet) -> list[str]:
-        """Warn if a model was asked for other classes than the reference has."""
+        """Return a warning if the model was asked for other classes than those of the reference."""
         description, known = images.description, self.reference.class_names
         asked = names(description['classes']) if 'sampler' in description else ()
         if asked and self.reference.labels is not None and set(asked) != set(known):
-            return [f'the generated images are of {_listed(asked)}, the reference of {_listed(known)}']
+            return [f'the classes of the generated images are {_listed(asked)}, but the reference has {_listed(known)}']
         return []
 
 
 def _rate(marks: Sequence[tuple[float, int]]) -> float | None:
-    """Return the images by the second since the first batch, which includes the compilation; None for a single batch.
+    """Return the images per second after the first batch, whose time includes compilation; None for a single batch.
 
     Args:
-      marks: the time and the number of images that were done after each batch.
+      marks: the time after each batch, and the number of images done by then.
     """
     (start, before), (now, done) = marks[0], marks[-1]
     return (done - before) / (now - start) if now > start else None

@@ -1,4 +1,4 @@
-"""Features of images: run networks over any number of images on all devices, and cache the features of stored sets."""
+"""Compute features of any number of images on all devices, and cache the features of stored sets."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.runtime.progress import Stage
 from jaxgen.types import Array, Fields, JsonObject, PyTree
 
-DINOV2_SIZES = {'dinov2': 'large', 'dinov2_base': 'base'}  # by the name of the extractor
-EXTRACTORS = ('inception', *DINOV2_SIZES)  # the networks that take images of any data set
-# The name of the Frechet distance by extractor, where it is not FID.
+DINOV2_SIZES = {'dinov2': 'large', 'dinov2_base': 'base'}  # size of the network by name of the extractor
+EXTRACTORS = ('inception', *DINOV2_SIZES)  # the networks that accept images of any data set
+# The Frechet distance of these extractors is not called FID, but has the name given here.
 DISTANCES = {'dinov2-vit-l14': 'FD-DINOv2', 'dinov2-vit-b14': 'FD-DINOv2 (ViT-B/14)'}
-CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # images a device in a batch, by default
+CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # default number of images per device in a batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +40,10 @@ class Extractor:
     Attributes:
       apply: the function ``(variables, images uint8 [N, H, W, C]) -> (features [N, D], logits [N, K] or None)``.
       variables: the first argument of ``apply``.
-      channels: C.
-      image_size: H and W in pixels; None if the network takes images of any size.
-      description: for the protocol: its name, the hash of its tensors, and everything else that the features depend on.
+      channels: number of channels of the images, C.
+      image_size: H and W in pixels; None if the network accepts images of any size.
+      description: the name of the network, the hash of its weights, and everything else that the features depend on, as JSON
+        values for the protocol.
     """
 
     apply: Callable[[PyTree, Array], tuple[Array, Array | None]]
@@ -54,11 +55,11 @@ class Extractor:
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """The output of an extractor.
+    """An output of an extractor.
 
     Attributes:
-      features: one row for each image.
-      logits: of each class; None if the extractor has no classifier.
+      features: the features, one row for each image.
+      logits: the logits of all classes, one row for each image; None if the extractor has no classifier.
     """
 
     features: Float32[np.ndarray, 'n d']
@@ -66,11 +67,11 @@ class Features:
 
 
 def inception_extractor(weights_path: str | os.PathLike | None = None, resize: str = 'tf1') -> Extractor:
-    """Return the Inception network of FID; it takes grey images as colour images of equal channels.
+    """Return the Inception network of FID; grey images are repeated to three channels.
 
     Args:
       weights_path: a ``.pth`` file with the weights. If not set, the published file is downloaded once.
-      resize: how images become 299x299: ``tf1`` as in published FIDs, or ``clean``, antialiased, as in clean-FID.
+      resize: how images are resized to 299x299: ``tf1`` as in published FIDs, or ``clean``, antialiased, as in clean-FID.
 
     Raises:
       UserError: if the file of weights cannot be read or downloaded, or there is no such resize.
@@ -82,11 +83,11 @@ def inception_extractor(weights_path: str | os.PathLike | None = None, resize: s
 
 
 def dinov2_extractor(weights_path: str | os.PathLike | None = None, size: str = 'large') -> Extractor:
-    """Return the DINOv2 network of FD-DINOv2; it takes grey images as colour images of equal channels.
+    """Return the DINOv2 network of FD-DINOv2; grey images are repeated to three channels.
 
     Args:
       weights_path: a ``.safetensors`` file with the weights. If not set, the published file is downloaded once.
-      size: ``large``, the ViT-L/14 of Stein et al. 2023, or ``base``, the ViT-B/14, which takes a quarter of the work.
+      size: ``large``, the ViT-L/14 of Stein et al. 2023, or ``base``, the ViT-B/14, which needs a quarter of the computation.
 
     Raises:
       UserError: if the file of weights cannot be read or downloaded, or there is no such size.
@@ -108,13 +109,13 @@ def make_extractor(
     dinov2_weights: str | os.PathLike | None = None,
     resize: str = 'tf1',
 ) -> Extractor:
-    """Return the extractor of this name.
+    """Return an extractor by its name.
 
     Args:
       name: one of ``EXTRACTORS``.
-      inception_weights: as for ``inception_extractor``, which alone reads it.
-      dinov2_weights: as for ``dinov2_extractor``, which alone reads it.
-      resize: as for ``inception_extractor``, which alone reads it.
+      inception_weights: file of weights for ``inception_extractor``; other extractors ignore it.
+      dinov2_weights: file of weights for ``dinov2_extractor``; other extractors ignore it.
+      resize: kind of resize for ``inception_extractor``; other extractors ignore it.
 
     Raises:
       UserError: if there is no such extractor, or its weights cannot be read or downloaded.
@@ -125,17 +126,18 @@ def make_extractor(
 
 
 def distance_name(extractor: Fields) -> str:
-    """Return what the Frechet distance of features is called, given the description of the extractor in a protocol."""
+    """Return the name of the Frechet distance for an extractor, given its description in a protocol."""
     return DISTANCES.get(str(extractor.get('name')), 'FID')
 
 
 class Extraction:
-    """Runs extractors over any number of images, in batches of one compiled shape.
+    """A function that runs extractors over any number of images, in batches of one compiled shape.
 
     Args:
       extractors: the networks.
       mesh: the devices over which the images of a batch are spread; the default device if not set.
-      batch_size: images in a batch, a multiple of the number of devices. If not set, 8 a device on CPUs and 64 on others.
+      batch_size: images per batch, a multiple of the number of devices. If not set, 8 per device on CPUs and 64 per device on
+        GPUs and TPUs.
     """
 
     def __init__(self, extractors: Sequence[Extractor], mesh: Mesh | None = None, batch_size: int | None = None):
@@ -144,9 +146,8 @@ class Extraction:
         self._sharding = None if mesh is None else batch_sharding(mesh)
         self._names = [f'the network {extractor.description.get("name", "")}'.strip() for extractor in extractors]
         self._runs = [self._jitted(extractor.apply) for extractor in extractors]
-        self._programs: dict[
-            tuple[int, tuple[int, ...]], jax.stages.Compiled
-        ] = {}  # by extractor and shape of the images
+        # The compiled programs, by the index of the extractor and the shape of the images.
+        self._programs: dict[tuple[int, tuple[int, ...]], jax.stages.Compiled] = {}
         variables = [extractor.variables for extractor in extractors]
         self._variables = jax.device_put(variables, None if mesh is None else replicated(mesh))
 
@@ -164,13 +165,13 @@ class Extraction:
         *,
         tick: Callable[[], None] = lambda: None,
     ) -> list[Features]:
-        """Return the features that each extractor computes, in the order of the images.
+        """Compute the features of images with each extractor, in the order of the images.
 
         Args:
-          pieces: the images in pieces of any lengths; a thread reads them while the devices work.
-          stage: counts the images.
+          pieces: the images in pieces of any length; threads read them while the devices compute.
+          stage: the stage of the progress display that counts the images.
           which: indices of the extractors to run; the others are not compiled.
-          tick: called after each batch.
+          tick: function that is called after each batch.
 
         Raises:
           UserError: if a feature is not finite.
@@ -217,7 +218,7 @@ def default_batch_size(mesh: Mesh | None = None) -> int:
 
 
 def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield batches of one size with the number of images that count; zeros fill up the last batch."""
+    """Yield batches of one size with the number of images in each; the last batch is filled up with zeros."""
     waiting: list[np.ndarray] = []
     for piece in pieces:
         waiting.append(piece)
@@ -233,9 +234,9 @@ def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.
 
 
 def environment() -> JsonObject:
-    """Return what metrics may depend on apart from images and weights: the device, the precision, the versions.
+    """Return the device, the precision and the versions, on which metrics may depend in addition to images and weights.
 
-    The precision is that of the extractors and of the classifier alone; a network that generates images has its own.
+    The precision is that of the extractors and of the classifier, not that of a network that generates images.
     """
     import jaxlib
 
@@ -251,16 +252,16 @@ def stored_features(
 ) -> Features:
     """Return the features of a stored set, from the cache (``JAXGEN_CACHE_DIR``) if they were computed before.
 
-    The cache knows them by a hash of the images, of the description of the extractor and of the environment.
+    The name of the cached file contains a hash of the images, of the description of the extractor and of the environment.
 
     Args:
-      extraction: its first extractor computes the features.
-      description: of that extractor.
-      images: their description must contain a hash of all images.
-      stage: counts the images.
+      extraction: computes the features, with its first extractor.
+      description: the description of that extractor.
+      images: the image set; its description must contain a hash of all images.
+      stage: the stage of the progress display that counts the images.
     """
-    decisive = {'images': images.description, 'extractor': description, **environment()}
-    fingerprint = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    determined_by = {'images': images.description, 'extractor': description, **environment()}
+    fingerprint = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()
     cached = cache_dir() / f'features-{fingerprint[:16]}.npz'
     arrays = read_npz(cached)
     if arrays is not None and len(arrays['features']) == images.count:

@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of features; of Inception features it is the FID."""
+"""The Frechet distance between two sets of features. For Inception features it is the FID."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
       b: moments of the features of the other set.
 
     Returns:
-      The distance, float64 arithmetic throughout; at least 0 up to rounding.
+      The distance, computed in float64; at least 0 up to rounding errors.
     """
     values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -30,10 +30,10 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def frechet_distance_of_few(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']) -> float:
-    """Compute the same distance from the features themselves, which is fast if n or m is far below d.
+    """Compute the Frechet distance directly from the features, which is fast if n or m is much smaller than d.
 
-    With A and B the centred features over ``sqrt(n - 1)`` and ``sqrt(m - 1)``, the eigenvalues of ``C_a C_b`` are the squared
-    singular values of the n x m matrix ``A B^T``.
+    Let A and B be the centred features, divided by ``sqrt(n - 1)`` and ``sqrt(m - 1)``. Then the eigenvalues of ``C_a C_b`` are
+    the squared singular values of the n x m matrix ``A B^T``.
 
     Args:
       a: features of one set.
@@ -47,7 +47,7 @@ def frechet_distance_of_few(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm
 
 
 def _centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the features about their mean over ``sqrt(n - 1)``, and the mean."""
+    """Return the centred features divided by ``sqrt(n - 1)``, and their mean."""
     x = np.asarray(features, np.float64)
     mean = x.mean(0)
     return (x - mean) / np.sqrt(len(x) - 1), mean

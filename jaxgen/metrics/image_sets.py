@@ -1,4 +1,4 @@
-"""Sets of images to evaluate: an array, a split of a data set, a folder or an ``.npz`` file; checked and read in pieces."""
+"""Sets of images to evaluate: check and read arrays, splits of data sets, folders and ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
 PIECE = 256  # images decoded at once
-SUBSET_SEED = 2020  # of torch-fidelity's published check
+SUBSET_SEED = 2020  # the seed of torch-fidelity's published check
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images that all have one shape.
+    """A set of images that all have the same shape.
 
     Attributes:
-      description: what the images are, as JSON values for the protocol; of stored images it contains a hash of all.
+      description: a description of the images with a hash of all of them, as JSON values for the protocol.
       count: number of images.
       image_shape: (height, width, channels) with one or three channels.
-      pieces: the function that returns an iterator over uint8 ``[n, *image_shape]``, from the first image on at each call.
+      pieces: function that returns a new iterator over all images, in pieces uint8 ``[n, *image_shape]``.
       labels: a class for each image, or None if the classes are not known.
       class_names: the names that labels index; empty if they are not known.
-      notes: sentences for the user, such as how many files of a folder are not read.
+      notes: messages for the user, such as how many files of a folder are not read.
     """
 
     description: JsonObject
@@ -61,21 +61,21 @@ def open_set(
     """Open a set of stored images.
 
     Args:
-      name: a split of a data set such as ``cifar10:test``; a folder with images (in any depth, in the order of their paths;
-        ``jaxgen.io.folders`` says which are found, ``jaxgen.io.pictures`` how they are decoded) or with ``.npz`` files; or an
-        ``.npz`` file (see ``jaxgen.metrics.npz_files``).
-      field: what the caller calls ``name``, for messages.
-      num: number of images to take at random (see ``subset``). All if not set.
-      class_names: the classes that may occur in an ``.npz`` file. Labels index them, unless the file names its classes
-        itself. If not set, the labels of an ``.npz`` file are not read.
-      classes: of a data set, as for ``jaxgen.data.load``.
-      image_size: of a data set, as for ``jaxgen.data.load``.
-      crop: of a data set, as for ``jaxgen.data.load``.
-      dataset: the data set that these arguments name, if it was read already.
+      name: a split of a data set such as ``cifar10:test``; a folder with images (at any depth, sorted by path; see
+        ``jaxgen.io.folders`` and ``jaxgen.io.pictures``) or with ``.npz`` files; or an ``.npz`` file (see
+        ``jaxgen.metrics.npz_files``).
+      field: the option or argument that ``name`` comes from, for messages.
+      num: number of images to use, chosen at random (see ``subset``); all if not set.
+      class_names: the classes that may occur in an ``.npz`` file. Its labels index them, unless the file names its own
+        classes. If not set, the labels of an ``.npz`` file are not read.
+      classes: classes of a data set to keep, see ``jaxgen.data.load``.
+      image_size: side of the images of a data set in pixels, see ``jaxgen.data.load``.
+      crop: crop of the images of a data set, see ``jaxgen.data.load``.
+      dataset: the data set that these arguments describe, if it is loaded already.
 
     Raises:
       UserError: if there is no such set, it is empty, an image cannot be read, has another size or is not uint8, or a label
-        has no meaning.
+        has no class.
     """
     source, _, split = name.partition(':')
     path = pathlib.Path(expanded(name))
@@ -96,12 +96,12 @@ def open_set(
 
 
 def from_dataset(dataset: Dataset, name: str, num: int | None = None) -> ImageSet:
-    """Return a data set as a set; images that lie in a file are read in pieces.
+    """Make an image set from a data set; images on disk are read in pieces.
 
     Args:
       dataset: the images and their labels.
-      name: the data set and its split, as in ``folder:test``.
-      num: number of images to take at random (see ``subset``). All if not set.
+      name: the data set and its split, such as ``folder:test``.
+      num: number of images to use, chosen at random (see ``subset``); all if not set.
 
     Raises:
       UserError: if the data set is empty.
@@ -113,12 +113,12 @@ def from_dataset(dataset: Dataset, name: str, num: int | None = None) -> ImageSe
 
 
 def from_array(images: np.ndarray, name: str = 'images', num: int | None = None) -> ImageSet:
-    """Return images in memory as a set.
+    """Make an image set from an array.
 
     Args:
       images: uint8 ``[N, H, W, C]`` with one or three channels; ``[N, H, W]`` is taken as ``[N, H, W, 1]``.
-      name: what the caller calls the array, for messages.
-      num: number of images to take at random (see ``subset``). All if not set.
+      name: name of the array, for messages.
+      num: number of images to use, chosen at random (see ``subset``); all if not set.
 
     Raises:
       UserError: if the array is empty, has another shape or is not uint8.
@@ -127,7 +127,7 @@ def from_array(images: np.ndarray, name: str = 'images', num: int | None = None)
 
 
 def subset(count: int, num: int | None) -> Int[np.ndarray, ' n']:
-    """Return the indices of ``num`` of ``count`` images: all in order, or those of torch-fidelity's published check."""
+    """Return the indices of ``num`` of ``count`` images: all in order, or the random choice of torch-fidelity."""
     check(num is None or num > 0, f'num={num} must be at least 1, or None')
     if num is None or num >= count:
         return np.arange(count)
@@ -171,7 +171,7 @@ def _from_npz_folder(
 
 
 def _from_folder(folder: pathlib.Path, field: str, num: int | None) -> ImageSet:
-    """Return the images of a folder, grey if none has colours."""
+    """Return the images of a folder, as grey images if none of them has colours."""
     all_files = files_below(folder)
     found = [file for file in all_files if file.suffix.lower() in pictures.SUFFIXES]
     suffixes = ' '.join(pictures.SUFFIXES)

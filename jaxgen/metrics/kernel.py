@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of features; of Inception features it is the KID."""
+"""The kernel distance between two sets of features. For Inception features it is the KID."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def kernel_distance(
 ) -> tuple[float, float | None]:
     """Compute the KID (Binkowski et al. 2018): the unbiased squared MMD, averaged over random subsets.
 
-    The kernel is ``k(x, y) = (x y / d + 1)^3``. With X and Y the subsets, each of s features, the estimate is
+    The kernel is ``k(x, y) = (x y / d + 1)^3``. For subsets X and Y of s features each, the estimate is
 
       ``(sum_{i != j} k(x_i, x_j) + sum_{i != j} k(y_i, y_j)) / (s (s - 1)) - 2 / s^2 sum_{i, j} k(x_i, y_j)``.
 
-    For the same seed the subsets are those of torch-fidelity.
+    For the same seed, the subsets are the same as in torch-fidelity.
 
     Args:
       fake: features of generated images.
       real: features of reference images.
       subsets: number of random pairs of subsets.
-      subset_size: features in each subset; if a set is smaller, the subsets have its size.
-      seed: of the subsets.
+      subset_size: number of features in each subset; if a set is smaller, the subsets have its size.
+      seed: random seed that chooses the subsets.
 
     Returns:
-      The mean and the standard deviation over subsets, computed in float64. The deviation is None, not estimated, where the
-      subsets of either set are the whole set: they would show how the other set varies, or nothing at all.
+      The mean and the standard deviation over subsets, computed in float64. The deviation is None if each subset of one set
+      is the whole set, since it would then show only how the other set varies.
     """
     size = min(subset_size, len(fake), len(real))
     rng = np.random.RandomState(seed)

@@ -1,4 +1,4 @@
-"""Precision and recall, density and coverage of generated images, from the manifolds that two sets of features span."""
+"""Precision and recall, and density and coverage: compare the manifolds that two sets of features span."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def precision_recall(
     Args:
       fake: features of generated images.
       real: features of reference images.
-      neighbours: k.
+      neighbours: the number k of the nearest neighbour that a ball reaches to.
 
     Returns:
       (precision, recall), both between 0 and 1.
@@ -49,7 +49,7 @@ def density_coverage(
     Args:
       fake: features of generated images.
       real: features of reference images.
-      neighbours: k.
+      neighbours: the number k of the nearest neighbour that a ball reaches to.
 
     Returns:
       (density, coverage). Density is at least 0, may be larger than 1, and is 1 on average if both sets have the same
@@ -83,7 +83,7 @@ def _share_within(points: np.ndarray, manifold: np.ndarray, neighbours: int) -> 
 
 
 def _distances(x: np.ndarray, y: np.ndarray, rows: int = 1000) -> Iterator[np.ndarray]:
-    """Yield squared Euclidean distances ``[rows, m]``, for so many rows of x at a time."""
+    """Yield the squared Euclidean distances of x to y, ``[rows, m]``, for ``rows`` rows of x at a time."""
     squares = (y**2).sum(1)
     for start in range(0, len(x), rows):
         part = x[start : start + rows]

@@ -1,4 +1,4 @@
-"""Mean and covariance of features, accumulated batch by batch in float64."""
+"""The mean and covariance of features, accumulated batch by batch in float64."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jaxtyping import Float, Float64
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Moments of the features seen so far; ``+`` joins those of two sets.
+    """A set of moments of features; ``+`` combines the moments of two sets of features.
 
     Attributes:
-      count: number of features, n.
-      mean: their mean.
-      scatter: the sum of their squares about the mean, ``sum_i (x_i - mean) (x_i - mean)^T``.
+      count: number of feature vectors, n.
+      mean: mean of the feature vectors.
+      scatter: sum of the squares about the mean, ``sum_i (x_i - mean) (x_i - mean)^T``.
     """
 
     count: int
@@ -26,7 +26,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: Float[np.ndarray, 'n d']) -> Moments:
-        """Compute the moments of features in one piece."""
+        """Compute the moments of all features at once."""
         x = np.asarray(features, np.float64)
         mean = x.mean(0)
         centred = x - mean
@@ -42,7 +42,7 @@ class Moments:
 
     @classmethod
     def streamed(cls, features: Float[np.ndarray, 'n d'], rows: int = 1000) -> Moments:
-        """Compute the moments of so many rows at a time, so that no float64 copy of all features is made."""
+        """Compute the moments of features, ``rows`` at a time, to avoid a float64 copy of all features."""
         parts = (cls.of(features[i : i + rows]) for i in range(0, len(features), rows))
         return functools.reduce(operator.add, parts)
 

@@ -1,8 +1,8 @@
-"""Read images, and their labels, from ``.npz`` files.
+"""Read images and their labels from ``.npz`` files.
 
-A file holds ``images`` uint8 ``[N, H, W, C]`` with one or three channels, or ``[N, H, W]``; it may hold ``labels`` integers
-``[N]`` and the ``class_names`` that they index. The layout of guided-diffusion, ``arr_0`` for images and ``arr_1`` for labels, is
-read as well.
+A file holds ``images``, uint8 ``[N, H, W, C]`` with one or three channels, or ``[N, H, W]``. It may also hold ``labels``,
+integers ``[N]``, and the ``class_names`` that they index. The layout of guided-diffusion, ``arr_0`` for images and ``arr_1`` for
+labels, is read as well.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from jaxgen.io.files import load_npz
 from jaxgen.io.folders import is_hidden
 
 SUFFIX = '.npz'
-LAYOUTS = {'images': 'labels', 'arr_0': 'arr_1'}  # the name of the images: the name of their labels
+LAYOUTS = {'images': 'labels', 'arr_0': 'arr_1'}  # name of the array of images -> name of the array of labels
 
 
 def npz_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Return the ``.npz`` files directly in a folder, in the order of their names; hidden ones are left out."""
+    """Return the ``.npz`` files directly in a folder, sorted by name; hidden files are left out."""
     if not folder.is_dir():
         return []
     found = (path for path in folder.iterdir() if path.suffix.lower() == SUFFIX and not is_hidden(path.name))
@@ -32,12 +32,12 @@ def npz_files(folder: pathlib.Path) -> list[pathlib.Path]:
 def open_npz_files(
     folder: pathlib.Path, field: str, class_names: Sequence[str] | None = None
 ) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, ' n'] | None]:
-    """Return the images of all ``.npz`` files of a folder, in the order of their names, and their labels if all have some.
+    """Return the images of all ``.npz`` files of a folder, sorted by file name, and their labels if all files have labels.
 
     Args:
-      folder: holds the files.
-      field: what the caller calls the folder, for messages.
-      class_names: as for :func:`read_npz_file`.
+      folder: the folder of the files.
+      field: the option or argument that the folder comes from, for messages.
+      class_names: see :func:`read_npz_file`.
 
     Returns:
       The images, and their labels or None.
@@ -65,15 +65,15 @@ def read_npz_file(
 
     Args:
       path: the file.
-      field: what the caller calls it, for messages.
-      class_names: the classes that may occur. Labels index them, unless the file names its classes itself. If not set, labels
-        are not read.
+      field: the option or argument that the file comes from, for messages.
+      class_names: the classes that may occur. Labels index them, unless the file names its own classes. If not set, labels are
+        not read.
 
     Returns:
       The images uint8 ``[N, H, W, C]``, and integer labels ``[N]`` that index ``class_names``, or None.
 
     Raises:
-      UserError: if the file is damaged, holds no such images, or a label has no meaning.
+      UserError: if the file is damaged, holds no such images, or a label has no class.
     """
     where = f'{field}={path}'
     try:
@@ -95,10 +95,10 @@ def read_npz_file(
 def _read_labels(
     labels: np.ndarray, count: int, own: np.ndarray | None, class_names: Sequence[str], where: str
 ) -> np.ndarray | None:
-    """Return labels that index ``class_names``; None if some images are of no class.
+    """Return labels that index ``class_names``; None if some images have no class.
 
     Args:
-      labels: as the file holds them.
+      labels: the labels in the file.
       count: the number of images.
       own: the names that the labels index, or None if they index ``class_names``.
       class_names: the names of the classes.
@@ -141,17 +141,17 @@ def _renumbered(labels: np.ndarray, own: np.ndarray, class_names: Sequence[str],
 
 
 def require_images(images: np.ndarray, where: str) -> np.ndarray:
-    """Return images as uint8 ``[N, H, W, C]``; ``[N, H, W]`` are grey.
+    """Check an array of images and return it as uint8 ``[N, H, W, C]``; ``[N, H, W]`` are grey images.
 
     Args:
       images: the array to check.
-      where: what the caller calls it, for messages.
+      where: name of the array, for messages.
 
     Raises:
-      UserError: if they are not uint8, have another shape, or there is none.
+      UserError: if the array is not uint8, has another shape, or is empty.
     """
     if not np.issubdtype(images.dtype, np.number):
-        raise UserError(f'{where} holds {images.dtype} and no images')
+        raise UserError(f'{where} holds {images.dtype} values, which are not images')
     _require_shape(images.shape, where)
     if images.dtype != np.uint8:
         if not np.isfinite(images).all():

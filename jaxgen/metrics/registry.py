@@ -21,13 +21,13 @@ from jaxgen.metrics.manifold import density_coverage, precision_recall
 from jaxgen.metrics.moments import Moments
 from jaxgen.types import JsonObject
 
-FEWEST_OF_A_CLASS = 100  # images of a class in both sets, below which its FID is left out
-MANIFOLD_IMAGES = 10_000  # images of each set that span its manifold, chosen at random
-MANIFOLD_NEIGHBOURS = 3  # a ball of precision and recall reaches to this nearest neighbour
-COVERAGE_NEIGHBOURS = 5  # a ball of density and coverage reaches to this nearest neighbour
+FEWEST_OF_A_CLASS = 100  # the FID of a class is left out if either set has fewer images of it
+MANIFOLD_IMAGES = 10_000  # number of images, chosen at random, that represent a larger set in a manifold
+MANIFOLD_NEIGHBOURS = 3  # the balls of precision and recall reach to this nearest neighbour
+COVERAGE_NEIGHBOURS = 5  # the balls of density and coverage reach to this nearest neighbour
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 INCEPTION_SCORE_SPLITS = 10
-# What metrics depend on apart from features, for the protocol.
+# The settings of the metrics, for the protocol.
 PARAMETERS = {
     'kid_subsets': KID_SUBSETS,
     'kid_subset_size': KID_SUBSET_SIZE,
@@ -35,19 +35,19 @@ PARAMETERS = {
     'manifold_images': MANIFOLD_IMAGES,
     'manifold_neighbours': MANIFOLD_NEIGHBOURS,
 }
-# The same of metrics that earlier versions do not have; only protocols with such a metric name its parameters.
+# The settings of metrics that earlier versions did not have; a protocol contains them only if it has such a metric.
 OWN_PARAMETERS = {'density_coverage': {'coverage_neighbours': COVERAGE_NEIGHBOURS}}
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """The features of generated and of reference images.
+    """A pair of feature sets: of generated and of reference images.
 
     Attributes:
       fake: features of the generated images.
       real: features of the reference images.
       fake_labels: the class of each generated image, or None if the classes are not known.
-      real_labels: the class of each reference image, or None.
+      real_labels: the class of each reference image, or None if the classes are not known.
       class_names: the names that both labels index; empty unless both sets have labels of the same classes.
     """
 
@@ -90,7 +90,7 @@ def _density_coverage(pair: Pair) -> JsonObject:
 
 
 def _spanning(features: np.ndarray) -> np.ndarray:
-    """Return the features that span a manifold: all, or those of a random subset, since sets may be sorted by class."""
+    """Return the features that span a manifold: all, or a random subset, since a large set may be sorted by class."""
     return features[subset(len(features), MANIFOLD_IMAGES)]
 
 
@@ -113,7 +113,7 @@ METRICS: dict[str, Callable[[Pair], JsonObject]] = {
     'density_coverage': _density_coverage,
     'fid_per_class': _fid_per_class,
 }
-# The fewest generated and reference images from which a metric can be computed; 1 and 1 of all others.
+# The smallest numbers of generated and of reference images that a metric needs; 1 and 1 for metrics that are not listed.
 FEWEST_IMAGES: dict[str, tuple[int, int]] = {
     'fid': (2, 2),  # covariances
     'kid': (2, 2),  # pairs of images
@@ -129,11 +129,11 @@ def require_enough(metrics: Sequence[str], count: int, where: str, *, is_referen
     Args:
       metrics: keys of ``METRICS``.
       count: number of images in the set.
-      where: what the caller calls the set or its size, for messages.
+      where: name of the set, or of the option that limits its size, for messages.
       is_reference: whether the set is the reference.
 
     Raises:
-      UserError: naming the first metric that needs more images.
+      UserError: if a metric needs more images; the message names the first one.
     """
     for name in metrics:
         fewest = FEWEST_IMAGES.get(name, (1, 1))[is_reference]
@@ -145,14 +145,14 @@ def require_enough(metrics: Sequence[str], count: int, where: str, *, is_referen
 
 
 def parameters(*counts: int, metrics: Sequence[str] = ()) -> JsonObject:
-    """Return what metrics depend on apart from features, for the protocol.
+    """Return the settings of the metrics, for the protocol.
 
-    Earlier versions took the first ``MANIFOLD_IMAGES`` images of larger sets for precision and recall, and their protocols have
-    no ``manifold_subset_seed``. Those of smaller sets are the same as today.
+    For precision and recall of sets with more than ``MANIFOLD_IMAGES`` images, earlier versions used the first images, and
+    their protocols have no ``manifold_subset_seed``. The protocols of smaller sets have not changed.
 
     Args:
       counts: numbers of images in the sets.
-      metrics: keys of ``METRICS``, of which those in ``OWN_PARAMETERS`` add parameters.
+      metrics: keys of ``METRICS``; those in ``OWN_PARAMETERS`` add their own settings.
     """
     found: JsonObject = {**PARAMETERS}
     for metric in metrics:

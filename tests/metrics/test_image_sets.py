@@ -170,7 +170,7 @@ def test_an_npz_of_guided_diffusion_has_labels(tmp_path):
             r'has the shape \(5, 3, 6, 4\), with its channels first: move them',
         ),
         ({'images': np.zeros((0, 4, 4, 3))}, 'at least one'),
-        ({'images': np.zeros((2, 4, 4, 3), bool)}, 'holds bool and no images'),
+        ({'images': np.zeros((2, 4, 4, 3), bool)}, 'holds bool values, which are not images'),
         (
             {'arr_0': PICTURES, 'arr_1': np.ones((5, 10))},
             r'5 images, but labels float64 of shape \(5, 10\): labels are',

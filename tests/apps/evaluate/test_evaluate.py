@@ -100,7 +100,7 @@ def test_dinov2_is_named_in_protocol_and_summary(tmp_path, capsys, monkeypatch):
     }
     assert result['protocol']['parameters']['coverage_neighbours'] == 5
     assert result['inception_score'] is None and 0 < result['coverage'] <= 1 and result['density'] > 0
-    assert 'distances are those of features of dinov2-vit-l14: they compare with no FID elsewhere' in result['warnings']
+    assert 'distances are computed from the features of dinov2-vit-l14: they cannot be compared with FID' in result['warnings']
     assert any(w.startswith('200 reference images are fewer than 2,048: FD-DINOv2 is') for w in result['warnings'])
     lines = summary(result).splitlines()
     assert f'FD-DINOv2: {result["fid"]:.4f}' in lines and f'coverage: {result["coverage"]:.4f}' in lines
@@ -137,7 +137,7 @@ def test_every_metric_has_its_protocol(runs, capsys):
 def test_classes_that_the_reference_lacks_are_named(runs, capsys, classes, said):
     fields = {'sample.classes': classes, 'evaluation.num': 16, 'evaluation.metrics': ('fid',)}
     warnings = evaluate(runs['dcgan'], capsys, 'dcgan', **fields)['warnings']
-    expected = 'the generated images are of 3, 8, the reference of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
+    expected = 'the classes of the generated images are 3, 8, but the reference has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
     assert (expected in warnings) == said == any('the reference of' in warning for warning in warnings)
 
 
