@@ -1,4 +1,4 @@
-"""Networks as linen modules.
+"""The networks, as Flax linen modules.
 
 Example:
   >>> import jax, jax.numpy as jnp

@@ -12,22 +12,22 @@ from jaxgen.models.layers import BatchNorm, at_least_float32
 from jaxgen.types import Array, Dtype, Fields, PyTree
 
 LOGIT_SCALE = 1 / 9
-NORM_MOMENTUM = 0.4  # share of the running statistics that a batch replaces, as in PyTorch
+NORM_MOMENTUM = 0.4  # share of the running statistics that each batch replaces (PyTorch's convention)
 
 # PyTorch's default: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in).
 uniform = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def smallest_image(blocks: int) -> int:
-    """Return the smallest side that a classifier takes: the first layer takes away one pixel, and each block halves the rest."""
+    """Return the smallest side that a classifier accepts: the first layer removes one pixel, and each block halves the rest."""
     return 2**blocks + 1
 
 
 def patch_basis(channels: int) -> np.ndarray:
     """Return an orthonormal basis of patches of 2x2 pixels, as a kernel: float64 ``[2, 2, channels, 4 * channels]``.
 
-    It is the product of the Haar basis of the pixels (their mean and differences of rows and columns) and of a basis of the
-    colours (brightness, red minus green, yellow minus blue), which is close to the principal components of photographs.
+    It is the product of the Haar basis of the pixels (their mean, and differences of rows and columns) and a basis of the
+    colours (brightness, red minus green, yellow minus blue), and close to the principal components of photographs.
 
     Args:
       channels: 1 or 3.
@@ -39,7 +39,7 @@ def patch_basis(channels: int) -> np.ndarray:
 
 
 def identity(key: Array, shape: tuple[int, ...], dtype) -> Array:
-    """Initialise a kernel with filters that copy one input channel each; filters beyond the last channel are ``uniform``."""
+    """Initialise a kernel whose filters each copy one input channel; additional filters are initialised by ``uniform``."""
     height, width, inputs, outputs = shape
     copies = np.zeros(shape, bool)
     for channel in range(min(inputs, outputs)):
@@ -49,9 +49,9 @@ def identity(key: Array, shape: tuple[int, ...], dtype) -> Array:
 
 
 def halved(x: Float[Array, 'n h w c']) -> Float[Array, 'n h2 w2 c']:
-    """Return the maximum of each 2x2 pixels; an odd last row or column is left out.
+    """Return the maximum over each block of 2x2 pixels; an odd last row or column is left out.
 
-    It takes maxima of slices, because XLA's gradient of a pooling window is many times slower on a CPU.
+    It computes maxima of slices, because XLA's gradient of a pooling window is many times slower on a CPU.
     """
     n, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
@@ -65,15 +65,15 @@ def variable_shapes(network: Classifier, image_shape: tuple[int, int, int]) -> d
 
 
 class Classifier(nn.Module):
-    """The classifier, which takes images in [-1, 1] and returns features and logits.
+    """A classifier that maps images in [-1, 1] to features and logits.
 
-    airbench94 whitens patches of 2x2 pixels with the principal components of the data. Here a fixed basis replaces them, and
-    a normalisation scales each component to unit variance. It has 1,971,328 parameters for ten classes of colour images and
-    the default widths.
+    airbench94 whitens patches of 2x2 pixels with the principal components of the data. Here a fixed basis replaces these, and
+    a normalisation scales each component to unit variance. The network has 1,971,328 parameters for ten classes of colour
+    images and the default widths.
 
     Attributes:
       num_classes: number of logits.
-      widths: channels of each block; each block halves the side. The last one is the number of features.
+      widths: number of channels of each block; each block halves the side. The last width is the number of features.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -14,23 +14,24 @@ from jaxgen.types import Array, Dtype, Fields
 
 
 class CNN(nn.Module):
-    """Noise-conditional network: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
+    """A noise-conditional network: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
 
-    All convolutions are 3x3 with stride 1, so that it takes images of any side that ``patch_size`` divides. Beyond a window of
-    4 * num_blocks + 5 pixels (of the folded image) it knows only the statistics of the group normalisations.
+    All convolutions are 3x3 with stride 1, so the network accepts images of any side that ``patch_size`` divides. An output
+    depends on a window of 4 * num_blocks + 5 pixels (of the folded image), and beyond it only on the statistics of the group
+    norms.
 
     Attributes:
       out_channels: channels of the image, C.
       base_channels: width of every block.
-      num_blocks: residual blocks of two convolutions each.
+      num_blocks: number of residual blocks, of two convolutions each.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
-      augment_dim: number of condition numbers of an augmentation, whose layer has no bias; 0 for a network that takes none.
-      norm_groups: groups of every group normalisation.
+      augment_dim: number of inputs that describe an augmentation, whose layer has no bias; 0 for a network without them.
+      norm_groups: number of groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
-      patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
-      dtype: dtype of the computation (bfloat16 keeps norms and parameters in float32).
+      patch_size: side p of the patches into which the image is folded (space to depth); 1 works on the pixels.
+      dtype: dtype of the computation (with bfloat16, norms and parameters stay in float32).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -65,7 +66,7 @@ class CNN(nn.Module):
         augment: Float[Array, 'n a'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'n h w out']:
-        """Return the output of the network for noisy images, their times, class labels and augmentation."""
+        """Return the output of the network for noisy images, their times, class labels and augmentations."""
         common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), **common)
         emb = conditioning(

@@ -1,8 +1,9 @@
-"""Convolutions that change the resolution, and grouped ones, in the form that is fastest on each platform.
+"""Grouped convolutions, and convolutions that change the resolution, in the form that is fastest on each platform.
 
-XLA computes a convolution of a dilated input on a CPU at a third of the rate of a plain one or less, and the kernel gradient of
-a grouped one still slower, so on CPUs each of these functions, and its gradient, is made of plain ones. Accelerators get the
-other forms, for which their libraries have kernels.
+On a CPU, XLA computes a convolution of a dilated input at a third of the speed of a plain convolution or less, and the kernel
+gradient of a grouped convolution even slower. So on CPUs these functions and their gradients are made of plain convolutions.
+Accelerators use the dilated and grouped forms, for which their libraries have kernels.
+
 Images are ``[N, H, W, C]``, kernels ``[kh, kw, C, features]``.
 """
 
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from jaxgen.types import Array
 
 DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-FEWEST_FEATURES = 16  # below this the dilated form is faster on a CPU, too
+FEWEST_FEATURES = 16  # with fewer output features, the dilated form is faster on CPUs too
 
 
 @jax.custom_vjp
@@ -34,8 +35,8 @@ def transposed_conv(
 ) -> Float[Array, 'n h2 w2 features']:
     """Return the transposed 4x4 convolution with stride 2 and padding 1: ``[N, H, W, C] -> [N, 2H, 2W, features]``.
 
-    ``torch.nn.functional.conv_transpose2d(x, kernel, stride=2, padding=1)`` computes the same. It is the gradient of
-    ``strided_conv`` with respect to its input, for the kernel with inputs and features exchanged.
+    It computes the same as ``torch.nn.functional.conv_transpose2d(x, kernel, stride=2, padding=1)``. It is also the gradient of
+    ``strided_conv`` with respect to its input, for the kernel with its last two axes swapped.
     """
     if kernel.shape[-1] < FEWEST_FEATURES:
         return _dilated(x, kernel)
@@ -45,18 +46,19 @@ def transposed_conv(
 def upsample_conv(
     x: Float[Array, 'n h w c'], kernel: Float[Array, '3 3 c features']
 ) -> Float[Array, 'n h2 w2 features']:
-    """Return the 3x3 convolution, padding 1, of the image enlarged to twice its side by repeating pixels.
+    """Return the 3x3 convolution with padding 1 of the image, enlarged to twice its side by repeating pixels.
 
-    ``[N, H, W, C] -> [N, 2H, 2W, features]``. A 3x3 window covers only 2x2 different pixels of the enlarged image, so that
-    four 2x2 convolutions of the small one, of kernels whose rows and columns are summed, do 4/9 of the work.
+    The shapes are ``[N, H, W, C] -> [N, 2H, 2W, features]``. A 3x3 window of the enlarged image covers only 2x2 pixels of the
+    original. So four 2x2 convolutions of the original, with sums of the rows and columns of the kernel, compute the same with
+    4/9 of the work.
     """
     return jax.lax.platform_dependent(x, kernel, cpu=_enlarged_by_phases, default=_enlarged)
 
 
 def grouped_conv(x: Float[Array, 'n h w c'], kernel: Float[Array, '3 3 g c']) -> Float[Array, 'n h w c']:
-    """Return the 3x3 convolution, padding 1, of groups of ``g`` channels, each from the channels of its own group.
+    """Return the 3x3 convolution with padding 1 in groups of ``g`` channels: each output depends only on its own group.
 
-    ``torch.nn.functional.conv2d(x, kernel, padding=1, groups=c // g)`` computes the same.
+    It computes the same as ``torch.nn.functional.conv2d(x, kernel, padding=1, groups=c // g)``.
     """
     return jax.lax.platform_dependent(x, kernel, cpu=_group_by_group, default=_grouped)
 
@@ -86,8 +88,8 @@ transposed_conv.defvjp(_transposed_forward, _transposed_backward)
 def _kernel_gradient(x: Array, gradient: Array) -> Array:
     """Return the gradient of ``strided_conv(x, kernel)`` with respect to the kernel: ``[4, 4, C, features]``."""
     kernel = jax.ShapeDtypeStruct((4, 4, x.shape[-1], gradient.shape[-1]), x.dtype)
-    (of_kernel,) = jax.linear_transpose(lambda kernel: strided_conv.fun(x, kernel), kernel)(gradient)
-    return of_kernel
+    (kernel_gradient,) = jax.linear_transpose(lambda kernel: strided_conv.fun(x, kernel), kernel)(gradient)
+    return kernel_gradient
 
 
 def _dilated(x: Array, kernel: Array) -> Array:
@@ -127,10 +129,10 @@ def _enlarged_by_phases(x: Array, kernel: Array) -> Array:
 
 
 def _interleaved(x: Array, phase_kernel: Callable[[int, int], Array]) -> Array:
-    """Return an image of twice the side, of which each of the four phases is a 2x2 convolution of ``x``.
+    """Return an image of twice the side, whose four phases are 2x2 convolutions of ``x``.
 
-    Phase (row, column) is made of every second row and column of the output, beginning with these. Its windows begin one
-    pixel above (and to the left) for phase 0, and at the pixel for phase 1.
+    Phase (row, column) consists of every second row and column of the output, starting at this row and column. The windows of
+    phase 0 begin one pixel above (or to the left of) the input pixel, and those of phase 1 at the input pixel.
     """
     n, h, w, _ = x.shape
     padding = ((1, 0), (0, 1))

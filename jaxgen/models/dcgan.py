@@ -1,6 +1,6 @@
 """The networks of DCGAN (Radford et al. 2016), as in the PyTorch tutorial.
 
-They take images of 8, 16, 32, 64 ... pixels, and optionally class labels.
+Images have a side of 8, 16, 32, 64 ... pixels. Class labels are optional.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ normal = nn.initializers.normal(0.02)
 
 
 def num_levels(image_size: int) -> int:
-    """Return how many times 4 has to be doubled to make ``image_size``: 4 times for 64 pixels, as in the tutorial.
+    """Return how many times 4 has to be doubled to give ``image_size``: 4 times for 64 pixels, as in the tutorial.
 
     Raises:
       ValueError: if ``image_size`` is not 4 times a power of two, or is below 8.
@@ -33,7 +33,7 @@ def num_levels(image_size: int) -> int:
 
 
 class UpConv(nn.Module):
-    """A transposed 4x4 convolution of stride 2 and padding 1 without bias, which doubles the side.
+    """A transposed 4x4 convolution with stride 2 and padding 1 and without bias, which doubles the side.
 
     The kernel has the shape ``[4, 4, C, features]`` and is applied as in PyTorch.
     """
@@ -50,17 +50,17 @@ class UpConv(nn.Module):
 
 
 class Generator(nn.Module):
-    """The generator, which makes images in [-1, 1] of latents and labels.
+    """A generator, which turns latents and class labels into images in [-1, 1].
 
     It has 3,576,704 parameters for 64 pixels, 3 channels, 64 base channels and latents of 100 numbers.
 
     Attributes:
-      image_size: side of the images.
-      base_channels: channels of the largest feature map but the image.
-      latent_size: numbers of a latent.
-      num_classes: if not 0, an embedding of the label is appended to the latent. It has as many numbers as the latent, and a
-        length of about 1 at the start, like a one-hot vector.
-      momentum: share of the running statistics that a batch replaces.
+      image_size: side of the images in pixels.
+      base_channels: number of channels of the largest feature map before the image.
+      latent_size: length of the latent.
+      num_classes: number of classes; 0 for an unconditional network. Otherwise an embedding of the label is appended to the
+        latent. It is as long as the latent, and its norm is about 1 at the start, like that of a one-hot vector.
+      momentum: share of the running statistics that each batch replaces.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -82,7 +82,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, 'n z'], label: Int[Array, ' n'], train: bool = False) -> Float[Array, 'n h w c']:
-        """Return images of latents and class labels; an unconditional network ignores the labels."""
+        """Return the images for latents and class labels; an unconditional network ignores the labels."""
         dtypes: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
 
         def norm_relu(x: Array, level: int) -> Array:
@@ -91,10 +91,8 @@ class Generator(nn.Module):
 
         x = z.astype(self.dtype)
         if self.num_classes:
-            as_long_as_one_hot = nn.initializers.normal(self.latent_size**-0.5)
-            embed = nn.Embed(
-                self.num_classes, self.latent_size, embedding_init=as_long_as_one_hot, **dtypes, name='label'
-            )
+            unit_norm = nn.initializers.normal(self.latent_size**-0.5)
+            embed = nn.Embed(self.num_classes, self.latent_size, embedding_init=unit_norm, **dtypes, name='label')
             x = jnp.concatenate([x, embed(label)], axis=1)
         levels = num_levels(self.image_size)
         width = self.base_channels * 2 ** (levels - 1)
@@ -110,12 +108,13 @@ class Generator(nn.Module):
 
 
 class DownConv(nn.Module):
-    """A 4x4 convolution of stride 2 and padding 1, which halves the side.
+    """A 4x4 convolution with stride 2 and padding 1, which halves the side.
 
     Attributes:
-      use_bias: whether it has a bias.
-      to_one_pixel: reduces a 4x4 feature map to one pixel instead, without stride and padding.
-      spectral_norm: divides the kernel by its spectral norm.
+      features: number of output channels.
+      use_bias: whether the convolution has a bias.
+      to_one_pixel: whether to reduce a 4x4 feature map to one pixel instead, without stride and padding.
+      spectral_norm: whether to divide the kernel by its spectral norm.
     """
 
     features: int
@@ -143,8 +142,8 @@ class DownConv(nn.Module):
 
 def _spectrally_normalised(module: nn.Module, kernel: Array, train: bool) -> Array:
     """Return the kernel divided by its spectral norm; training updates the singular vector in the collection 'spectral'."""
-    start = lambda: jax.random.normal(module.make_rng('params'), (kernel.shape[-1],), kernel.dtype)  # noqa: E731
-    vector = module.variable('spectral', 'u', start)
+    random_vector = lambda: jax.random.normal(module.make_rng('params'), (kernel.shape[-1],), kernel.dtype)  # noqa: E731
+    vector = module.variable('spectral', 'u', random_vector)
     kernel, u = spectral_norm(kernel, vector.value)
     if train and not module.is_initializing():
         vector.value = u
@@ -152,20 +151,20 @@ def _spectrally_normalised(module: nn.Module, kernel: Array, train: bool) -> Arr
 
 
 class Discriminator(nn.Module):
-    """The discriminator, which gives logits that are high for real images.
+    """A discriminator, whose logits are high for real images.
 
     It has 2,765,568 parameters for 64 pixels, 3 channels and 64 base channels. The label and the timestep of the noise enter
     by projection (Miyato & Koyama 2018): the product of their embedding and the mean of the last feature map is added to the
-    logit. It is the mean and not the sum, because without spectral normalisation the label would dominate at the start.
+    logit. The mean replaces the sum, because without spectral normalisation the label would dominate at the start.
 
     Attributes:
-      image_size: side of the images.
-      base_channels: channels of the first feature map.
-      batch_norm: normalises every level but the first, as the tutorial does. Without it the convolutions have biases, since
-        otherwise the logit of a grey image, which is zero everywhere, would always be zero.
-      spectral_norm: divides the kernel of every convolution by its spectral norm.
-      num_classes: takes labels if not 0.
-      noise_levels: takes the timestep ``t`` of the noise of Diffusion-GAN if not 0.
+      image_size: side of the images in pixels.
+      base_channels: number of channels of the first feature map.
+      batch_norm: whether to normalise every level but the first, as the tutorial does. Without batch norm the convolutions have
+        biases, since otherwise the logit of a grey image, which is zero everywhere, would always be zero.
+      spectral_norm: whether to divide the kernel of every convolution by its spectral norm.
+      num_classes: number of classes; 0 for a network that ignores labels.
+      noise_levels: number of timesteps of the noise of Diffusion-GAN; 0 for a network that ignores the timestep ``t``.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -193,7 +192,7 @@ class Discriminator(nn.Module):
         t: Int[Array, ' n'] | None = None,
         train: bool = False,
     ) -> Float[Array, ' n']:
-        """Return the logits of images; class labels and timesteps are ignored where the network takes none."""
+        """Return the logits of images; a network without classes or noise levels ignores the labels or the timesteps."""
         dtypes: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         x = x.astype(self.dtype)
         conv: Fields = {'use_bias': not self.batch_norm, 'spectral_norm': self.spectral_norm, **dtypes}

@@ -1,4 +1,4 @@
-"""The vision transformer of DINOv2 (Oquab et al. 2023), whose features FD-DINOv2 compares (Stein et al. 2023)."""
+"""The vision transformer of DINOv2 (Oquab et al. 2023), whose features FD-DINOv2 uses (Stein et al. 2023)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from jaxgen.models.pil_resize import bicubic_resize
 from jaxgen.models.unet import fold
 from jaxgen.types import Array, PyTree
 
-IMAGE_SIZE = 224  # side in pixels of the images whose features are compared
-MEAN, STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)  # ImageNet's, for pixels in [0, 1]
-POSITION_OFFSET = 0.1  # patches; see DINOv2.position_offset
+IMAGE_SIZE = 224  # side in pixels to which images are resized
+MEAN, STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)  # of ImageNet, for pixels in [0, 1]
+POSITION_OFFSET = 0.1  # in patches, see DINOv2.position_offset
 HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs default to a lower precision
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """The size of a published network.
+    """A size of a published network.
 
     Attributes:
       features: width of every block, and number of features.
-      num_blocks: transformer blocks.
-      num_heads: attention heads of every block.
+      num_blocks: number of transformer blocks.
+      num_heads: number of attention heads of every block.
     """
 
     features: int
@@ -42,7 +42,7 @@ SIZES = {'base': Size(768, 12, 12), 'large': Size(1024, 24, 16)}  # ViT-B/14 and
 
 
 class Block(nn.Module):
-    """Self-attention, then an MLP, each on the norm of ``x [N, T, C]``, scaled by channel and added."""
+    """A transformer block: self-attention, then an MLP, each of the normalised tokens, scaled by channel and added to them."""
 
     num_heads: int
     mlp_ratio: int
@@ -61,20 +61,20 @@ class Block(nn.Module):
 
 
 class DINOv2(nn.Module):
-    """The vision transformer of DINOv2: normalised images of any whole number of patches to the features of the class token.
+    """A vision transformer that maps normalised images of a whole number of patches to the features of the class token.
 
-    The defaults are those of ViT-L/14, which was trained last at 518x518 pixels, 37x37 patches. Its position embeddings are
-    resized to the patches of the image, bicubically and without antialiasing.
+    The defaults are those of ViT-L/14, whose training ended at 518x518 pixels, which are 37x37 patches. Its position embeddings
+    are resized to the number of patches of the image, bicubically and without antialiasing.
 
     Attributes:
       features: width of every block, and number of features.
-      num_blocks: transformer blocks.
-      num_heads: attention heads of every block.
-      mlp_ratio: width of the MLPs over ``features``.
-      patch_size: each p x p patch of the image is one token.
-      grid: rows and columns of patches that there are position embeddings for.
-      position_offset: the resize of position embeddings to n patches takes them as n + ``position_offset`` patches. It is
-        0.1 in the authors' code, and so in published values of FD-DINOv2, and 0 in ``transformers``.
+      num_blocks: number of transformer blocks.
+      num_heads: number of attention heads of every block.
+      mlp_ratio: width of the MLPs, as a multiple of ``features``.
+      patch_size: side p of the patches; each patch is one token.
+      grid: number of rows and of columns of position embeddings.
+      position_offset: number that is added to the new number of patches where it sets the scale of the resize of position
+        embeddings. It is 0.1 in the authors' code, and therefore in published values of FD-DINOv2, and 0 in ``transformers``.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -94,7 +94,7 @@ class DINOv2(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w 3']) -> Float[Array, 'n features']:
-        """Return the features of images with the mean and the deviation of ImageNet taken out."""
+        """Return the features of images that are normalised by the mean and standard deviation of ImageNet."""
         c = self.features
         h = nn.Dense(c, precision=HIGHEST, name='patches')(fold(x, self.patch_size))
         n, height, width, _ = h.shape
@@ -116,15 +116,15 @@ class DINOv2(nn.Module):
 
 
 def _norm(name: str, x: Float[Array, '... c']) -> Float[Array, '... c']:
-    """Return the layer normalisation of tokens; some have a channel so large that the fast variance loses digits."""
+    """Return the layer norm of tokens; some have a channel so large that flax's fast variance would lose digits."""
     return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, name=name)(x)
 
 
 def position_weights(size: int, new_size: int, offset: float = 0.0) -> Float[np.ndarray, 'new_size size']:
     """Return the matrix that resizes a row of position embeddings as PyTorch's bicubic interpolation does.
 
-    It is Keys' filter with a = -3/4 around ``(i + 1/2) size / (new_size + offset) - 1/2``, without antialiasing; embeddings
-    before the first and behind the last are equal to these.
+    It applies Keys' filter with a = -3/4 around ``(i + 1/2) size / (new_size + offset) - 1/2``, without antialiasing. Beyond the
+    ends of the row, the first and the last embedding are repeated.
 
     Args:
       size: number of embeddings.
@@ -143,13 +143,13 @@ def position_weights(size: int, new_size: int, offset: float = 0.0) -> Float[np.
 
 
 def preprocess(images: UInt8[Array, 'n h w 3']) -> Float[Array, 'n 224 224 3']:
-    """Return images as Stein et al. 2023 show them to DINOv2.
+    """Resize and normalise images for DINOv2 as Stein et al. 2023 do.
 
-    They are resized to 224x224 by PIL's antialiased bicubic filter and rounded to whole numbers. Then the mean of ImageNet is
-    subtracted from the pixels in [0, 1], and they are divided by its deviation.
+    They are resized to 224x224 by PIL's antialiased bicubic filter and rounded to whole numbers, then scaled to [0, 1] and
+    normalised by the mean and standard deviation of ImageNet.
 
     Args:
-      images: 0 .. 255.
+      images: images with values 0 .. 255.
     """
     x = bicubic_resize(images, IMAGE_SIZE, IMAGE_SIZE).astype(jnp.float32) / 255
     return (x - MEAN) / STD
@@ -158,7 +158,7 @@ def preprocess(images: UInt8[Array, 'n h w 3']) -> Float[Array, 'n 224 224 3']:
 def feature_function(
     network: DINOv2,
 ) -> Callable[[PyTree, UInt8[Array, 'n h w c']], tuple[Float[Array, 'n d'], None]]:
-    """Return the function ``(variables, images) -> (features, None)`` of images of any size, with one or three channels."""
+    """Return a function ``(variables, images) -> (features, None)`` for images of any size with one or three channels."""
 
     def apply(variables: PyTree, images: Array) -> tuple[Array, None]:
         found: PyTree = network.apply(variables, preprocess(jnp.broadcast_to(images, (*images.shape[:3], 3))))

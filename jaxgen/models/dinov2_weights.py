@@ -1,4 +1,4 @@
-"""The published weights of DINOv2: download them, check them, and give them the names of the linen network."""
+"""The published weights of DINOv2: download and check them, and convert them to the variables of the linen network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxgen.schema import expanded
 from jaxgen.types import Fields, PyTree
 
 HUB = 'https://huggingface.co/facebook'
-# Revisions and SHA-256 as several other projects have recorded them. The files have 330 and 1,161 MiB.
+# The revisions and SHA-256 are those that several other projects have recorded. The files have 330 and 1,161 MiB.
 PUBLISHED = {
     'base': PublishedFile(
         what='the DINOv2 ViT-B/14 weights',
@@ -33,7 +33,7 @@ PUBLISHED = {
         name='dinov2-large-399fba97.safetensors',
     ),
 }
-UNUSED = 'embeddings.mask_token'  # for training alone
+UNUSED = 'embeddings.mask_token'  # used only in training
 
 
 def network_of(size: str) -> DINOv2:
@@ -52,7 +52,7 @@ def network_of(size: str) -> DINOv2:
 def dinov2_variables(
     weights_path: str | os.PathLike | None = None, size: str = 'large'
 ) -> tuple[dict[str, PyTree], str]:
-    """Return the variables of ``DINOv2`` and the hash of the tensors that they were made of.
+    """Return the variables of ``DINOv2`` and the hash of the tensors in the file.
 
     Args:
       weights_path: a ``.safetensors`` file with the tensor names of the published file. If not set, the published file is
@@ -80,10 +80,10 @@ def dinov2_variables(
 
 
 def read_variables(source: pathlib.Path, network: DINOv2) -> tuple[dict[str, PyTree], str]:
-    """Return the variables of a network from a file with published names, and the hash of its tensors.
+    """Return the variables of a network from a file with the published tensor names, and the hash of its tensors.
 
     Raises:
-      UserError: if the file is damaged, a tensor is missing, has another shape or is one too many, or is not finite.
+      UserError: if the file is damaged, or a tensor is missing, has another shape, is not part of the network, or is not finite.
     """
     found = tensor_files.read(source)
     found.pop(UNUSED, None)
@@ -116,7 +116,7 @@ def _shapes(network: DINOv2) -> dict[str, tuple[int, ...]]:
 
 
 def _params(tensors: Fields, network: DINOv2) -> dict[str, PyTree]:
-    """Return tensors with published names as the parameters of the linen network."""
+    """Convert tensors with the published names to the parameters of the linen network."""
     positions = tensors['embeddings.position_embeddings'][0]
     projection = tensors['embeddings.patch_embeddings.projection.weight']
     return {
@@ -147,7 +147,7 @@ def _block(tensors: Fields, block: str) -> dict[str, PyTree]:
 
 
 def _dense(tensors: Fields, *names: str) -> dict[str, np.ndarray]:
-    """Return one dense layer with the outputs of all these layers, one after the other."""
+    """Return one dense layer that concatenates the outputs of all these layers."""
     kernel = np.concatenate([tensors[f'{name}.weight'] for name in names]).T
     return {'kernel': np.ascontiguousarray(kernel), 'bias': np.concatenate([tensors[f'{name}.bias'] for name in names])}
 

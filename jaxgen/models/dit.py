@@ -19,13 +19,13 @@ from jaxgen.models.layers import (
 from jaxgen.models.unet import fold, unfold
 from jaxgen.types import Array, Dtype, Fields
 
-SINUSOIDS = 256  # width of the time embedding in front of its layers
+SINUSOIDS = 256  # width of the sinusoidal time embedding, before its dense layers
 
 
 class Block(nn.Module):
-    """Self-attention, then an MLP, each on the modulated norm of ``x [N, T, C]`` and added through a gate.
+    """A transformer block: self-attention, then an MLP, each of the modulated norm of ``x [N, T, C]`` and added through a gate.
 
-    Shifts, scales and gates are linear in swish of ``emb [N, C]`` and start at zero, where the block is the identity.
+    Shifts, scales and gates are linear functions of ``swish(emb)`` and start at zero, so that the block starts as the identity.
     """
 
     num_heads: int
@@ -53,23 +53,23 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """Noise-conditional transformer: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
+    """A noise-conditional transformer: ``[N, H, W, C], t [N], labels [N] -> [N, H, W, C]`` (float32 out).
 
-    The defaults are the paper's DiT-S/2. The initialisation is the paper's as well, save that the layers on the time
-    embedding start like all others and the label embedding with variance 1 / base_channels.
+    The defaults are the paper's DiT-S/2. The initialisation is also the paper's, except that the layers of the time embedding
+    are initialised like all other layers, and the label embedding with variance 1 / base_channels.
 
     Attributes:
       out_channels: channels of the image, C.
-      base_channels: width of every block; 4 and ``num_heads`` divide it.
-      num_blocks: transformer blocks.
-      num_heads: attention heads of every block.
-      mlp_ratio: width of the MLPs over ``base_channels``.
+      base_channels: width of every block, a multiple of 4 and of ``num_heads``.
+      num_blocks: number of transformer blocks.
+      num_heads: number of attention heads of every block.
+      mlp_ratio: width of the MLPs, as a multiple of ``base_channels``.
       dropout: dropout rate within the MLPs, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
-      augment_dim: number of condition numbers of an augmentation, whose layer has no bias; 0 for a network that takes none.
+      augment_dim: number of inputs that describe an augmentation, whose layer has no bias; 0 for a network without them.
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
-      patch_size: each p x p patch of the image is one token.
-      dtype: dtype of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+      patch_size: side p of the patches of the image; each patch is one token.
+      dtype: dtype of the computation (with bfloat16, norms, softmax and parameters stay in float32).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -103,7 +103,7 @@ class DiT(nn.Module):
         augment: Float[Array, 'n a'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'n h w out']:
-        """Return the output of the network for noisy images, their times, class labels and augmentation."""
+        """Return the output of the network for noisy images, their times, class labels and augmentations."""
         common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         c = self.base_channels
         emb = conditioning(self, t, labels, sinusoids=SINUSOIDS, features=c, augment=augment)
@@ -120,7 +120,7 @@ class DiT(nn.Module):
 
 
 def modulation(parts: int, emb: Float[Array, 'n d'], features: int, **common) -> list[Float[Array, 'n 1 features']]:
-    """Return ``parts`` shifts, scales and gates, ``[N, 1, features]`` each, by a layer of the calling module."""
+    """Return ``parts`` modulations (shifts, scales and gates), ``[N, 1, features]`` each, from a layer of the calling module."""
     dense = nn.Dense(parts * features, kernel_init=nn.initializers.zeros, name='modulation', **common)
     return jnp.split(dense(nn.swish(emb))[:, None], parts, axis=-1)
 
@@ -128,7 +128,7 @@ def modulation(parts: int, emb: Float[Array, 'n d'], features: int, **common) ->
 def modulated_norm(
     x: Float[Array, 'n tokens c'], shift: Float[Array, 'n 1 c'], scale: Float[Array, 'n 1 c']
 ) -> Float[Array, 'n tokens c']:
-    """Return the layer normalisation of ``x [N, T, C]``, scaled by 1 + ``scale`` and shifted; float32 or better inside."""
+    """Return the layer norm of ``x [N, T, C]``, scaled by 1 + ``scale`` and shifted; it is computed in float32 or better."""
     norm = nn.LayerNorm(epsilon=1e-6, use_scale=False, use_bias=False, dtype=at_least_float32(x.dtype))
     return (norm(x) * (1 + scale) + shift).astype(x.dtype)
 
@@ -136,9 +136,9 @@ def modulated_norm(
 def position_embedding(
     height: int, width: int, features: int, dtype=jnp.float32
 ) -> Float[Array, 'height width features']:
-    """Return ``[height, width, features]``: the column in the first half of the features, the row in the second.
+    """Return the position embeddings: the column in the first half of the features, the row in the second half.
 
-    Each half is sines, then cosines, of wavelengths from 2 pi towards 20000 pi.
+    Each half consists of sines, then cosines, with wavelengths from 2 pi towards 20000 pi.
     """
     row, column = (timestep_embedding(jnp.arange(n), features // 2, dtype, freq_shift=0) for n in (height, width))
     shape = height, width, features // 2

@@ -1,4 +1,4 @@
-"""The Inception network that FID is defined by: TensorFlow's graph of 2015-12-05, including its quirks."""
+"""The Inception network that defines FID: TensorFlow's graph of 2015-12-05, including its quirks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from jaxtyping import Float, UInt8
 from jaxgen.errors import pick
 from jaxgen.types import Array, PyTree
 
-IMAGE_SIZE = 299  # side in pixels of the images that the network takes
+IMAGE_SIZE = 299  # side in pixels to which images are resized
 CLASSES = 1008
 HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs default to a lower precision
 
 
 class Inception(nn.Module):
-    """The network of FID: images to pooled features and class logits.
+    """A network that maps images to the pooled features of FID and to class logits.
 
-    Every convolution is followed by batch normalisation and ReLU; the batch normalisation is folded into kernel and bias
-    (see ``inception_weights.py``). This graph differs from the published architecture in three ways: average pooling does
-    not count the padding, the last block pools by maximum, and the logits have no bias, as the Inception Score has them.
+    Every convolution is followed by batch norm and ReLU; the batch norm is folded into kernel and bias (see
+    ``inception_weights.py``). This graph differs from the published architecture in three ways: average pooling does not count
+    the padding, the last block uses max pooling, and the logits have no bias, as in the Inception Score.
 
     Attributes:
-      classifier: whether there are weights for the logits; without them the logits are None.
+      classifier: whether the network has weights for the logits; without them the logits are None.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -46,7 +46,7 @@ class Inception(nn.Module):
 
         def conv(name: str, x: Array, features: int, size=(1, 1), stride: int = 1, same: bool = True) -> Array:
             layer: Callable[..., Array]
-            if size == (1, 1):  # XLA's code for a matrix product is faster on a CPU
+            if size == (1, 1):  # on CPUs a matrix product is faster than XLA's 1x1 convolution
                 layer = nn.Dense(features, precision=HIGHEST, name=name)
             else:
                 layer = nn.Conv(features, size, stride, 'SAME' if same else 'VALID', precision=HIGHEST, name=name)
@@ -125,7 +125,7 @@ def _block_e(conv, x: Array, pool) -> Array:
 
 
 def _shifts(x: Array, stride: int, padding: int, fill: float) -> list[Array]:
-    """Return the nine shifted views that a 3x3 window slides over: XLA's own pooling is several times slower on a CPU."""
+    """Return nine shifted views for pooling over 3x3 windows, since XLA's own pooling is several times slower on a CPU."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=fill)
     height, width = ((side - 3) // stride * stride + 1 for side in x.shape[1:3])
     return [x[:, i : i + height : stride, j : j + width : stride] for i in range(3) for j in range(3)]
@@ -136,7 +136,7 @@ def _max_pool(x: Array, stride: int = 2, padding: int = 0) -> Array:
 
 
 def _avg_pool(x: Array) -> Array:
-    """Average over 3x3 pixels with stride 1, counting only the pixels inside the image."""
+    """Average over 3x3 windows with stride 1, counting only the pixels inside the image."""
     total = functools.reduce(jnp.add, _shifts(x, 1, 1, 0.0))
     inside = functools.reduce(np.add, _shifts_of_ones(x.shape[1], x.shape[2]))
     return total / inside[None, :, :, None]
@@ -150,11 +150,11 @@ def _shifts_of_ones(height: int, width: int) -> list[np.ndarray]:
 def tf1_resize(images: UInt8[Array, 'n h w 3']) -> Float[Array, 'n 299 299 3']:
     """Resize images as the graph of 2015 does, and scale them to [-1, 1].
 
-    TensorFlow 1's bilinear resize has neither half-pixel centres nor antialiasing: output pixel i lies at ``i H / 299`` of
-    the input. The values become ``(x - 128) / 128``.
+    TensorFlow 1's bilinear resize has neither half-pixel centres nor antialiasing: output pixel i lies at position
+    ``i H / 299`` of the input. The values become ``(x - 128) / 128``.
 
     Args:
-      images: 0 .. 255.
+      images: images with values 0 .. 255.
 
     Returns:
       float32 in [-1, 1].
@@ -180,10 +180,10 @@ def _resize_tf1(x: Array, axis: int) -> Array:
 def clean_resize(images: UInt8[Array, 'n h w 3']) -> Float[Array, 'n 299 299 3']:
     """Resize images as clean-FID does (Parmar et al. 2022), and scale them to [-1, 1].
 
-    The resize is PIL's antialiased bicubic; its result is clipped to 0 .. 255 but not rounded.
+    The filter is PIL's antialiased bicubic filter; its result is clipped to 0 .. 255 but not rounded.
 
     Args:
-      images: 0 .. 255.
+      images: images with values 0 .. 255.
 
     Returns:
       float32 in [-1, 1].
@@ -200,14 +200,14 @@ RESIZES = {'tf1': tf1_resize, 'clean': clean_resize}
 def feature_function(
     resize: str = 'tf1', classifier: bool = True
 ) -> Callable[[PyTree, UInt8[Array, 'n h w c']], tuple[Float[Array, 'n 2048'], Float[Array, 'n 1008'] | None]]:
-    """Return the function ``(variables, images) -> (features, logits)`` of images of any size, with one or three channels.
+    """Return a function ``(variables, images) -> (features, logits)`` for images of any size with one or three channels.
 
     Args:
-      resize: ``tf1``, the resize of published FIDs, or ``clean``, the antialiased one of clean-FID.
+      resize: ``tf1``, the resize of published FIDs, or ``clean``, the antialiased resize of clean-FID.
       classifier: whether the variables contain the weights of the logits; without them the logits are None.
 
     Raises:
-      UserError: if there is no such resize.
+      UserError: if ``resize`` has another value.
     """
     network = Inception(classifier=classifier)
     preprocess = RESIZES[pick(resize, RESIZES, 'resize')]

@@ -20,8 +20,8 @@ from jaxgen.types import PyTree
 PUBLISHED = PublishedFile(
     what='the Inception weights',
     url='https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth',
-    sha256='6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2',  # the name states the first digits
-    max_bytes=128 * 2**20,  # it has 91 MiB
+    sha256='6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2',  # the file name contains the first digits
+    max_bytes=128 * 2**20,  # the file has 91 MiB
     name='pt_inception-2015-12-05-6726825d.pth',
 )
 BATCH_NORM_EPSILON = 1e-3
@@ -29,7 +29,7 @@ CONVOLUTIONS = 94
 
 
 def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[dict[str, PyTree], str]:
-    """Return the variables of ``Inception`` and the hash of the tensors that they were made of.
+    """Return the variables of ``Inception`` and the hash of the tensors in the file.
 
     Args:
       weights_path: a ``.pth`` file with the tensor names of the published file, with or without the classifier. If not set,
@@ -53,7 +53,7 @@ def inception_variables(weights_path: str | os.PathLike | None = None) -> tuple[
     converted = cache_dir() / f'inception-{file_hash(source)}.safetensors'
     try:
         tensors = load_file(converted)
-    except DAMAGED:  # it is not there yet, or is damaged
+    except DAMAGED:  # also if the file does not exist yet
         tensors = _network_tensors(pth.read(source), source)
         with replacing(converted) as temporary:
             save_file(tensors, temporary, metadata={'format': 'np'})
@@ -82,7 +82,7 @@ def _network_tensors(tensors: dict[str, np.ndarray], source: pathlib.Path) -> di
 
 
 def _folded(tensors: dict[str, np.ndarray]) -> dict[str, PyTree]:
-    """Fold batch normalisation into kernels and biases: ``y = (W x - mean) gamma / sqrt(var + eps) + beta``."""
+    """Fold batch norm into kernels and biases: ``y = (W x - mean) gamma / sqrt(var + eps) + beta``."""
     params: dict[str, PyTree] = {}
     for name in (k.removesuffix('.conv.weight') for k in tensors if k.endswith('.conv.weight')):
         weight, gamma, beta, mean, var = (

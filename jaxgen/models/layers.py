@@ -1,4 +1,4 @@
-"""Layers that the networks share: initialisers, embeddings of time and label, normalisation, attention."""
+"""Layers that several networks share: initialisers, embeddings of time and label, normalisation, attention."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from jaxtyping import Float, Int, Num
 
 from jaxgen.types import Array, Dtype, Fields, JsonObject
 
-MakeLayer = Callable[..., Callable[..., Array]]  # makes a layer with some of its fields set already
+MakeLayer = Callable[..., Callable[..., Array]]  # a layer class with some of its fields already set
 
 
 def uniform_fan_avg(scale: float = 1.0):
-    """Return the variance-scaling uniform initialiser of Ho et al. 2020; ``scale=0`` stands for their 1e-10, nearly zero."""
+    """Return the variance-scaling uniform initialiser of Ho et al. 2020; ``scale=0`` is replaced by their 1e-10."""
     return nn.initializers.variance_scaling(scale or 1e-10, 'fan_avg', 'uniform')
 
 
 def precision_of(dtype: Dtype) -> JsonObject:
-    """Return the precision in which a network of this dtype computes, as JSON values for a protocol.
+    """Return the precision at which a network of this dtype computes, as JSON values for a protocol.
 
     Returns:
-      ``dtype``, and ``matmul_precision``, the precision of products of float32: ``default`` is float32 on CPUs and less on
-      TPUs and GPUs.
+      ``dtype``, and ``matmul_precision``, the precision of float32 matrix products: ``default`` is float32 on CPUs, and lower
+      on TPUs and GPUs.
     """
     matmul_precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return {'dtype': jnp.dtype(dtype).name, 'matmul_precision': matmul_precision or 'default'}
 
 
 def at_least_float32(dtype) -> jnp.dtype:
-    """Return the dtype for norms, softmax and losses: float32, or float64 where the network computes in float64."""
+    """Return the dtype for norms, softmax and losses: float32, or float64 if the network computes in float64."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -44,9 +44,9 @@ def timestep_embedding(
     Args:
       t: times ``[N]``.
       dim: width of the embedding, an even number.
-      freq_shift: 1 ends the frequencies at 1/10000, 0 one step before that.
-      flip_sin_to_cos: puts the cosines first.
-      dtype: of the embedding.
+      dtype: dtype of the embedding.
+      freq_shift: with 1 the lowest frequency is 1/10000; with 0 the frequencies end one step before it.
+      flip_sin_to_cos: whether to put the cosines first.
     """
     half = dim // 2
     frequencies = jnp.exp(-jnp.log(jnp.asarray(10000.0, dtype)) / (half - freq_shift) * jnp.arange(half, dtype=dtype))
@@ -64,21 +64,21 @@ def conditioning(
     features: int,
     augment: Float[Array, 'n a'] | None = None,
 ) -> Float[Array, 'n features']:
-    """Return two layers on the time embedding, plus embeddings of the label and of the augmentation: ``[N, features]``.
+    """Return the sum of the embeddings of time, class label and augmentation: ``[N, features]``.
 
-    A network that takes the end of a step as well gets ``t [N, 2]``, the time and how far to go back from there, and has two
-    more layers, ``gap1`` and ``gap2``.
+    The time embedding is sinusoidal and followed by two dense layers. A network that also depends on the end of a step takes
+    ``t [N, 2]``: the time, and the distance from there to the end. It has two more layers, ``gap1`` and ``gap2``.
 
     Args:
-      network: the module in whose compact method this is called. It has the fields ``num_classes`` (0 leaves the labels
-        out), ``augment_dim`` (0 leaves the augmentation out), ``freq_shift``, ``flip_sin_to_cos``, ``dtype`` and
-        ``param_dtype``, and gets the layers ``time1``, ``time2`` and, where they are not left out, ``label`` and
-        ``augment``.
+      network: the module whose compact method calls this function. It has the fields ``num_classes`` (0 for no labels),
+        ``augment_dim`` (0 for no augmentation), ``freq_shift``, ``flip_sin_to_cos``, ``dtype`` and ``param_dtype``, and gets
+        the layers ``time1`` and ``time2``, and with labels or augmentation ``label`` or ``augment``.
       t: times ``[N]`` or ``[N, 2]``.
       labels: class labels ``[N]``; None for a network without classes.
-      sinusoids: width of the time embedding.
+      sinusoids: width of the sinusoidal time embedding.
       features: width of the result.
-      augment: condition numbers of the augmentation (``diffusion.augment``); zeros, for images as they are, if None.
+      augment: the inputs that describe the augmentation (``diffusion.augment``); None stands for zeros, the inputs of images
+        that are not augmented.
     """
     common: Fields = {'dtype': network.dtype, 'param_dtype': network.param_dtype}
     dtype = at_least_float32(network.dtype)
@@ -96,7 +96,7 @@ def conditioning(
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (Wu & He 2018), computed in float32 or better; returns the input's dtype."""
+    """A group normalisation (Wu & He 2018), computed in float32 or better; it returns the dtype of its input."""
 
     groups: int
     param_dtype: Dtype = jnp.float32
@@ -109,7 +109,7 @@ class GroupNorm(nn.Module):
 
 
 class _GroupNorm(nn.Module):
-    """The parameters and the computation of ``GroupNorm``, under the names of ``nn.GroupNorm``."""
+    """A submodule that gives the parameters of ``GroupNorm`` the same paths as those of ``nn.GroupNorm``."""
 
     groups: int
     param_dtype: Dtype
@@ -128,9 +128,9 @@ class _GroupNorm(nn.Module):
 def group_moments(x: Float[Array, 'n h w c'], groups: int) -> tuple[Float[Array, 'n 1 1 c'], Float[Array, 'n 1 1 c']]:
     """Return mean and variance of each group of channels of ``x [N, H, W, C]``, repeated to ``[N, 1, 1, C]``.
 
-    The moments of each channel are taken first and combined within the group: on CPUs a sum over pixels is three times as
-    fast as one over pixels and channels. They are taken of the distance to the first pixel, so that large means and
-    constant images lose no digits.
+    The moments of each channel are computed first and then combined within the group: on CPUs a sum over pixels is three times
+    as fast as a sum over pixels and channels. The first pixel is subtracted from all pixels before, so that images with a large
+    mean and constant images lose no digits.
     """
     n, _, _, c = x.shape
     origin = jax.lax.stop_gradient(x[:, :1, :1])
@@ -154,14 +154,14 @@ def attention(
     num_heads: int,
     precision: jax.lax.Precision | None = None,
 ) -> Float[Array, 'n t c']:
-    """Return multi-head attention of ``[N, T, C]`` each, ``[N, T, C]``; the softmax is in float32 or better.
+    """Return multi-head attention; the softmax is computed in float32 or better.
 
     Args:
-      query: what each token looks for.
-      key: what each token is found by.
-      value: what each token gives.
-      num_heads: number of heads, which share the channels.
-      precision: of the products; the default of the device if not set.
+      query: queries of the tokens.
+      key: keys of the tokens.
+      value: values of the tokens.
+      num_heads: number of heads; each has an equal share of the channels.
+      precision: precision of the matrix products; the default of the device if not set.
     """
     n, t, c = query.shape
 
@@ -174,7 +174,7 @@ def attention(
 
 
 class SelfAttention(nn.Module):
-    """Residual self-attention over all pixels of ``[N, H, W, C]``; the softmax is in float32 or better."""
+    """A residual self-attention over all pixels of ``[N, H, W, C]``; the softmax is computed in float32 or better."""
 
     groups: int
     num_heads: int = 1
@@ -184,7 +184,7 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h w c']:
-        """Return the images plus what attention adds."""
+        """Return the sum of the feature map and its attention."""
         n, h, w, c = x.shape
 
         def project(name: str, inputs: Array, scale: float = 1.0) -> Array:
@@ -199,10 +199,10 @@ class SelfAttention(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as in PyTorch, over the global batch on any number of devices.
+    """A batch normalisation as in PyTorch, over the global batch on any number of devices.
 
-    The running statistics move by ``momentum`` towards those of the batch, of which the variance is the unbiased one.
-    Statistics are computed in float32 or better; returns the input's dtype.
+    Each batch replaces the share ``momentum`` of the running statistics by its own mean and unbiased variance. Statistics are
+    computed in float32 or better; the output has the dtype of the input.
     """
 
     momentum: float = 0.1
@@ -213,7 +213,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c'], train: bool) -> Float[Array, 'n h w c']:
-        """Return the images, normalised by the statistics of the batch if ``train``, else by the running ones."""
+        """Return the normalised images, by the statistics of the batch if ``train``, and else by the running statistics."""
         size = (x.shape[-1],)
         dtype = at_least_float32(self.param_dtype)
         scale = self.param('scale', _normal_around_one, size, self.param_dtype) if self.use_scale else 1
@@ -243,11 +243,11 @@ def spectral_norm(
     """Return ``W / sigma`` and the next ``u``, by one step of power iteration (Miyato et al. 2018).
 
     Args:
-      kernel: ``[..., outputs]``; W is its matrix ``[outputs, all else]``.
-      u: ``[outputs]``, the left singular vector as it is known so far.
+      kernel: the kernel, ``[..., outputs]``; W is this kernel as a matrix ``[outputs, inputs]``.
+      u: the current estimate of the left singular vector, ``[outputs]``.
 
     Returns:
-      ``W / (u' W v)`` with v = W' u / |W' u| and u' = W v / |W v|, where u' and v count as constants; and u'.
+      ``W / (u' W v)`` with v = W^T u / |W^T u| and u' = W v / |W v|, where u' and v are constants for the gradient; and u'.
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     v = _unit(jax.lax.stop_gradient(matrix) @ u)

@@ -1,4 +1,4 @@
-"""The networks that a diffusion model can be, by name."""
+"""The registry of networks for diffusion models."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NETWORKS: dict[str, type[nn.Module]] = {'unet': UNet, 'cnn': CNN, 'dit': DiT}
 
 
 def make_network(options: Options, **fields) -> nn.Module:
-    """Return the network that ``options.name`` names, with those of the options that it has as fields.
+    """Make the network with the name ``options.name``; it takes those options that it has as fields.
 
     Args:
-      options: with ``name`` and ``dtype``, as ``methods.diffusion.options.NetworkOptions`` has them.
+      options: the options of the network, with ``name`` and ``dtype``, such as ``methods.diffusion.options.NetworkOptions``.
       **fields: fields of the network that are not among the options.
 
     Returns:
-      The module, without parameters.
+      The linen module, without parameters.
 
     Example:
       >>> from jaxgen import models

@@ -1,4 +1,4 @@
-"""The bicubic resize of PIL, on the device and equal to PIL's in every bit."""
+"""PIL's bicubic resize, computed on the device and bit for bit the same as PIL's."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from jaxtyping import UInt8
 
 from jaxgen.types import Array
 
-SUPPORT = 2.0  # radius of the bicubic filter in output pixels, or in input pixels where the image grows
-BITS = 22  # after the binary point of PIL's weights
+SUPPORT = 2.0  # radius of the bicubic filter, in output pixels if the image shrinks and in input pixels if it grows
+BITS = 22  # number of binary places of PIL's weights
 
 
 def bicubic_resize(images: UInt8[Array, 'n h w c'], height: int, width: int) -> UInt8[Array, 'n height width c']:
     """Resize images as PIL's antialiased bicubic filter does.
 
-    PIL resizes the columns first, then the rows, in integers, and rounds after each of the two.
+    PIL first resizes along the width, then along the height. It computes in integers and rounds after each of the two steps.
 
     Args:
-      images: 0 .. 255.
-      height: of the result, in pixels.
-      width: of the result, in pixels.
+      images: images with values 0 .. 255.
+      height: height of the result in pixels.
+      width: width of the result in pixels.
 
     Returns:
-      0 .. 255; the images themselves if they have this size.
+      The resized images, with values 0 .. 255; the images themselves if they already have this size.
     """
     return _resize_axis(_resize_axis(images, 2, width), 1, height)
 
@@ -34,14 +34,14 @@ def _resize_axis(x: Array, axis: int, size: int) -> Array:
     indices, weights = _taps(x.shape[axis], size)
     shape = [1] * x.ndim
     shape[axis] = size
-    total = jnp.full((), 1 << (BITS - 1), jnp.int32)  # one half, so that the shift below rounds to the nearest
+    total = jnp.full((), 1 << (BITS - 1), jnp.int32)  # one half: the shift below then rounds to the nearest
     for index, weight in zip(indices.T, weights.T, strict=True):
         total += jnp.take(x, index, axis).astype(jnp.int32) * weight.reshape(shape)
     return jnp.clip(total >> BITS, 0, 255).astype(jnp.uint8)
 
 
 def _taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the input pixels that each output pixel is made of, and their weights.
+    """Return the indices of the input pixels that make up each output pixel, and their weights.
 
     Args:
       size: number of input pixels.
@@ -64,7 +64,7 @@ def _taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bicubic(x: np.ndarray) -> np.ndarray:
-    """Return Keys' cubic filter with a = -1/2, which is zero from ``SUPPORT`` on."""
+    """Evaluate Keys' cubic filter with a = -1/2, which is zero beyond ``SUPPORT``."""
     x = np.abs(x)
     inner = (1.5 * x - 2.5) * x * x + 1
     outer = ((-0.5 * x + 2.5) * x - 4) * x + 2

@@ -1,7 +1,7 @@
 """The networks of R3GAN (Huang et al. 2024): residual blocks with grouped convolutions, without normalisation.
 
-They take images of 8, 16, 32, 64 ... pixels, and optionally class labels. Architecture and initialisation follow the official
-code (github.com/brownvc/R3GAN). The stage of 4x4 pixels computes in float32 whatever ``dtype`` is, as there.
+Images have a side of 8, 16, 32, 64 ... pixels. Class labels are optional. Architecture and initialisation follow the official
+code (github.com/brownvc/R3GAN). As in that code, the stage of 4x4 pixels computes in float32 for every ``dtype``.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from jaxgen.models.layers import at_least_float32
 from jaxgen.models.resampling import bilinear_downsample, bilinear_upsample
 from jaxgen.types import Array, Dtype, Fields
 
-EXPANSION = 2  # channels between the pointwise convolutions of a block, as a multiple of the block's
+EXPANSION = 2  # channels between the pointwise convolutions of a block, as a multiple of the channels of the block
 SLOPE = 0.2  # slope of the leaky ReLUs for negative inputs
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance across a leaky ReLU (He et al. 2015)
-LAYERS = 3  # convolutions of a residual block
+LAYERS = 3  # number of convolutions in a residual block
 
 
 def stage_channels(image_size: int, channels: Sequence[int]) -> tuple[int, ...]:
-    """Return the channels of each stage, from 4x4 pixels to the size of the image.
+    """Return the number of channels of each stage, from 4x4 pixels to the size of the image.
 
     Args:
-      image_size: side of the images, 4 times a power of two.
-      channels: channels of the first stages. Each further stage has half the channels of the one before; stages that are
-        larger than the image are left out.
+      image_size: side of the images in pixels, 4 times a power of two.
+      channels: numbers of channels of the first stages. Each further stage has half the channels of the stage before; stages
+        that are larger than the image are left out.
 
     Raises:
-      ValueError: if there are no such networks for ``image_size``.
+      ValueError: if ``image_size`` is not 4 times a power of two, or is below 8.
     """
     found = list(channels[: num_levels(image_size) + 1])
     while len(found) <= num_levels(image_size):
@@ -43,7 +43,7 @@ def stage_channels(image_size: int, channels: Sequence[int]) -> tuple[int, ...]:
 
 
 def fan_in_normal(gain: float = 1.0) -> nn.initializers.Initializer:
-    """Return the initialiser N(0, gain^2 / fan-in) (He et al. 2015); ``gain=0`` makes zeros."""
+    """Return the initialiser N(0, gain^2 / fan_in) (He et al. 2015), or zeros for ``gain=0``."""
     if not gain:
         return nn.initializers.zeros
     return nn.initializers.variance_scaling(gain**2, 'fan_in', 'normal')
@@ -55,13 +55,14 @@ def pointwise_conv(features: int, gain: float = 1.0, **fields) -> nn.Dense:
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv_3(act(conv_2(act(conv_1(x)))))``, where ``act`` adds a bias to each channel and is a leaky ReLU.
+    """A block ``x + conv_3(act(conv_2(act(conv_1(x)))))``, where ``act`` adds a bias and applies a leaky ReLU.
 
-    ``conv_1`` and ``conv_3`` are 1x1 convolutions to twice the channels and back, ``conv_2`` a grouped 3x3 convolution. The
-    initialisation is Fix-up (Zhang et al. 2019): ``conv_3`` is zero, and the others are scaled down with the depth.
+    ``conv_1`` and ``conv_3`` are 1x1 convolutions to twice the channels and back, and ``conv_2`` is a grouped 3x3 convolution.
+    The initialisation is Fix-up (Zhang et al. 2019): ``conv_3`` starts at zero, and the initial values of the others are
+    smaller in a deeper network.
 
     Attributes:
-      group_size: channels of a group of ``conv_2``.
+      group_size: number of channels in each group of ``conv_2``.
       depth: number of residual blocks in the network.
     """
 
@@ -72,7 +73,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n h w c']) -> Float[Array, 'n h w c']:
-        """Return the feature map of the same shape."""
+        """Return the feature map after the block, of the same shape."""
         dtypes: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         width = EXPANSION * x.shape[-1]
         gain = GAIN * self.depth ** (-1 / (2 * LAYERS - 2))
@@ -89,19 +90,20 @@ class ResidualBlock(nn.Module):
 
 
 class R3GANGenerator(nn.Module):
-    """The generator, which makes images of latents and labels: from about -1 to 1, without a bound.
+    """A generator, which turns latents and class labels into images from about -1 to 1; the range is not bounded.
 
-    In each stage ``num_blocks`` residual blocks follow a change of the resolution. The first stage begins with a basis
-    ``[4, 4, C]`` instead, each channel of which is multiplied by a linear function of the latent. For CIFAR-10 with classes
-    the official network, with the default fields, has 20,781,952 parameters.
+    Each stage doubles the resolution, followed by ``num_blocks`` residual blocks. The first stage begins with a basis
+    ``[4, 4, C]`` instead, each channel of which is multiplied by a linear function of the latent. With the default fields and
+    ten classes it is the official network for CIFAR-10, with 20,781,952 parameters.
 
     Attributes:
-      image_size: side of the images.
-      channels: channels of the stages, see ``stage_channels``.
-      num_blocks: residual blocks of a stage.
-      group_size: channels of a group of the 3x3 convolutions; it divides twice the channels of each stage.
-      latent_size: numbers of a latent.
-      num_classes: if not 0, an embedding of the label, with as many numbers as the latent, is appended to the latent.
+      image_size: side of the images in pixels.
+      channels: numbers of channels of the stages, see ``stage_channels``.
+      num_blocks: number of residual blocks in each stage.
+      group_size: number of channels in each group of the 3x3 convolutions; it divides twice the channels of each stage.
+      latent_size: length of the latent.
+      num_classes: number of classes; 0 for an unconditional network. Otherwise an embedding of the label, as long as the latent,
+        is appended to the latent.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -124,7 +126,7 @@ class R3GANGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, 'n z'], label: Int[Array, ' n']) -> Float[Array, 'n h w c']:
-        """Return images of latents and class labels; an unconditional network ignores the labels."""
+        """Return the images for latents and class labels; an unconditional network ignores the labels."""
         widths = stage_channels(self.image_size, self.channels)
         small: Fields = {'dtype': at_least_float32(self.dtype), 'param_dtype': self.param_dtype}
         dtypes: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
@@ -147,19 +149,19 @@ class R3GANGenerator(nn.Module):
 
 
 class R3GANDiscriminator(nn.Module):
-    """The discriminator, which gives logits that are high for real images: the mirror image of the generator.
+    """A discriminator, whose logits are high for real images; it mirrors the architecture of the generator.
 
-    The last feature map is reduced to one pixel by a 4x4 convolution of each channel, then by a linear function to the logit.
-    With classes that function has as many outputs as the first stage has channels, and the logit is their product with an
-    embedding of the label (Miyato & Koyama 2018). For CIFAR-10 with classes the official network, with the default fields,
-    has 21,280,512 parameters.
+    A 4x4 convolution of each channel reduces the last feature map to one pixel, and a linear function reduces it to the logit.
+    With classes, that function has as many outputs as the first stage has channels, and the logit is their inner product with
+    an embedding of the label (Miyato & Koyama 2018). With the default fields and ten classes it is the official network for
+    CIFAR-10, with 21,280,512 parameters.
 
     Attributes:
-      image_size: side of the images.
-      channels: channels of the stages, see ``stage_channels``; the discriminator goes through them from the last to the first.
-      num_blocks: residual blocks of a stage.
-      group_size: channels of a group of the 3x3 convolutions; it divides twice the channels of each stage.
-      num_classes: takes labels if not 0.
+      image_size: side of the images in pixels.
+      channels: numbers of channels of the stages, see ``stage_channels``; the discriminator applies them from last to first.
+      num_blocks: number of residual blocks in each stage.
+      group_size: number of channels in each group of the 3x3 convolutions; it divides twice the channels of each stage.
+      num_classes: number of classes; 0 for a network that ignores labels.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -212,7 +214,7 @@ class GenerativeBasis(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n z']) -> Float[Array, 'n 4 4 features']:
-        """Return the first feature map."""
+        """Return the first feature map of the generator."""
         shape = (SMALLEST, SMALLEST, self.features)
         basis = self.param('basis', nn.initializers.normal(1.0), shape, self.param_dtype)
         kernel = self.param('kernel', fan_in_normal(), (x.shape[-1], self.features), self.param_dtype)
@@ -220,20 +222,20 @@ class GenerativeBasis(nn.Module):
 
 
 class DiscriminativeBasis(nn.Module):
-    """A 4x4 convolution of each channel for itself, which reduces a feature map of 4x4 pixels to one."""
+    """A depthwise 4x4 convolution, which reduces a feature map of 4x4 pixels to one pixel."""
 
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, 'n 4 4 c']) -> Float[Array, 'n 1 1 c']:
-        """Return the pixel."""
+        """Return the feature map of one pixel."""
         shape = (SMALLEST, SMALLEST, x.shape[-1])
         basis = self.param('basis', nn.initializers.normal(1 / SMALLEST), shape, self.param_dtype)
         return jnp.sum(x * basis.astype(self.dtype), axis=(1, 2), keepdims=True)
 
 
 def _label_embedding(num_classes: int, features: int, gain: float, dtypes: Fields) -> nn.Embed:
-    """Return the layer ``label``: the matrix that a one-hot vector is multiplied by, so its fan-in is ``num_classes``."""
+    """Return the layer ``label``, a matrix product with one-hot vectors, so that its fan-in is ``num_classes``."""
     init = nn.initializers.normal(gain * num_classes**-0.5)
     return nn.Embed(num_classes, features, embedding_init=init, **dtypes, name='label')

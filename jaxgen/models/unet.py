@@ -15,7 +15,10 @@ from jaxgen.types import Array, Dtype, Fields
 
 
 class ResBlock(nn.Module):
-    """norm-swish-conv, plus the time embedding, norm-swish-dropout-conv, plus the input (through 1x1 where widths differ)."""
+    """A residual block: norm, swish, conv, plus the embedding; norm, swish, dropout, conv, plus the input.
+
+    The input passes through a 1x1 convolution if its width differs from ``features``.
+    """
 
     features: int
     groups: int
@@ -42,7 +45,7 @@ class ResBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """A 3x3 convolution of the image enlarged to twice its side: ``[N, H, W, C] -> [N, 2H, 2W, features]``."""
+    """A 3x3 convolution of the image, enlarged to twice its side: ``[N, H, W, C] -> [N, 2H, 2W, features]``."""
 
     features: int
     dtype: Dtype = jnp.float32
@@ -57,28 +60,29 @@ class Upsample(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noise-conditional UNet: ``[N, H, W, C], t [N] or [N, 2], labels [N] -> [N, H, W, C]`` (float32 out).
+    """A noise-conditional UNet: ``[N, H, W, C], t [N] or [N, 2], labels [N] -> [N, H, W, C]`` (float32 out).
 
     With the defaults and three image channels it has the paper's 35,746,307 parameters. Fields that the paper does not vary
-    are named as in diffusers' ``UNet2DModel``, so that its networks can be imported.
+    have the names of diffusers' ``UNet2DModel``, whose networks can be imported.
 
     Attributes:
       out_channels: channels of the image, C.
       base_channels: width of the first level.
-      channel_multipliers: width of each level over ``base_channels``; each level after the first halves the side.
-      num_res_blocks: residual blocks a level on the way down; one more on the way up.
-      attention_resolutions: sides of the feature map at which every residual block is followed by self-attention.
-      num_heads: attention heads, at every width.
-      attention_head_dim: channels of each head, so that wider levels have more heads; ``num_heads`` decides if not set.
+      channel_multipliers: width of each level, as a multiple of ``base_channels``; each level after the first halves the side.
+      num_res_blocks: number of residual blocks in each level on the way down; one more on the way up.
+      attention_resolutions: sides of the feature map at which self-attention follows every residual block.
+      num_heads: number of attention heads in every level.
+      attention_head_dim: number of channels of each head, so that wider levels have more heads; ``num_heads`` is used if not set.
       dropout: dropout rate within the residual blocks, active when ``train`` is true.
       num_classes: size of the label embedding that is added to the time embedding; 0 for an unconditional network.
-      augment_dim: number of condition numbers of an augmentation, whose layer has no bias; 0 for a network that takes none.
-      norm_groups: groups of every group normalisation.
+      augment_dim: number of inputs that describe an augmentation, whose layer has no bias; 0 for a network without them.
+      norm_groups: number of groups of every group normalisation.
       norm_eps: epsilon of every group normalisation.
       freq_shift, flip_sin_to_cos: form of the time embedding, see ``timestep_embedding``.
-      downsample_padding: 0 pads below and on the right before a strided convolution, as TensorFlow does; 1 on all sides.
-      patch_size: p > 1 works on the image folded into p x p patches (space to depth), 1 on the pixels.
-      dtype: dtype of the computation (bfloat16 keeps norms, softmax and parameters in float32).
+      downsample_padding: padding of a strided convolution: 0 pads only below and on the right, as TensorFlow does; 1 pads on all
+        sides.
+      patch_size: side p of the patches into which the image is folded (space to depth); 1 works on the pixels.
+      dtype: dtype of the computation (with bfloat16, norms, softmax and parameters stay in float32).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -118,7 +122,7 @@ class UNet(nn.Module):
         augment: Float[Array, 'n a'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'n h w out']:
-        """Return the output of the network for noisy images, their times, class labels and augmentation."""
+        """Return the output of the network for noisy images, their times, class labels and augmentations."""
         common: Fields = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         conv: MakeLayer = functools.partial(nn.Conv, kernel_size=(3, 3), kernel_init=uniform_fan_avg(), **common)
         res_block: MakeLayer = functools.partial(
@@ -164,7 +168,7 @@ class UNet(nn.Module):
 
 
 def attention_levels(num_levels: int, resolutions: Sequence[int], side: int) -> tuple[int, ...]:
-    """Return the levels whose residual blocks are followed by self-attention, in a network that works on ``side`` pixels."""
+    """Return the levels with self-attention, for a network whose first level has a side of ``side`` pixels."""
     return tuple(level for level in range(num_levels) if side >> level in resolutions)
 
 
