@@ -4,7 +4,7 @@ Example:
   >>> import jax.numpy as jnp
   >>> from jaxgen import gan
   >>> loss = gan.LOSSES['hinge']
-  >>> float(loss.real(jnp.array([2.0, -1.0])))  # logits of real images: 0 for the sure one, 2 for the other
+  >>> float(loss.real(jnp.array([2.0, -1.0])))  # the loss of two real images: 0 for the confident logit, 2 for the other
   1.0
 """
 

@@ -1,4 +1,4 @@
-"""Differentiable augmentation (Zhao et al. 2020): changes of real and of generated images before the discriminator sees them.
+"""Differentiable augmentation (Zhao et al. 2020): random changes of real and generated images for the discriminator.
 
 Images are in [-1, 1], where grey is zero. The first five functions take the random numbers of each image as an argument.
 """
@@ -22,8 +22,8 @@ def brightness(images: Images, shift: Float[Array, ' n']) -> Images:
     """Add a number to every value of each image.
 
     Args:
-      images: in [-1, 1].
-      shift: what is added to each image, in [-1/2, 1/2].
+      images: images in [-1, 1].
+      shift: the number that is added to each image, in [-1/2, 1/2].
 
     Returns:
       ``images + shift``.
@@ -38,14 +38,14 @@ def brightness(images: Images, shift: Float[Array, ' n']) -> Images:
 
 
 def saturation(images: Images, factor: Float[Array, ' n']) -> Images:
-    """Multiply the distance of every channel from the mean of its pixel.
+    """Multiply the difference between every channel and the mean of its pixel by a factor.
 
     Args:
-      images: in [-1, 1].
+      images: images in [-1, 1].
       factor: the factor of each image, in [0, 2].
 
     Returns:
-      The images with other colours and the same brightness.
+      The images with a different saturation and the same brightness.
 
     Example:
       >>> import jax.numpy as jnp
@@ -59,14 +59,14 @@ def saturation(images: Images, factor: Float[Array, ' n']) -> Images:
 
 
 def contrast(images: Images, factor: Float[Array, ' n']) -> Images:
-    """Multiply the distance of every value from the mean of its image.
+    """Multiply the difference between every value and the mean of its image by a factor.
 
     Args:
-      images: in [-1, 1].
+      images: images in [-1, 1].
       factor: the factor of each image, in [1/2, 3/2].
 
     Returns:
-      The images with another contrast and the same mean.
+      The images with a different contrast and the same mean.
 
     Example:
       >>> import jax.numpy as jnp
@@ -83,8 +83,8 @@ def translation(images: Images, shift: Int[Array, 'n 2']) -> Images:
     """Move images down and to the right by whole pixels, and fill the borders with zeros.
 
     Args:
-      images: in [-1, 1].
-      shift: rows and columns by which each image moves.
+      images: images in [-1, 1].
+      shift: numbers of rows and columns by which each image moves.
 
     Returns:
       The moved images, of the same size.
@@ -108,10 +108,10 @@ def translation(images: Images, shift: Int[Array, 'n 2']) -> Images:
 
 
 def cutout(images: Images, centre: Int[Array, 'n 2']) -> Images:
-    """Set a square of half the image's side to zero; it is cut off at the borders.
+    """Set a square of half the image's side to zero; parts of it may lie outside the image.
 
     Args:
-      images: in [-1, 1].
+      images: images in [-1, 1].
       centre: row and column of the centre of each image's square.
 
     Returns:
@@ -159,7 +159,7 @@ def augment(key: Array, images: Images, policy: Sequence[str]) -> Images:
 
     Args:
       key: random key.
-      images: in [-1, 1].
+      images: images in [-1, 1].
       policy: names in ``AUGMENTATIONS``, applied in this order.
 
     Returns:

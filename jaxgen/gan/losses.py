@@ -18,7 +18,7 @@ Scalar = Float[Array, '']
 
 
 class Loss(NamedTuple):
-    """The losses of both networks, as functions of logits that are high for real images; each is a mean over examples.
+    """A set of losses for both networks, as functions of logits that are high for real images; each is a mean over images.
 
     Attributes:
       real, fake: the discriminator minimises ``real(D(x)) + fake(D(G(z)))``.
@@ -37,9 +37,9 @@ class Loss(NamedTuple):
 
 
 class PairingLoss(NamedTuple):
-    """The losses of both networks as functions of pairs: the logits of real images, and of as many generated ones.
+    """A set of losses for both networks, as functions of the logits of real images and of the same number of generated images.
 
-    Image i of one kind is compared with image i of the other. Each loss is a mean over pairs.
+    Real image i is compared with generated image i. Each loss is a mean over these pairs.
 
     Attributes:
       discriminator: the discriminator minimises ``discriminator(D(x), D(G(z)))``.
@@ -86,7 +86,7 @@ def _fake_above_real(real: Logits, fake: Logits) -> Scalar:
 
 
 # Binary cross entropy with the labels swapped for the generator: -log D(x), -log(1 - D(G(z))), -log D(G(z))
-# (Goodfellow et al. 2014, section 3; the PyTorch tutorial's).
+# (Goodfellow et al. 2014, section 3), as in the PyTorch tutorial.
 NON_SATURATING = Loss(_minus_log_sigmoid, _minus_log_one_minus_sigmoid, _minus_log_sigmoid)
 
 # max(0, 1 - D(x)), max(0, 1 + D(G(z))), -D(G(z)) (Lim & Ye 2017; Miyato et al. 2018).

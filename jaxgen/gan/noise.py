@@ -1,7 +1,7 @@
 """Diffusion-GAN (Wang et al. 2022): the discriminator sees images at a random timestep of a diffusion of adaptive length.
 
-The number of timesteps T grows while the discriminator is too sure of real images, and shrinks otherwise. The betas rise linearly
-from 1e-4 to 0.02 for any T, so that a longer diffusion ends in more noise.
+The number of timesteps T grows while the discriminator is too confident about real images, and shrinks otherwise. The betas rise
+linearly from 1e-4 to 0.02 for any T, so that a longer diffusion ends with more noise.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def num_timesteps(strength: Float[Array, ''] | float) -> Int[Array, '']:
     """Return the number of timesteps T.
 
     Args:
-      strength: from 0 to 1.
+      strength: strength of the noise, from 0 to 1.
 
     Returns:
-      From 10 at strength 0 to 1,000 at strength 1.
+      The number of timesteps, from 10 at strength 0 to 1,000 at strength 1.
 
     Example:
       >>> import jax.numpy as jnp
@@ -61,8 +61,8 @@ def alphas_cumprod(timesteps: Int[Array, ''] | int) -> Float[Array, ' t']:
 def sample_times(key: Array, num: int, timesteps: Int[Array, ''] | int) -> Int[Array, ' n']:
     """Sample timesteps from the priority distribution: 0 with probability 1/2, else t in 1 ... T in proportion to t - 1.
 
-    The authors sample 32 timesteps of the second kind every few steps, add 32 zeros, and choose among these 64. Here the
-    timestep of every image is an independent sample of the same distribution.
+    The authors sample 32 timesteps t > 0 every few steps, add 32 zeros, and choose among these 64. Here the timestep of every
+    image is an independent sample from the same distribution.
 
     Args:
       key: random key.
@@ -96,8 +96,8 @@ def add_noise(
     """Return ``sqrt(alphas_cumprod_t) x + sqrt(1 - alphas_cumprod_t) std noise``.
 
     Args:
-      images: in [-1, 1].
-      noise: standard normal.
+      images: images in [-1, 1].
+      noise: standard normal noise.
       t: timestep of each image.
       timesteps: number of timesteps T.
       std: standard deviation of the noise.
@@ -128,9 +128,9 @@ def adapt(
     """Return the next strength: higher by ``num_images / images_to_full`` if ``signs`` is above ``target``, else lower.
 
     Args:
-      strength: from 0 to 1.
-      signs: mean of sign(D(x)) over real images since the last adaptation, from -1 to 1.
-      target: the mean of the signs that the adaptation aims at.
+      strength: strength of the noise, from 0 to 1.
+      signs: mean of sign(D(x)) over the real images since the last adaptation, from -1 to 1.
+      target: the mean sign at which the adaptation aims.
       num_images: number of images since the last adaptation.
       images_to_full: number of images over which the strength can rise from 0 to 1.
 
@@ -140,7 +140,7 @@ def adapt(
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxgen import gan
-      >>> strength, signs = jnp.array(0.25), jnp.array(0.9)  # the discriminator is too sure
+      >>> strength, signs = jnp.array(0.25), jnp.array(0.9)  # the discriminator is too confident
       >>> float(gan.noise.adapt(strength, signs, 0.6, num_images=64, images_to_full=256))
       0.5
     """

@@ -1,4 +1,4 @@
-"""Penalties on the gradient of the discriminator."""
+"""Penalties on the gradients of the discriminator."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def logits_and_squared_gradients(
     """Return the logits of images, and ``|grad_x D(x)|^2`` of each, in one forward and one backward pass.
 
     Args:
-      discriminator: returns the logits of images. If they depend on the whole batch, as with batch normalisation, the gradient
-        is that of their sum.
+      discriminator: function that returns the logits of images. If a logit depends on the whole batch, as with batch norm, the
+        gradient is the gradient of the sum of all logits.
       images: real or generated images.
 
     Returns:
@@ -48,7 +48,7 @@ def gradient_penalty(discriminator: Discriminator, images: Float[Array, 'n h w c
     On real images it is R1, equation 9 of the paper, and on generated images R2, equation 10.
 
     Args:
-      discriminator: returns the logits of images, see ``logits_and_squared_gradients``.
+      discriminator: function that returns the logits of images, see ``logits_and_squared_gradients``.
       images: real or generated images.
       gamma: weight of the penalty.
 
@@ -71,7 +71,7 @@ def r1(discriminator: Discriminator, images: Float[Array, 'n h w c'], gamma: flo
     """Return the R1 penalty: ``gradient_penalty`` on real images.
 
     Args:
-      discriminator: returns the logits of images, see ``logits_and_squared_gradients``.
+      discriminator: function that returns the logits of images, see ``logits_and_squared_gradients``.
       images: real images.
       gamma: weight of the penalty.
 
