@@ -1,4 +1,4 @@
-"""Gradients of a batch in micro-batches, to save memory."""
+"""Compute the gradient of a batch in micro-batches, to save memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def value_and_grad(
 ) -> tuple[Array, PyTree]:
     """Return the mean loss of a batch and its gradient, computed one micro-batch at a time.
 
-    Rows i, i + n, i + 2n ... are micro-batch i of n, so that each device keeps the rows that it holds.
+    Micro-batch i of n consists of the rows i, i + n, i + 2n ..., so that no rows move between devices.
 
     Args:
-      loss: ``loss(params, examples, key)``, the mean over its examples.
-      params: the parameters to differentiate by.
-      examples: arrays ``[B, ...]``, with all randomness but that of dropout, which is then the same for any number of
-        micro-batches.
+      loss: function ``loss(params, examples, key)`` that returns the mean loss of its examples.
+      params: the parameters whose gradient is computed.
+      examples: arrays ``[B, ...]``. They contain all random numbers but those of dropout, so that these do not depend on the
+        number of micro-batches.
       key: random key of dropout.
       micro_batches: number of micro-batches; it divides B.
     """

@@ -13,13 +13,13 @@ LOOKAHEAD_STEPS = 5
 def ema_update(ema: PyTree, params: PyTree, step: Array, decay: float | None) -> PyTree:
     """Return the moving average after an update: ``ema + (1 - d) (params - ema)``.
 
-    ``d = min(decay, (1 + step) / (10 + step))`` is small at first, so that the initial parameters are soon forgotten.
+    ``d = min(decay, (1 + step) / (10 + step))`` is small at first, so that the average soon forgets the initial parameters.
 
     Args:
       ema: the moving average before the update.
       params: the parameters after the update.
       step: number of updates made before this one.
-      decay: share of the average that a step keeps; None keeps nothing.
+      decay: share of the average that each step keeps; with None, the average is equal to the parameters.
     """
     d = jnp.minimum(decay or 0.0, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda e, p: e + (1 - d).astype(e.dtype) * (p - e), ema, params)
@@ -36,8 +36,8 @@ def lookahead(
     Args:
       slow: the slow weights before the update.
       fast: the fast weights after the update.
-      step: number of updates made, this one included.
-      decay: share of the slow weights that a step keeps at the end; None keeps nothing.
+      step: number of updates made, including this one.
+      decay: share of the slow weights that each step keeps in the end; with None, the slow weights become the fast weights.
       decay_steps: number of updates after which ``d`` is constant.
     """
     done = jnp.minimum(step / decay_steps, 1.0)

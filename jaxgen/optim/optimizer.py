@@ -14,10 +14,10 @@ from jaxgen.types import Array, PyTree
 
 
 def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
-    """Return the optimizer that ``options.name`` names, after clipping by the global norm if ``options.grad_clip_norm`` is set.
+    """Make the optimizer ``options.name``, which first clips by the global norm if ``options.grad_clip_norm`` is set.
 
     Args:
-      options: resolved, see ``learning_rate``.
+      options: resolved options, see ``learning_rate``.
     """
     return optax.chain(_clip(options), OPTIMIZERS[options.name](options))
 
@@ -28,16 +28,17 @@ def _adam(options: OptimizerOptions) -> optax.GradientTransformation:
 
 
 def _adamw(options: OptimizerOptions) -> optax.GradientTransformation:
-    """Return AdamW (Loshchilov & Hutter 2019), whose decay is a multiple of the learning rate, as in PyTorch."""
+    """Return AdamW (Loshchilov & Hutter 2019), whose weight decay is multiplied by the learning rate, as in PyTorch."""
     return optax.adamw(learning_rate(options), b1=options.beta1, b2=options.beta2, weight_decay=options.weight_decay)
 
 
 def _muon(options: OptimizerOptions) -> optax.GradientTransformation:
     """Return Muon (Jordan et al. 2024) for kernels, and AdamW for all other parameters, all with Nesterov momentum.
 
-    A kernel counts as a matrix whose columns are its last axis, the outputs. The others are biases, scales, embeddings, the
-    kernels of grouped convolutions, and the factors of LoRA. The momentum of kernels is 0.95, and ``beta1`` that of the others.
-    Updates are scaled to the size of those of Adam (Liu et al. 2025, section 2.2), so that one learning rate serves both.
+    A kernel is treated as a matrix whose columns are its last axis, the outputs. The other parameters are biases, scales,
+    embeddings, the kernels of grouped convolutions, and the factors of LoRA. The momentum is 0.95 for kernels, and ``beta1`` for
+    the other parameters. The updates of kernels are scaled to the size of Adam's (Liu et al. 2025, section 2.2), so that the
+    same learning rate suits all parameters.
     """
     return optax.contrib.muon(
         learning_rate(options),
@@ -69,12 +70,12 @@ OPTIMIZERS: dict[str, Callable[[OptimizerOptions], optax.GradientTransformation]
 
 
 def make_nesterov(options: OptimizerOptions, *, weight_decay: float, bias_scale: float) -> optax.GradientTransformation:
-    """Return PyTorch's SGD with the Nesterov momentum ``beta1``, after clipping as in ``make_optimizer``.
+    """Make SGD with Nesterov momentum as in PyTorch, which first clips as in ``make_optimizer``.
 
     Args:
-      options: resolved, see ``learning_rate``; ``beta1`` is the momentum.
+      options: resolved options, see ``learning_rate``; ``beta1`` is the momentum.
       weight_decay: multiple of each parameter that is added to its gradient.
-      bias_scale: learning rate of the parameters named bias, as a multiple of that of the others; their decay is the same.
+      bias_scale: factor of the gradients of the parameters named bias; it does not change their weight decay.
     """
 
     def scale_biases(updates: PyTree, params: PyTree = None) -> PyTree:

@@ -18,19 +18,19 @@ OPTIMIZERS = ('adam', 'adamw', 'muon')  # ``optimizer`` has a function for each
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(Options):
-    """How the parameters are updated, and how they are averaged."""
+    """A description of how the parameters are updated and averaged."""
 
     name: str = option(
         'adam',
-        'kind of optimizer; muon orthogonalises the updates of kernels and takes adamw for all other parameters',
+        'kind of optimizer; muon orthogonalises the updates of kernels and uses adamw for all other parameters',
         choices=OPTIMIZERS,
     )
     learning_rate: float = option(2e-4, 'learning rate at its peak', above=0, at_most=2**32)
-    beta1: float = option(0.9, 'momentum: how much of the mean gradient a step keeps', at_least=0, below=1)
-    beta2: float = option(0.999, 'how much of the mean squared gradient a step keeps', at_least=0, below=1)
+    beta1: float = option(0.9, 'momentum: share of the mean gradient that each step keeps', at_least=0, below=1)
+    beta2: float = option(0.999, 'share of the mean squared gradient that each step keeps', at_least=0, below=1)
     weight_decay: float = option(
         0.0,
-        'share of each parameter, in multiples of the learning rate, that adamw and muon subtract in a step',
+        'weight decay of adamw and muon: each step subtracts this share of each parameter, times the learning rate',
         at_least=0,
         at_most=1000,
     )
@@ -52,12 +52,14 @@ class OptimizerOptions(Options):
         at_least=1,
     )
     grad_clip_norm: float | None = option(
-        None, 'norm to which larger gradients are scaled down; they are not clipped if not set', above=0, at_most=1e6
+        None,
+        'largest norm of the gradient: a larger one is scaled down to it; no clipping if not set',
+        above=0,
+        at_most=1e6,
     )
     ema_decay: float | None = option(
         0.9999,
-        'share of the moving average of the parameters that a step keeps; the average is the parameters themselves if '
-        'not set',
+        'share of the moving average of the parameters that each step keeps; the parameters are not averaged if not set',
         above=0,
         below=1,
     )
@@ -111,7 +113,7 @@ class OptimizerOptions(Options):
         return dataclasses.replace(self, **values)
 
     def _require_time(self, decay_steps: int, end: str) -> None:
-        """Refuse a warm-up or a cool-down that does not end by the step at which the decay ends, in words ``end``."""
+        """Refuse a warm-up or a cool-down that is too long for the decay; ``end`` describes its last step in messages."""
         if not self.has_end:
             return
         require(self.warmup_steps < decay_steps, 'warmup_steps', f'={self.warmup_steps} must be below {end}')

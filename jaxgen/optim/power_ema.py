@@ -1,9 +1,9 @@
-"""Averages of the weights whose length is chosen after training.
+"""Power-function averages of the weights, whose length is chosen after training.
 
-Karras et al. 2024, Analyzing and Improving the Training Dynamics of Diffusion Models, section 3 and appendix C: a
-power-function average weighs the parameters of update t in a run of T updates by t^gamma. Its length is the standard deviation
-of this distribution of t, divided by T, so that 0.1 spans about a tenth of the run whatever T is. A weighted sum of snapshots of
-two such averages comes very close to an average of any length.
+Source: Karras et al. 2024, Analyzing and Improving the Training Dynamics of Diffusion Models, section 3 and appendix C. A
+power-function average weights the parameters of update t in a run of T updates by t^gamma. Its length is the standard deviation
+of this distribution of t, divided by T, so that a length of 0.1 spans about a tenth of the run for any T. A weighted sum of
+snapshots of two such averages comes very close to an average of any length.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from jaxgen.types import Array, PyTree
 
-LONGEST = 0.28  # the length of the plain mean, gamma = 0, is sqrt(1 / 12)
+LONGEST = 0.28  # a little less than sqrt(1 / 12), the length of the plain mean, whose gamma is 0
 
 
 def exponent(length: float) -> float:
     """Return the gamma of an average: the root of ``length**2 = (gamma + 1) / ((gamma + 2)**2 (gamma + 3))`` (equation 126).
 
     Args:
-      length: as a share of the run, above 0 and at most ``LONGEST``.
+      length: length of the average as a share of the run, above 0 and at most ``LONGEST``.
     """
     roots = np.roots([1, 7, 16 - length**-2, 12 - length**-2])
     return float(roots.real.max())
@@ -38,7 +38,7 @@ def update(averages: Sequence[PyTree], params: PyTree, updates: Array, lengths: 
     """Return the averages after one more update, with ``beta = (1 - 1/t)**(gamma + 1)`` (equation 127).
 
     Args:
-      averages: one for each of ``lengths``.
+      averages: the averages before the update, one for each of ``lengths``.
       params: the parameters after the update.
       updates: number of updates made before this one.
       lengths: lengths of the averages.
@@ -53,12 +53,12 @@ def update(averages: Sequence[PyTree], params: PyTree, updates: Array, lengths: 
 
 
 def inner_product(t_a: PyTree, gamma_a: PyTree, t_b: PyTree, gamma_b: PyTree) -> PyTree:
-    """Return the integral over time of ``p_a p_b``, the weights of two averages (equation 151).
+    """Return the integral over time of ``p_a p_b``, the product of the weights of two averages (equation 151).
 
     Args:
-      t_a: updates at which the first average was taken, an array or a number.
+      t_a: number of updates after which the first average was taken, an array or a number.
       gamma_a: exponent of the first average.
-      t_b: updates at which the second average was taken.
+      t_b: number of updates after which the second average was taken.
       gamma_b: exponent of the second average.
     """
     latest = np.maximum(t_a, t_b)
@@ -67,15 +67,15 @@ def inner_product(t_a: PyTree, gamma_a: PyTree, t_b: PyTree, gamma_b: PyTree) ->
 
 
 def coefficients(steps: np.ndarray, lengths: np.ndarray, step: float, length: float) -> np.ndarray:
-    """Return the weights ``[K]`` of snapshots whose sum is closest to the average of ``length`` at ``step``.
+    """Return the weights ``[K]`` with which snapshots of averages sum to the average of ``length`` at ``step``.
 
     They sum to 1 and minimise the squared difference between the two distributions over time.
 
     Args:
       steps: steps of the snapshots, ``[K]``.
-      lengths: lengths of the snapshots, ``[K]``.
-      step: the step whose average is wanted.
-      length: the length of that average.
+      lengths: lengths of the averages in the snapshots, ``[K]``.
+      step: step of the average to reconstruct.
+      length: length of the average to reconstruct.
     """
     gammas, gamma = np.array([exponent(value) for value in lengths]), exponent(length)
     among = inner_product(steps[:, None], gammas[:, None], steps, gammas)
