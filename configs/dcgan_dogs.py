@@ -7,8 +7,8 @@ python main.py --config=configs/dcgan_dogs.py
 
 python main.py --config=configs/dcgan_dogs.py:small
   Hardware: two CPU cores, or a GPU
-  Hours: 1.8, reckoned from 1.45 steps/s; on an H100 under 4 minutes
-  Expect: FID 135, 8,580 images against the photographs of the test split; bodies with legs on lawn, few heads
+  Hours: 1.8, estimated from 1.45 steps/s; under 4 minutes on an H100
+  Expect: FID 135 for 8,580 images against the photographs of the test split; bodies with legs on grass, few heads
     (docs/results/dcgan_dogs_small.md)
 """
 
@@ -17,22 +17,25 @@ from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """Return a generator of 4,407,904 parameters and a discriminator of 2,827,008; ``small`` has 1,257,832 and 559,440."""
+    """Return a config with 4,407,904 parameters in the generator and 2,827,008 in the discriminator, or ``small``.
+
+    ``small`` has 1,257,832 and 559,440 parameters.
+    """
     c = config.base('dcgan')
     c.data.name = 'stanford_dogs'
     c.data.random_flip = True
     c.model.conditional = True
-    c.gan.augment = ('translation', 'cutout')  # 100 photographs a breed are few
+    c.gan.augment = ('translation', 'cutout')  # 100 photographs per breed are few
     c.train.steps = 20_000
     c.sample.num = 100
     c.sample.batch_size = 100
     if variant == 'small':
         c.data.batch_size = 64
-        c.model.base_channels = 28  # both networks in bfloat16 are 3.6 MB
+        c.model.base_channels = 28  # the weights of both networks take 3.6 MB in bfloat16
         c.train.steps = 9400  # 50 epochs
         c.mesh.cpu_devices = 2
         c.checkpoint.every = 500
-        c.sample.every = 188  # an epoch
+        c.sample.every = 188  # one epoch
     elif variant:
         raise UserError(f'configs/dcgan_dogs.py has no variant {variant!r}; it has small')
     return c

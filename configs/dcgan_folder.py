@@ -7,11 +7,11 @@ python main.py --config=configs/dcgan_folder.py --config.data.path=FOLDER
 
 python main.py --config=configs/dcgan_folder.py:small --config.data.path=FOLDER
   Hardware: two CPU cores, or a GPU
-  Hours: 0.6, reckoned from the 1.45 steps/s of dcgan_dogs.py:small, whose networks these are
+  Hours: 0.6, estimated from the 1.45 steps/s of dcgan_dogs.py:small, which has the same networks
   Expect: not yet measured
 
-Other sides than 64 pixels are variants as well: configs/dcgan_folder.py:32, :128. The networks have a layer more each time that
-the side doubles; the batch is 128 up to 64 pixels, and 64 for 128 pixels.
+Other sides than 64 pixels are variants as well: configs/dcgan_folder.py:32, :128. The networks have one more layer each time the
+side doubles. The batch size is 128 for 32 and 64 pixels, and 64 for 128 pixels.
 """
 
 from jaxgen import config
@@ -21,7 +21,7 @@ BATCHES = {32: 128, 64: 128, 128: 64}
 
 
 def get_config(variant: str = ''):
-    """Return the tutorial's networks for a side in pixels, or for 64 pixels; ``small`` has fewer channels."""
+    """Return a config with the tutorial's networks for a side in pixels, 64 by default; ``small`` has fewer channels."""
     side = 64 if variant in ('', 'small') else int(variant) if variant.isdecimal() else 0
     if side not in BATCHES:
         raise UserError(
@@ -33,7 +33,7 @@ def get_config(variant: str = ''):
     c.data.random_flip = True
     c.data.batch_size = BATCHES[side]
     c.model.conditional = True
-    c.gan.augment = ('translation', 'cutout')  # for sets of some hundreds or thousands of images
+    c.gan.augment = ('translation', 'cutout')  # helps with hundreds or a few thousand images
     c.train.steps = 20_000
     c.sample.num = 100
     c.sample.batch_size = 100

@@ -1,16 +1,16 @@
-"""DDPM on scikit-learn's 1,437 training digits (8x8, embedded, no download), with the digit as an input.
+"""Class-conditional DDPM on scikit-learn's 1,437 training digits (8x8 pixels, included, no download).
 
 python main.py --config=configs/ddpm_digits.py
   Hardware: two CPU cores (any accelerator works too)
   Hours: 0.1
-  Expect: of 1,000 samples a classifier of real digits recognises at least 90% with confidence over 0.9
+  Expect: a classifier of real digits recognises at least 90% of 1,000 samples with a confidence over 0.9
 """
 
 from jaxgen import config
 
 
 def get_config():
-    """Return a network of a million parameters that trains in less than eight minutes."""
+    """Return a config with a network of a million parameters that trains in less than eight minutes."""
     c = config.base()
     c.data.name = 'digits'
     c.data.batch_size = 64
@@ -30,6 +30,6 @@ def get_config():
     c.sample.every = 500
     c.sample.num = 100
     c.sample.batch_size = 100
-    c.evaluation.extractor = 'judge'  # Inception has never seen an 8x8 picture
+    c.evaluation.extractor = 'judge'  # Inception was not trained on images of 8x8 pixels
     c.evaluation.num = 1000
     return c

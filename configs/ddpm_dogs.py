@@ -1,4 +1,4 @@
-"""DDPM on Stanford Dogs at 64x64: a UNet of the size that diffusers' unconditional training tutorial trains.
+"""DDPM on Stanford Dogs at 64x64: a UNet of the same size as in diffusers' tutorial on unconditional training.
 
 python main.py --config=configs/ddpm_dogs.py
   Hardware: an accelerator
@@ -7,9 +7,9 @@ python main.py --config=configs/ddpm_dogs.py
 
 python main.py --config=configs/ddpm_dogs.py:small
   Hardware: two CPU cores, or a GPU
-  Hours: 1.3 to 2.7, reckoned from 1.9 to 4 steps/s; on an H100 under 6 minutes
-  Expect: FID 94, 8,580 images against the photographs of the test split; animals on grass, some of them dogs
-    beyond doubt (docs/results/ddpm_dogs_small.md)
+  Hours: 1.3 to 2.7, estimated from 1.9 to 4 steps/s; under 6 minutes on an H100
+  Expect: FID 94 for 8,580 images against the photographs of the test split; animals on grass, some of them clearly dogs
+    (docs/results/ddpm_dogs_small.md)
 """
 
 from jaxgen import config
@@ -17,7 +17,10 @@ from jaxgen.errors import UserError
 
 
 def get_config(variant: str = ''):
-    """Return the network of the tutorial, 113,673,219 parameters; ``small`` (1,651,376) works on 4x4 patches, with classes."""
+    """Return a config with the tutorial's network of 113,673,219 parameters, or ``small``.
+
+    ``small`` has 1,651,376 parameters, works on 4x4 patches and is class-conditional.
+    """
     c = config.base('ddpm')
     c.data.name = 'stanford_dogs'
     c.data.batch_size = 64
@@ -38,15 +41,15 @@ def get_config(variant: str = ''):
         c.model.attention_resolutions = (8,)
         c.model.norm_groups = 16
         c.diffusion.schedule = 'cosine'
-        c.diffusion.parameterisation = 'x0'  # a patch has 48 numbers of noise: an image is easier to say than those
-        c.diffusion.weighting = 'min_snr'  # equal weights on the image's error hear little but the highest noise
+        c.diffusion.parameterisation = 'x0'  # the 48 noise values of a 4x4 patch are harder to predict than its pixels
+        c.diffusion.weighting = 'min_snr'  # with equal weights, the highest noise levels would dominate the error of x0
         c.diffusion.label_dropout = 0.1
         c.optimizer.learning_rate = 8e-4
         c.optimizer.ema_decay = 0.999
         c.train.steps = 18_750  # 50 epochs
         c.mesh.cpu_devices = 2
         c.checkpoint.every = 500
-        c.sample.every = 375  # an epoch
+        c.sample.every = 375  # one epoch
         c.sample.sampler = 'dpmpp_2m'
         c.sample.num_steps = 15
         c.sample.guidance_scale = 6.0

@@ -8,10 +8,10 @@ python main.py --config=configs/ddpm_folder.py --config.data.path=FOLDER
 python main.py --config=configs/ddpm_folder.py:small --config.data.path=FOLDER
   Hardware: two CPU cores, or a GPU
   Hours: 0.3 to 0.5: 4,000 steps took 27 minutes next to other work
-  Expect: after 281 photographs of three breeds of dogs: fur in the colours of each, on grass; few faces
+  Expect: trained on 281 photographs of three breeds of dogs: fur in the colours of each breed on grass, few faces
 
-Other sides than 64 pixels are variants as well: configs/ddpm_folder.py:32, :128, :256. With the side, the network gets levels
-until 4 or 8 pixels are left, and the batch becomes smaller:
+Other sides than 64 pixels are variants as well: configs/ddpm_folder.py:32, :128, :256. For a larger side, the network has more
+levels, down to 4 or 8 pixels, and the batch is smaller:
 
   side  channel_multipliers  batch
     32  1, 2, 2, 2             128
@@ -32,7 +32,7 @@ SIDES = {
 
 
 def get_config(variant: str = ''):
-    """Return a network for a side in pixels, or for 64 pixels; ``small`` works on 4x4 patches of 64 pixels."""
+    """Return a config for a side in pixels, 64 by default; ``small`` works on 4x4 patches of images of 64 pixels."""
     side = 64 if variant in ('', 'small') else int(variant) if variant.isdecimal() else 0
     if side not in SIDES:
         raise UserError(
@@ -60,7 +60,7 @@ def get_config(variant: str = ''):
         c.model.attention_resolutions = (8,)
         c.model.norm_groups = 16
         c.model.dropout = 0.0
-        c.diffusion.parameterisation = 'x0'  # a patch has 48 numbers of noise: an image is easier to say than those
+        c.diffusion.parameterisation = 'x0'  # the 48 noise values of a 4x4 patch are harder to predict than its pixels
         c.diffusion.weighting = 'min_snr'
         c.optimizer.learning_rate = 8e-4
         c.optimizer.ema_decay = 0.999
@@ -69,5 +69,5 @@ def get_config(variant: str = ''):
         c.checkpoint.every = 500
         c.sample.every = 500
         c.sample.num_steps = 15
-        c.sample.guidance_scale = 3.0  # without classes it has no effect
+        c.sample.guidance_scale = 3.0  # has no effect without classes
     return c

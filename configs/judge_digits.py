@@ -1,4 +1,4 @@
-"""A judge of scikit-learn's digits (8x8, embedded, no download), for generated ones.
+"""A classifier of scikit-learn's digits (8x8 pixels, included, no download) that evaluates generated digits.
 
 python main.py --config=configs/judge_digits.py
   Hardware: two CPU cores
@@ -10,7 +10,7 @@ from jaxgen import config
 
 
 def get_config():
-    """Return a network of two blocks; digits are not mirrored."""
+    """Return a config with a network of two blocks; digits are not mirrored."""
     c = config.base('judge')
     c.data.name = 'digits'
     c.data.batch_size = 128
