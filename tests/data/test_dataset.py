@@ -1,4 +1,4 @@
-"""Sources: the embedded digits, real CIFAR-10 where it is prepared, TFDS's own builder on a tiny archive, no network."""
+"""Sources: the digits of scikit-learn, real CIFAR-10 if it is prepared, TFDS's own builder on a tiny archive, no network."""
 
 import io
 import os
@@ -129,7 +129,7 @@ def test_reachable():
 
 @pytest.fixture
 def fake_cifar10(monkeypatch, tmp_path):
-    """A cifar-10-binary.tar.gz of 4 images a file, in TFDS's download cache."""
+    """A cifar-10-binary.tar.gz with 4 images per file, in TFDS's download cache."""
     rng = np.random.default_rng(0)
     archive = io.BytesIO()
     files = {
@@ -152,10 +152,10 @@ def fake_cifar10(monkeypatch, tmp_path):
     return files
 
 
-def test_tfds_prepares_and_we_read(fake_cifar10, tmp_path):
+def test_a_data_set_that_tfds_prepared_is_read(fake_cifar10, tmp_path):
     train = load('cifar10', 'train')
     written = np.concatenate([fake_cifar10[f'data_batch_{i}.bin'] for i in range(1, 6)])
-    np.testing.assert_array_equal(train.labels, written[:, 0])  # in the order of the files, whatever TFDS's is
+    np.testing.assert_array_equal(train.labels, written[:, 0])  # in the order of the original files, not of TFDS
     np.testing.assert_array_equal(train.images, written[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     assert len(load('cifar10', 'test').images) == 4
     again = load('cifar10', 'train')  # from the cache
@@ -172,8 +172,8 @@ def test_tfds_prepares_and_we_read(fake_cifar10, tmp_path):
 
 
 @pytest.mark.parametrize('name', [name for name in SOURCES if name not in ('cifar10', 'stanford_dogs')])
-def test_a_source_gives_what_it_says(name):
-    """Of the sources that need no download; the others have tests of their own."""
+def test_a_source_matches_its_description(name):
+    """These are the sources that need no download; the others have their own tests."""
     source = SOURCES[name]
     for split, size in zip(source.splits, source.sizes, strict=True):
         found = load(name, split)

@@ -34,7 +34,7 @@ def encoded(image, form, **options):
 
 
 def two_halves(width, height):
-    """Red on the left, blue on the right."""
+    """Return an image that is red on the left and blue on the right."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, : width // 2], pixels[:, width // 2 :] = RED, BLUE
     return Image.fromarray(pixels)
@@ -51,7 +51,7 @@ def tar(files):
 
 
 def annotation(width, height, *boxes):
-    """As in the real archive; boxes are (xmin, ymin, xmax, ymax)."""
+    """Return an annotation as in the real archive; boxes are (xmin, ymin, xmax, ymax)."""
     size = f'<size><width>{width}</width><height>{height}</height><depth>3</depth></size>'
     objects = ''.join(
         f'<object><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>'
@@ -63,7 +63,7 @@ def annotation(width, height, *boxes):
 FOLDERS = [f'n{i:08}-{breed.title()}' for i, breed in enumerate(dogs.BREEDS)]
 WIDE = two_halves(80, 40)
 ALPHA = Image.merge('RGBA', [*two_halves(32, 32).split(), Image.new('L', (32, 32), 9)])
-# (breed, picture, its annotation): in turn plain, alpha under a .jpg name, grey, palette, CMYK, and one pixel high.
+# (breed, picture, annotation): plain, with alpha but a .jpg name, grey, palette, CMYK, and one pixel high.
 TRAIN = [
     (0, encoded(WIDE, 'JPEG', quality=95, subsampling=0), annotation(80, 40, (2, 5, 6, 9), (50, 4, 76, 30))),
     (3, encoded(ALPHA, 'PNG'), annotation(32, 32, (0, 0, 32, 32))),
@@ -132,7 +132,7 @@ def test_tfds_prepares_and_odd_files_become_rgb(fake_dogs, cache):
 
 
 def test_the_bounding_box_crop_shows_the_largest_dog(fake_dogs):
-    """Of the picture's two boxes the larger lies in its blue half."""
+    """The larger of the picture's two boxes lies in its blue half."""
     boxed = by_label(load('stanford_dogs', 'train', image_size=16, crop='box'))[0][0]
     assert near(boxed, BLUE)
 
@@ -185,7 +185,7 @@ def test_the_cache_is_read_again_and_damage_is_repaired(fake_dogs, cache, monkey
 
 
 def test_a_killed_preparation_leaves_nothing_that_is_trusted(fake_dogs, cache):
-    """A process ends in the midst of writing: no clean-up runs, as under SIGKILL."""
+    """A process ends while it is writing, and no clean-up runs, as after SIGKILL."""
     load('stanford_dogs', 'test')
     before = set(cache.iterdir())
     code = """
@@ -201,7 +201,7 @@ load('stanford_dogs', 'train', image_size=20)
     assert load('stanford_dogs', 'train', image_size=20).images.shape == (6, 20, 20, 3)
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(fake_dogs, cache, monkeypatch):
+def test_images_load_if_the_cache_cannot_be_written(fake_dogs, cache, monkeypatch):
     expected = load('stanford_dogs', 'train', image_size=24)
     for file in cache.iterdir():
         file.unlink()

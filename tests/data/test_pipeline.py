@@ -13,8 +13,8 @@ DATASET = Dataset(
 )
 
 
-def test_every_example_comes_once_an_epoch():
-    """Batches of 4 over 10 examples: 20 batches are 8 epochs, and each stretch of 10 is a permutation."""
+def test_every_example_comes_once_per_epoch():
+    """Twenty batches of 4 examples are 8 epochs of 10 examples; each epoch is a permutation."""
     order = np.concatenate([pipeline.example_indices(0, step, 4, 10) for step in range(20)]).reshape(8, 10)
     np.testing.assert_array_equal(np.sort(order), np.tile(np.arange(10), (8, 1)))
     assert len({tuple(epoch) for epoch in order}) == 8
@@ -48,7 +48,7 @@ def test_prefetcher_keeps_the_order_and_passes_errors_on():
     assert fetched.waited > 0
 
 
-def test_prefetcher_stops_when_nobody_reads_on():
+def test_closing_a_prefetcher_stops_its_threads():
     fetched = pipeline.Prefetcher(iter(range(10**9)), lambda i: i)
     assert next(fetched) == 0
     fetched.close()
@@ -56,7 +56,7 @@ def test_prefetcher_stops_when_nobody_reads_on():
 
 
 def test_prefetcher_keeps_the_order_of_threads_that_overtake():
-    """Even items take until the next odd one is done, in another thread."""
+    """Each even item waits until another thread has done the next odd item."""
     done = [threading.Event() for _ in range(20)]
 
     def make(i):

@@ -60,7 +60,7 @@ def critic(params, images):
 
 
 def test_relativistic_pairing_with_r1_and_r2_is_pytorchs():
-    """Losses, penalties, and the gradient of the discriminator's loss, which goes through the gradient of the images."""
+    """Compare losses, penalties, and the gradient of the discriminator's loss, which contains the gradient of the images."""
     rng, gamma = np.random.default_rng(3), 0.7
     network, (x, y) = TorchCritic(rng), rng.normal(size=(2, 6, 4, 4, 3))
     real, fake = (torch.from_numpy(images).requires_grad_(True) for images in (x, y))
@@ -93,7 +93,7 @@ def test_relativistic_pairing_with_r1_and_r2_is_pytorchs():
     np.testing.assert_allclose(logits, real_logits.detach().numpy(), rtol=1e-12)
 
 
-def test_a_pairing_loss_compares_pairs_alone():
+def test_a_pairing_loss_compares_only_pairs():
     """A constant added to all logits changes nothing; at equal logits both losses are log 2."""
     real, fake = RNG.normal(size=(2, 9))
     for loss in losses.RELATIVISTIC:
@@ -113,7 +113,7 @@ def test_color():
         np.testing.assert_allclose(augment.contrast(IMAGES, numbers)[i], image.mean() + r * (image - image.mean()))
 
 
-def test_translation_moves_each_pixel_or_out_of_the_picture():
+def test_translation_moves_pixels_and_fills_with_zeros():
     shifts = np.array([[0, 0], [2, -1], [-7, 3]])
     got = augment.translation(IMAGES, shifts)
     for image, moved, (dy, dx) in zip(IMAGES, got, shifts, strict=True):
@@ -126,7 +126,7 @@ def test_translation_moves_each_pixel_or_out_of_the_picture():
 
 
 def test_cutout_is_the_authors():
-    """As their index arithmetic has it: indices beyond the border are clipped to it before they are cut."""
+    """In the authors' code, indices beyond the border are clipped to it before the square is cut out."""
     centres = np.array([[0, 0], [3, 8], [6, 4]])
     got = augment.cutout(IMAGES, centres)
     for image, cut, centre in zip(IMAGES, got, centres, strict=True):
@@ -139,10 +139,10 @@ def test_cutout_is_the_authors():
         np.testing.assert_array_equal(cut, expected)
 
 
-def test_the_random_numbers_lie_where_the_authors_draw_them():
+def test_random_numbers_have_the_ranges_of_the_authors():
     n = 4000
     points = np.zeros((n, 16, 16, 1))
-    points[:, 8, 8] = 1  # moved by as much as the shift
+    points[:, 8, 8] = 1  # this pixel moves by the shift
     moved = np.argwhere(np.asarray(augment.augment(KEY, points, ['translation'])))[:, 1:3] - 8
     assert {tuple(m) for m in moved} == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
 
@@ -160,7 +160,7 @@ def test_the_random_numbers_lie_where_the_authors_draw_them():
     np.testing.assert_allclose(width.mean(), 1, atol=0.05)
 
 
-def test_augmentations_compose_in_order_and_have_keys_of_their_own():
+def test_augmentations_compose_in_order_with_separate_keys():
     images = RNG.uniform(-1, 1, (4, 8, 8, 3))
     both = augment.augment(KEY, images, ['translation', 'cutout'])
     first = augment.augment(KEY, images, ['translation'])
@@ -181,14 +181,14 @@ def test_noise_of_diffusion_gan(timesteps):
         np.testing.assert_allclose(got[i], np.sqrt(a) * IMAGES[i] + np.sqrt(1 - a) * 0.05 * normal[i], atol=1e-14)
 
 
-def test_times_follow_the_priority_law():
-    """Half at 0, t in 1 .. T in proportion to t - 1: every frequency within five standard errors."""
+def test_times_follow_the_priority_distribution():
+    """Half are at 0 and t in 1 .. T is in proportion to t - 1; every frequency is within five standard errors."""
     n, timesteps = 200_000, 10
     t = np.asarray(noise.sample_times(KEY, n, jnp.int32(timesteps)))
-    law = np.concatenate([[0.5], 0.5 * np.arange(timesteps) / np.arange(timesteps).sum()])
+    expected = np.concatenate([[0.5], 0.5 * np.arange(timesteps) / np.arange(timesteps).sum()])
     counts = np.bincount(t, minlength=timesteps + 1)
     assert len(counts) == timesteps + 1
-    assert (abs(counts / n - law) <= 5 * np.sqrt(law * (1 - law) / n)).all()
+    assert (abs(counts / n - expected) <= 5 * np.sqrt(expected * (1 - expected) / n)).all()
     assert 990 < noise.sample_times(KEY, n, jnp.int32(1000)).max() <= 1000
 
 

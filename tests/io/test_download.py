@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole, of a known size, within a time, and from nowhere else."""
+"""Downloads from a local server: complete, limited in size and time, and never from a local file."""
 
 import contextlib
 import http.server
@@ -12,7 +12,7 @@ WHOLE = bytes(range(256)) * 10
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers by the name in the address; a test may set ``leads_to`` and ``pause``."""
+    """A server that answers by the name in the address; a test may set ``leads_to`` and ``pause``."""
 
     leads_to, pause = '', None
 
@@ -76,7 +76,7 @@ def test_a_whole_file_is_written(address, tmp_path, name):
         ('broken', 'IncompleteRead'),
     ],
 )
-def test_what_is_not_sent_whole_is_an_error(address, tmp_path, name, words):
+def test_an_incomplete_download_is_an_error(address, tmp_path, name, words):
     with pytest.raises(OSError, match=words):
         download.download(f'{address}/{name}', tmp_path / 'x', 4096)
 
@@ -120,6 +120,6 @@ def test_a_redirect_from_https_to_http_is_refused():
 
 
 def test_a_server_is_reachable_or_not(address):
-    assert download.reachable(f'{address}/whole')  # it answers, though it knows no HEAD
+    assert download.reachable(f'{address}/whole')  # it answers, although it does not support HEAD
     assert not download.reachable('http://127.0.0.1:9')
     assert not download.reachable('file:///')

@@ -1,4 +1,4 @@
-"""Writing whole files under names that nobody can foresee, and reading folders and descriptions that others wrote."""
+"""Writing complete files under unpredictable names, and reading folders and JSON files that others have written."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from jaxgen.errors import UserError
 from jaxgen.io import files
 
 
-def test_temporary_files_have_names_that_nobody_can_foresee(tmp_path):
+def test_temporary_files_have_unpredictable_names(tmp_path):
     path = tmp_path / 'x.npz'
     names = {files.temporary_name(path).name for _ in range(100)}
     assert len(names) == 100
@@ -23,7 +23,7 @@ def test_temporary_files_have_names_that_nobody_can_foresee(tmp_path):
 def test_a_temporary_file_is_new_and_has_the_usual_permissions(tmp_path, monkeypatch):
     monkeypatch.setattr(files.secrets, 'token_hex', lambda _: 'known')
     (tmp_path / 'target').write_bytes(b'not ours')
-    (tmp_path / '.known.x').symlink_to(tmp_path / 'target')  # as somebody would who foresees the name
+    (tmp_path / '.known.x').symlink_to(tmp_path / 'target')  # as an attacker would who could predict the name
     with pytest.raises(FileExistsError), files.replacing(tmp_path / 'x') as temporary:
         temporary.write_bytes(b'new')
     assert (tmp_path / 'target').read_bytes() == b'not ours' and not (tmp_path / 'x').exists()
@@ -80,7 +80,7 @@ def test_what_a_killed_process_leaves_is_never_read(tmp_path):
     ],
     ids=range(13),
 )
-def test_descriptions_that_are_no_json_object(tmp_path, content, words):
+def test_files_that_are_not_a_json_object_are_refused(tmp_path, content, words):
     path = tmp_path / 'config.json'
     path.write_bytes(content)
     with pytest.raises(UserError, match=f'{path} is not the description .*: get it again') as e:
@@ -88,7 +88,7 @@ def test_descriptions_that_are_no_json_object(tmp_path, content, words):
     assert words in str(e.value) and '\n' not in str(e.value)
 
 
-def test_a_description_is_read_whole(tmp_path):
+def test_a_json_object_is_read_completely(tmp_path):
     (tmp_path / 'x.json').write_text('{"a": [1, "ä"]}', encoding='utf-8')
     assert files.read_object(tmp_path / 'x.json', 'it', 'get it') == {'a': [1, 'ä']}
     with pytest.raises(UserError, match='absent.json cannot be read .No such file or directory.: get it'):

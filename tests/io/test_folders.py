@@ -1,4 +1,4 @@
-"""The files of a folder: in the order of their paths, without hidden ones, through links but each folder once."""
+"""The files of a folder: sorted by path, without hidden files, with linked folders, and each folder only once."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Labelled grids: the labels belong to the images they stand at, and stay legible where a page shrinks the picture."""
+"""Labelled grids: each label belongs to the image next to it, and stays legible when a page shrinks the picture."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_other_orders_have_a_caption_for_each_image(drawn):
         assert drawn[-1][1].captions == [f'class {i}' for i in labels]
 
 
-def test_one_class_or_none_needs_a_title_alone(drawn):
+def test_one_class_or_none_needs_only_a_title(drawn):
     grids.by_class(numbered(3), [2, 2, 2], names(3), 'step 4')
     grids.by_class(numbered(3), None, names(3))
     assert [labels for _, labels, _ in drawn] == [Labels('step 4, class 2'), Labels('')]

@@ -21,7 +21,7 @@ def test_the_hash_of_tensors_covers_names_shapes_and_values():
         assert tensors_hash(other) != tensors_hash(TENSORS)
 
 
-def test_the_hash_of_weights_is_that_of_their_paths():
+def test_the_hash_of_weights_names_them_by_path():
     tree = {'layer': {'kernel': jnp.ones((2, 2)), 'bias': jnp.zeros(2)}}
     flat = {"['layer']['kernel']": np.ones((2, 2)), "['layer']['bias']": np.zeros(2)}
     assert weights_hash(tree) == tensors_hash(flat)

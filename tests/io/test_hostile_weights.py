@@ -1,6 +1,6 @@
-"""Weight files that somebody made to break their reader: each is tensors or one sentence, without much memory or time.
+"""Weight files that are made to break their reader: it returns tensors or raises one sentence, in little memory and time.
 
-JAXGEN_LONG_TESTS=1 python -m pytest -q -s tests/io/test_hostile_weights.py reads 20,000 damaged files and prints what came of it.
+JAXGEN_LONG_TESTS=1 python -m pytest -q -s tests/io/test_hostile_weights.py reads 20,000 damaged files and prints the outcomes.
 """
 
 import collections
@@ -30,14 +30,14 @@ PID = ('storage', torch.FloatStorage, '0', 'cpu', 4)
 
 
 class Storage:
-    """What stands for numbers outside a pickle."""
+    """A reference to numbers outside a pickle."""
 
     def __init__(self, *pid):
         self.pid = pid
 
 
 class Call:
-    """What a pickle makes by calling a function."""
+    """An object that a pickle makes by calling a function."""
 
     def __init__(self, function, *arguments):
         self.reduced = function, arguments
@@ -130,7 +130,7 @@ def test_a_dictionary_as_python_2_wrote_it(tmp_path):
         ({'storage': Storage(*PID[:2], '../../etc', *PID[3:])}, 'is missing|are not those'),
     ],
 )
-def test_tensors_that_cannot_be(tmp_path, make, fields, words):
+def test_impossible_tensors_are_refused(tmp_path, make, fields, words):
     refused(tmp_path, make({'w': tensor(**fields)}), words)
 
 
@@ -180,7 +180,7 @@ def test_the_work_of_a_pickle_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(pickles, 'MAX_WORK', 20_000)
     refused(tmp_path, archive(b'\x80\x02' + b'N' * 20_000 + b'.'), 'its pickle is too long')
     pairs = b']q\x00(' + b''.join(b'](X\x03\x00\x00\x00%03dNe' % i for i in range(1000)) + b'e'
-    calls = b'ccollections\nOrderedDict\n(h\x00tR' * 20  # of a function with those 1,000 pairs
+    calls = b'ccollections\nOrderedDict\n(h\x00tR' * 20  # calls of a function with those 1,000 pairs
     refused(tmp_path, archive(b'\x80\x02' + pairs + calls + b'.'), 'its pickle is too long')
 
 
@@ -255,13 +255,13 @@ def test_numbers_outside_the_header_of_a_stream(tmp_path):
 
 
 def test_a_declared_length_takes_no_memory(tmp_path):
-    """The file states that many numbers twice, so only its own size speaks against it."""
+    """The file states this count twice, so only its own size contradicts it."""
     size = pth.ALWAYS // 4
     refused(tmp_path, stream({'w': tensor(Storage(*PID[:4], size))}, numbers=((size, FOUR),)), 'it is cut short')
 
 
 def header_of(**changes):
-    """Return a safetensors file of three numbers; the value of a change is JSON."""
+    """Return a safetensors file with three numbers; the values of ``changes`` are JSON texts."""
     whole = save({'a': np.zeros(3, 'f')})
     length = int.from_bytes(whole[:8], 'little')
     fields = {name: json.dumps(value) for name, value in json.loads(whole[8 : 8 + length]).items()} | changes
@@ -296,8 +296,8 @@ def test_safetensors_with_another_header(tmp_path, data):
     refused(tmp_path, data, 'x.safetensors is not a complete file of tensors', 'x.safetensors')
 
 
-def test_names_of_a_safetensors_file_that_are_there_twice(tmp_path):
-    """The second entry counts, so the bytes of the first belong to none."""
+def test_duplicate_names_in_a_safetensors_file(tmp_path):
+    """The second entry counts, so the bytes of the first entry belong to no tensor."""
     twice = header_of().replace(b'{"a"', b'{"a":' + (ENTRY % ('[0]', '[0, 0]')).encode() + b',"a"', 1)
     twice = (len(twice) - 8 - 12).to_bytes(8, 'little') + twice[8:]
     try:

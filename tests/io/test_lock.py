@@ -20,7 +20,7 @@ def test_a_removed_run_directory_is_made_and_locked_again(tmp_path):
     Lock(workdir).close()
 
 
-def test_a_run_leaves_the_one_that_took_its_place_alone(tmp_path):
+def test_a_run_ends_if_another_has_replaced_it(tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     with exclusive(workdir) as first:
         shutil.rmtree(workdir)

@@ -1,4 +1,4 @@
-"""Pictures: one rule for each mode of Pillow, one sentence for each picture that is refused, and one place that decodes."""
+"""Pictures: one rule for each mode of Pillow, one sentence for each refused picture, and one module that decodes."""
 
 import ast
 import pathlib
@@ -98,7 +98,7 @@ def with_alpha(image, lowest, form='PNG'):
 
 
 def two_bits(third):
-    """Grey of 2 bits whose value 2 is transparent, with the pixels 0, 1, ``third`` and 3."""
+    """Return a grey image of 2 bits whose value 2 is transparent, with the pixels 0, 1, ``third`` and 3."""
     return png(4, 1, bytes([0, 0b00010011 | third << 2]), depth=2, transparent=[2])
 
 
@@ -106,7 +106,8 @@ def of_16_bits(red):
     return png(1, 1, b'\0' + struct.pack('>3H', red, 2, 3), depth=16, colour=2, transparent=[0x1234, 2, 3])
 
 
-TRANSPARENT = {  # opaque with what could be transparent; the same with one pixel that is
+# By kind: an opaque picture in a format that allows transparency, and the same picture with a transparent pixel.
+TRANSPARENT = {
     'LA': (with_alpha(GREY, 255), with_alpha(GREY, 254)),
     'RGBA': (with_alpha(RGB, 255), with_alpha(RGB, 0)),
     'PA': (with_alpha(PALETTE, 255, 'TIFF'), with_alpha(PALETTE, 9, 'TIFF')),
@@ -123,7 +124,7 @@ TRANSPARENT = {  # opaque with what could be transparent; the same with one pixe
 
 
 @pytest.mark.parametrize('name', TRANSPARENT)
-def test_only_opaque_pictures_are_taken(name):
+def test_only_opaque_pictures_are_accepted(name):
     opaque, transparent = TRANSPARENT[name]
     plain = {'LA': GREY, 'RGBA': RGB, 'PA': PALETTE, 'webp': RGB, 'P': PALETTE, 'gif': PALETTE, 'L': GREY, 'RGB': RGB}
     with warnings.catch_warnings():
@@ -157,7 +158,7 @@ def test_pictures_are_turned_upright_once(data):
     assert pictures.inspect(data, 'the file') == (3, 5, False)
 
 
-def test_damaged_exif_data_count_as_none():
+def test_damaged_exif_data_are_ignored():
     np.testing.assert_array_equal(decoded(encoded(RGB, exif=b'Exif\0\0garbage')), COLOURS)
 
 
@@ -174,7 +175,7 @@ def test_several_frames_or_pages_are_refused(form):
         pictures.inspect(encoded(RGB, form, **FRAMES), 'the file')
 
 
-def test_of_a_camera_with_several_pictures_the_main_one_is_read():
+def test_the_main_picture_of_a_camera_file_is_read():
     plain = encoded(RGB, 'JPEG')
     np.testing.assert_array_equal(decoded(encoded(RGB, 'MPO', **FRAMES)), decoded(plain))
 
@@ -188,7 +189,7 @@ def test_of_a_camera_with_several_pictures_the_main_one_is_read():
     ],
     ids=['F', 'I', 'pfm'],
 )
-def test_more_than_16_bits_are_refused_with_a_way_out(data):
+def test_more_than_16_bits_are_refused_with_advice(data):
     for read in (pictures.inspect, lambda data, where: pictures.decode(data, where, 1)):
         with pytest.raises(UserError, match=r'^the file has pixels .* \(mode [FI]\): save it with 8 bits per channel$'):
             read(data, 'the file')

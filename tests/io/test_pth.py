@@ -78,7 +78,7 @@ def test_any_other_object_is_refused_by_name(tmp_path, monkeypatch, value, name,
     assert not (tmp_path / 'harmed').exists()
 
 
-def test_a_pickle_that_is_no_torch_file(tmp_path, monkeypatch):
+def test_a_pickle_that_is_not_a_torch_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'x.pth').write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(UserError, match='mkdir, but only a dictionary of tensors can be read'):
@@ -87,7 +87,7 @@ def test_a_pickle_that_is_no_torch_file(tmp_path, monkeypatch):
 
 
 @FORMS
-def test_what_is_not_whole_or_not_a_dictionary(tmp_path, zipped):
+def test_incomplete_files_and_other_objects_are_refused(tmp_path, zipped):
     path = save({'weight': torch.ones(1000)}, tmp_path / 'x.pth', zipped)
     whole = path.read_bytes()
     for size in (0, 10, len(whole) // 2, len(whole) - 5):

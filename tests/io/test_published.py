@@ -1,4 +1,4 @@
-"""Published files: downloaded once, compared with their whole hash, and nothing left behind by what fails."""
+"""Published files: they are downloaded once and compared with their whole hash, and a failure leaves nothing behind."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sent(monkeypatch):
-    """What the address sends, and one entry for each download."""
+    """A list with what the address sends, and one entry for each download."""
     found = {'content': CONTENT, 'downloads': []}
 
     def download(url, path, max_bytes):
@@ -43,7 +43,7 @@ def test_a_file_is_downloaded_once(cache, sent):
     assert len(sent['downloads']) == 1
 
 
-def test_a_file_that_is_there_is_taken_as_it_is(cache, sent):
+def test_a_file_in_the_cache_is_used_as_it_is(cache, sent):
     cache.mkdir()
     (cache / 'network.bin').write_bytes(b'put here by hand')
     assert published_path(FILE).read_bytes() == b'put here by hand' and not sent['downloads']
@@ -68,7 +68,7 @@ def test_another_file_is_refused(cache, sent):
 
 
 def test_the_whole_hash_is_compared(cache, sent):
-    """Another file of the same first eight digits is found in an hour by anybody who searches for one."""
+    """Anybody can find another file whose hash has the same first eight digits within an hour."""
     alike = dataclasses.replace(FILE, sha256=FILE.sha256[:8] + '0' * 56)
     with pytest.raises(UserError, match='its SHA-256 differs'):
         published_path(alike)

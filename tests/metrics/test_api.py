@@ -119,7 +119,7 @@ def test_too_few_images_are_refused_before_any_weights(name, sets, options, word
         getattr(jaxgen.metrics, name)(*sets, **options, inception_weights='there is no such file')
 
 
-def test_files_of_a_folder_that_are_not_read_are_said(tmp_path, weights):
+def test_files_that_are_not_read_give_a_warning(tmp_path, weights):
     Image.new('L', (8, 8)).save(tmp_path / 'a.png')
     (tmp_path / 'b.avif').touch()
     with (
@@ -135,7 +135,7 @@ def test_importing_the_metrics_imports_no_networks():
 
 
 def test_shapes_in_the_signatures_are_those_of_the_arguments():
-    """conftest.py has the signatures checked."""
+    """conftest.py turns on the checks of the signatures."""
     a, b = np.random.default_rng(0).normal(size=(2, 9, 5)).astype(np.float32)
     for function in (kernel_distance, frechet_distance_of_few, precision_recall, density_coverage):
         function(a, b[:7])

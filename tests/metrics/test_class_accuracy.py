@@ -1,4 +1,4 @@
-"""Classifiers as evaluators: their files, what they compute of images, and their metrics by hand."""
+"""Classifiers as evaluators: their files, their outputs for images, and their metrics against values computed by hand."""
 
 import dataclasses
 import json
@@ -135,7 +135,7 @@ def test_labels_of_other_sets_are_converted():
     np.testing.assert_array_equal(one.own_labels(labels, ()), labels)
     assert one.own_labels(None, NAMES) is None
     assert one.own_labels(labels, ('horse', 'cow')) is None
-    assert one.own_labels(np.array([-1, -1]), NAMES) is None  # of a model without classes
+    assert one.own_labels(np.array([-1, -1]), NAMES) is None  # labels of a model without classes
     assert one.own_labels(np.array([3]), ()) is None
 
 

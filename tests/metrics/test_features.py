@@ -47,7 +47,7 @@ def test_batches_devices_and_pieces_change_nothing():
         np.testing.assert_array_equal(found.logits, IMAGES[:, 0, 0, :])
 
 
-def test_default_batches_are_of_8_images_a_cpu():
+def test_default_batches_have_8_images_per_cpu():
     assert default_batch_size() == 8 and default_batch_size(make_mesh()) == 64
 
 
@@ -65,7 +65,7 @@ def test_one_compiled_shape():
     assert compiled == [(16, 8, 8, 1)]
 
 
-def test_only_what_is_asked_for_is_compiled_and_run():
+def test_only_requested_extractors_are_compiled_and_run():
     def never(w, x):
         raise AssertionError('compiled')
 

@@ -87,7 +87,7 @@ def test_one_picture_with_colours_makes_a_folder_colour(tmp_path):
     np.testing.assert_array_equal(found[2], PICTURES[1])
 
 
-def test_what_a_folder_counts(tmp_path):
+def test_which_files_of_a_folder_count(tmp_path):
     """Hidden files and folders are not counted, linked folders and suffixes in any case are, and others are named."""
     (tmp_path / 'set' / '.ipynb_checkpoints').mkdir(parents=True)
     (tmp_path / 'elsewhere').mkdir()
@@ -109,7 +109,7 @@ def test_what_a_folder_counts(tmp_path):
     )
 
 
-def test_some_images_of_a_folder_sorted_by_class_are_of_all_classes(tmp_path):
+def test_a_subset_of_a_sorted_folder_has_all_classes(tmp_path):
     for i in range(40):
         (tmp_path / str(i // 10)).mkdir(exist_ok=True)
         Image.new('L', (2, 2), i // 10).save(tmp_path / str(i // 10) / f'{i:02}.png')
@@ -131,7 +131,7 @@ def test_an_npz(tmp_path):
     np.testing.assert_array_equal(images.labels, np.arange(5))
     np.savez(tmp_path / 'b.npz', PICTURES[..., 0])
     assert open_set(str(tmp_path / 'b.npz'), 'field').image_shape == (6, 4, 1)
-    np.savez(tmp_path / 'c.npz', images=PICTURES, labels=np.full(5, -1))  # of a model without classes
+    np.savez(tmp_path / 'c.npz', images=PICTURES, labels=np.full(5, -1))  # labels of a model without classes
     assert open_set(str(tmp_path / 'c.npz'), 'field', class_names=('cat',)).labels is None
     named = {
         'images': PICTURES,

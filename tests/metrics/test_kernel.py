@@ -24,13 +24,13 @@ def test_kernel_distance_by_its_definition(real, size):
         across = sum(kernel(u, v) for u in a for v in b) / size**2
         values.append(within - 2 * across)
     np.testing.assert_allclose(got, np.mean(values), rtol=1e-10)
-    if size == 5:  # every subset of x is the whole set: the deviation would be that of y alone, or of nothing
+    if size == 5:  # every subset of x is the whole set: the deviation would only describe y
         assert spread is None and (real > 5 or np.std(values) < 1e-12)
     else:
         np.testing.assert_allclose(spread, np.std(values), rtol=1e-10)
 
 
 def test_kernel_distance_is_unbiased():
-    """For two sets of one distribution the mean of independent estimates lies within five standard errors of zero."""
+    """For two sets from one distribution, the mean of independent estimates is within five standard errors of zero."""
     values = [kernel_distance(*RNG.normal(size=(2, 50, 8)), subsets=1)[0] for _ in range(400)]
     assert abs(np.mean(values)) < 5 * np.std(values) / np.sqrt(len(values))

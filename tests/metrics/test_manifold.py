@@ -1,4 +1,4 @@
-"""Precision and recall, density and coverage, against plain transcriptions of their definitions and known manifolds."""
+"""Precision and recall, density and coverage, against direct transcriptions of their definitions and known manifolds."""
 
 import numpy as np
 import pytest
@@ -53,15 +53,15 @@ def test_density_and_coverage_by_their_definition(neighbours):
 
 def test_density_and_coverage_of_known_manifolds():
     line = np.arange(4.0)[:, None]
-    between = np.array([[0.5], [10.0]])  # inside the balls of 0 and 1, and of none
+    between = np.array([[0.5], [10.0]])  # one inside the balls around 0 and 1, one in no ball
     assert density_coverage(between, line, 1) == (2 / 2, 2 / 4)
-    assert density_coverage(line[1:2], line, 1) == (1, 1 / 4)  # on the surface of the balls of 0 and 2
+    assert density_coverage(line[1:2], line, 1) == (1, 1 / 4)  # on the surface of the balls around 0 and 2
     assert density_coverage(line[:1] + 0.25, line[[0, 1, 3]], 2) == (3 / 2, 1)
     assert density_coverage(line + 1000, line, 1) == (0, 0)
 
 
 def test_a_set_covers_itself():
-    """A ball holds its centre and all neighbours but the k-th."""
+    """A ball contains its centre and all nearest neighbours before the k-th."""
     points = RNG.permutation(1000)[:40, None] ** 2.0  # no two distances of a point are the same
     assert density_coverage(points, points) == (1, 1)
 
@@ -70,7 +70,7 @@ def test_samples_of_the_same_distribution_have_a_density_of_one():
     fake, real = RNG.normal(size=(2, 4000, 2))
     density, coverage = density_coverage(fake, real)
     assert abs(density - 1) < 0.03
-    assert abs(coverage - (1 - 0.5**5)) < 0.02  # of as many images
+    assert abs(coverage - (1 - 0.5**5)) < 0.02  # the expected coverage for sets of equal size
 
 
 def test_too_few_images_for_density_and_coverage_are_refused():

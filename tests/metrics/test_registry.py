@@ -1,4 +1,4 @@
-"""The registry of metrics: random subsets for precision and recall, and what the protocol says of them."""
+"""The registry of metrics: random subsets for precision and recall, and their entries in the protocol."""
 
 import json
 
@@ -14,8 +14,8 @@ from jaxgen.metrics.registry import METRICS, Pair, parameters
 RNG = np.random.default_rng(0)
 
 
-def test_precision_and_recall_are_of_a_random_subset(monkeypatch):
-    """Features sorted by class: the first of them show one class alone, and a model of all classes would seem poor."""
+def test_precision_and_recall_use_a_random_subset(monkeypatch):
+    """The features are sorted by class: if only the first ones were used, a model of all classes would seem poor."""
     monkeypatch.setattr(registry, 'MANIFOLD_IMAGES', 40)
     centres = 100 * np.eye(4, 6).repeat(30, axis=0)
     fake, real = ((centres + RNG.normal(size=(120, 6))).astype(np.float32) for _ in range(2))
@@ -38,7 +38,7 @@ def test_only_protocols_with_density_name_its_neighbours():
     assert parameters(9, 9, metrics=('density_coverage',)) == {**registry.PARAMETERS, 'coverage_neighbours': 5}
 
 
-def test_density_and_coverage_are_of_the_same_subset(monkeypatch):
+def test_density_and_coverage_use_the_same_subset(monkeypatch):
     monkeypatch.setattr(registry, 'MANIFOLD_IMAGES', 40)
     fake, real = RNG.normal(size=(2, 60, 4)).astype(np.float32)
     found = METRICS['density_coverage'](Pair(Features(fake, None), Features(real, None)))
@@ -46,7 +46,7 @@ def test_density_and_coverage_are_of_the_same_subset(monkeypatch):
     assert (found['density'], found['coverage']) == density_coverage(fake[chosen], real[chosen])
 
 
-def test_small_sets_are_taken_whole():
+def test_small_sets_are_used_completely():
     features = [Features(RNG.normal(size=(n, 3)).astype(np.float32), None) for n in (30, 20)]
     found = METRICS['precision_recall'](Pair(*features))
     assert (found['precision'], found['recall']) == precision_recall(*(f.features for f in features))
@@ -55,7 +55,7 @@ def test_small_sets_are_taken_whole():
 @pytest.mark.parametrize('name', METRICS)
 def test_a_metric_is_numbers_and_the_order_of_the_images_does_not_matter(name, monkeypatch):
     monkeypatch.setattr(registry, 'FEWEST_OF_A_CLASS', 10)
-    monkeypatch.setattr(registry, 'INCEPTION_SCORE_SPLITS', 1)  # those are in order
+    monkeypatch.setattr(registry, 'INCEPTION_SCORE_SPLITS', 1)  # splits depend on the order
     sets = RNG.normal(size=(2, 40, 6)).astype(np.float32)
     labels, order = np.arange(40, dtype=np.int32) % 2, RNG.permutation(40)
 

@@ -1,4 +1,4 @@
-"""The plain convolutional network against PyTorch's operations with the same random weights, and what it can see."""
+"""The plain convolutional network against PyTorch's operations with the same random weights, and its receptive field."""
 
 import functools
 
@@ -25,7 +25,7 @@ def tiny(**kwargs):
 
 
 def parameters(channels, width, blocks, classes, patch=1):
-    """Of 3x3 convolutions with biases, norms, and the layers of time and label."""
+    """Count the parameters of 3x3 convolutions with biases, norms, and the layers of time and label."""
     ends = 9 * width * 2 * channels * patch**2 + width + channels * patch**2
     block = 2 * (9 * width**2 + width) + 2 * 2 * width + 4 * width**2 + width
     embedding = width * 4 * width + (4 * width) ** 2 + 2 * 4 * width + classes * 4 * width
@@ -46,7 +46,7 @@ def test_the_number_of_parameters(network, count):
 
 
 def reference(network, params, x, t, labels):
-    """Image and result [N, C, H, W]."""
+    """Return the output of PyTorch's operations; images and output are [N, C, H, W]."""
     p = jax.tree.map(torch.from_numpy, params)
 
     def dense(name, h, within=p):
@@ -67,7 +67,7 @@ def reference(network, params, x, t, labels):
         emb = emb + p['label']['embedding'][labels]
 
     patch = network.patch_size
-    h = functional.pixel_unshuffle(x, patch)  # channels first, then places in the patch; here it is the other way round
+    h = functional.pixel_unshuffle(x, patch)  # PyTorch orders channels before places in the patch
     h = h.unflatten(1, (-1, patch**2)).transpose(1, 2).flatten(1, 2)
     h = conv('conv_in', h)
     for i in range(network.num_blocks):
@@ -88,7 +88,7 @@ def reference(network, params, x, t, labels):
     ],
 )
 def test_agrees_with_pytorch(fields, sides):
-    """On sides that are no powers of two, too."""
+    """Some sides are not powers of two."""
     rng = np.random.default_rng(0)
     x, t, labels = rng.normal(size=(3, *sides, 3)), np.array([0, 17, 999]), np.array([0, 2, 1])
     with jax.enable_x64(True):
@@ -108,7 +108,7 @@ def test_starts_at_zero():
 
 
 def test_a_pixel_depends_on_the_square_around_it_and_on_the_statistics():
-    """1 + 2 * 4 pixels, of four convolutions; without the norms, on nothing else."""
+    """The square has 1 + 2 * 4 pixels for four convolutions; without the norms, a pixel depends on nothing else."""
     network, params, _ = tiny()
     x = np.random.default_rng(4).normal(size=(1, 11, 13, 3)).astype(np.float32)
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from jaxgen.models import convolutions
 
-# Enough features for the form that CPUs take, and too few.
+# Enough features for the form that CPUs use, and too few.
 SHAPES = [(3, 16), (5, 3)]
 
 

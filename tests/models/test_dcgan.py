@@ -16,11 +16,11 @@ from tests.helpers.tutorial_networks import nchw, randomise, tutorial_networks
 
 BATCH = 4
 STEP_KEY = jax.random.key(5)
-TAKEN = 10  # steps that Adam has behind it
+TAKEN = 10  # steps that Adam has already taken
 
 
 def from_torch(network, kind):
-    """Parameters and running statistics of a tutorial network as ours: ``(params, batch_stats)``, float64 NumPy."""
+    """Convert a tutorial network to the parameters and running statistics of ours: ``(params, batch_stats)``, float64."""
     state = {f'main.{name}': x.numpy().copy() for name, x in network.state_dict().items()}
     variables = interop.from_tutorial(state, kind)
     return variables['params'], variables.get('batch_stats', {})
@@ -38,7 +38,7 @@ def ours(dtype, image_size=64, ngf=64, nz=100, nc=3):
 
 
 def with_moments(network, kind, optimizers, name):
-    """A tree like the parameters of a network, of what Adam keeps of each."""
+    """Return a tree like the parameters of a network, with one of Adam's moments of each parameter."""
     states = {p: s for optimizer in optimizers for p, s in optimizer.state.items()}
     kept = {key: p.detach().clone() for key, p in network.named_parameters()}
     with torch.no_grad():
@@ -50,42 +50,46 @@ def with_moments(network, kind, optimizers, name):
     return tree
 
 
-def game_of(dcgan, networks, dtype, optimizers=()):
-    """The model with the parameters of the tutorial's networks, and what their optimisers keep."""
+def state_of(dcgan, networks, dtype, optimizers=()):
+    """Return a train state with the parameters of the tutorial's networks and the states of their optimisers."""
     shapes = jax.eval_shape(dcgan.init, STEP_KEY)
     model = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-    players = []
-    for player, network, kind in zip((model.generator, model.discriminator), networks, ('up', 'down'), strict=True):
+    states = []
+    for network_state, network, kind in zip(
+        (model.generator, model.discriminator), networks, ('up', 'down'), strict=True
+    ):
         params, stats = jax.tree.map(lambda x: x.astype(dtype), from_torch(network, kind))
-        assert jax.tree.structure(params) == jax.tree.structure(player.params)
-        players.append(player.replace(params=params, stats={'batch_stats': stats}))
+        assert jax.tree.structure(params) == jax.tree.structure(network_state.params)
+        states.append(network_state.replace(params=params, stats={'batch_stats': stats}))
         if optimizers:
-            adam = player.opt_state[1][0]._replace(
+            adam = network_state.opt_state[1][0]._replace(
                 count=np.int32(TAKEN),
                 mu=with_moments(network, kind, optimizers, 'exp_avg'),
                 nu=with_moments(network, kind, optimizers, 'exp_avg_sq'),
             )
-            state = (player.opt_state[0], (adam, *player.opt_state[1][1:]))
-            players[-1] = players[-1].replace(opt_state=jax.tree.map(lambda x: x.astype(dtype) if x.ndim else x, state))
-    return model.replace(generator=players[0], discriminator=players[1], ema=players[0].params)
+            opt_state = (network_state.opt_state[0], (adam, *network_state.opt_state[1][1:]))
+            states[-1] = states[-1].replace(
+                opt_state=jax.tree.map(lambda x: x.astype(dtype) if x.ndim else x, opt_state)
+            )
+    return model.replace(generator=states[0], discriminator=states[1], ema=states[0].params)
 
 
 def assert_close(got, expected, tolerance):
-    """Every tensor to ``tolerance`` of its largest value."""
+    """Compare each tensor, with ``tolerance`` relative to its largest value."""
     for (path, x), y in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(expected), strict=True):
         y = np.asarray(y)
         np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * abs(y).max(), err_msg=jax.tree_util.keystr(path))
 
 
-def test_the_tutorials_number_of_parameters_and_their_law():
+def test_the_tutorials_number_and_distribution_of_parameters():
     dcgan = ours(jnp.float32)
     model = jax.eval_shape(dcgan.init, STEP_KEY)
     counts = {name: sum(x.size for x in jax.tree.leaves(p)) for name, p in dcgan.networks(model).items()}
     assert counts == {'generator': 3_576_704, 'discriminator': 2_765_568}
 
     started = jax.device_get(jax.jit(dcgan.init)(STEP_KEY))
-    for player in (started.generator, started.discriminator):
-        for path, values in jax.tree.leaves_with_path(player.params):
+    for network_state in (started.generator, started.discriminator):
+        for path, values in jax.tree.leaves_with_path(network_state.params):
             name = path[-1].key
             if name == 'bias':
                 assert not values.any()
@@ -96,7 +100,7 @@ def test_the_tutorials_number_of_parameters_and_their_law():
 
 
 def nearest_to_the_kink(networks):
-    """A list that the inputs of the networks' (leaky) ReLUs go into as they are met: each time the one nearest to 0."""
+    """Return a list to which each call of a (leaky) ReLU of the networks appends the size of its smallest input."""
     nearest = []
     for module in (m for network in networks for m in network if isinstance(m, (nn.ReLU, nn.LeakyReLU))):
         module.register_forward_pre_hook(lambda _, inputs: nearest.append(inputs[0].detach().abs().min().item()))
@@ -107,11 +111,12 @@ def nearest_to_the_kink(networks):
     ('dtype', 'tolerance', 'image_size', 'ngf', 'nz'), [(np.float64, 1e-9, 64, 16, 100), (np.float32, 1e-4, 16, 8, 16)]
 )
 def test_one_full_step_is_pytorchs(dtype, tolerance, image_size, ngf, nz):
-    """Outputs, losses, metrics, running statistics, updated weights, and Adam's moments, into which the gradients go.
+    """Compare outputs, losses, metrics, running statistics, updated weights, and Adam's moments, which contain the gradients.
 
-    Adam is met in mid-training, its moments random like all else: its first update is the sign of the gradient, which
-    is chance where that is zero but for rounding. So is the gradient of a ReLU's input: of the millions in the
-    tutorial's networks some lie nearer to 0 than float32 rounds, so float32 is tested where none does.
+    Adam starts in mid-training, with random moments: its first update would be the sign of the gradient, which depends on
+    rounding where the gradient is nearly zero. The gradient of a ReLU also depends on rounding where its input is nearly
+    zero. That happens among the millions of inputs in the tutorial's networks, so float32 is tested with small networks, where
+    no input is so near to zero.
     """
     rng = np.random.default_rng(7)
     networks = tutorial_networks(image_size, ngf, nz)
@@ -133,7 +138,7 @@ def test_one_full_step_is_pytorchs(dtype, tolerance, image_size, ngf, nz):
 
     with jax.enable_x64(dtype == np.float64):
         dcgan = ours(dtype, image_size, ngf, nz)
-        model = game_of(dcgan, networks, dtype, optimizers)
+        model = state_of(dcgan, networks, dtype, optimizers)
         model = model.replace(ema=jax.tree.map(lambda x: -x, model.ema))
         latent_key = jax.random.split(jax.random.fold_in(STEP_KEY, 1), 4)[0]
         z = np.asarray(jax.random.normal(latent_key, (BATCH, nz), dtype))
@@ -178,12 +183,14 @@ def test_one_full_step_is_pytorchs(dtype, tolerance, image_size, ngf, nz):
         lambda old, new: old + 0.9 * (new - old), model.ema, after.generator.params
     )  # (1 + 0) / (10 + 0)
     assert_close(after.ema, averaged, tolerance)
-    for player, network, kind in zip((after.generator, after.discriminator), networks, ('up', 'down'), strict=True):
+    for network_state, network, kind in zip(
+        (after.generator, after.discriminator), networks, ('up', 'down'), strict=True
+    ):
         params, stats = from_torch(network, kind)
-        assert_close(player.stats['batch_stats'], stats, tolerance)
-        assert_close(player.params, params, tolerance)
-        assert_close(player.opt_state[1][0].mu, with_moments(network, kind, optimizers, 'exp_avg'), tolerance)
-        assert_close(player.opt_state[1][0].nu, with_moments(network, kind, optimizers, 'exp_avg_sq'), tolerance)
+        assert_close(network_state.stats['batch_stats'], stats, tolerance)
+        assert_close(network_state.params, params, tolerance)
+        assert_close(network_state.opt_state[1][0].mu, with_moments(network, kind, optimizers, 'exp_avg'), tolerance)
+        assert_close(network_state.opt_state[1][0].nu, with_moments(network, kind, optimizers, 'exp_avg_sq'), tolerance)
 
 
 def test_other_sizes_are_the_same_networks_with_fewer_levels():
@@ -195,7 +202,7 @@ def test_other_sizes_are_the_same_networks_with_fewer_levels():
         z, real = rng.normal(size=(3, 5)), rng.uniform(-1, 1, (3, image_size, image_size, 1))
         with jax.enable_x64(True):
             dcgan = ours(np.float64, image_size, 8, 5, 1)
-            model = game_of(dcgan, networks, np.float64)
+            model = state_of(dcgan, networks, np.float64)
             label = np.zeros(3, np.int32)
             images = dcgan.generator.apply({'params': model.generator.params, **model.generator.stats}, z, label)
             logits = dcgan.discriminator.apply(
@@ -206,15 +213,15 @@ def test_other_sizes_are_the_same_networks_with_fewer_levels():
             assert_close(logits, networks[1].eval()(nchw(real)).flatten(), 1e-9)
 
 
-def test_statistics_of_the_averaged_generator_are_update_bns():
-    """``torch.optim.swa_utils.update_bn`` on the same latents; the running ones do not matter, but before any update."""
+def test_statistics_of_the_averaged_generator_match_update_bn():
+    """Compare with ``torch.optim.swa_utils.update_bn`` on the same latents; before any update, running statistics are kept."""
     rng = np.random.default_rng(2)
     networks = tutorial_networks(8, ngf=4, nz=5, nc=1)
     for network in networks:
         randomise(network.double(), rng)
     with jax.enable_x64(True):
         dcgan = ours(np.float64, 8, 4, 5, 1)
-        model = game_of(dcgan, networks, np.float64)
+        model = state_of(dcgan, networks, np.float64)
         params = jax.tree.map(lambda x: -x, model.ema)
         elsewhere = model.replace(updates=np.int32(1), generator=model.generator.replace(params=params))
         averaged = jax.jit(lambda m: dcgan.sampling_variables(m, STEP_KEY, ema=True))
@@ -243,7 +250,7 @@ def test_labels_reach_both_networks():
 
 
 def test_the_projection_of_the_label():
-    """The logit of label y is that without labels plus the product of the embedding of y and the last features' mean."""
+    """A label adds the product of its embedding and the mean of the last feature map to the logit."""
     rng = np.random.default_rng(4)
     x = rng.normal(size=(5, 8, 8, 1))
     with jax.enable_x64(True):
@@ -278,7 +285,7 @@ def test_spectral_norm_is_pytorchs():
     np.testing.assert_allclose(grad.transpose(3, 2, 0, 1), layer.weight_orig.grad.numpy(), atol=1e-9)
 
 
-def test_the_discriminators_kernels_come_to_norm_one():
+def test_the_spectral_norm_of_kernels_converges_to_one():
     discriminator = Discriminator(8, 4, batch_norm=False, spectral_norm=True)
     x, label = np.ones((2, 8, 8, 1), 'f'), np.zeros(2, np.int32)
     variables = jax.jit(discriminator.init)(STEP_KEY, x, label)
@@ -292,7 +299,7 @@ def test_the_discriminators_kernels_come_to_norm_one():
         np.testing.assert_allclose(largest, 1, rtol=1e-4)
 
 
-def test_without_normalisation_a_grey_image_can_be_told():
+def test_without_batch_norm_the_convolutions_have_biases():
     discriminator = Discriminator(8, 4, batch_norm=False, spectral_norm=True)
     grey, label = np.zeros((1, 8, 8, 1), 'f'), np.zeros(1, np.int32)
     variables = jax.jit(discriminator.init)(STEP_KEY, grey, label)
@@ -306,6 +313,6 @@ def test_without_normalisation_a_grey_image_can_be_told():
 
 
 @pytest.mark.parametrize('image_size', [4, 12, 48, 63, 72, 100])
-def test_sizes_that_dcgan_cannot_make(image_size):
+def test_impossible_sizes_are_refused(image_size):
     with pytest.raises(ValueError, match=f'8, 16, 32, 64 ... pixels .*, not of {image_size}'):
         num_levels(image_size)

@@ -24,7 +24,7 @@ COMPARED = DINOv2(features=48, num_blocks=3, num_heads=4, grid=5, position_offse
 
 
 def reference(network, device=None):
-    """Return the same network of transformers, with its own initial weights."""
+    """Return the same network of ``transformers``, with its own initial weights."""
     transformers = pytest.importorskip('transformers')
     config = transformers.Dinov2Config(
         hidden_size=network.features,
@@ -40,7 +40,7 @@ def reference(network, device=None):
 
 @pytest.fixture(scope='module')
 def compared(tmp_path_factory):
-    """The network of transformers with random weights, and the variables read from the file that it writes."""
+    """The network of ``transformers`` with random weights, and the variables that are read from its file."""
     torch.manual_seed(0)
     theirs = reference(COMPARED)
     for name, parameter in theirs.named_parameters():
@@ -51,7 +51,7 @@ def compared(tmp_path_factory):
     return theirs, read_variables(folder / 'model.safetensors', COMPARED)[0]
 
 
-# As trained; fewer and more patches than were trained; patches that form no square.
+# The number of patches of the training; fewer and more patches; patches that do not form a square.
 @pytest.mark.parametrize('shape', [(70, 70), (42, 42), (112, 112), (56, 98)], ids=str)
 def test_features_are_those_of_transformers(compared, shape):
     theirs, variables = compared
@@ -65,7 +65,7 @@ def test_features_are_those_of_transformers(compared, shape):
 
 @pytest.mark.parametrize('size', dinov2.SIZES)
 def test_published_sizes_have_the_parameters_of_transformers(size):
-    """The mask token is for training alone, and the linen network has none."""
+    """The mask token is used only in training, and the linen network does not have it."""
     network = dinov2_weights.network_of(size)
     image = np.zeros((1, 224, 224, 3), np.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -76,7 +76,7 @@ def test_published_sizes_have_the_parameters_of_transformers(size):
 
 
 def test_all_products_run_at_the_highest_precision():
-    """Read off the lowered program: the default is less on TPUs and GPUs."""
+    """The lowered program states the precision; the default precision is lower on TPUs and GPUs."""
     network = random_dinov2.TINY
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -90,7 +90,7 @@ def test_all_products_run_at_the_highest_precision():
 @pytest.mark.parametrize(('size', 'new_size'), [(37, 16), (5, 9), (5, 3), (6, 6)])
 @pytest.mark.parametrize('offset', [0.0, 0.1])
 def test_positions_are_resized_as_by_pytorch(size, new_size, offset):
-    """By the size of the result without an offset, by a factor with one, as the authors of DINOv2 do."""
+    """Without an offset PyTorch takes the size of the result; with an offset it takes a factor, as in the authors' code."""
     embeddings = torch.from_numpy(RNG.normal(size=(1, 3, size, size)))
     how = {'scale_factor': (new_size + offset) / size} if offset else {'size': (new_size, new_size)}
     expected = torch.nn.functional.interpolate(embeddings, mode='bicubic', align_corners=False, **how)
@@ -136,7 +136,7 @@ def test_preprocessing_is_that_of_torchvision():
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
-    """The tiny network in the place of the base size, and an empty cache."""
+    """The tiny network instead of the base size, and an empty cache."""
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path / 'cache'))
     return random_dinov2.replace_published(monkeypatch, 'base')
 

@@ -1,4 +1,4 @@
-"""The transformer against diffusers' ``DiTTransformer2DModel`` with the same random weights, and the paper's figures."""
+"""The transformer against diffusers' ``DiTTransformer2DModel`` with the same random weights, and the paper's numbers."""
 
 import functools
 
@@ -25,7 +25,7 @@ def tiny(**kwargs):
 
 
 def test_the_papers_parameter_count():
-    """Of DiT-XL/2 on latents [32, 32, 4], for which it predicts a variance as well; without its fixed positions."""
+    """The paper counts DiT-XL/2 on latents [32, 32, 4], which also predicts a variance; its fixed positions do not count."""
     network = DiT(8, base_channels=1152, num_blocks=28, num_heads=16, num_classes=1001)
     image, zero = jnp.zeros((1, 32, 32, 4)), jnp.zeros(1, jnp.int32)
     out, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), image, zero, zero)
@@ -34,7 +34,7 @@ def test_the_papers_parameter_count():
 
 
 def parameters(channels, width, blocks, classes, ratio, patch):
-    """Of linear layers with biases, as inputs times outputs plus outputs."""
+    """Count the parameters of linear layers with biases: inputs times outputs plus outputs."""
     ends = patch**2 * channels * (2 * width + 1) + width + 2 * width**2 + 2 * width
     block = (6 + 3 + 1 + 2 * ratio) * width**2 + (6 + 3 + 1 + ratio + 1) * width
     embedding = (256 + 1) * width + (width + 1) * width + classes * width
@@ -54,7 +54,7 @@ def test_the_number_of_parameters(network, count):
 
 
 class Sinusoids(torch.nn.Module):
-    """The paper's time embedding in float64, where diffusers has float32."""
+    """The paper's time embedding in float64; that of diffusers is in float32."""
 
     def __init__(self, freq_shift, flip_sin_to_cos):
         super().__init__()
@@ -66,7 +66,7 @@ class Sinusoids(torch.nn.Module):
 
 
 def reference(network, params, side, channels):
-    """diffusers' network in float64. It embeds time and label in every block and has one class more: no label."""
+    """Return diffusers' network in float64. It embeds time and label in every block, and has an additional class for no label."""
     heads, width, patch = network.num_heads, network.base_channels, network.patch_size
     theirs = DiTTransformer2DModel(
         num_attention_heads=heads,
@@ -137,7 +137,7 @@ def test_positions_are_the_papers():
 
 
 def test_initialisation_is_the_papers():
-    """Uniform with variance 1 / fan_avg, biases 0; what decides shifts, scales, gates and the output is 0."""
+    """Kernels are uniform with variance 1 / fan_avg, biases 0; the layers of shifts, scales, gates and the output are 0."""
     network, _, x = tiny(base_channels=32, num_blocks=1, num_classes=30)
     fresh = jax.device_get(init(network, 8))
     zero = set()
@@ -154,8 +154,8 @@ def test_initialisation_is_the_papers():
     assert not jax.jit(network.apply)({'params': fresh}, x, T, T % 30).any()
 
 
-def test_with_closed_gates_each_patch_is_on_its_own():
-    """On an image that is not square; with open gates it sees every pixel."""
+def test_with_closed_gates_patches_are_independent():
+    """The image is not square. With open gates, each patch depends on every pixel."""
     network, params, x = tiny()
     closed = {**params}
     for name in ('block0', 'block1'):

@@ -1,4 +1,4 @@
-"""Group normalisation against PyTorch's, where numbers are ordinary and where they are not."""
+"""Group normalisation against PyTorch's, for ordinary numbers, large means and constant images."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +26,7 @@ def test_it_is_pytorchs_also_with_large_means(mean):
     scale, bias = random(CHANNELS, seed=1), random(CHANNELS, seed=2)
     exact = torch.tensor(x.astype(np.float64).transpose(0, 3, 1, 2))
     theirs = functional.group_norm(exact, GROUPS, torch.tensor(scale).double(), torch.tensor(bias).double(), 1e-5)
-    rounding = max(1.0, 4 * mean) * 2**-22  # of inputs and means of this size
+    rounding = max(1.0, 4 * mean) * 2**-22  # rounding error of inputs and means of this size
     np.testing.assert_allclose(normalised(x, scale, bias), theirs.permute(0, 2, 3, 1), atol=4 * rounding)
 
 

@@ -83,7 +83,7 @@ def test_the_resize_is_tensorflow_1s(shape):
 
 @pytest.mark.parametrize('shape', [(8, 8), (64, 48), (299, 299), (400, 350)])
 def test_the_clean_resize_is_pils(shape):
-    """Clean-FID's: each channel as floats through PIL's antialiased bicubic filter, then clipped."""
+    """Clean-FID resizes each channel as floats by PIL's antialiased bicubic filter, and clips the result."""
     images = np.random.default_rng(2).integers(0, 256, (1, *shape, 3), np.uint8)
     channels = [
         Image.fromarray(images[0, :, :, c].astype(np.float32)).resize((299, 299), Image.BICUBIC) for c in range(3)
@@ -93,7 +93,7 @@ def test_the_clean_resize_is_pils(shape):
 
 
 def test_all_products_run_at_the_highest_precision():
-    """Read off the lowered program, convolution by convolution: the default is less on TPUs and GPUs."""
+    """The lowered program states the precision of each convolution; the default is lower on TPUs and GPUs."""
     shapes = jax.eval_shape(inception.Inception().init, jax.random.key(0), np.zeros((1, 299, 299, 3), np.float32))
     program = compiled().lower(shapes, jax.ShapeDtypeStruct((1, 299, 299, 3), np.float32)).as_text()
     products = [line for line in program.splitlines() if 'stablehlo.convolution' in line or 'dot_general' in line]

@@ -1,4 +1,4 @@
-"""The classifier against PyTorch's layers with the same random weights, and the numbers that can be reckoned."""
+"""The classifier against PyTorch's layers with the same random weights, and against numbers computed by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxgen.models.classifier import Classifier
 
 
 def parameters(channels, widths, classes):
-    """Of 3x3 convolutions with two biases a block after twice the basis, and of a head without biases."""
+    """Count the parameters of 3x3 convolutions, of two biases per block, and of a head without biases."""
     inputs = [8 * channels, *widths]
     blocks = sum(9 * a * b + 9 * b * b + 2 * b for a, b in zip(inputs, widths, strict=False))
     return blocks + widths[-1] * classes
@@ -66,7 +66,7 @@ def test_pooling_and_its_gradient_are_pytorchs(side):
 
 
 class Reference:
-    """The same network of PyTorch's functions, in NCHW, reading and changing a tree of the variables."""
+    """The same network in PyTorch's functions and in NCHW; it reads and updates a tree of variables."""
 
     def __init__(self, variables, train):
         self.params, self.train = variables['params'], train

@@ -1,4 +1,4 @@
-"""Low-rank updates of a tree of parameters against the same updates made beside the layers, and against linear algebra."""
+"""Low-rank updates of parameters against the same updates added to the outputs of layers, and against linear algebra."""
 
 import flax.linen as nn
 import jax
@@ -20,8 +20,8 @@ SMALL = {
     'cnn': CNN(1, 8, 1, num_classes=4, norm_groups=4),
     'dit': DiT(1, 8, 1, 2, num_classes=4),
 }
-LAYERS = {  # attention, dense, conv
-    'unet': (4, 2 + 5 + 2, 2 + 10),  # dense: of the time, of each block, two shortcuts on the way up
+LAYERS = {  # numbers of attention, dense and convolutional layers
+    'unet': (4, 2 + 5 + 2, 2 + 10),  # dense layers: two for the time, one in each block, two shortcuts on the way up
     'cnn': (0, 2 + 1, 2 + 2),
     'dit': (2, 2 + 5 + 1, 0),
 }
@@ -52,8 +52,8 @@ def test_it_starts_as_the_base_bit_for_bit(name):
         jax.tree.map(np.testing.assert_array_equal, merged, params)
 
 
-def beside(factors, strength):
-    """Adds to what each adapted layer says of its input what its factors say of it, one after the other."""
+def separate_updates(factors, strength):
+    """Add to the output of each adapted layer the product of its input with both factors, one after the other."""
 
     def intercept(call, args, kwargs, context):
         out, module = call(*args, **kwargs), context.module
@@ -73,7 +73,7 @@ def beside(factors, strength):
 
 
 @pytest.mark.parametrize(('name', 'kinds'), [('dit', ('attention', 'dense')), ('cnn', ('dense', 'conv'))])
-def test_merged_and_beside_the_layers_agree(name, kinds):
+def test_merged_and_separate_updates_agree(name, kinds):
     network, params = SMALL[name], params_of(name)
     factors = random_like(lora.init(KEY, params, lora.matching(params, kinds, ''), 3), 4)
 
@@ -81,7 +81,7 @@ def test_merged_and_beside_the_layers_agree(name, kinds):
     def outputs():
         plain = network.apply({'params': params}, *INPUTS)
         merged = network.apply({'params': lora.merge(params, factors, 0.5)}, *INPUTS)
-        with beside(factors, 0.5):
+        with separate_updates(factors, 0.5):
             return plain, merged, network.apply({'params': params}, *INPUTS)
 
     plain, merged, adapted = outputs()
@@ -91,7 +91,7 @@ def test_merged_and_beside_the_layers_agree(name, kinds):
 
 @pytest.mark.parametrize('shape', [(5, 7), (3, 3, 2, 6)])
 def test_at_full_rank_it_can_be_any_update(shape):
-    """The update by its singular vectors, where a rank below allows its best approximation only."""
+    """Singular vectors of full rank give the update itself; with one rank less they give its best approximation."""
     rng = np.random.default_rng(0)
     w, update = rng.normal(size=(2, *shape)).astype(np.float32)
     matrix = update.reshape(-1, shape[-1])
@@ -144,8 +144,8 @@ def test_a_starts_as_in_the_reference(shape):
     assert stats.kstest(places, 'uniform').pvalue > 1e-3
 
 
-def test_gradients_are_of_the_factors_alone():
-    """At the start A's is zero, as B is, and B's is A' times that of the kernel (times alpha / r)."""
+def test_gradients_of_the_factors():
+    """At the start B is zero, so the gradient of A is zero, and that of B is A^T times that of the kernel times alpha / r."""
     w, x = jax.random.normal(KEY, (2, 6, 6))
     params = {'layer': {'kernel': w}}
     factors = lora.init(KEY, params, ['layer/kernel'], 2)

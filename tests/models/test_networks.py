@@ -1,4 +1,4 @@
-"""What every denoiser of the registry has in common: one that is added is held to it, too."""
+"""Properties of every denoiser in the registry; a network that is added there is tested, too."""
 
 import functools
 
@@ -41,18 +41,18 @@ def test_an_image_depends_on_itself_its_time_and_its_label(name, dtype):
     assert out.shape == X.shape and out.dtype == jnp.float32
     np.testing.assert_array_equal(out, call(X, T, LABELS))
     others = call(X[::-1], T[::-1], LABELS[::-1])[::-1]
-    tolerance = 1e-5 if dtype == 'float32' else 0.05  # of numbers of order 1
+    tolerance = 1e-5 if dtype == 'float32' else 0.05  # for outputs of order 1
     np.testing.assert_allclose(out, others, atol=tolerance)
     for changed in (call(-X, T, LABELS), call(X, T[::-1], LABELS), call(X, T, LABELS[::-1])):
         assert np.abs(changed[0] - out[0]).max() > 0.01
-    # The middle one keeps its time and its label.
+    # The image in the middle keeps its time and its label.
     np.testing.assert_allclose(call(X, T[::-1], LABELS)[1], out[1], atol=tolerance)
     np.testing.assert_allclose(call(X, T, LABELS[::-1])[1], out[1], atol=tolerance)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_a_step_moves_every_parameter(name):
-    """From random weights: fresh ones have layers at zero, before which nothing moves yet."""
+    """The weights are random: a new network has layers at zero, and the layers before these get no gradient."""
     ddpm = family_of(name, **({} if name == 'mine' else {'diffusion.augment': 0.5}))
     model = ddpm.initial_state(random_params(ddpm.network))
     batch = {'image': X, 'label': LABELS}
@@ -63,7 +63,7 @@ def test_a_step_moves_every_parameter(name):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_dropout_acts_in_training_alone(name):
+def test_dropout_acts_only_in_training(name):
     network = family_of(name, **{'model.dropout': 0.5}).network
     params = random_params(network)
 
@@ -76,7 +76,7 @@ def test_dropout_acts_in_training_alone(name):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_without_classes_labels_say_nothing(name):
+def test_networks_without_classes_ignore_labels(name):
     network = family_of(name, **{'model.conditional': False}).network
     assert network.num_classes == 0
     params = random_params(network)
@@ -85,8 +85,8 @@ def test_without_classes_labels_say_nothing(name):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_zero_conditions_are_an_image_that_was_not_augmented(name):
-    """With random weights; so the augmentation of training does not leak into samples, which pass none."""
+def test_zeros_describe_an_image_without_augmentation(name):
+    """Samples pass no augmentation, so the augmentation of training does not leak into them."""
     network = family_of(name, **{'diffusion.augment': 0.12}).network
     params = random_params(network)
     conditions = RNG.normal(size=(3, 9)).astype(np.float32)
@@ -104,7 +104,7 @@ def test_zero_conditions_are_an_image_that_was_not_augmented(name):
         assert abs(call(one) - call(None)).max() > 1e-3
 
 
-def test_a_new_network_needs_its_name_and_no_more(monkeypatch):
+def test_a_new_network_needs_only_its_name(monkeypatch):
     monkeypatch.setitem(NETWORKS, 'mine', ProductNetwork)
     test_an_image_depends_on_itself_its_time_and_its_label('mine', 'float32')
     test_a_step_moves_every_parameter('mine')

@@ -81,7 +81,7 @@ def test_the_cifar_size_has_the_official_number_of_parameters(classes):
 
 
 def test_the_initial_parameters_are_fix_up():
-    """Each tensor's mean and spread within five standard errors of those of the official initialisation."""
+    """The mean and spread of each tensor are within five standard errors of the official initialisation."""
     channels, latent, classes, depth = (64, 32), 24, 10, 4
     generator = R3GANGenerator(8, 3, channels, 2, GROUP, latent, classes)
     discriminator = R3GANDiscriminator(8, channels, 2, GROUP, classes)
@@ -126,7 +126,7 @@ def test_resampling_is_the_official_filter():
 
 
 def test_grouped_convolutions_are_the_same_in_both_forms():
-    """Values, gradients, and the gradient of a gradient penalty."""
+    """Compare values, gradients, and the gradient of a gradient penalty."""
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 5, 6, 12)), rng.normal(size=(3, 3, 4, 12))
 

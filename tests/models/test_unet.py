@@ -1,4 +1,4 @@
-"""The UNet against the paper's figures; tests/apps/interop has it against diffusers' UNet2DModel."""
+"""The UNet against the paper's numbers; tests/apps/interop compares it with diffusers' UNet2DModel."""
 
 import functools
 
@@ -26,7 +26,7 @@ def test_the_papers_parameter_count():
 
 
 def test_initialisation_is_the_papers():
-    """Uniform with variance 1 / fan_avg, biases 0, norms 1; the last layer of each block, and of all, 1e-5 of that."""
+    """Kernels are uniform with variance 1 / fan_avg, biases 0, norms 1; last layers of blocks and network have 1e-5 of that."""
     params = flax.traverse_util.flatten_dict(
         init(UNet(base_channels=32, channel_multipliers=(1, 2), num_res_blocks=1), 32)
     )

@@ -100,7 +100,10 @@ def test_dinov2_is_named_in_protocol_and_summary(tmp_path, capsys, monkeypatch):
     }
     assert result['protocol']['parameters']['coverage_neighbours'] == 5
     assert result['inception_score'] is None and 0 < result['coverage'] <= 1 and result['density'] > 0
-    assert 'distances are computed from the features of dinov2-vit-l14: they cannot be compared with FID' in result['warnings']
+    assert (
+        'distances are computed from the features of dinov2-vit-l14: they cannot be compared with FID'
+        in result['warnings']
+    )
     assert any(w.startswith('200 reference images are fewer than 2,048: FD-DINOv2 is') for w in result['warnings'])
     lines = summary(result).splitlines()
     assert f'FD-DINOv2: {result["fid"]:.4f}' in lines and f'coverage: {result["coverage"]:.4f}' in lines

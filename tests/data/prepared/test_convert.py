@@ -46,7 +46,7 @@ def test_area_is_the_mean_of_blocks():
 
 @pytest.mark.parametrize(('width', 'height'), [(24, 12), (12, 24), (8, 8), (16, 12), (12, 16), (100, 12)])
 def test_a_strip_holds_the_image_along_its_longer_side(width, height):
-    """Its short side is the whole image; it is at most twice as long, of longer images the middle."""
+    """The strip spans the short side of the image, and at most twice that length in the middle of the long side."""
     picture = image(1, width, height)
     stored, about = converted(picture, how=conversion(crop='random'))
     assert stored.shape == (16, 8, 3) and about.is_wide == (width > height)
@@ -60,7 +60,7 @@ def test_a_strip_holds_the_image_along_its_longer_side(width, height):
 
 
 def strips(tmp_path, pictures):
-    """Return the images that crop=random stores of pictures."""
+    """Return pictures as crop=random stores them."""
     results = [convert(encoded(picture), 'x', conversion(crop='random')) for picture in pictures]
     np.save(tmp_path / 'images.npy', np.stack([stored for stored, _ in results]))
     about = [a for _, a in results]
@@ -70,7 +70,7 @@ def strips(tmp_path, pictures):
 
 
 def test_random_crops_are_uniform_and_a_function_of_the_step(tmp_path):
-    """A ramp along each image tells where its crop lies; both directions, and square images, which have one crop."""
+    """A ramp along each image shows where its crop lies. Images are tall, wide, or square, with only one possible crop."""
     ramp = np.arange(16, dtype=np.uint8).reshape(16, 1, 1).repeat(8, 1).repeat(3, 2) * 10
     tall, wide = Image.fromarray(ramp), Image.fromarray(ramp.swapaxes(0, 1))
     square = image(0, 8, 8)
@@ -96,7 +96,7 @@ def test_random_crops_are_uniform_and_a_function_of_the_step(tmp_path):
     assert not np.array_equal(other['image'], pipeline.batch(data, 5, 0, 6)['image'])
 
 
-def test_without_a_place_the_middle_of_a_strip_is_shown(tmp_path):
+def test_by_default_the_middle_of_a_strip_is_read(tmp_path):
     pictures = [image(i, *size) for i, size in enumerate([(24, 8), (8, 24), (8, 8), (12, 8)])]
     images = strips(tmp_path, pictures)
     for i, picture in enumerate(pictures):
@@ -192,6 +192,6 @@ def frames():
         (encoded(Image.new('1', (8000, 8000))), {}, 'x has 8000x8000 pixels, but at most 50,000,000 are read'),
     ],
 )
-def test_what_cannot_be_used_has_a_reason(data, how, words):
+def test_files_that_cannot_be_used_have_a_reason(data, how, words):
     with pytest.raises(UserError, match=words):
         convert(data, 'x', conversion(**how))

@@ -40,7 +40,7 @@ def classes(listing):
         (
             ['٣.png', '²x.png', '1.png'],
             ['1.png', '²x.png', '٣.png'],
-        ),  # digits that are no decimal ASCII digits are letters
+        ),  # digits other than 0 to 9 of ASCII are sorted as letters
         (['x01.png', 'x1.png', 'x001.png'], ['x001.png', 'x01.png', 'x1.png']),
     ],
 )
@@ -48,8 +48,8 @@ def test_numbers_are_sorted_by_value(names, ordered):
     assert natural_order(names) == natural_order(reversed(names)) == ordered
 
 
-def test_which_files_are_taken(tmp_path):
-    """Any depth, any case; no hidden files, no other suffixes; links are followed, loops and dead links do no harm."""
+def test_which_files_are_listed(tmp_path):
+    """Suffixes count in any case and at any depth, hidden files do not, and links are followed even if they form loops."""
     root = tmp_path / 'my photos'
     write(
         root,
@@ -127,18 +127,18 @@ def nothing_but_texts(root):
     write(root, ['a.txt'])
 
 
-def leaving(root):
+def outside_member(root):
     zipped(root, [('../x.png', b'')])
 
 
-def cut(root):
+def cut_off(root):
     tarred(root, [(f'{i}.png', encoded(image(i))) for i in range(3)])
     with tarfile.open(root) as archive:
         end = archive.getmembers()[2].offset
     root.write_bytes(root.read_bytes()[:end])
 
 
-def linked(root):
+def hard_linked(root):
     write(root.parent / 'from', ['a.png'])
     os.link(root.parent / 'from' / 'a.png', root.parent / 'from' / 'b.png')
     with tarfile.open(root, 'w') as archive:
@@ -150,24 +150,24 @@ def backslashes(root):
     zipped(root, [('a\\1.png', b'')])
 
 
-def blank(root):
+def blank_class(root):
     write(root, [' /1.png', 'a/2.png'])
 
 
-def alike(root):
+def same_printed_classes(root):
     write(root, ['a\nb/1.png', 'a\\nb/2.png'])
 
 
-def unrelated(root):
+def unrelated_json(root):
     write(root, ['1.png'])
     (root / 'dataset.json').write_text('{"name": "mine", "version": 2}')
 
 
-def absolute(root):
+def absolute_member(root):
     zipped(root, [('/etc/x.png', b'')])
 
 
-def twice(root):
+def duplicate_member(root):
     with pytest.warns(UserWarning, match='Duplicate'):
         zipped(root, [('x.png', b'1'), ('x.png', b'2')])
 
@@ -184,11 +184,11 @@ def empty_class(root):
     (root / 'b').mkdir()
 
 
-def bare(root):
+def image_without_class(root):
     write(root, ['a/1.png', '2.png'])
 
 
-def no_archive(root):
+def not_an_archive(root):
     root.write_bytes(b'nothing')
 
 
@@ -198,24 +198,24 @@ def no_archive(root):
         (None, 'missing', {}, 'path=.*missing does not exist: name a folder of images'),
         (an_empty_folder, 'x', {}, r'path=.*x holds no image \(\.png'),
         (nothing_but_texts, 'x', {}, 'holds no image .*, only 1 other files'),
-        (cut, 'x.tar', {}, 'ends too early, or is damaged, after 2 files: copy or download it again'),
-        (linked, 'x.tar', {}, 'has links or sparse files, such as b.png, which are not read from an archive'),
+        (cut_off, 'x.tar', {}, 'ends too early, or is damaged, after 2 files: copy or download it again'),
+        (hard_linked, 'x.tar', {}, 'has links or sparse files, such as b.png, which are not read from an archive'),
         (backslashes, 'x.zip', {}, 'has backslashes in its names: unpack it'),
-        (blank, 'x', {}, 'the subfolders: a class has a blank name'),
-        (alike, 'x', {}, 'the subfolders: two classes differ by characters that cannot be printed'),
-        (unrelated, 'x', {}, 'found 2; dataset.json was found in the folder, and labels=none ignores it'),
-        (leaving, 'x.zip', {}, r"x.zip has the member '../x.png', whose name points outside the archive"),
-        (absolute, 'x.zip', {}, 'whose name points outside the archive'),
-        (twice, 'x.zip', {}, "has two files with the name 'x.png'"),
+        (blank_class, 'x', {}, 'the subfolders: a class has a blank name'),
+        (same_printed_classes, 'x', {}, 'the subfolders: two classes differ by characters that cannot be printed'),
+        (unrelated_json, 'x', {}, 'found 2; dataset.json was found in the folder, and labels=none ignores it'),
+        (outside_member, 'x.zip', {}, r"x.zip has the member '../x.png', whose name points outside the archive"),
+        (absolute_member, 'x.zip', {}, 'whose name points outside the archive'),
+        (duplicate_member, 'x.zip', {}, "has two files with the name 'x.png'"),
         (encrypted, 'x.zip', {}, 'is encrypted: unpack it'),
-        (no_archive, 'x.zip', {}, 'is not a zip archive that can be read'),
-        (no_archive, 'x.tar', {}, 'is not an uncompressed tar archive'),
-        (no_archive, 'x.tar.gz', {}, 'is neither a folder, nor a .zip, nor a .tar: unpack it'),
+        (not_an_archive, 'x.zip', {}, 'is not a zip archive that can be read'),
+        (not_an_archive, 'x.tar', {}, 'is not an uncompressed tar archive'),
+        (not_an_archive, 'x.tar.gz', {}, 'is neither a folder, nor a .zip, nor a .tar: unpack it'),
         (empty_class, 'x', {'labels': 'subfolders'}, '1 subfolders of .*x hold no image, such as b: remove them'),
-        (bare, 'x', {'labels': 'subfolders'}, 'labels=subfolders, but 2.png lies in no subfolder'),
+        (image_without_class, 'x', {'labels': 'subfolders'}, 'labels=subfolders, but 2.png lies in no subfolder'),
     ],
 )
-def test_what_is_refused_is_one_sentence(tmp_path, make, name, options, words, cache):
+def test_sources_are_refused_with_one_sentence(tmp_path, make, name, options, words, cache):
     if make:
         make(tmp_path / name)
     with pytest.raises(UserError, match=words) as e:
@@ -223,7 +223,7 @@ def test_what_is_refused_is_one_sentence(tmp_path, make, name, options, words, c
     assert str(e.value).isprintable() and not left_over(cache)
 
 
-def test_an_empty_subfolder_is_no_class_and_is_said(tmp_path):
+def test_an_empty_subfolder_is_not_a_class_and_is_noted(tmp_path):
     empty_class(tmp_path / 'x')
     found = listed(tmp_path / 'x')
     assert found.class_names == ('a',) and found.notes == (
@@ -257,7 +257,7 @@ def test_labels_in_a_file(tmp_path, content, expected):
     (tmp_path / 'mine.json').write_text(content)
     assert classes(listed(tmp_path / 'set', labels=str(tmp_path / 'mine.json'))) == expected
     assert classes(listed(tmp_path / 'set')) == ['a', 'a', 'b']
-    (tmp_path / 'set' / 'dataset.json').write_text(content)  # found unasked
+    (tmp_path / 'set' / 'dataset.json').write_text(content)  # read by default
     assert classes(listed(tmp_path / 'set')) == expected
     assert classes(listed(tmp_path / 'set', labels='none')) == ['image'] * 3
     assert classes(listed(tmp_path / 'set', labels='subfolders')) == ['a', 'a', 'b']

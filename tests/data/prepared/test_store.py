@@ -1,4 +1,4 @@
-"""Prepared images in the cache: made once, whole or absent, and again when a file changes."""
+"""Prepared images in the cache: made once, stored completely or not at all, and made again when a file changes."""
 
 import errno
 import json
@@ -43,7 +43,7 @@ def by_pixels(data):
 
 
 def test_every_image_is_prepared_in_its_place(folder):
-    """Also with several processes: the rows are those of the files, in natural order."""
+    """With several processes too, the rows are in the natural order of the files."""
     (train,) = [load('folder', path=str(folder), image_size=12, test_fraction=0)]
     numbers = [*range(0, 70, 2), *range(1, 70, 2)]
     np.testing.assert_array_equal(train.images[:], np.stack([np.asarray(image(i)) for i in numbers]))
@@ -66,7 +66,7 @@ def test_images_are_read_as_arrays_are_indexed(folder):
         train.images[70]
 
 
-def test_adding_images_moves_no_other_to_another_split(folder):
+def test_adding_images_keeps_the_splits_of_the_others(folder):
     before = [by_pixels(split) for split in both(folder)]
     write(folder, [f'a/new{i}.png' for i in range(40)], seed=1000)
     (folder / 'a' / '0.png').rename(folder / 'a' / 'renamed.png')
@@ -91,7 +91,7 @@ def test_the_same_content_is_in_one_split(folder):
     assert len(train.images) + len(test.images) == 140 and not set(by_pixels(train)) & set(by_pixels(test))
 
 
-def test_a_fingerprint_is_of_content_and_classes(folder):
+def test_a_fingerprint_depends_on_content_and_classes(folder):
     def fingerprint(**options):
         return both(folder, **options)[0].origin.fingerprint
 
@@ -125,7 +125,7 @@ def test_prepared_once_and_again_after_a_change(folder, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('options', [{'image_size': 10}, {'crop': 'random'}, {'resize': 'area'}, {'channels': 1}])
-def test_other_options_are_other_images(folder, options, cache):
+def test_other_options_prepare_other_images(folder, options, cache):
     both(folder)
     load('folder', path=str(folder), **{'image_size': 12, **options})
     assert len(list(cache.glob('images/*/images.npy'))) == 2
@@ -135,7 +135,7 @@ def test_a_change_that_keeps_size_and_time_is_noticed(tmp_path):
     path = tmp_path / 'set' / '1.bmp'
     path.parent.mkdir()
     for seed in (1, 2):
-        path.write_bytes(encoded(image(seed), 'BMP'))  # of one size, whatever the pixels
+        path.write_bytes(encoded(image(seed), 'BMP'))  # a BMP file has the same size for any pixels
         os.utime(path, (7, 7))
         np.testing.assert_array_equal(
             load('folder', path=str(path.parent), image_size=12, test_fraction=0).images[0], image(seed)
@@ -156,7 +156,7 @@ def test_files_that_change_while_they_are_prepared_are_refused(folder, cache, mo
     assert not left_over(cache)
 
 
-def test_a_cache_that_cannot_be_written_is_read(folder, cache, monkeypatch):
+def test_a_read_only_cache_is_read(folder, cache, monkeypatch):
     expected = both(folder)[0].images[:]
 
     def refused(*arguments):
@@ -220,7 +220,7 @@ def test_a_killed_preparation_leaves_nothing_that_is_trusted(folder, cache):
     assert not left_over(cache)
 
 
-def test_two_processes_do_the_work_once(folder):
+def test_two_processes_prepare_the_images_once(folder):
     processes = [preparing(folder) for _ in range(2)]
     said = [process.communicate()[0] for process in processes]
     assert all('READY 70' in text for text in said)
@@ -331,7 +331,7 @@ def test_a_set_of_16_gigabytes_needs_little_memory(tmp_path):
     assert found['peak_gib'] < 1
 
 
-def test_indices_of_a_process_are_all_that_it_reads(folder, monkeypatch):
+def test_a_process_reads_only_its_own_indices(folder, monkeypatch):
     data = both(folder)[0]
     read, original = [], dataset.ImagesOnDisk._read
 

@@ -1,4 +1,4 @@
-"""Any TFDS data set: TFDS's own builders on small archives laid in its cache; Stanford Dogs as a folder of JPEGs."""
+"""Any TFDS data set: TFDS's own builders on small archives in its cache; Stanford Dogs as a folder of JPEGs."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def fashion(monkeypatch, tmp_path):
-    """Fashion-MNIST of 30 and 7 images, as its four files are made."""
+    """A Fashion-MNIST with 30 and 7 images, in the format of its four files."""
     pytest.importorskip('tensorflow')
     from tensorflow_datasets.image_classification import mnist
 
@@ -76,7 +76,7 @@ def test_a_prepared_set_of_another_format_is_named(fashion, tmp_path):
 
 @pytest.fixture
 def imagenet(monkeypatch, tmp_path):
-    """ImageNet at 64x64 of 5 and 3 images, without labels, in two tar archives."""
+    """An ImageNet at 64x64 with 5 and 3 images and without labels, in two tar archives."""
     members = {
         split: [
             (f'{split}_64x64/{i}.png', encoded(image(100 * seed + i, 64, 64), 'JPEG', quality=95)) for i in range(count)
@@ -112,7 +112,7 @@ def test_downsampled_imagenet_has_no_classes(imagenet):
         ('tfds:', 'name=tfds: is not a data set that TFDS knows'),
     ],
 )
-def test_what_cannot_be_had_is_one_sentence(name, words, monkeypatch, tmp_path, cache):
+def test_unavailable_data_sets_are_refused_with_one_sentence(name, words, monkeypatch, tmp_path, cache):
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'tfds'))
     monkeypatch.setattr(tfds_source, 'reachable', lambda url: False)
     with pytest.raises(UserError, match=words) as e:
