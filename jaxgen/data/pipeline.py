@@ -14,7 +14,7 @@ from jaxgen.data.dataset import Dataset, ImagesOnDisk
 
 AHEAD = 3  # number of dispatches that are prepared before they are needed
 THREADS = 2
-CROP = 1  # seeds the random crops with (seed, step, CROP), apart from the order of the images with (seed, epoch)
+CROP = 1  # random crops are seeded by (seed, step, CROP), and the order of the images by (seed, epoch)
 
 
 def example_indices(seed: int, step: int, batch_size: int, num_examples: int) -> np.ndarray:

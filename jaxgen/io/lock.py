@@ -56,7 +56,7 @@ class Lock:
             return True
         check(
             os.path.samestat(there, os.fstat(self._file.fileno())),
-            f'{self._workdir} was removed, and another run has begun there: this one ends, to leave that one alone',
+            f'{self._workdir} was removed, and another run has begun there: this run ends so that it does not disturb the other',
         )
         return False
 

@@ -65,7 +65,7 @@ def new_dictionary(items: object = ()) -> dict[str, object]:
 
 def _of_type(kind: type[T], value: object) -> T:
     if type(value) is not kind:
-        raise TypeError(f'its pickle has {type(value).__name__} in the place of {kind.__name__}')
+        raise TypeError(f'its pickle has {type(value).__name__} instead of {kind.__name__}')
     return value
 
 

@@ -73,8 +73,9 @@ class DINOv2(nn.Module):
       mlp_ratio: width of the MLPs, as a multiple of ``features``.
       patch_size: side p of the patches; each patch is one token.
       grid: number of rows and of columns of position embeddings.
-      position_offset: number that is added to the new number of patches where it sets the scale of the resize of position
-        embeddings. It is 0.1 in the authors' code, and therefore in published values of FD-DINOv2, and 0 in ``transformers``.
+      position_offset: number of patches that is added in the scale of the resize: n position embeddings result from a scale of
+        ``(n + position_offset) / grid``. It is 0.1 in the authors' code, and therefore in published values of FD-DINOv2, and 0 in
+        ``transformers``.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -140,8 +140,8 @@ def test_impossible_tensors_are_refused(tmp_path, make, fields, words):
         ({'w': Call(torch._utils._rebuild_tensor_v2, Storage(*PID))}, 'missing 3 required'),
         ({'a': tensor(), 'b': tensor(Storage(*PID[:4], 8))}, 'described in two ways'),
         ({'a': tensor(), 'b': tensor(Storage(PID[0], torch.IntStorage, *PID[2:]))}, 'described in two ways'),
-        ({3: tensor()}, 'int in the place of str'),
-        ({('w',): tensor()}, 'tuple in the place of str'),
+        ({3: tensor()}, 'int instead of str'),
+        ({('w',): tensor()}, 'tuple instead of str'),
         ({'w': {'nested': tensor()}}, 'holds w, which is not a tensor'),
         (b'\x80\x02}(X\x01\x00\x00\x00aNX\x01\x00\x00\x00aNu.', 'has a name twice'),
         (b'\x80\x02' + b'(' * 50_000 + b't' * 50_000 + b'.', 'something other than a dictionary'),
@@ -150,7 +150,7 @@ def test_impossible_tensors_are_refused(tmp_path, make, fields, words):
         (b'\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.', 'holds a, which is not a tensor'),  # contains itself
         (
             b'\x80\x02)q\x00' + b'h\x00h\x00\x86q\x00' * 60 + b'}h\x00Ns.',
-            'tuple in the place of str',
+            'tuple instead of str',
         ),  # a hash of 2 ** 60 steps
         (b'\x80\x05\x8e' + struct.pack('<Q', 2**40) + b'x.', 'pickle is too long'),
         (b'\x80\x02\x8b' + struct.pack('<i', 2**31 - 1) + b'x.', 'pickle is too long'),
@@ -162,9 +162,9 @@ def test_impossible_tensors_are_refused(tmp_path, make, fields, words):
         (b'\x80\x02h\x05.', 'not a complete file'),
         (b'\x80\x02t.', 'not a complete file'),
         (b'\x80\x02N)R.', 'calls something that is not a function'),
-        (b'\x80\x02ccollections\nOrderedDict\nNR.', 'NoneType in the place of tuple'),
-        (b'\x80\x02ccollections\nOrderedDict\n(K\x05tR.', 'int in the place of list'),
-        (b'\x80\x02X\x01\x00\x00\x00aN\x93.', 'NoneType in the place of str'),
+        (b'\x80\x02ccollections\nOrderedDict\nNR.', 'NoneType instead of tuple'),
+        (b'\x80\x02ccollections\nOrderedDict\n(K\x05tR.', 'int instead of list'),
+        (b'\x80\x02X\x01\x00\x00\x00aN\x93.', 'NoneType instead of str'),
         (b'\x80\x02cos\nsystem\n.', r'holds os.system, but only a dictionary of tensors can be read'),
         (b'\x80\x02c\x1b[2Jos\nsystem\n.', r'holds \\x1b\[2Jos.system, but'),
         (b'\x80\x02ios\nsystem\n.', 'the instruction INST'),

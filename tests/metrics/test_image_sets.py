@@ -178,7 +178,7 @@ def test_an_npz_of_guided_diffusion_has_labels(tmp_path):
         ({'images': PICTURES / 255.0}, 'holds float64 from 0.* to .*, and images are evaluated as uint8'),
         ({'images': PICTURES / np.float32(127.5) - 1}, 'holds float32 from -1 to 1'),
         ({'images': np.full((2, 4, 4, 3), np.nan)}, 'values that are not finite'),
-        ({'images': np.array(['a', 'b'])}, 'no images'),
+        ({'images': np.array(['a', 'b'])}, 'which are not images'),
         ({'images': PICTURES[..., :2]}, r'has the shape \(5, 6, 4, 2\)'),
         ({'images': PICTURES[:0]}, 'at least one'),
         ({'pictures': PICTURES}, 'holds neither images nor arr_0, but pictures'),
