@@ -1,4 +1,4 @@
-"""Diffusion-GAN (Wang et al. 2022): the discriminator sees images at a random timestep of a diffusion of adaptive length.
+"""Diffusion-GAN (Wang et al. 2023): the discriminator sees images at a random timestep of a diffusion of adaptive length.
 
 The number of timesteps T grows while the discriminator is too confident about real images, and shrinks otherwise. The betas rise
 linearly from 1e-4 to 0.02 for any T, so that a longer diffusion ends with more noise.

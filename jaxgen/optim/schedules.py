@@ -54,9 +54,10 @@ def _linear(options: OptimizerOptions) -> optax.Schedule:
 
 
 def _inverse_sqrt(options: OptimizerOptions) -> optax.Schedule:
-    """Return the peak divided by sqrt(max(step / decay_start, 1)) (Karras et al. 2024, equation 67).
+    """Return the peak divided by sqrt(max(step / decay_start, 1)).
 
-    With ``cooldown_steps``, it is also multiplied by a factor that falls linearly from 1 to 0 over these last steps.
+    Source: Karras et al. 2024 (Analyzing and Improving the Training Dynamics of Diffusion Models). With
+    ``cooldown_steps``, it is also multiplied by a factor that falls linearly from 1 to 0 over these last steps.
     """
     start = _require_set(options.decay_start)
     cooldown = optax.constant_schedule(1.0)

@@ -16,7 +16,7 @@ X0, NOISE = RNG.normal(size=(2, 5, 2, 2, 1)).astype(np.float32)
 
 @pytest.mark.parametrize('prediction', ['eps', 'x0', 'v'])
 def test_min_snr_is_its_papers_table(prediction):
-    """Hang et al. 2023, section 3.4: min(SNR, 5) over SNR for eps, itself for x_0, over SNR + 1 for v."""
+    """Hang et al. 2023 (Min-SNR): min(SNR, 5) over SNR for eps, itself for x_0, over SNR + 1 for v."""
     level = linear(1000).level(jnp.array([0, 300, 600, 800, 999]))
     snr = np.asarray((level.alpha / level.sigma) ** 2, np.float64)
     expected = np.minimum(snr, 5) / {'eps': snr, 'x0': 1, 'v': snr + 1}[prediction]
