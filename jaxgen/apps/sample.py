@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,9 @@ from jaxgen.methods.base import Method
 from jaxgen.training.grids import LARGEST_GRID
 
 NAMED = 3  # largest number of classes in the name of the files
-LONGEST_NAME = 120  # characters
+# Options that have a form of their own in a name
+IN_WORDS = ('num', 'classes', 'ema', 'sampler', 'num_steps', 'guidance_scale')
+WITHOUT_EFFECT = ('name', 'every', 'batch_size', 'animation')  # options that change no sample
 SINGLE = r'[0-9]{6,}(_.*)?\.png'  # names of the files of single images
 
 
@@ -49,7 +52,9 @@ def run(config: Config, workdir: epath.Path) -> None:
 
 
 def name_of(config: Config, method: Method) -> str:
-    """Return a name that describes the samples, as in ``16_images-ship_horse-ddim_50-guidance_1.5-seed_0``.
+    """Return a name that describes the samples, as in ``16_images-ship_horse-ddim_50-guidance_1.5-eta_0.5-seed_0``.
+
+    It has every option of the section ``sample`` that differs from its default and changes the samples.
 
     Args:
       config: the config; its section ``sample`` describes the images.
@@ -66,7 +71,11 @@ def name_of(config: Config, method: Method) -> str:
             parts.append(f'guidance_{options.guidance_scale:g}')
     if not options.ema:
         parts.append('without_ema')
-    return '-'.join([*parts, f'seed_{config.seed}'])[:LONGEST_NAME]
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name not in (*IN_WORDS, *WITHOUT_EFFECT) and value != field.default:
+            parts.append(f'{field.name}_{value:g}' if isinstance(value, float) else f'{field.name}_{value}')
+    return '-'.join([*parts, f'seed_{config.seed}'])
 
 
 def _write_single(trained: Trained, num: int, write: Callable[[str, bytes], None]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,12 @@ from tests.tiny import tiny_config
             '16_images-3_8-ddim_4-guidance_1.5-seed_0',
         ),
         ('ddpm', {'sample.classes': tuple('12345'), 'seed': 7}, '16_images-1_2_3_and_2_more-ddim_4-seed_7'),
+        ('ddpm', {'sample.eta': 0.5, 'sample.clip': False}, '16_images-ddim_4-eta_0.5-clip_False-seed_0'),
+        (
+            'ddpm',
+            {'sample.guide': 'runs/small', 'sample.guide_scale': 1.5},
+            '16_images-ddim_4-guide_runs/small-guide_scale_1.5-seed_0',
+        ),
         ('dcgan', {'sample.num': 3, 'sample.ema': False}, '3_images-without_ema-seed_0'),
     ],
 )
