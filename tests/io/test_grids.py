@@ -15,7 +15,7 @@ def drawn(monkeypatch):
     """The labels and columns of the grids that are drawn."""
     found = []
 
-    def labelled(images, labels=None, columns=None):
+    def labelled(images, labels=None, columns=None, page_width=grids.layout.PAGE_WIDTH):
         found.append((images[:, 0, 0, 0].tolist(), labels, columns))
 
     monkeypatch.setattr(grids.classes, 'labelled', labelled)
@@ -50,6 +50,13 @@ def test_one_class_or_none_needs_only_a_title(drawn):
     assert [labels for _, labels, _ in drawn] == [Labels('step 4, class 2'), Labels('')]
 
 
+def test_a_grid_for_a_phone_has_five_columns_and_captions(drawn):
+    grids.by_class(numbered(20), np.arange(20) % 10, names(10), narrow=True)
+    assert drawn[-1][1].captions == names(10) * 2 and drawn[-1][2] == 5
+    layout = grids.layout._Layout(numbered(20, 32), drawn[-1][1], 5, grids.layout.NARROW_WIDTH)
+    assert layout.width <= grids.layout.NARROW_WIDTH and layout.size == 12
+
+
 @pytest.mark.parametrize('side, count', [(8, 30), (32, 12), (64, 7), (128, 40)])
 @pytest.mark.parametrize('kind', ['columns', 'rows', 'captions'])
 def test_letters_are_legible_where_a_page_is_660_wide(side, count, kind):
@@ -63,7 +70,7 @@ def test_letters_are_legible_where_a_page_is_660_wide(side, count, kind):
 
 def test_small_images_are_enlarged_and_their_size_is_stated():
     small = grids.layout._Layout(numbered(10, 8), Labels(), 10)
-    assert small.foot == [['8x8 pixels each, enlarged 8 times']]
+    assert small.foot == [['images of 8x8 pixels, enlarged']]
     assert not any(grids.layout._Layout(numbered(10, 64), Labels(), 10).foot)
 
 

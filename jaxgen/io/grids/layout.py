@@ -1,6 +1,7 @@
 """Lay out and draw a grid of images with labels.
 
-All labels have the same font, at a size that stays legible when a page shows the picture ``PAGE_WIDTH`` pixels wide.
+All labels have the same font, at a size that stays legible when a page shows the picture ``PAGE_WIDTH`` pixels wide, or
+``NARROW_WIDTH`` pixels if the grid is made for phones.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-PAGE_WIDTH = 660  # in pixels: a page may shrink a grid to this width
+PAGE_WIDTH, NARROW_WIDTH = 660, 344  # in pixels: widths to which a page, or a phone, may shrink a grid
 LETTERS = 12  # in pixels: font size at that width, which is 9 pt
 TILE, LARGEST_TILE = (
     64,
@@ -44,7 +45,9 @@ class Labels(NamedTuple):
     captions: Sequence[str] = ()
 
 
-def labelled(images: np.ndarray, labels: Labels | None = None, columns: int | None = None) -> np.ndarray:
+def labelled(
+    images: np.ndarray, labels: Labels | None = None, columns: int | None = None, page_width: int = PAGE_WIDTH
+) -> np.ndarray:
     """Arrange images in one picture with labels, row by row.
 
     Small images are enlarged by a whole factor, so that each pixel becomes a square; a footer then states their true size.
@@ -53,26 +56,28 @@ def labelled(images: np.ndarray, labels: Labels | None = None, columns: int | No
       images: uint8 ``[N, H, W, C]``.
       labels: the labels of the grid; only a footer, if needed, if not set.
       columns: images per row; if not set, the number of column headings, or without headings a grid as square as possible.
+      page_width: smallest width in pixels at which the labels must be legible.
 
     Returns:
       uint8 ``[H', W', C]``.
     """
     labels = labels or Labels()
     columns = columns or len(labels.columns) or math.ceil(math.sqrt(len(images)))
-    return _Layout(images, labels, columns).draw()
+    return _Layout(images, labels, columns, page_width).draw()
 
 
 class _Layout:
     """A layout of a grid: the sizes of all its parts in pixels, and the function that draws it."""
 
-    def __init__(self, images: np.ndarray, labels: Labels, columns: int):
+    def __init__(self, images: np.ndarray, labels: Labels, columns: int, page_width: int = PAGE_WIDTH):
         height, width = images.shape[1:3]
-        target = min(max(PAGE_WIDTH // columns - GAP, TILE), LARGEST_TILE)
+        target = min(max(page_width // columns - GAP, TILE), LARGEST_TILE)
+        self.page_width = page_width
         self.scale = max(1, target // height)
         self.images = images.repeat(self.scale, axis=1).repeat(self.scale, axis=2)
         self.labels, self.columns = labels, columns
         self.num_rows = math.ceil(len(images) / columns)
-        self.footer = f'{width}x{height} pixels each, enlarged {self.scale} times' if self.scale > 1 else ''
+        self.footer = f'images of {width}x{height} pixels, enlarged' if self.scale > 1 else ''
         self.tile_height, self.tile_width = self.images.shape[1:3]
         self.size, self.left, self.width = self._sizes()
         self.font = _font(self.size)
@@ -92,7 +97,7 @@ class _Layout:
             names = [_wrap(name, font, 8 * size) for name in self.labels.rows]
             left = max((math.ceil(font.getlength(line)) for lines in names for line in lines), default=-GAP) + GAP
             width = max(grid + left, NARROWEST)
-            needed = max(LETTERS, round(LETTERS * width / PAGE_WIDTH))
+            needed = max(LETTERS, round(LETTERS * width / self.page_width))
             if needed <= size:
                 return size, left, width
             size = needed
