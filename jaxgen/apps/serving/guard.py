@@ -1,7 +1,7 @@
-"""The guard in front of Gradio: what passes, and what ends when nobody listens any more.
+"""The guard in front of Gradio: it decides which requests pass, and ends jobs that nobody listens to.
 
-Gradio takes every request that is well formed: under any name of the machine, of any size, to any of its endpoints, and into its
-queue whether or not somebody waits for the answer. The guard is an application (ASGI) around it.
+Gradio accepts every well-formed request: under any name of the machine, of any size and to any of its endpoints, and it queues
+jobs whether or not somebody waits for the answer. The guard is an ASGI application around it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from jaxgen.apps.serving.jobs import REPLACED, Budget, Clock, Job, Jobs, Refused
 from jaxgen.apps.serving.requests import App, Receive, Send
 from jaxgen.types import JsonObject
 
-JOB = 'jaxgen.job'  # where the scope of a request that joins the queue holds its job
+JOB = 'jaxgen.job'  # key of the job in the scope of a request that joins the queue
 DEVICE = 'device'  # concurrency_id of the events that sample
-MAX_OPEN = {'request': 128, 'upload': 4}  # how many requests and uploads an address may have open at once
-PER_MINUTE = {'request': 1200, 'upload': 20}  # how many POST requests and uploads an address may send in a minute
-INTERVAL = 1.0  # seconds between two looks at what nobody listens to
-KEPT = 60.0  # seconds for which the file of an upload is kept if nobody uses it
+MAX_OPEN = {'request': 128, 'upload': 4}  # requests and uploads that an address may have open at once
+PER_MINUTE = {'request': 1200, 'upload': 20}  # POST requests and uploads that an address may send in a minute
+INTERVAL = 1.0  # seconds between two checks for jobs that nobody listens to
+KEPT = 60.0  # seconds after which an uploaded file that nobody used is deleted
 
 
 class Guard:
-    """The application that a server runs in the place of a page's own.
+    """An application that a server runs in place of the page's own.
 
     Args:
       page: the page; the guard takes its place when the server starts, through ``lifespan``.
       options: the names of the page, and how much an address may ask for.
-      files: folder that uploads pass through.
-      clock: the time in seconds, for limits.
-      patience: seconds in which the body of a request must arrive.
+      files: the folder in which uploads arrive.
+      clock: returns the time in seconds, for the limits per minute.
+      patience: seconds within which the body of a request must arrive.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Guard:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app) -> AsyncIterator[None]:
-        """Take the place of an application's own stack, and look after the jobs while it runs."""
+        """Take the place of the middleware of an application, and look after its jobs while it runs."""
         self.app, app.middleware_stack = app.middleware_stack, self
         watch = asyncio.create_task(self._watch())
         try:
@@ -72,7 +72,7 @@ class Guard:
             watch.cancel()
 
     async def __call__(self, scope: JsonObject, receive: Receive, send: Send) -> None:
-        """Serve a request, or answer with one sentence why not."""
+        """Serve a request, or answer with a sentence that says why it is refused."""
         if scope['type'] != 'http':
             await send({'type': 'websocket.close', 'code': 1008})  # the page uses none
             return
@@ -82,7 +82,7 @@ class Guard:
             await requests.answer(scope, send, e)
 
     async def tend(self) -> None:
-        """End the jobs that nobody listens to, and delete uploads that nobody used."""
+        """End the jobs that nobody listens to, and delete the uploads that nobody used."""
         queue = self._page._queue
         for tab in self.jobs.give_up_unheard():
             await queue.clean_events(session_hash=tab)
@@ -98,7 +98,7 @@ class Guard:
             await asyncio.sleep(INTERVAL)
             try:
                 await self.tend()
-            except Exception:  # the next look may succeed, and without any the page is open to all that it ends
+            except Exception:  # the next check may succeed; without any, jobs that nobody listens to would run on
                 traceback.print_exc()
 
     async def _serve(self, scope: JsonObject, receive: Receive, send: Send) -> None:
@@ -123,7 +123,7 @@ class Guard:
 
     @contextlib.contextmanager
     def _counted(self, kind: str, address: str) -> Iterator[None]:
-        """Count what an address has open, and refuse too much of it."""
+        """Count a request that an address has open, and refuse it if the address has too many."""
         if self._open[kind, address] >= MAX_OPEN[kind]:
             raise Refused(429, f'Your address has {MAX_OPEN[kind]} {kind}s open already: wait until one is done.')
         self._open[kind, address] += 1
@@ -131,14 +131,14 @@ class Guard:
             yield
         finally:
             self._open[kind, address] -= 1
-            self._open += collections.Counter()  # without those that are 0
+            self._open += collections.Counter()  # drops the counts that are 0
 
     def _spend(self, kind: str, address: str) -> None:
         self._budgets[kind].require(address, 1)
         self._budgets[kind].spend(address, 1)
 
     def _listening(self, scope: JsonObject) -> contextlib.AbstractContextManager[None]:
-        """Note that somebody listens to a browser tab, if that is what a request does."""
+        """Record that somebody listens to a browser tab, if the request does so."""
         tabs = urllib.parse.parse_qs(scope['query_string'].decode('latin-1')).get('session_hash', [])
         if scope['path'] != f'{requests.API}queue/data' or len(tabs) != 1:
             return contextlib.nullcontext()
@@ -147,7 +147,7 @@ class Guard:
     async def _joining(
         self, scope: JsonObject, address: str, body: IO[bytes]
     ) -> contextlib.AbstractContextManager[None]:
-        """Admit a job to the queue, end those that it replaces, and return what notes its identifier in the queue."""
+        """Admit a job to the queue, end the jobs that it replaces, and return a context that records its queue identifier."""
         asked = requests.read_join(body, self._files)
         function = self._page.fns.get(asked['fn_index'])
         if function is None:
@@ -160,6 +160,7 @@ class Guard:
 
     @contextlib.contextmanager
     def _noted(self, job: Job) -> Iterator[None]:
+        """Record the identifier of a job in the queue when the block ends."""
         try:
             yield
         finally:
@@ -167,7 +168,7 @@ class Guard:
             job.event = next((name for name, event in events if event.request.scope.get(JOB) is job), '')
 
     async def _end(self, job: Job) -> None:
-        """End a job for a newer one: one that waits at once, and one that runs at its next step."""
+        """End a job that a newer one replaces: at once if it waits, at its next step if it runs."""
         job.ended = REPLACED
         queue = self._page._queue
         if job.event not in queue.event_ids_to_events:

@@ -1,7 +1,7 @@
 """The jobs of all visitors, and the budget of each address.
 
-A visitor is a browser tab, whose identifier the client chooses, at an address, which it cannot choose. So what a tab may do is a
-courtesy to its visitor, and what an address may do is what protects the others.
+A visitor is a browser tab at an address. A client chooses the identifier of its tab, but not its address. So the limit of a tab
+is a courtesy to its visitor, and the limits of an address protect the other visitors.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from jaxgen.apps.demo.options import DemoOptions
 from jaxgen.errors import UserError
 
 GRACE = 5.0  # seconds after which a job that nobody listens to ends
-SHORT_GRACE = 1.0  # the same if another job of its address needs the place
-MAX_QUICK = 64  # largest number of jobs of an address that do not sample and are not done yet
+SHORT_GRACE = 1.0  # the same in seconds, if another job of its address needs the place
+MAX_QUICK = 64  # largest number of unfinished jobs of an address that do not sample
 MINUTE = 60.0
 REPLACED = 'This job was stopped, because a newer one of this browser tab took its place.'
 UNHEARD = 'This job was stopped, because the browser tab that asked for it is gone.'
@@ -28,7 +28,7 @@ S = TypeVar('S', bound='Step')
 
 
 class Step(Protocol):
-    """How far a job is: ``done`` of ``total`` steps."""
+    """A report on the progress of a job: ``done`` of ``total`` steps."""
 
     @property
     def done(self) -> int:
@@ -38,12 +38,16 @@ class Step(Protocol):
     def total(self) -> int:
         """The number of all steps."""
 
+    @property
+    def compiling(self) -> float | None:
+        """For how many seconds the program of the steps has been compiled; None once it is ready."""
+
 
 class Refused(UserError):
-    """A request that is not served.
+    """An error for a request that is not served.
 
     Attributes:
-      status: the status of the answer in HTTP.
+      status: the HTTP status of the answer.
     """
 
     def __init__(self, status: int, sentence: str):
@@ -52,29 +56,29 @@ class Refused(UserError):
 
 
 class Budget:
-    """An amount that each address may spend in a minute; what is spent comes back evenly over the minute.
+    """An amount that each address may spend in a minute; it is refilled evenly over the minute.
 
     Args:
       per_minute: the amount.
-      unit: what is counted, for messages.
-      clock: the time in seconds.
+      unit: the unit of the amount, for messages.
+      clock: returns the time in seconds.
     """
 
     def __init__(self, per_minute: int, unit: str, clock: Clock = time.monotonic):
         self._per_minute, self._unit, self._clock = per_minute, unit, clock
-        self._spent: dict[str, tuple[float, float]] = {}  # the amount, and the time at which it was that
+        self._spent: dict[str, tuple[float, float]] = {}  # the amount that was spent, and when
 
     def left(self, address: str) -> float:
-        """Return what an address may spend now."""
+        """Return the amount that an address may spend now."""
         spent, then = self._spent.get(address, (0.0, 0.0))
         back = (self._clock() - then) / MINUTE * self._per_minute
         return self._per_minute - max(0.0, spent - back)
 
     def require(self, address: str, amount: float) -> None:
-        """Refuse an amount that is more than what is left.
+        """Refuse an amount that is larger than the rest of the budget.
 
         Raises:
-          Refused: saying what is left, and how long to wait.
+          Refused: if it is; the message says how much is left, and how long to wait.
         """
         left = self.left(address)
         if amount <= left:
@@ -87,18 +91,18 @@ class Budget:
         )
 
     def spend(self, address: str, amount: float) -> None:
-        """Take an amount off what is left."""
+        """Take an amount off the budget of an address."""
         now = self._clock()
         self._spent = {one: (spent, then) for one, (spent, then) in self._spent.items() if now - then < MINUTE}
         self._spent[address] = self._per_minute - self.left(address) + amount, now
 
 
 class Turn(NamedTuple):
-    """Whose turn it is, as a browser tab sees it.
+    """A place in the queue, as a browser tab sees it.
 
     Attributes:
-      running: what the job of another tab computes and how far it is; None if no other tab has its turn.
-      ahead: number of jobs whose turn comes before that of this tab; None if this tab does not wait.
+      running: the state of the job of another tab that runs now; None if there is none.
+      ahead: number of jobs that come before the job of this tab; None if this tab does not wait.
     """
 
     running: str | None
@@ -114,10 +118,10 @@ class Job:
       address: address of the visitor.
       samples: whether it uses the device.
       joined: the time at which it was admitted.
-      jobs: all jobs.
-      event: the identifier that the queue gave it; None before, and empty if the queue took it no longer.
-      ended: why it must stop; None while it may go on.
-      state: what it computes and how far it is, in words; empty before its turn.
+      jobs: the jobs of all visitors.
+      event: identifier of the job in the queue; None before it has one, and empty if the queue no longer has the job.
+      ended: the reason why it must stop; None while it may go on.
+      state: what it computes and its progress, in words; empty before its turn.
     """
 
     tab: str
@@ -131,27 +135,27 @@ class Job:
 
     @property
     def is_live(self) -> bool:
-        """Whether it waits or runs, and somebody may still want it."""
+        """Whether the job waits or runs, and has not been given up."""
         return self.ended is None and (self.event is None or self.jobs.is_queued(self.event))
 
     def require_live(self) -> None:
-        """Stop a job that nobody wants any more.
+        """Stop a job that has been given up.
 
         Raises:
-          UserError: saying why it was stopped.
+          UserError: if it has; the message says why.
         """
         if not self.is_live:
             raise UserError(self.ended or UNHEARD)
 
     def start(self, calls: int, what: str) -> None:
-        """Refuse to start if the budget does not suffice.
+        """Start the job, or refuse it if the budget is too small.
 
         Args:
           calls: number of calls of the network on one image.
-          what: what the job computes, for the visitors who wait.
+          what: a description of the result, for the visitors who wait.
 
         Raises:
-          UserError: saying how much is left and when, or why the job was stopped.
+          UserError: if it is refused, or was stopped before; the message says why.
         """
         self.require_live()
         most = self.jobs.options.calls_per_job
@@ -165,18 +169,19 @@ class Job:
         self.state = what
 
     def paid(self, steps: Iterator[S], calls: float) -> Iterator[S]:
-        """Yield the steps for as long as somebody wants them, and take each off the budget.
+        """Yield steps until the job is given up, and take each of them off the budget.
 
         Args:
-          steps: all steps, or those of one of the models that the job samples.
-          calls: number of network calls of these steps.
+          steps: the steps of one of the models that the job samples.
+          calls: number of network calls of all these steps.
 
         Raises:
-          UserError: if nobody wants the next step, saying why.
+          UserError: if the job was given up before the last step; the message says why.
         """
         what = self.state.partition(':')[0]
         for step in steps:
-            self.state = f'{what}: step {step.done} of {step.total}'
+            is_ready = step.compiling is None
+            self.state = f'{what}: ' + (f'step {step.done} of {step.total}' if is_ready else 'compiling the program')
             if step.done:
                 self.jobs.budget.spend(self.address, calls / step.total)
                 self.require_live()
@@ -184,12 +189,12 @@ class Job:
 
 
 class Jobs:
-    """The jobs that wait or run, and who listens to them.
+    """A record of the jobs that wait or run, and of the browser tabs that listen to them.
 
     Args:
       options: how much an address may ask for.
-      is_queued: whether the queue still holds the job of an identifier, and has not given it up.
-      clock: the time in seconds.
+      is_queued: returns whether the queue still has the job with an identifier.
+      clock: returns the time in seconds.
     """
 
     def __init__(self, options: DemoOptions, is_queued: Callable[[str], bool], clock: Clock = time.monotonic):
@@ -198,16 +203,21 @@ class Jobs:
         self._clock = clock
         self._jobs: list[Job] = []
         self._listeners: collections.Counter[str] = collections.Counter()
-        self._heard: dict[str, float] = {}  # when somebody last listened to a tab, or it last asked for something
+        self._heard: dict[str, float] = {}  # the time of the last listener or request of each tab
 
     def admit(self, tab: str, address: str, samples: bool) -> tuple[Job, list[Job]]:
-        """Return a new job, and those that have to end for it.
+        """Return a new job, and the jobs that it replaces.
 
-        A tab has one job that samples: the newest one. An address that has as many as it may gets another in the place of one
+        A tab has one job that samples: the newest one. If an address has as many jobs as it may have, the new job replaces one
         that nobody listens to.
 
+        Args:
+          tab: identifier of the browser tab.
+          address: address of the visitor.
+          samples: whether the job uses the device.
+
         Raises:
-          Refused: if the address has too many.
+          Refused: if the address has too many jobs.
         """
         self._jobs = [job for job in self._jobs if job.is_live]
         alike = [job for job in self._jobs if job.address == address and job.samples == samples]
@@ -232,7 +242,7 @@ class Jobs:
         return any(job.samples and job.is_live for job in self._jobs)
 
     def turn(self, tab: str) -> Turn:
-        """Return whose turn it is, as a browser tab sees it; jobs have their turn in the order in which they were admitted."""
+        """Return the place in the queue of a browser tab; jobs run in the order in which they were admitted."""
         live = [job for job in self._jobs if job.samples and job.is_live]
         running = next((job for job in live if job.state), None)
         mine = next((i for i, job in enumerate(live) if job.tab == tab and not job.state), None)
@@ -241,18 +251,18 @@ class Jobs:
 
     @contextlib.contextmanager
     def listening(self, tab: str) -> Iterator[None]:
-        """Note that somebody listens to a tab."""
+        """Record that somebody listens to a tab while the block runs."""
         self._listeners[tab] += 1
         try:
             yield
         finally:
             self._listeners[tab] -= 1
-            self._listeners += collections.Counter()  # without those that are 0
+            self._listeners += collections.Counter()  # drops the counts that are 0
             if tab in self._heard:
                 self._heard[tab] = self._clock()
 
     def give_up_unheard(self) -> list[str]:
-        """End the jobs of all tabs that nobody has listened to for a while, and return these tabs."""
+        """End the jobs of all tabs that nobody has listened to for ``GRACE`` seconds, and return these tabs."""
         now = self._clock()
         for tab in self._listeners.keys() & self._heard.keys():
             self._heard[tab] = now

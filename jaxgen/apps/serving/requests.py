@@ -1,4 +1,4 @@
-"""Requests as a server hands them to an application (ASGI): under which names, to which paths, how large and from whom."""
+"""Checks of the requests that a server hands to an ASGI application: their host names, paths, sizes and senders."""
 
 from __future__ import annotations
 
@@ -20,23 +20,28 @@ Send = Callable[[JsonObject], Awaitable[None]]
 App = Callable[[JsonObject, Receive, Send], Awaitable[None]]
 
 API = '/gradio_api/'
-TAB = re.compile(r'[\w-]{1,64}', re.ASCII)  # identifiers that browser tabs give themselves
+TAB = re.compile(r'[\w-]{1,64}', re.ASCII)  # identifiers that browser tabs choose for themselves
 GET = re.compile(
     rf'/|/(assets|static)/[\w@+./~-]+|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)'
     rf'|{API}(info|app_id|startup-events|upload_progress|queue/data|heartbeat/{TAB.pattern})'
 )
 SMALL = 10_000  # bytes
-POST = {'queue/join': 4_000_000, 'upload': 10_100_000, 'cancel': SMALL, 'reset': SMALL}  # bytes that each may have
-CHUNK = 65_536  # bytes of a body that are in memory at once
+POST = {
+    'queue/join': 4_000_000,
+    'upload': 10_100_000,
+    'cancel': SMALL,
+    'reset': SMALL,
+}  # largest body of each request, in bytes
+CHUNK = 65_536  # bytes of a body that are kept in memory
 NOT_SERVED = 'The page is not served under this name: open it as localhost, or start it with --config.demo.hosts=NAME.'
 FOREIGN = 'Another site must not use this page: open the page itself.'
 
 
 class Names:
-    """The names under which a page is served.
+    """The host names under which a page is served.
 
     Args:
-      options: where it listens, and the names that it has besides.
+      options: the address at which it listens, and its further names.
     """
 
     def __init__(self, options: DemoOptions):
@@ -45,12 +50,12 @@ class Names:
         self._own = self._configured | {'localhost', '127.0.0.1', '[::1]', _bracketed(options.host.lower())}
 
     def check(self, scope: JsonObject) -> None:
-        """Refuse a request under a name of another site, as of a browser that was led astray, or that another site makes.
+        """Refuse a request under the name of another site (DNS rebinding), and a request that another site makes.
 
-        Headers that a proxy sets are removed if there is none.
+        Headers that only a proxy may set are removed if no proxy is configured.
 
         Raises:
-          Refused: with the status 403.
+          Refused: if the request is refused, with the status 403.
         """
         dropped = (b'x-gradio-server',) if self._has_proxy else (b'x-gradio-server', b'forwarded', b'x-forwarded-')
         scope['headers'] = [(key, value) for key, value in scope['headers'] if not key.startswith(dropped)]
@@ -68,10 +73,10 @@ class Names:
 
 
 def endpoint(scope: JsonObject) -> str | None:
-    """Return which of ``POST`` a request is for; None if it gets something that the page needs.
+    """Return the key of ``POST`` that a request is for; None if it is a GET request that the page needs.
 
     Raises:
-      Refused: with the status 404, if it is for anything else.
+      Refused: if it is for anything else, with the status 404.
     """
     path, method = scope['path'], scope['method']
     if method in ('GET', 'HEAD') and GET.fullmatch(path) and '..' not in path:
@@ -83,7 +88,7 @@ def endpoint(scope: JsonObject) -> str | None:
 
 
 def address_of(scope: JsonObject) -> str:
-    """Return the address of a visitor; for IPv6 its network of 64 bits, all of which one visitor may have."""
+    """Return the address of a visitor; for IPv6 its network of 64 bits, since one visitor may own a whole network."""
     client = (scope.get('client') or ('',))[0]
     try:
         found = ipaddress.ip_address(client.partition('%')[0])
@@ -99,13 +104,13 @@ async def receive_body(scope: JsonObject, receive: Receive, body: IO[bytes], *, 
 
     Args:
       scope: the request.
-      receive: what gives its body.
+      receive: the function that returns the parts of its body.
       body: the file.
       most: largest number of bytes.
-      patience: seconds in which all of it must arrive.
+      patience: seconds within which the whole body must arrive.
 
     Raises:
-      Refused: if it is too large, too late, or not whole.
+      Refused: if the body is too large, too late or incomplete.
     """
     too_large = Refused(413, f'The request has more than {most:,} bytes: send less.')
     length = dict(scope['headers']).get(b'content-length', b'0')
@@ -126,7 +131,7 @@ async def receive_body(scope: JsonObject, receive: Receive, body: IO[bytes], *, 
 
 
 def replay(body: IO[bytes], receive: Receive) -> Receive:
-    """Return a function that gives an application a body in chunks, and afterwards what is received."""
+    """Return a function that gives an application a body in chunks, and then what ``receive`` returns."""
     size, sent = body.seek(0, os.SEEK_END), False
     body.seek(0)
 
@@ -142,14 +147,14 @@ def replay(body: IO[bytes], receive: Receive) -> Receive:
 
 
 def read_join(body: IO[bytes], files: str) -> JsonObject:
-    """Return what a request to join the queue asks for.
+    """Parse the body of a request to join the queue.
 
     Args:
-      body: its body.
-      files: the folder of uploads, outside of which a request may name no file, and no address to fetch one from.
+      body: the body.
+      files: the folder of uploads; the request may name no other files, and no addresses to fetch files from.
 
     Raises:
-      Refused: with the status 400, if it is not what the page sends.
+      Refused: if the page would not send this request, with the status 400.
     """
     body.seek(0)
     try:
@@ -171,7 +176,7 @@ def read_join(body: IO[bytes], files: str) -> JsonObject:
 
 
 async def answer(scope: JsonObject, send: Send, refused: Refused) -> None:
-    """Answer a request with the sentence that says why it is not served."""
+    """Answer a request with the sentence that says why it is refused."""
     is_api = scope['path'].startswith(API)
     body = (json.dumps({'detail': str(refused)}) if is_api else str(refused)).encode()
     kind = b'application/json' if is_api else b'text/plain; charset=utf-8'
@@ -181,7 +186,7 @@ async def answer(scope: JsonObject, send: Send, refused: Refused) -> None:
 
 
 def _paths(value: object) -> Iterator[str]:
-    """Yield all paths of files that a request names."""
+    """Yield the paths of all files that a request names."""
     if isinstance(value, dict):
         if 'path' in value:
             yield value['path']
@@ -192,11 +197,11 @@ def _paths(value: object) -> Iterator[str]:
 
 
 def _bracketed(address: str) -> str:
-    """Return an address as it stands in a URL."""
+    """Return an address as it is written in a URL: in brackets if it is an IPv6 address."""
     return f'[{address}]' if ':' in address and '[' not in address else address
 
 
 def _host(place: str) -> str:
-    """Return the host of ``host:port``; empty if it is none."""
+    """Return the host of ``host:port``; an empty text if this is not of that form."""
     match = re.fullmatch(r'(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?', place)
     return match[1] if match else ''

@@ -1,4 +1,4 @@
-"""The image that a visitor uploads: read once, and never kept on a disk."""
+"""Reading of the image that a visitor uploads, which is read once and not kept on a disk."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SHOWN_SIDE = 384  # largest side in pixels at which an upload is shown
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An image that a visitor gave, and what the network sees of it.
+    """An image that a visitor gave, with the part of it that the network sees.
 
     Attributes:
       shown: the image, uint8 ``[H', W', C]``, at most ``SHOWN_SIDE`` pixels a side.
-      seen: what the network sees, uint8 ``[H, W, C]``.
-      description: a sentence about it.
-      source: its name for ``--config.edit.input``.
+      seen: its middle square at the size of the network's images, uint8 ``[H, W, C]``.
+      description: its size in words.
+      source: the value of ``--config.edit.input`` that names it.
     """
 
     shown: np.ndarray
@@ -34,10 +34,10 @@ class Picture:
 
 
 def take(path: str) -> bytes:
-    """Return the bytes of an uploaded file, and delete it.
+    """Return the bytes of an uploaded file, and delete the file.
 
     Raises:
-      UserError: if it is too large.
+      UserError: if the file is too large.
     """
     file = pathlib.Path(path)
     try:
@@ -55,7 +55,7 @@ def read_picture(data: bytes, shape: tuple[int, int, int]) -> Picture:
       shape: height, width and channels of the network's images.
 
     Raises:
-      UserError: if it is too large, or ``jaxgen.io.pictures`` refuses it.
+      UserError: if the file is too large, or not an image that ``jaxgen.io.pictures`` accepts.
     """
     _require_size(len(data))
     side, _, channels = shape

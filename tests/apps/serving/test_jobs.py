@@ -1,4 +1,4 @@
-"""Who may have how many jobs, when they end, and what an address may spend, on a clock that the tests turn."""
+"""The limits of jobs and of what an address may spend, and when jobs end, on a clock that the tests set."""
 
 import types
 
@@ -23,15 +23,15 @@ def clock():
 
 
 def steps(total):
-    return (types.SimpleNamespace(done=done, total=total) for done in range(total + 1))
+    return (types.SimpleNamespace(done=done, total=total, compiling=None) for done in range(total + 1))
 
 
 def jobs_of(clock, **options):
-    """Return jobs that the queue holds until they end."""
+    """Return jobs that stay in the queue until they end."""
     return Jobs(DemoOptions(**options), lambda event: bool(event), clock)
 
 
-def test_what_is_spent_comes_back_over_a_minute(clock):
+def test_a_budget_is_refilled_over_a_minute(clock):
     budget = Budget(120, 'calls', clock)
     budget.spend('here', 100)
     with pytest.raises(Refused, match='30 calls, but 20 of the 120 .* wait 5 seconds') as refused:
@@ -55,7 +55,7 @@ def test_a_job_over_the_budget_says_how_much_is_left(clock):
         job.start(20, 'images')
 
 
-def test_only_the_steps_that_were_taken_are_paid(clock):
+def test_only_the_steps_taken_are_paid(clock):
     many = jobs_of(clock, calls_per_job=50, calls_per_minute=50)
     job, _ = many.admit('tab', 'here', True)
     job.start(50, 'images')
@@ -75,7 +75,7 @@ def test_the_newest_job_of_a_tab_replaces_the_one_before(clock):
     assert ending == [first]
 
 
-def test_an_address_has_some_jobs_and_others_are_not_hindered(clock):
+def test_an_address_has_few_jobs_and_hinders_no_other(clock):
     many = jobs_of(clock, jobs_per_address=2)
     with many.listening('a'), many.listening('b'):
         first, _ = many.admit('a', 'here', True)
@@ -84,14 +84,14 @@ def test_an_address_has_some_jobs_and_others_are_not_hindered(clock):
         many.give_up_unheard()
         with pytest.raises(Refused, match='2 jobs of your address'):
             many.admit('c', 'here', True)
-        newer, ending = many.admit('a', 'here', True)  # in the place of its own
+        newer, ending = many.admit('a', 'here', True)  # replaces its own
         assert ending == [first]
         many.admit('c', 'there', True)
         first.ended = newer.ended = 'done'
         many.admit('d', 'here', True)
 
 
-def test_a_job_that_nobody_listens_to_makes_room(clock):
+def test_a_job_without_a_listener_makes_room(clock):
     many = jobs_of(clock, jobs_per_address=1)
     silent, _ = many.admit('a', 'here', True)
     with pytest.raises(Refused):
@@ -100,7 +100,7 @@ def test_a_job_that_nobody_listens_to_makes_room(clock):
     assert many.admit('b', 'here', True)[1] == [silent]
 
 
-def test_a_job_ends_when_nobody_listens_for_a_while(clock):
+def test_a_job_ends_after_a_while_without_a_listener(clock):
     many = jobs_of(clock)
     heard, _ = many.admit('heard', 'here', True)
     silent, _ = many.admit('silent', 'here', True)
@@ -119,7 +119,7 @@ def test_a_job_ends_when_nobody_listens_for_a_while(clock):
             list(job.paid(steps(1), 0))
 
 
-def test_a_job_that_the_queue_gave_up_stops(clock):
+def test_a_job_that_left_the_queue_stops(clock):
     job, _ = jobs_of(clock).admit('tab', 'here', True)
     job.require_live()
     job.event = ''

@@ -1,4 +1,4 @@
-"""Which requests reach the page at all: names, origins, paths, and bodies that are too large, too slow or not whole."""
+"""Requests that reach the page and requests that do not: by name, origin, path, and size and speed of the body."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ UPLOAD = '/gradio_api/upload'
 
 
 def request(method='GET', path='/', headers=HERE, chunks=(b'',), client='10.0.0.1', query=b''):
-    """Return the scope of a request, and a function that gives its body and then waits."""
+    """Return the scope of a request, a function that returns its body and then waits, and the parts still to come."""
     scope = {
         'type': 'http',
         'method': method,
@@ -36,7 +36,7 @@ def request(method='GET', path='/', headers=HERE, chunks=(b'',), client='10.0.0.
 
 
 class Page:
-    """A page that remembers the bodies of the requests that reach it, and answers when it may."""
+    """A page that remembers the bodies of the requests that reach it, and answers once the test lets it."""
 
     def __init__(self, files='.', *, patience=60.0, **options):
         self.bodies, self.may_answer = [], asyncio.Event()
@@ -58,7 +58,7 @@ class Page:
         await send({'type': 'http.response.body', 'body': b'the page'})
 
     async def ask(self, *args, **kwargs):
-        """Return the status of an answer, and what it says."""
+        """Return the status and the body of the answer to a request."""
         scope, receive, _ = request(*args, **kwargs)
         return await self.serve(scope, receive)
 
@@ -114,7 +114,7 @@ def test_a_request_has_one_name(headers):
     assert status == 403 and not reached
 
 
-def test_headers_of_a_proxy_are_dropped_if_there_is_none():
+def test_headers_of_a_proxy_are_dropped_without_a_proxy():
     scope, receive, _ = request(headers=[*HERE, ('x-forwarded-host', 'evil'), ('x-gradio-server', 'http://evil')])
     assert asyncio.run(Page().serve(scope, receive))[0] == 200
     assert scope['headers'] == [(b'host', b'localhost:7860')]
@@ -172,13 +172,13 @@ def test_other_sites_must_not_use_the_page(origin, options, status):
         ('OPTIONS', '/gradio_api/queue/join'),
     ],
 )
-def test_what_the_page_does_not_need_is_not_there(method, path):
+def test_paths_that_the_page_does_not_need_are_not_found(method, path):
     (status, said), reached = asked(method, path)
     assert (status, reached) == (404, []) and 'nothing at this address' in said
 
 
 @pytest.mark.parametrize('path', ['/', '/assets/index-a_b.js', '/static/img/logo.svg', '/gradio_api/heartbeat/x1'])
-def test_what_the_page_needs_is_there(path):
+def test_paths_that_the_page_needs_are_served(path):
     assert asked('GET', path)[0] == (200, 'the page')
 
 
@@ -289,11 +289,11 @@ def test_a_function_that_does_not_exist_is_refused(tmp_path):
         ('unix', 'unix'),
     ],
 )
-def test_a_visitor_is_known_by_address(client, address):
+def test_a_visitor_is_identified_by_address(client, address):
     assert guard.requests.address_of({'client': (client, 1)}) == address
 
 
-def test_files_that_nobody_used_are_deleted(tmp_path):
+def test_unused_uploads_are_deleted(tmp_path):
     async def tend():
         page = Page(tmp_path)
         page.guard._page._queue = None

@@ -1,4 +1,4 @@
-"""What a visitor may upload, and how everything else is refused."""
+"""Uploads of visitors: an image is read as the network sees it, and everything else is refused."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_the_network_sees_the_middle_square():
     assert uploads.read_picture(encoded(Image.fromarray(wide), 'JPEG'), (8, 8, 1)).seen.shape == (8, 8, 1)
 
 
-def test_a_large_picture_is_shown_small():
+def test_a_large_picture_is_shown_at_a_small_size():
     taken = uploads.read_picture(encoded(Image.new('L', (3000, 1500), 7)), (8, 8, 1))
     assert max(taken.shown.shape) == uploads.SHOWN_SIDE
 
@@ -30,7 +30,7 @@ def test_a_large_picture_is_shown_small():
         (b'', 'is not an image that can be read'),
         (encoded(Image.new('L', (50, 50)))[:60], 'is not an image that can be read'),
         (png(60_000, 60_000), 'has far more than'),
-        (png(9000, 10), 'has 9000x10 pixels, but at most 8192 a side'),
+        (png(9000, 10), 'has 9000x10 pixels, but at most 8192 per side'),
         (encoded(Image.new('RGBA', (9, 9))), 'has transparent pixels'),
         (
             encoded(Image.new('L', (9, 9)), 'GIF', save_all=True, append_images=[Image.new('L', (9, 9), 200)]),
