@@ -40,7 +40,7 @@ def load_split(
     Raises:
       UserError: as ``jaxgen.data.load`` does.
     """
-    with _located(), Stage(f'reading the images of {config.data.title}:{split}', sums_up=False):
+    with _located(), Stage(f'reading the {split} images of {config.data.title}', sums_up=False):
         return loading.load_split(config.data, split, classes=classes or config.data.classes, max_examples=max_examples)
 
 

@@ -1,8 +1,8 @@
-"""Sampling and editing step by step, so that progress can be shown and a visitor who leaves stops it.
+"""Sampling and editing step by step, so that the page can show progress, and stop when its visitor leaves.
 
-The images are those of ``--mode=sample`` and ``--mode=edit`` with the same fields, bit for bit: keys, labels, starts and steps
-come from the same functions. One compiled step serves all settings of the page: the number of the step among the levels, the
-number of steps, guidance, eta, seed, classes, strength and mask are its arguments.
+The images are those of ``--mode=sample`` and ``--mode=edit`` with the same fields, bit for bit, because keys, labels, starts and
+steps come from the same functions. One compiled step serves all settings of the page: the number of the step, the number of
+steps, guidance, eta, seed, classes, strength and mask are its arguments.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from jaxgen.runtime import xla_flags
 from jaxgen.runtime.mesh import batch_sharding, replicated, state_shardings
 from jaxgen.runtime.random import image_keys, root_key, stream
 from jaxgen.training.sampling import cycled_labels
-from jaxgen.types import Array, Fields, PyTree
+from jaxgen.types import Array, Fields, JsonObject, PyTree
 
-# Sizes of compiled batches: the smallest that holds all images is used, or several of the largest.
+# Sizes of compiled batches. The smallest one with room for all images is used, or else several batches of the largest size.
 BATCH_SIZES = (4, 20)
 MAX_IMAGES = 64  # largest number of images that are sampled at once
 
 
 class Progress(NamedTuple):
-    """How far the images are.
+    """The state of the images after a step.
 
     Attributes:
-      done: number of steps done, of all batches together.
-      total: number of all steps.
-      images: uint8 ``[N, H, W, C]``; before the last step, the images on their way.
-      labels: the class of each image, ``[N]``; None if the model knows no classes.
-      class_names: the names that labels index.
+      done: number of steps taken so far, of all batches together.
+      total: number of steps of all batches together.
+      images: the images, unfinished before the last step, uint8 ``[N, H, W, C]``.
+      labels: the class of each image, ``[N]``; None if the model is not conditional.
+      class_names: the names of the classes, by label.
       taken: number of steps that the first image has taken.
       noise: share of noise in the variance of the first image.
       compiling: for how many seconds the program of the step has been compiled; None once it is ready.
@@ -66,23 +66,28 @@ class Progress(NamedTuple):
         """Whether the images are finished."""
         return self.done == self.total
 
-    def picture(self, title: str = '') -> np.ndarray:
-        """Return a grid of the images that says which class each has, uint8 ``[H', W', C]``."""
-        return grids.by_class(self.images, self.labels, self.class_names, title)
+    def picture(self, title: str = '', *, narrow: bool = False) -> np.ndarray:
+        """Return a grid of the images that says which class each has, uint8 ``[H', W', C]``.
+
+        Args:
+          title: text above the grid.
+          narrow: whether the grid has few columns, so that its labels are legible on a phone.
+        """
+        return grids.by_class(self.images, self.labels, self.class_names, title, narrow=narrow)
 
 
 class _Batch(NamedTuple):
-    """The keys and labels of the images in a batch, ``[N]`` each, spread over the devices."""
+    """A batch of images to sample: their keys and labels, ``[N]`` each, sharded over the devices."""
 
     keys: Array
     labels: Array
 
 
 class Model:
-    """A trained model with the programs that were compiled for it.
+    """A trained model with its compiled programs.
 
     Attributes:
-      trained: the model.
+      trained: the trained model.
       config: its config.
       compilation: the compilations of its programs.
     """
@@ -101,7 +106,7 @@ class Model:
 
     @property
     def denoises(self) -> bool:
-        """Whether the model samples through noise levels, so that there are samplers and steps."""
+        """Whether the model is a diffusion model, which has samplers and steps."""
         return self.trained.method.capabilities.denoises
 
     @property
@@ -111,14 +116,14 @@ class Model:
         return sum(program._cache_size() for program in programs)
 
     def network_calls(self, fields: Fields, num: int | None = None, share: float = 1.0) -> int:
-        """Return how often a network is called on one image for all that the fields ask for.
+        """Return the number of network calls that all images take, where a call has one image as its input.
 
-        Each kind of guidance adds a call.
+        Each kind of guidance adds a call to each step.
 
         Args:
           fields: values of fields of the config, by dotted names.
           num: number of images; ``sample.num`` if not given.
-          share: share of the steps that is taken.
+          share: share of the steps that are taken.
 
         Raises:
           UserError: if the model cannot do what the fields ask for.
@@ -130,6 +135,21 @@ class Model:
         method = cast(Diffusion, trained.method)
         calls = method.sampling.protocol(method.schedule)['network_calls']
         return num * max(1, round(share * calls)) * (1 + method.sampling.is_guided + method.sampling.is_autoguided)
+
+    def protocol(self, fields: Fields) -> JsonObject:
+        """Return the settings of sampling that the fields ask for, with the keys of the protocol of an evaluation.
+
+        Args:
+          fields: values of fields of the config, by dotted names.
+
+        Raises:
+          UserError: if the model cannot do what the fields ask for.
+        """
+        step = {'step': self.trained.step}
+        if not self.denoises:
+            return step
+        method = cast(Diffusion, self._with_fields(fields).method)
+        return {**step, **method.sampling.protocol(method.schedule)}
 
     def generate(self, fields: Fields) -> Iterator[Progress]:
         """Yield the images of ``--mode=sample`` after each step.
@@ -160,7 +180,7 @@ class Model:
         yield from self._compiled(trained, variables, batches[0], start)
         ways = [self._generate_batch(trained, variables, batch) for batch in batches]
         done, taken = 0, 0
-        while done < total:  # all batches take a step before any takes the next, so that the grid changes as a whole
+        while done < total:  # all batches take a step before any takes the next, so that the whole grid changes at once
             taken += 1
             for first, way in zip(starts, ways, strict=True):
                 made[first : first + size], noise = next(way)
@@ -168,12 +188,12 @@ class Model:
                 yield start._replace(done=done, images=made[:num].copy(), taken=taken, noise=noise)
 
     def edit(self, fields: Fields, image: np.ndarray, mask: np.ndarray | None = None) -> Iterator[Progress]:
-        """Yield the images of ``--mode=edit`` after each step, of kind=inpaint with a mask and else of kind=image2image.
+        """Yield the images of ``--mode=edit`` after each step: kind=inpaint with a mask, kind=image2image without one.
 
         Args:
           fields: values of fields of the config, by dotted names.
-          image: uint8 ``[H, W, C]``, as the network sees it.
-          mask: float32 ``[H, W, 1]``, 1 where the model paints.
+          image: the picture to edit at the size of the network's images, uint8 ``[H, W, C]``.
+          mask: float32 ``[H, W, 1]``, 1 where the model paints; no mask if None.
 
         Raises:
           UserError: if the model cannot do what the fields ask for.
@@ -203,7 +223,7 @@ class Model:
             yield begin._replace(done=done, images=made, taken=done, noise=float(noise[done]))
 
     def _generate_batch(self, trained: Trained, variables: PyTree, batch: _Batch) -> Iterator[tuple[np.ndarray, float]]:
-        """Yield the images of a batch after each step, uint8 ``[N, H, W, C]``, and their share of noise."""
+        """Yield the images of a batch, uint8 ``[N, H, W, C]``, and their share of noise after each step."""
         if not self.denoises:
             yield images.to_uint8(np.asarray(self._sample_at_once(variables, *batch))), 0.0
             return
@@ -214,7 +234,7 @@ class Model:
             yield to_images(x, _level(run.levels, done)), float(noise[done])
 
     def _compiled(self, trained: Trained, variables: PyTree, batch: _Batch, now: Progress) -> Iterator[Progress]:
-        """Yield progress while the program that samples a batch is compiled, and return when it is ready."""
+        """Compile the program that samples a batch, and yield progress until it is ready."""
         if not self.denoises:
             program = lambda: jax.block_until_ready(self._sample_at_once(variables, *batch))  # noqa: E731
             yield from self._wait(('at once', batch.labels.shape), program, now)
@@ -225,6 +245,7 @@ class Model:
         yield from self._wait(('step', self._settings(method), batch.labels.shape), lambda: step(run.carry, 0), now)
 
     def _wait(self, key: Hashable, first_call: Callable[[], object], now: Progress) -> Iterator[Progress]:
+        """Yield ``now`` with the seconds of compilation so far, until the program with a key is ready."""
         for seconds in self.compilation.wait(key, first_call):
             yield now._replace(compiling=seconds)
 
@@ -238,7 +259,7 @@ class Model:
     def _step_of(
         self, method: Diffusion, variables: PyTree, batch: _Batch, run: SamplingRun, start: EditStart | None = None
     ) -> Callable:
-        """Return a function that takes step ``i`` of a run with the compiled step of its settings."""
+        """Return a function that takes step ``i`` of a run, using the compiled program of its settings."""
         known, mask = jnp.zeros(method.image_shape), np.ones((*method.image_shape[:2], 1), np.float32)
         if start is not None:
             known, mask = start.known, mask if start.mask is None else start.mask
@@ -253,7 +274,7 @@ class Model:
         return step
 
     def _settings(self, method: Diffusion) -> SamplingSettings:
-        """Return the settings without the numbers that are arguments of the compiled step."""
+        """Return settings that are equal for all runs that share a program: its numeric arguments have fixed values in them."""
         sampler, guidance = method.sampling.sampler, method.sampling.guidance
         return dataclasses.replace(
             method.sampling,
@@ -263,7 +284,7 @@ class Model:
         )
 
     def _program(self, method: Diffusion) -> Callable:
-        """Return the compiled step that serves all settings that differ in numbers alone."""
+        """Return the compiled step for all settings that differ only in its numeric arguments."""
         settings = self._settings(method)
         if settings not in self._programs:
             self._programs[settings] = self._compiled_step(dataclasses.replace(method, sampling=settings))
@@ -286,7 +307,7 @@ class Model:
         )
 
     def _with_fields(self, fields: Fields) -> Trained:
-        """Return the model with other values of some fields, and with the sampler that they ask for."""
+        """Return the model with new values of some fields, and with the sampler that they ask for."""
         config = with_fields(self.config, fields)
         method = self.trained.method.with_sample_options(config.sample)
         return dataclasses.replace(self.trained, config=config, method=method)

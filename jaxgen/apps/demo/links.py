@@ -1,4 +1,4 @@
-"""The link that holds a model, classes, a seed and settings: what the address of the page says, and back."""
+"""Links to a grid of samples: the address of the page with a model, classes, a seed and settings."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from jaxgen.types import JsonObject
 
 NUMBERS = {'steps': int, 'guidance': float, 'eta': float, 'seed': int, 'images': int}
 NAMES = ('model', 'sampler')
-CLASS = 'class'  # stands once in a link for each class
+CLASS = 'class'  # the parameter of a class, which a link has once for each class
 
 
 class Linked(NamedTuple):
-    """The request that a link holds.
+    """The values in a link.
 
     Attributes:
-      asked: the values, checked.
-      given: the names of those that the link holds; the others have the values of the model.
+      asked: the values, which have been checked.
+      given: the names of the values in the link; the others are those of the model's config.
     """
 
     asked: inputs.Inputs
@@ -35,13 +35,13 @@ def write(asked: inputs.Inputs) -> str:
 
 
 def read(query: str) -> Linked | None:
-    """Return what a link asks for; None if it names no model, as the address of the page alone.
+    """Return the values in a link; None if it names no model, like the plain address of the page.
 
     Args:
-      query: what follows the question mark.
+      query: the part of the address after the question mark.
 
     Raises:
-      UserError: naming a value that the page does not offer.
+      UserError: if the page does not offer one of the values, which the message names.
     """
     found: Mapping[str, list[str]] = urllib.parse.parse_qs(query[: inputs.MAX_CHARACTERS])
     if 'model' not in found:

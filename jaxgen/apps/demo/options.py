@@ -13,7 +13,7 @@ HOST = re.compile(r'[\w.-]+|\[?[0-9a-fA-F:.]+\]?')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DemoOptions(Options):
-    """Which models the page shows, where it listens, and how much each visitor may ask for."""
+    """The models that the page shows, the address where it listens, and the limits of each visitor."""
 
     workdirs: tuple[str, ...] | None = option(
         None,
@@ -40,7 +40,7 @@ class DemoOptions(Options):
     calls_per_minute: int = option(128_000, 'network calls that one address may ask for in a minute', at_least=1)
 
     def check(self) -> None:
-        """Refuse a text that cannot be an address, names that no browser sends, and a job that no minute has room for."""
+        """Refuse invalid addresses and names, and a limit per job above the limit per minute."""
         for field in ('hosts', 'proxies'):
             for name in getattr(self, field) or ():
                 require(

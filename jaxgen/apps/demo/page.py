@@ -1,4 +1,4 @@
-"""The page with its tabs, and the server of it."""
+"""The demo page with its tabs, and the server that serves it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jaxgen.types import Fields
 FONTS: Fields = {
     'font': ['system-ui', 'sans-serif'],
     'font_mono': ['ui-monospace', 'monospace'],
-}  # fonts of the system: none is downloaded
+}  # fonts of the system, so that none is downloaded
 CONTRAST = {
     'block_info_text_color': '*neutral_600',
     'block_info_text_color_dark': '*neutral_300',
@@ -40,20 +40,26 @@ CONTRAST = {
 }
 THEME = gr.themes.Default(primary_hue='blue', **FONTS).set(**CONTRAST)
 STYLE = f"""{views.STYLE} .gradio-container {{ max-width: 80rem !important; }} footer {{ display: none !important; }}
-.examples {{ align-items: center; }}
-@media (max-width: 640px) {{ .first-on-phones {{ order: -1; }} .gradio-container {{ padding: .5rem !important; }}
+.gradio-container main {{ padding: 1rem clamp(.5rem, 5vw - .75rem, 2rem) !important; }} .examples {{ align-items: center; }}
+@media (max-width: 640px) {{ .first-on-phones {{ order: -1; }} .html-container {{ padding: 0 !important; }}
   .tab-container button {{ padding: 0 .55rem !important; }} }}"""
+MISSING_WORDS = {'common.complete': 'Done'}  # read aloud when a job ends; Gradio 6.31 has no text for this key
 ABOUT = (
     'Image models that were trained here make new pictures from noise: choose a model and a class, or click an example.'
 )
 NO_MODEL = (
-    'No trained model is here yet. `make run` trains one on handwritten digits, in some minutes on two cores; or train '
-    'another with `python main.py --config=configs/NAME.py`. This page finds it under `runs/` when it is loaded again.'
+    'There is no trained model yet. `make run` trains one on handwritten digits in a few minutes on two cores; '
+    '`python main.py --config=configs/NAME.py` trains others. This page finds them under `runs/` when it is loaded again.'
 )
 
 
 def build(workdirs: Workdirs, warm_up: WarmUp) -> gr.Blocks:
-    """Return the page with all tabs; it opens with the samples that are kept with the best model."""
+    """Return the page with all tabs, which opens with the settings and the kept samples of the best model.
+
+    Args:
+      workdirs: the run directories that the page shows.
+      warm_up: the compilation in the background, whose state the page shows.
+    """
     sessions = Sessions()
     with gr.Blocks(title='jaxgen', analytics_enabled=False) as page:
         gr.Markdown(f'# jaxgen\n{ABOUT}')
@@ -75,7 +81,7 @@ def build(workdirs: Workdirs, warm_up: WarmUp) -> gr.Blocks:
             sessions.forget(request.session_hash)
 
         page.unload(forget)
-    page.queue(default_concurrency_limit=8)  # the guard bounds how much each address may have in it
+    page.queue(default_concurrency_limit=8)  # the guard limits the jobs of each address
     return page
 
 
@@ -83,16 +89,19 @@ def start(config: Config, workdir: epath.Path, files: str, compiles: bool = Fals
     """Serve the page in the background.
 
     Args:
-      config: the config, of which ``demo`` says where the page is served.
+      config: the config, whose section ``demo`` has the address and the limits of the page.
       workdir: the run directory of ``--workdir``.
-      files: a folder that uploads pass through.
+      files: the folder in which uploads arrive.
       compiles: whether the programs of the pretrained models are compiled in the background.
 
+    Returns:
+      The page, which serves until it is closed.
+
     Raises:
-      UserError: if a folder is no run directory, or the port cannot be opened.
+      UserError: if a folder is not a run directory, or the port cannot be opened.
     """
     os.environ['GRADIO_TEMP_DIR'] = files
-    os.environ['FORWARDED_ALLOW_IPS'] = ','.join(config.demo.proxies or ())  # whose headers the server believes
+    os.environ['FORWARDED_ALLOW_IPS'] = ','.join(config.demo.proxies or ())  # the server trusts headers from these only
     workdirs = Workdirs(config, workdir)
     warm_up = WarmUp(workdirs)
     page = build(workdirs, warm_up)
@@ -111,6 +120,7 @@ def start(config: Config, workdir: epath.Path, files: str, compiles: bool = Fals
             ssr_mode=False,
             enable_monitoring=False,
             footer_links=[],
+            i18n=gr.I18n(en=MISSING_WORDS),
             run_history=False,
             state_session_capacity=MAX_SESSIONS,
             app_kwargs={'lifespan': guard.lifespan},
@@ -128,7 +138,7 @@ def serve(config: Config, workdir: epath.Path) -> None:
     """Serve the page until the program is stopped.
 
     Raises:
-      UserError: as ``start`` does.
+      UserError: for the same reasons as ``start``.
     """
     with tempfile.TemporaryDirectory(prefix='jaxgen-demo-') as files:
         page = start(config, workdir, files, compiles=True)

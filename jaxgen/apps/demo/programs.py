@@ -1,4 +1,4 @@
-"""Compilation of the programs of a model in threads of their own, so that a visitor sees how long it takes."""
+"""Compilation of the programs of a model in threads, so that a visitor sees how long it takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INTERVAL = 1.0  # seconds between two reports on a compilation
 
 
 class _Compilation:
-    """The first call of a program, in its own thread: it compiles the program, and its result is dropped."""
+    """A first call of a program in its own thread, which compiles the program; its result is not used."""
 
     def __init__(self, first_call: Callable[[], object]):
         self.began, self.seconds = time.monotonic(), 0.0
@@ -26,13 +26,13 @@ class _Compilation:
     def _run(self, first_call: Callable[[], object]) -> None:
         try:
             first_call()
-        except Exception as e:  # raised again for whoever waits
+        except Exception as e:  # raised again in the threads that wait
             self.error = e
         self.seconds = time.monotonic() - self.began
 
 
 class Programs:
-    """The compilations of the programs of a model, each once for all who wait for it."""
+    """A record of the compilations of the programs of a model, each of which runs once for all who wait for it."""
 
     def __init__(self):
         self._compilations: dict[Hashable, _Compilation] = {}
@@ -40,15 +40,15 @@ class Programs:
 
     @property
     def longest(self) -> float:
-        """How long the longest compilation took, in seconds; 0 before the first one is done."""
+        """The seconds that the longest compilation took; 0 before the first one is done."""
         return max((one.seconds for one in self._compilations.values()), default=0.0)
 
     def wait(self, key: Hashable, first_call: Callable[[], object]) -> Iterator[float]:
-        """Yield for how many seconds a program has been compiled, once in a while, until it is ready.
+        """Yield the seconds since a compilation began, every ``INTERVAL``, until the program is ready.
 
         Args:
           key: identifies the program.
-          first_call: calls the program, which compiles it.
+          first_call: a function that calls the program for the first time.
         """
         with self._lock:
             if key not in self._compilations:

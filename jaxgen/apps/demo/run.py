@@ -1,4 +1,4 @@
-"""The mode ``demo``."""
+"""The mode ``demo``: a page in the browser over trained models."""
 
 from __future__ import annotations
 

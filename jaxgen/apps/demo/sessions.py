@@ -1,4 +1,4 @@
-"""The state of each visitor of the page, kept in memory until the browser tab is closed."""
+"""The state of each visitor of the page, which is kept in memory until the browser tab is closed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dataclasses
 from jaxgen.apps.demo.engine import Progress
 from jaxgen.apps.serving.uploads import Picture
 
-MAX_SESSIONS = 64  # largest number of visitors that are remembered
+MAX_SESSIONS = 64  # largest number of browser tabs that are remembered
 
 
 @dataclasses.dataclass
@@ -16,8 +16,8 @@ class Session:
     """The state of one open browser tab.
 
     Attributes:
-      picture: the image that edits start from.
-      ways: the steps of the last images of a tab that can be replayed, by the name of the tab.
+      picture: the image that the visitor gave for edits to start from; None for the example picture.
+      ways: the steps that led to the last images of a tab, by the name of the tab, for its replay.
     """
 
     picture: Picture | None = None
@@ -25,7 +25,7 @@ class Session:
 
 
 class Sessions:
-    """Sessions by the identifier of the browser tab; the oldest are forgotten if there are too many."""
+    """A collection of sessions by the identifier of the browser tab; the oldest are forgotten if there are too many."""
 
     def __init__(self):
         self._sessions: collections.OrderedDict[str | None, Session] = collections.OrderedDict()
@@ -41,5 +41,5 @@ class Sessions:
         return len(self._sessions)
 
     def forget(self, tab: str | None) -> None:
-        """Forget a browser tab."""
+        """Forget the session of a browser tab."""
         self._sessions.pop(tab, None)

@@ -1,4 +1,4 @@
-"""From the fields that a visitor sets on the page to a config, and back to a command line."""
+"""Convert the fields that a visitor sets on the page into a config, and into a command line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from jaxgen.types import Fields
 
 
 def with_fields(config: Config, fields: Fields) -> Config:
-    """Return a config with other values of some fields, given by dotted names.
+    """Return a config with new values of some fields, which are validated.
 
-    Fields that the method of the config does not have are left out.
+    Args:
+      config: the config.
+      fields: the new values, by dotted names; fields that the method of the config does not have are ignored.
 
     Raises:
-      UserError: if a value is refused, or the fields do not go together.
+      UserError: if a value is refused, or the values contradict each other.
     """
     known = flatten(config.to_tree())
     changed = config.replace({name: value for name, value in fields.items() if name in known})
@@ -30,7 +32,7 @@ def with_fields(config: Config, fields: Fields) -> Config:
 
 
 def compatible_samplers(config: Config) -> list[str]:
-    """Return the names of the samplers that the model of a config can use; none if it does not go through noise levels."""
+    """Return the names of the samplers that the model of a config can use; none for a GAN."""
     if not METHODS[config.method].supports.denoises:
         return []
     d = config.diffusion
@@ -47,13 +49,13 @@ def can_edit(config: Config) -> bool:
 
 
 def command_line(workdir: str, mode: str, config: Config, fields: Fields) -> str:
-    """Return the command line that does the same as the page.
+    """Return the command line that makes the same images as the page.
 
     Args:
       workdir: the run directory.
       mode: the mode of the command line.
       config: the config of the run directory.
-      fields: what the visitor set, by dotted names; values that the config has already are left out.
+      fields: the values that the visitor set, by dotted names; those that equal the config's are left out.
     """
     wanted = with_fields(config, fields).to_tree()
     changed = differences(config.to_tree(), wanted, tuple(fields))

@@ -1,4 +1,4 @@
-"""The parts of the page as HTML, with the images inside, so that no file has to be served."""
+"""The parts of the page as HTML, which contains the images itself, so that no files have to be served."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from jaxgen.apps.same_run import flatten
 from jaxgen.io import images
 from jaxgen.types import Fields
 
-OF_A_MODEL = 'fid', 'kid', 'precision', 'recall', 'judge.accuracy'  # metrics beside the name of a model
+OF_A_MODEL = 'fid', 'kid', 'precision', 'recall', 'judge.accuracy'  # metrics that are shown next to the name of a model
 STYLE = """
 .jg { font-size: 1rem; line-height: 1.5; } .jg figure { margin: 0; max-width: 100%; min-width: 0; }
 .jg .grid img { max-width: 100%; height: auto; margin: 0; border-radius: .3rem; }
+.jg .charts { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; } .jg .chart { flex: 1 1 20rem; max-width: 30rem; }
+.jg .chart svg { display: block; width: 100%; height: auto; }
 .jg .box { width: min(100%, 30rem); aspect-ratio: 1; display: grid; place-items: center; overflow: hidden;
   border: 1px solid var(--border-color-primary); border-radius: .4rem; background: var(--background-fill-secondary); }
 .jg .box img { width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; margin: 0; }
-.jg .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1rem; max-width: 62rem; }
+.jg .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21.5rem), 1fr)); gap: 1rem; }
 .jg figcaption, .jg .small { font-size: .9rem; color: var(--body-text-color); overflow-wrap: anywhere; }
 .jg .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem; }
 .jg .box p, .jg .hint { padding: 1rem; }
@@ -41,7 +43,7 @@ STYLE = """
   border: 1px solid var(--body-text-color); color: var(--body-text-color); text-decoration: none; }
 .jg a.get:focus-visible, .jg pre:focus-visible, .jg .wide:focus-visible { outline: 3px solid var(--color-accent); }
 .jg .note { border-left: .3rem solid #c80; padding: .3rem .8rem; margin: .4rem 0; }
-.jg .wide { overflow-x: auto; } .jg svg { max-width: 100%; min-width: 30rem; height: auto; }
+.jg .wide { overflow-x: auto; }
 .jg .weak { color: var(--body-text-color-subdued); } .jg th small { display: block; font-weight: normal; }
 .jg table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .jg table * { border: 0 !important; } .jg tr { border-bottom: 1px solid var(--border-color-primary) !important; }
@@ -52,12 +54,12 @@ STYLE = """
 
 
 def part(*content: str) -> str:
-    """Join parts into one that has the style of the page."""
+    """Join parts into one element with the style of the page."""
     return f'<div class="jg">{"".join(content)}</div>'
 
 
 def note(sentence: str) -> str:
-    """Return an error with its remedy; a screen reader reads it at once."""
+    """Return an error message, which a screen reader reads at once."""
     return part(f'<p class="note" role="alert">{text(sentence)}</p>')
 
 
@@ -72,7 +74,7 @@ def uri(data: bytes, kind: str) -> str:
 
 
 def picture(image: np.ndarray, alt: str, caption: str = '') -> str:
-    """Return an image in a square box whose size does not depend on it.
+    """Return an image in a square box of a fixed size.
 
     Args:
       image: uint8 ``[H, W, C]``.
@@ -83,17 +85,23 @@ def picture(image: np.ndarray, alt: str, caption: str = '') -> str:
     return f'<figure><div class="box"><img alt="{text(alt)}" src="{uri(images.png(image), "image/png")}"></div>{below}</figure>'
 
 
-def grid(picture: np.ndarray | bytes, alt: str, caption: str = '') -> str:
+def grid(picture: np.ndarray | bytes, alt: str, caption: str = '', *, narrow: np.ndarray | bytes | None = None) -> str:
     """Return a grid of images with labels at its own size, or smaller where it has no room.
 
     Args:
       picture: uint8 ``[H, W, C]``, or a PNG file.
       alt: the text for screen readers.
       caption: the text below.
+      narrow: a narrower grid of the same images, for the windows of phones; ``picture`` if not given.
     """
-    file = picture if isinstance(picture, bytes) else images.png(picture)
     below = f'<figcaption>{text(caption)}</figcaption>' if caption else ''
-    return f'<figure class="grid"><img alt="{text(alt)}" src="{uri(file, "image/png")}">{below}</figure>'
+    source = '' if narrow is None else f'<source media="(max-width: 640px)" srcset="{_png_uri(narrow)}">'
+    shown = f'<picture>{source}<img alt="{text(alt)}" src="{_png_uri(picture)}"></picture>'
+    return f'<figure class="grid">{shown}{below}</figure>'
+
+
+def _png_uri(picture: np.ndarray | bytes) -> str:
+    return uri(picture if isinstance(picture, bytes) else images.png(picture), 'image/png')
 
 
 def side(pictures: Iterable[str]) -> str:
@@ -107,12 +115,18 @@ def pair(one: str, other: str) -> str:
 
 
 def empty(sentence: str) -> str:
-    """Return a sentence in the place of pictures that do not exist yet."""
+    """Return a sentence that is shown in place of pictures that do not exist yet."""
     return f'<div class="hint"><p class="small">{text(sentence)}</p></div>'
 
 
 def progress(done: int, total: int, what: str) -> str:
-    """Return a progress bar with the same in words below it."""
+    """Return a progress bar with a status line below it.
+
+    Args:
+      done: number of steps taken.
+      total: number of all steps.
+      what: a description of the work.
+    """
     state = f'{what}: step {done} of {total}' if done < total else f'{what}: done'
     return (
         f'<progress max="{total}" value="{done}" aria-label="{text(what)}"></progress>'
@@ -121,22 +135,35 @@ def progress(done: int, total: int, what: str) -> str:
 
 
 def compiling(seconds: float, longest: float, what: str) -> str:
-    """Say that the program of a job is being compiled, and how long that takes.
+    """Return a progress bar with a sentence that says that a program is being compiled, and how long it takes.
 
     Args:
-      seconds: for how long it has been.
-      longest: how long the longest earlier compilation of the model took; 0 if there is none.
-      what: what the job computes.
+      seconds: time since the compilation began, in seconds.
+      longest: duration of the longest earlier compilation of the model, in seconds; 0 if there is none.
+      what: a description of the job's result.
     """
-    known = f'the longest one of this model took {longest:.0f} s' if longest else 'it may take a minute on a CPU'
-    state = (
-        f'{what}: compiling for {seconds:.0f} s so far ({known}); images with similar settings need none of it later'
+    known = (
+        f'The longest compilation of this model took {longest:.0f} s' if longest else 'It may take a minute on a CPU'
     )
+    state = (
+        f'{what}: compiling the program that makes them, for {seconds:.0f} s so far. {known}, and is needed only once '
+        'for images with similar settings.'
+    )
+    return busy(what, state)
+
+
+def busy(what: str, state: str) -> str:
+    """Return a progress bar for work whose length is not known, with a sentence below it.
+
+    Args:
+      what: the name of the work, for screen readers.
+      state: the sentence.
+    """
     return f'<progress aria-label="{text(what)}"></progress><p class="line" role="status">{text(state)}</p>'
 
 
 def metrics_line(result: Fields) -> str:
-    """Return the metrics of an evaluation, and of how many images they are, in a line."""
+    """Return the metrics of an evaluation and its number of images as one line of text."""
     flat, protocol = flatten(dict(result)), result['protocol']
     known = [
         f'{words.title(path, protocol)} {flat[path]:{metric.form}}'
@@ -160,18 +187,23 @@ def download(name: str, data: bytes, kind: str, words: str) -> str:
 
 
 def link(address: str, words: str) -> str:
-    """Return a link that holds what is shown."""
+    """Return a link to the grid that is shown."""
     return f'<a class="get share" href="{text(address)}">{text(words)}</a>'
 
 
 def command(line: str, words: str = 'The same on the command line:') -> str:
-    """Return a command line, which breaks between flags if it is too long."""
+    """Return a command line, which breaks between flags if it is too long.
+
+    Args:
+      line: the command line.
+      words: the sentence above it.
+    """
     flags = ' '.join(f'<span>{text(part)}</span>' for part in line.split(' '))
     return f'<p class="small">{text(words)}</p><pre tabindex="0" aria-label="command">{flags}</pre>'
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, caption: str) -> str:
-    """Return a chart of lines in the text colour of the page.
+    """Return a chart of lines in the text colour of the page, which fits the window of a phone.
 
     Args:
       lines: the points ``(x, y)`` of each line.
@@ -179,12 +211,18 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, c
       y: name of the vertical axis.
       caption: the text below.
     """
-    chart = plots.curves(lines, x, y).replace('<svg', f'<svg role="img" aria-label="{text(caption)}"', 1)
-    return f'<figure class="wide" tabindex="0">{chart}<figcaption>{text(caption)}</figcaption></figure>'
+    svg = plots.curves(lines, x, y, plots.NARROW)
+    chart = svg.replace('<svg', f'<svg role="img" aria-label="{text(caption)}"', 1)
+    return f'<figure class="chart">{chart}<figcaption>{text(caption)}</figcaption></figure>'
+
+
+def charts(figures: Iterable[str]) -> str:
+    """Put charts side by side, as many as fit."""
+    return f'<div class="charts">{"".join(figures)}</div>'
 
 
 def metrics_table(results: Mapping[str, Fields]) -> str:
-    """Return a table of metrics with a column for each result; below, how the protocols differ, and the protocol of each."""
+    """Return a table of metrics with a column for each result, and below it the protocols and how they differ."""
     flat = {name: flatten(dict(result)) for name, result in results.items()}
     rows: list[tuple[str, ...]] = []
     weak: dict[str, str] = {}

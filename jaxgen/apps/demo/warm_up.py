@@ -1,4 +1,4 @@
-"""Compilation of the programs of the pretrained models when the page starts, in the background."""
+"""Compilation of the programs of the pretrained models in the background, which begins when the page starts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from jaxgen.apps.serving.jobs import Jobs
 from jaxgen.errors import UserError
 from jaxgen.types import Fields
 
-SECONDS = 1.0  # between two looks at whether a visitor is waiting
+SECONDS = 1.0  # between two checks whether a visitor samples
 SAMPLE: Fields = {'sample.num': BATCH_SIZES[-1]}
 EDIT: Fields = {'edit.num': BATCH_SIZES[0], 'edit.strength': 0.6}
 
 
 class WarmUp:
-    """The compilation of one program after the other, each begun only while no visitor samples.
+    """A compilation of one program after the other, each of which begins only while no visitor samples.
 
     A visitor who needs the program that is being compiled waits for it instead of compiling it again.
 
@@ -35,24 +35,24 @@ class WarmUp:
 
     @property
     def state(self) -> str:
-        """A sentence on the program that is being compiled; empty if there is none."""
+        """A sentence about the program that is being compiled; empty if there is none."""
         return self._now
 
     def begin(self, jobs: Jobs) -> None:
-        """Compile in a thread of its own, unless a run of the page is in training and needs the machine.
+        """Compile in a thread, unless a run of the page is in training and needs the machine.
 
         Args:
-          jobs: those of all visitors.
+          jobs: the jobs of all visitors.
         """
         if not self._workdirs.is_training():
             threading.Thread(target=self.run, args=(jobs,), name='warm-up', daemon=True).start()
 
     def end(self) -> None:
-        """Begin no further program."""
+        """Begin no further compilation."""
         self._ended.set()
 
     def run(self, jobs: Jobs) -> None:
-        """Compile the programs of the best pretrained models, those of the best one first."""
+        """Compile the programs of the best pretrained models, beginning with the best one."""
         names = self._workdirs.pretrained()[:MAX_MODELS]
         titles = self._workdirs.titles()
         try:
@@ -68,7 +68,7 @@ class WarmUp:
             self._now = ''
 
     def _compile(self, name: str, way: Callable[[Model], Iterator[Progress]]) -> None:
-        """Take the first step of a model, which compiles it; a visitor who asks for one ends the wait for it."""
+        """Take the first step of a model, which compiles its program; ``end`` ends the wait for it."""
         try:
             for step in way(self._workdirs.model(name)):
                 if step.done or self._ended.is_set():
@@ -77,7 +77,7 @@ class WarmUp:
             print(f'{name}: {e}', flush=True)
 
     def _may_go_on(self, jobs: Jobs) -> bool:
-        """Wait until no visitor samples, and return whether the page is still there."""
+        """Wait until no visitor samples, and return whether the page is still served."""
         while jobs.is_busy and not self._ended.is_set():
             self._now = ''
             self._ended.wait(SECONDS)

@@ -1,4 +1,4 @@
-"""Step by step the page makes the images of the modes, and other numbers compile nothing again."""
+"""The page makes the images of the modes step by step, and new numbers need no new compilation."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,8 @@ def last(steps):
 
 def by_mode(c, workdir, fields):
     modes.run('sample', settings.with_fields(c, fields), workdir)
-    with np.load(workdir / 'samples' / 'samples.npz') as drawn:
-        return drawn['images']
+    with np.load(workdir / 'samples' / 'samples.npz') as samples:
+        return samples['images']
 
 
 @pytest.mark.parametrize(
@@ -68,16 +68,16 @@ def test_the_images_are_those_of_mode_sample(guided, fields):
         pytest.param('ddpm', {'diffusion.variance': 'learned', 'sample.sampler': 'ddpm'}, marks=LONG),
     ],
 )
-def test_the_images_of_other_models_are_those_too(tmp_path, family, fields):
-    """A learned schedule has its tables computed in one program or in several: up to one grey level apart."""
+def test_the_images_of_other_models_are_those_of_mode_sample(tmp_path, family, fields):
+    """The tables of a learned schedule are computed in one program or in several, which differ by up to one grey level."""
     c, workdir, model = run_of(tmp_path, family, **fields)
-    drawn = last(model.generate({'seed': 2, 'sample.num': 18}))
+    made = last(model.generate({'seed': 2, 'sample.num': 18}))
     expected = by_mode(c, workdir, {'seed': 2, 'sample.num': 18})
-    assert drawn.shape == expected.shape
-    assert np.abs(drawn.astype(int) - expected).max() <= (1 if 'learned' in fields.values() else 0)
+    assert made.shape == expected.shape
+    assert np.abs(made.astype(int) - expected).max() <= (1 if 'learned' in fields.values() else 0)
 
 
-def test_numbers_compile_nothing_again(guided):
+def test_new_numbers_need_no_compilation(guided):
     _, _, model = guided
     asked = {'sample.num': 16, 'sample.guidance_scale': 3.0, 'sample.eta': 0.5}
     last(model.generate(asked))
@@ -99,7 +99,7 @@ def test_every_step_is_shown_and_a_visitor_may_leave_early(guided):
     steps = [step for step in guided[2].generate({'sample.num': 26}) if step.compiling is None]
     assert [step.done for step in steps] == list(range(9)) and steps[-1].is_last and not steps[-2].is_last
     assert all(step.total == 8 and step.images.shape == (26, 8, 8, 1) for step in steps)
-    assert [step.taken for step in steps] == [0, 1, 1, 2, 2, 3, 3, 4, 4]  # all batches before any goes on
+    assert [step.taken for step in steps] == [0, 1, 1, 2, 2, 3, 3, 4, 4]  # all batches take a step before the next one
     noise = [step.noise for step in steps]
     assert noise == sorted(noise, reverse=True) and noise[0] == 1 and noise[-1] < 0.01
     assert [int(label) for label in steps[0].labels] == [*range(10), *range(10), *range(6)]
@@ -135,7 +135,7 @@ def test_edits_are_those_of_mode_edit(guided, tmp_path):
             np.testing.assert_array_equal(made, by_mode['images'])
 
 
-def test_the_command_line_names_what_differs(guided):
+def test_the_command_line_has_only_changed_fields(guided):
     c, workdir, _ = guided
     fields = {'seed': 7, 'sample.num': 16, 'sample.classes': ('3', '8'), 'sample.num_steps': 4}
     assert settings.command_line('runs/a b', 'sample', c, fields) == (

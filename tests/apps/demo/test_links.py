@@ -1,4 +1,4 @@
-"""A link holds the model, classes, seed and settings of a grid, and nothing that the page does not offer."""
+"""Links contain the model, classes, seed and settings of a grid, and values that the page does not offer are refused."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from jaxgen.apps.demo import inputs, links
 from jaxgen.errors import UserError
 
 
-def test_a_link_restores_what_it_was_made_of():
+def test_a_link_restores_its_values():
     asked = inputs.read(
         model='runs/a b&c', classes=('a, b', 'ship'), sampler='ddim', steps=37, guidance=2.5, eta=0.25, seed=7, images=9
     )

@@ -1,4 +1,4 @@
-"""What ``--mode=demo`` says if it cannot start."""
+"""The message of ``--mode=demo`` without Gradio."""
 
 import sys
 

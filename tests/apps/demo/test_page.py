@@ -1,4 +1,4 @@
-"""The page in headless Chromium, from end to end: one server over a diffusion model and a GAN, tiny and untrained."""
+"""The page in headless Chromium, from end to end: one server over a tiny untrained diffusion model and a GAN."""
 
 import base64
 import contextlib
@@ -31,7 +31,7 @@ PATIENCE = 120_000  # milliseconds
 
 
 class Served:
-    """The address of the page, the folder that uploads pass through, and how each generation ended."""
+    """The address of the page, the folder in which uploads arrive, and how each generation ended."""
 
     def __init__(self, folder, url, files, endings):
         self.folder, self.url, self.files, self.endings = folder, url, files, endings
@@ -102,7 +102,7 @@ def visit(served, chromium):
             tab.on('request', lambda request: tab.asked.append(request.url))
             tab.on('pageerror', lambda error: tab.faults.append(str(error)))
             tab.goto(served.url + query)
-            done(tab, 'digits, 8x8 pixels in grey')  # what the first event of the page writes
+            done(tab, 'digits, 8x8 pixels in grey')
             done(tab, 'samples at step 4 of training' if not query else ': done')
             return tab
 
@@ -136,7 +136,7 @@ def steps(tab, number):
 
 
 def kept(served):
-    """Return the files that are not empty in the folder that uploads pass through."""
+    """Return the files with content in the folder in which uploads arrive."""
     return [path for path in served.files.rglob('*') if path.is_file() and path.stat().st_size]
 
 
@@ -163,7 +163,7 @@ def test_it_opens_with_a_finished_grid_and_hides_what_a_gan_lacks(served, visit)
 
 
 def test_a_link_restores_a_grid_and_its_settings(served, visit):
-    """The images are those of the command that stands below them, and of the link that the address has become."""
+    """The images are those of the command below them, and of the link in the address bar."""
     tab = visit()
     steps(tab, 37)
     tab.get_by_label('Classes').locator('visible=true').click()
@@ -199,7 +199,7 @@ def test_a_link_restores_a_grid_and_its_settings(served, visit):
     assert all(url.startswith((served.url, 'data:', 'blob:')) for url in tab.asked) and not other.faults
 
 
-def test_a_way_is_replayed_and_saved(visit):
+def test_the_steps_are_replayed_and_saved(visit):
     tab = visit()
     sample(tab)
     tab.get_by_text('Replay: from noise').locator('visible=true').click()
@@ -214,7 +214,7 @@ def test_a_way_is_replayed_and_saved(visit):
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_everything_has_a_name_and_fits_a_phone(visit, scheme):
-    """Each tab is in sight, and the place of its result is at most two screens below the top."""
+    """Every tab is visible, and its result begins at most two screens below the top."""
     tab = visit(viewport={'width': 390, 'height': 844}, color_scheme=scheme)
     colour = tab.evaluate('getComputedStyle(document.body).backgroundColor')
     assert (max(int(x) for x in re.findall(r'\d+', colour)[:3]) < 64) == (scheme == 'dark')
@@ -282,16 +282,16 @@ def test_bad_uploads_are_refused_politely(served, visit, tmp_path):
     assert not kept(served)
 
 
-def test_models_stand_side_by_side_with_real_images(visit):
+def test_models_are_compared_with_real_images(visit):
     tab = visit()
     tab.get_by_role('tab', name='Compare').click()
     tab.get_by_role('button', name='Compare', exact=True).click()
     done(tab, 'real images of digits')
     captions = tab.locator('figcaption').locator('visible=true').all_inner_texts()
-    assert len(captions) == 3 and 'one (step 4, ddim, 18 steps)' in captions[0] and 'generator' in captions[1]
+    assert len(captions) == 3 and 'one (step 4, DDIM, 4 steps)' in captions[0] and 'generator' in captions[1]
 
 
-def test_training_is_followed_while_it_goes_on(served, visit):
+def test_training_is_shown_while_it_goes_on(served, visit):
     tab = visit()
     tab.get_by_role('tab', name='Training').click()
     done(tab, re.compile('step 4, loss'))
@@ -357,7 +357,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         page.Workdirs(c, epath.Path(tmp_path))
 
 
-def test_only_models_that_sample_are_there(tmp_path):
+def test_only_models_that_sample_are_shown(tmp_path):
     for family in METHODS:
         (tmp_path / family / 'checkpoints' / '4').mkdir(parents=True)
         (tmp_path / family / 'config.json').write_text(json.dumps(tiny_config(family).to_tree()))
@@ -375,6 +375,6 @@ def test_the_first_comparison_is_of_one_data_set(tmp_path):
         (tmp_path / name / 'checkpoints' / '4').mkdir(parents=True)
         (tmp_path / name / 'config.json').write_text(json.dumps(tiny_config(**{'data.name': data}).to_tree()))
     c = tiny_config(**{'demo.workdirs': tuple(str(tmp_path / name) for name in 'abc')})
-    chosen = compare.Tab(page.Workdirs(c, epath.Path(tmp_path)), None).choose_first()
-    assert [epath.Path(name).name for name in chosen.value] == ['a', 'c']
-    assert [title for title, _ in chosen.choices] == ['a', 'b', 'c']
+    chosen = compare.first_models(page.Workdirs(c, epath.Path(tmp_path)))
+    assert [epath.Path(name).name for name in chosen['value']] == ['a', 'c']
+    assert [title for title, _ in chosen['choices']] == ['a', 'b', 'c']

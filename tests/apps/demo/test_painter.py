@@ -1,4 +1,4 @@
-"""The masks that a browser sends: the painted one, none, and what is refused."""
+"""The masks that a browser sends: a painted one, none, and values that are refused."""
 
 import json
 
@@ -12,7 +12,7 @@ painter = pytest.importorskip(
 )
 
 
-def test_a_mask_is_what_was_painted():
+def test_a_mask_has_the_painted_pixels():
     right = painter.mask(json.dumps({'cells': '0011' * 4}), 4)
     np.testing.assert_array_equal(right[..., 0], np.arange(4)[None] >= np.array([[2]] * 4))
     for nothing in (None, '', '{}', json.dumps({'cells': '0' * 16})):
@@ -28,6 +28,6 @@ def test_a_mask_of_another_size_is_refused(cells):
 @pytest.mark.parametrize(
     'painted', ['[', '[]', '3', json.dumps({'cells': '2' * 16}), json.dumps({'cells': 3}), '[' * 10**5]
 )
-def test_a_value_of_no_painter_is_refused(painted):
+def test_a_value_not_of_the_painter_is_refused(painted):
     with pytest.raises(UserError, match='the mask is not one that the painter made'):
         painter.mask(painted, 4)

@@ -1,4 +1,4 @@
-"""Programs are compiled once for all who wait, and in the background only while nobody samples and nothing trains."""
+"""Compilation: once for all who wait, and in the background only while nobody samples and nothing trains."""
 
 import contextlib
 import threading
@@ -41,7 +41,7 @@ def test_a_compilation_that_failed_is_tried_again():
 
 
 class Models:
-    """Run directories of two pretrained models that say which of them is compiled."""
+    """Run directories of two pretrained models, which record the models that are compiled."""
 
     def __init__(self, folder):
         self.folder, self.compiled = folder, []
@@ -91,7 +91,7 @@ def test_nothing_is_begun_while_a_visitor_samples(models):
     assert not thread.is_alive() and not models.compiled
 
 
-def test_nothing_is_compiled_next_to_a_run_in_training(models, monkeypatch):
+def test_nothing_is_compiled_during_training(models, monkeypatch):
     monkeypatch.setattr(models.warm_up, 'run', lambda jobs: models.compiled.append('begun'))
     with contextlib.closing(lock.Lock(models.folder)):
         models.warm_up.begin(types.SimpleNamespace(is_busy=False))

@@ -1,4 +1,4 @@
-"""The page under visitors who misuse it: on one server, over a model whose steps the tests let through."""
+"""Visitors who misuse the page: one server, and a model that takes a step whenever a test lets it."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ def page(tmp_path_factory):
 
 @pytest.fixture
 def model(page):
-    """Return the model of the page when no job of another test is left."""
+    """Return the model of the page once the jobs of the tests before are gone."""
     page.model.lets_through = threading.Semaphore(0)
     page.model.generations = page.model.steps = 0
     yield page.model
@@ -44,13 +44,13 @@ def tab():
 
 
 def samples(page, **changes):
-    """Return the values of the inputs of Generate."""
+    """Return the values of the inputs of the tab Generate."""
     values = {'model': str(page.files.parent / 'one'), 'classes': [], 'sampler': 'ddim', 'steps': 5, 'own_steps': 5}
     return [*{**values, 'guidance': 1, 'eta': 0, 'seed': 3, 'images': 2, **changes}.values()]
 
 
 def upload(page, data, name='photograph.png'):
-    """Return the status of an upload, and the path of its file."""
+    """Upload a file, and return the status of the answer and the path of the file."""
     head = f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     body = head.encode() + data + b'\r\n--edge--\r\n'
     status, said = page.request('POST', '/gradio_api/upload', body, Content_Type='multipart/form-data; boundary=edge')
@@ -65,7 +65,7 @@ def test_silent_jobs_leave_room_for_visitors(page, model, monkeypatch):
     visitors.lose_patience(monkeypatch)
     model.lets_through.release(10_000)
     statuses = [page.join(tab(), 'sample', samples(page, steps=1000))[0] for _ in range(100)]
-    assert set(statuses) <= {200, 429}  # of a quick visitor most are refused, see serving/test_jobs.py
+    assert set(statuses) <= {200, 429}  # most jobs of a quick visitor are refused, see serving/test_jobs.py
     queue = page.blocks._queue
     until(lambda: not queue.event_ids_to_events)
     until(lambda: not queue.pending_event_ids_session and not queue.pending_messages_per_session)
@@ -94,7 +94,7 @@ def test_a_visitor_who_leaves_stops_the_job(page, model, monkeypatch):
     assert model.stopped.wait(visitors.PATIENCE) and model.steps == 1
 
 
-def test_visitors_are_told_whose_turn_it_is(page, model):
+def test_visitors_see_their_place_in_the_queue(page, model):
     first, second = tab(), tab()
     page.join(first, 'sample', samples(page, steps=999))
     assert model.running.wait(visitors.PATIENCE)
@@ -106,7 +106,7 @@ def test_visitors_are_told_whose_turn_it_is(page, model):
     assert 'step 0 of 999. Your turn comes after one job.' in said
 
 
-def test_a_newer_job_of_a_tab_takes_the_place(page, model):
+def test_a_newer_job_of_a_tab_replaces_the_older(page, model):
     mine = tab()
     page.join(mine, 'sample', samples(page, steps=1000))
     assert model.running.wait(visitors.PATIENCE)
@@ -153,7 +153,7 @@ def test_a_bad_value_is_a_note_and_nothing_is_computed(page, model, changes, wor
     ('handler', 'values'),
     [
         ('choose', ['../../x']),
-        ('preset', ['a spiral']),
+        ('preset', ['a spiral', None]),
         ('_after_step', [-1]),
         ('_after_step', [float('nan')]),
         ('take_from_data_set', ['one', 'validation', 3]),
@@ -193,7 +193,7 @@ def test_an_upload_names_no_other_file(page, path):
     assert 'load the page again' in page.outcome(tab(), 'upload', [given, samples(page)[0]])
 
 
-def test_an_upload_that_is_broken_off_leaves_nothing(page):
+def test_an_upload_that_is_broken_off_leaves_no_file(page):
     connection = http.client.HTTPConnection('127.0.0.1', page.port)
     with contextlib.closing(connection):
         connection.putrequest('POST', '/gradio_api/upload')

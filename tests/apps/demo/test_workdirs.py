@@ -1,4 +1,4 @@
-"""Which models the page shows, which of them it opens with, and what they are called."""
+"""The models that the page shows: their order, their titles and their kept grids."""
 
 import json
 import pathlib
@@ -56,21 +56,21 @@ def test_models_have_short_names_with_their_fid(workdirs):
     ]
 
 
-def test_the_grid_in_sight_is_kept_or_the_last_one_of_training(workdirs, tmp_path):
+def test_the_first_grid_is_kept_or_the_last_of_training(workdirs, tmp_path):
     grid = png(np.zeros((2, 2, 1), np.uint8))
     (tmp_path / 'runs' / 'mine' / 'samples').mkdir()
     for step in (4, 20, 3):
         (tmp_path / 'runs' / 'mine' / 'samples' / f'step_{step}.png').write_bytes(grid)
     (tmp_path / 'pretrained' / 'b' / kept_grid.FILE).write_bytes(grid)
-    assert workdirs.kept_grid('runs/mine')[1] == 'samples at step 20 of training'
-    assert workdirs.kept_grid('pretrained/b')[1] == 'samples kept with the model'
+    assert workdirs.kept_grid('runs/mine').what == 'samples at step 20 of training'
+    assert workdirs.kept_grid('pretrained/b').what == 'samples kept with the model'
     assert workdirs.kept_grid('pretrained/a') is None
 
 
 @pytest.mark.parametrize('folder', PRETRAINED, ids=lambda folder: folder.name)
 def test_a_grid_is_kept_with_every_pretrained_model(folder):
-    file = folder / kept_grid.FILE
-    assert file.stat().st_size < 200_000
-    with Image.open(file) as grid:
-        assert min(grid.size) >= 250
+    for name, width in ((kept_grid.FILE, 660), (kept_grid.NARROW_FILE, 344)):
+        assert (folder / name).stat().st_size < 200_000
+        with Image.open(folder / name) as grid:
+            assert abs(grid.width - width) < 30
     assert stored_config.read(folder / 'config.json').model.conditional

@@ -1,4 +1,4 @@
-"""The tab From an image: images made from one under noise of some strength or within a mask, and the way there."""
+"""The tab From an image: new images from a noisy version of a given one, or new content within a mask."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from jaxgen.apps.demo.sessions import Session, Sessions
 from jaxgen.apps.demo.settings import can_edit, command_line
 from jaxgen.apps.demo.tabs import examples, painter, replay
 from jaxgen.apps.demo.tabs.parts import (
+    NOTHING_NEW,
     QUIET,
     USES_DEVICE,
     Part,
     Steps,
     Update,
+    choices_update,
     job_of,
     model_inputs,
     progress_view,
@@ -39,35 +41,46 @@ from jaxgen.types import Fields, JsonObject
 
 GO = 'make-images'  # identifier of the button
 NO_PICTURE = 'Upload a picture, or take one of the data set.'
-NOT_SEEN = 'What the network sees of it appears here.'
+NOT_SEEN = 'The part of it that the network sees appears here.'
 DOG_STRENGTH = 0.5  # strength of the edit in the example that makes a dog from a cat
 
 
 @dataclasses.dataclass(frozen=True)
 class Tab:
-    """The inputs of the tab, and the images made from the one that a visitor gives."""
+    """The inputs of the tab, and the images made from the one that a visitor gives.
+
+    Attributes:
+      workdirs: the run directories.
+      sessions: the sessions of all visitors.
+      first: the model that was chosen when the page was built; None if there was none.
+      model: the choice of the model.
+      fields: the other inputs, by their names.
+      given: the picture that was given, the painter over it, and the box of the painter.
+      replay: the steps from noise to the images.
+    """
 
     workdirs: Workdirs
     sessions: Sessions
+    first: str | None
     model: gr.Dropdown
     fields: Mapping[str, gr.components.Component]
     given: list[Part]
     replay: replay.Replay
 
     def on_load(self, page: gr.Blocks) -> None:
-        """Choose the best model that can edit, and give it the example picture, when the page is opened."""
-        page.load(self._choose_first, None, [self.model, *self.of_model()], **QUIET)
+        """Bring the list of models up to date when the page is opened."""
+        page.load(self._opened, None, [self.model, *self.of_model()], **QUIET)
 
     def of_model(self) -> list[Part]:
         """Return the components that depend on the model."""
         return [self.fields['classes'], self.fields['steps'], self.fields['own_steps'], *self.given]
 
     def choose(self, model: str | None, request: gr.Request) -> list[Update]:
-        """Return updates of the components that depend on the model; the example picture is shown as it sees it."""
+        """Return updates of the components that depend on the model; the example picture is shown at its size."""
         return self._choose(inputs.read(model=model).model, request)
 
     def choose_example(self, request: gr.Request) -> list[Update]:
-        """Return updates that make the example: the model, what depends on it, and the strength of the noise."""
+        """Return the updates for the example: of the model, of what depends on it, and of the strength of the noise."""
         name = examples.model_of(self.workdirs, 'dog from cat')
         self.sessions[request.session_hash].picture = None
         asked = inputs.read(model=name, classes=(examples.EXAMPLES['dog from cat'].class_name,))
@@ -83,7 +96,7 @@ class Tab:
         )
 
     def upload(self, file: JsonObject, model: str | None, request: gr.Request) -> list[Update]:
-        """Show an upload next to what the network sees of it; its file, which Gradio describes, is deleted."""
+        """Show an uploaded picture next to what the network sees of it, and delete its file, which Gradio describes."""
         try:
             data = uploads.take(file['path'])
             return self._take(uploads.read_picture(data, self._shape(inputs.read(model=model).model)), request)
@@ -106,15 +119,16 @@ class Tab:
         except UserError as e:
             return [views.note(str(e)), gr.skip(), gr.skip()]
 
-    def preset(self, name: str, request: gr.Request) -> Update:
-        """Return the painter with one of the masks that have a name."""
-        asked, picture = inputs.read(preset=name), self.sessions[request.session_hash].picture
-        return painter.value(picture.seen, asked.preset) if picture else gr.skip()
+    def preset(self, name: str, model: str | None, request: gr.Request) -> Update:
+        """Return the value of the painter with one of the named masks."""
+        asked = inputs.read(preset=name, model=model)
+        picture = self._given(self.sessions[request.session_hash], asked.model)
+        return painter.value(picture.seen, asked.preset)
 
     def make(
         self, model, classes, strength, steps, own_steps, seed, count, painted, request: gr.Request
-    ) -> Iterator[tuple[str, Update]]:
-        """Yield the images as HTML after each step, and the slider over the steps."""
+    ) -> Iterator[tuple[Update, ...]]:
+        """Yield the images as HTML after each step, and the updates of the replay."""
         session = self.sessions[request.session_hash]
         try:
             asked = inputs.read(
@@ -129,11 +143,11 @@ class Tab:
             picture = self._picture(session, asked.model)
             yield from self._make(asked, picture, request)
         except UserError as e:
-            yield views.note(str(e)), gr.skip()
+            yield views.note(str(e)), *NOTHING_NEW
 
     def _make(
         self, asked: inputs.Inputs, picture: uploads.Picture, request: gr.Request
-    ) -> Iterator[tuple[str, Update]]:
+    ) -> Iterator[tuple[Update, ...]]:
         mask = painter.mask(asked.mask, len(picture.seen))
         fields = {
             'seed': asked.seed or 0,
@@ -145,7 +159,10 @@ class Tab:
             'edit.strength': asked.strength,
             'edit.num': asked.images,
         }
-        name = cast(str, asked.model)  # ``_picture`` needs one
+        name = cast(str, asked.model)  # ``_picture`` has checked that there is one
+        if not self.workdirs.has_read(name):
+            title = self.workdirs.titles().get(name, name)
+            yield views.part(views.busy('the model', f'Reading the model {title} ...')), *NOTHING_NEW
         model = self.workdirs.model(name)
         way: list[Progress] = []
         job, calls = job_of(request), model.network_calls(fields, asked.images, asked.strength)
@@ -155,55 +172,51 @@ class Tab:
             replay.record(way, step)
             view = progress_view(step, what, model)
             if not step.is_last:
-                yield views.part(view), gr.skip()
+                yield views.part(view), *NOTHING_NEW
                 continue
-            yield views.part(view, self._result(name, model, fields, step, mask)), self.replay.keep(way, request)
+            yield views.part(view, self._result(name, model, fields, step, mask)), *self.replay.keep(way, request)
 
-    def _choose_first(self, request: gr.Request) -> list[Update]:
-        names = [name for name in self.workdirs.able_to_sample() if can_edit(self.workdirs.config(name))]
-        first = next(iter(names), None)
-        model = gr.Dropdown(choices=self.workdirs.choices(names), value=first)
-        return [model, *self._choose(first, request)]
+    def _opened(self, request: gr.Request) -> list[Update]:
+        """Return the update of the list of models; the other inputs change only if the first model no longer exists."""
+        names = _able_to_edit(self.workdirs)
+        update, others = choices_update(self.workdirs, names, self.first), [gr.skip()] * len(self.of_model())
+        if names and self.first not in names:
+            others = self._choose(names[0], request)
+        return [update, *others]
 
     def _choose(self, name: str | None, request: gr.Request, linked: Linked | None = None) -> list[Update]:
         if name is None:
-            return [gr.skip()] * 6
+            return [gr.skip()] * len(self.of_model())
         found = model_inputs(self.workdirs.config(name), linked)
-        given = [gr.skip()] * 3
-        picture = self.sessions[request.session_hash].picture
-        if picture is None or picture.source == examples.CAT_SOURCE:
-            seen = uploads.read_picture(examples.CAT.read_bytes(), self._shape(name))
-            example = dataclasses.replace(
-                seen, description=f'An example: {seen.description}', source=examples.CAT_SOURCE
-            )
-            given = self._take(example, request)
-        return [found['classes'], found['steps'], found['own_steps'], *given]
+        given = [gr.skip()] * len(self.given)
+        session = self.sessions[request.session_hash]
+        if session.picture is None:
+            given = _given_updates(self._given(session, name))
+        return [*(gr.update(**found[field]) for field in ('classes', 'steps', 'own_steps')), *given]
 
     def _take(self, picture: uploads.Picture, request: gr.Request) -> list[Update]:
-        """Return updates of what was given, of the painter over it, and of the box of the painter."""
+        """Remember the picture that a visitor gave, and return the updates of ``given``."""
         self.sessions[request.session_hash].picture = picture
-        pictures = (
-            views.picture(picture.shown, 'the picture as it was given', 'What you gave'),
-            views.picture(picture.seen, 'the picture as the network sees it', 'What the network sees'),
-        )
-        description = f'<p role="status" class="small">{views.text(picture.description)}</p>'
-        shown = views.part(views.pair(*pictures), description)
-        return [shown, painter.value(picture.seen, 'nothing'), gr.Accordion(visible=True)]
+        return _given_updates(picture)
+
+    def _given(self, session: Session, name: str | None) -> uploads.Picture:
+        """Return the picture that a visitor gave, or else the example picture as the model sees it."""
+        return session.picture or _example(self._shape(name))
 
     def _picture(self, session: Session, name: str | None) -> uploads.Picture:
-        """Return the picture of a visitor, which must have the shape of the model."""
-        if session.picture is None:
-            raise UserError(NO_PICTURE)
-        shape = self._shape(name)
+        """Return the picture to start from, which must have the shape of the model."""
+        picture, shape = self._given(session, name), self._shape(name)
         check(
-            session.picture.seen.shape == shape,
+            picture.seen.shape == shape,
             f'{name} sees {shape[0]}x{shape[1]} pixels in {shape[2]} channels: give it the picture again',
         )
-        return session.picture
+        return picture
 
     def _config(self, name: str | None) -> Config:
         if not name:
-            raise UserError('no diffusion model is here yet: train one, as `make run` does, and load this page again')
+            raise UserError(
+                'there is no diffusion model yet: train one, for example with `make run`, and load this page again'
+            )
         return self.workdirs.config(name)
 
     def _shape(self, name: str | None) -> tuple[int, int, int]:
@@ -221,24 +234,56 @@ class Tab:
         return links + views.command(command_line(name, 'edit', model.config, fields))
 
 
+def _able_to_edit(workdirs: Workdirs) -> list[str]:
+    return [name for name in workdirs.able_to_sample() if can_edit(workdirs.config(name))]
+
+
+def _example(shape: tuple[int, int, int]) -> uploads.Picture:
+    """Return the example picture as a model with images of a shape sees it."""
+    seen = uploads.read_picture(examples.CAT.read_bytes(), shape)
+    return dataclasses.replace(seen, description=f'An example: {seen.description}', source=examples.CAT_SOURCE)
+
+
+def _given_view(picture: uploads.Picture) -> str:
+    """Return a picture next to what the network sees of it, as HTML."""
+    pictures = (
+        views.picture(picture.shown, 'the picture as it was given', 'What you gave'),
+        views.picture(picture.seen, 'the picture as the network sees it', 'What the network sees'),
+    )
+    description = f'<p role="status" class="small">{views.text(picture.description)}</p>'
+    return views.part(views.pair(*pictures), description)
+
+
+def _given_updates(picture: uploads.Picture) -> list[Update]:
+    return [_given_view(picture), painter.value(picture.seen, 'nothing'), gr.Accordion(visible=True)]
+
+
 def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
-    """Make the tab."""
+    """Make the tab, with the inputs of the best model that can edit and the example picture."""
+    names = _able_to_edit(workdirs)
+    first = next(iter(names), None)
+    config = None if first is None else workdirs.config(first)
+    of_model = model_inputs(config)
+    example = None if config is None else _example(data.facts(config).image_shape)
+    nothing = views.part(views.pair(views.empty(NO_PICTURE), views.empty(NOT_SEEN)))
     with gr.Tab('From an image', id='edit'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
-            model = gr.Dropdown(label='Model', choices=[])
-            nothing = views.part(views.pair(views.empty(NO_PICTURE), views.empty(NOT_SEEN)))
-            given = gr.HTML(nothing, min_height=200, label='Given')
+            model = gr.Dropdown(label='Model', choices=workdirs.choices(names), value=first)
+            given = gr.HTML(nothing if example is None else _given_view(example), min_height=200, label='Given')
             file = gr.UploadButton('Upload a picture', type='filepath', size='sm')
             split, number, take = _data_set()
-            classes = gr.Dropdown(label='Classes', info='to draw it as; none: all in turn', multiselect=True)
-            strength = gr.Slider(0.05, 1, 0.6, step=0.05, label='Strength', info='of the noise: how much may change')
-            with gr.Accordion('Mask: paint only a part anew', open=False, visible=False) as box:
+            classes = gr.Dropdown(
+                label='Classes', info='of the new images; none: all in turn', multiselect=True, **of_model['classes']
+            )
+            strength = gr.Slider(0.05, 1, 0.6, step=0.05, label='Strength', info='share of noise: how much may change')
+            has_picture = example is not None
+            with gr.Accordion('Mask: paint only a part anew', open=False, visible=has_picture) as box:
                 preset = gr.Dropdown(
                     list(painter.PRESETS), value='nothing', label='Mask', info='what the model paints anew'
                 )
-                mask = painter.painter()
+                mask = painter.painter(None if example is None else example.seen)
             with gr.Accordion('More settings', open=False):
-                steps = Steps.make()
+                steps = Steps.make(of_model['steps'], of_model['own_steps'])
                 seed = seed_field()
                 count = gr.Slider(1, engine.BATCH_SIZES[-1], 4, step=1, label='Images')
             with gr.Row():
@@ -261,12 +306,12 @@ def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
         'count': count,
         'mask': mask,
     }
-    made = Tab(workdirs, sessions, model, fields, [given, mask, box], again)
+    made = Tab(workdirs, sessions, first, model, fields, [given, mask, box], again)
     model.input(with_error_toasts(made.choose), model, made.of_model(), **QUIET)
     file.upload(made.upload, [file, model], made.given, **QUIET)
     take.click(made.take_from_data_set, [model, split, number], made.given, **QUIET)
-    preset.input(with_error_toasts(made.preset), preset, mask, **QUIET)
-    outputs = [output, again.slider]
+    preset.input(with_error_toasts(made.preset), [preset, model], mask, **QUIET)
+    outputs = [output, *again.controls]
     asked = [model, *fields.values()]
     status.watch(go)
     making = go.click(made.make, asked, outputs, show_progress_on=output, scroll_to_output=True, **USES_DEVICE)
@@ -276,7 +321,7 @@ def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
 
 
 def _data_set() -> tuple[gr.Radio, gr.Number, gr.Button]:
-    """Make the choice of an image of the data set."""
+    """Make the inputs that choose an image of the data set."""
     with gr.Accordion('Or an image of the data set', open=False):
         with gr.Row():
             split = gr.Radio(['train', 'test'], value='test', label='Split')

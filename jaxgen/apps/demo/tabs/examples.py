@@ -1,4 +1,4 @@
-"""Examples to click: each chooses a model and classes, and has images made at once."""
+"""Examples to click, each of which chooses a model and classes, and starts sampling."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from jaxgen.apps.demo.workdirs import Workdirs
 
 
 class Example(NamedTuple):
-    """An example.
+    """An example of what the page can make.
 
     Attributes:
-      label: of its button.
+      label: text of the button.
       class_name: the class that is sampled; None for all classes.
-      data: name of the data set of its model; None for any that has the class.
-      edits: whether it is made from the example picture.
+      data: name of the data set that the model must have been trained on; None for any data set with the class.
+      edits: whether the images are made from the example picture.
     """
 
     label: str
@@ -40,7 +40,7 @@ CAT_SOURCE = 'cifar10:test:467'
 
 
 def model_of(workdirs: Workdirs, which: str) -> str | None:
-    """Return the best model that an example can use; None if there is none."""
+    """Return the name of the best model that can make an example; None if there is none."""
     example = EXAMPLES[which]
     for name in workdirs.able_to_sample():
         config = workdirs.config(name)
@@ -53,7 +53,11 @@ def model_of(workdirs: Workdirs, which: str) -> str | None:
     return None
 
 
-def buttons() -> dict[str, gr.Button]:
-    """Make a button for each example; those that no model can do are hidden when the page is opened."""
+def buttons(workdirs: Workdirs) -> dict[str, gr.Button]:
+    """Make a button for each example, hidden if no model can make the example."""
+    made = {}
     with gr.Row(elem_classes='examples'):
-        return {which: gr.Button(example.label, size='sm', min_width=80) for which, example in EXAMPLES.items()}
+        for which, example in EXAMPLES.items():
+            is_possible = model_of(workdirs, which) is not None
+            made[which] = gr.Button(example.label, size='sm', min_width=80, visible=is_possible)
+    return made

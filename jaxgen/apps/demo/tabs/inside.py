@@ -1,8 +1,9 @@
-"""The tab Inside: the noise that a diffusion model undoes, its schedule next to others, and the report of mode=interpret."""
+"""The tab Inside: an image under rising noise, the noise schedule next to others, and the report of mode=interpret."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import cast
 
 import gradio as gr
@@ -14,7 +15,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
+from jaxgen.apps.demo.tabs.parts import QUIET, Update, choices_update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.edit.denoising_steps import noise_share
 from jaxgen.apps.edit.start import to_images
@@ -26,31 +27,48 @@ from jaxgen.io.grids import Labels
 from jaxgen.methods import METHODS
 from jaxgen.methods.diffusion.method import Diffusion
 
-LEVELS = 20  # noise levels of the forward process that are shown
+LEVELS = 20  # number of noise levels of the forward process that are shown
+COLUMNS = 5  # images of the forward process in a row
 OTHER_SCHEDULES = ('linear', 'cosine', 'edm', 'flow')
 MAX_REPORT = 50_000_000  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class Tab:
-    """The choice of a model, an image and a noise level, and what is shown of them."""
+    """The choice of a model, an image and a noise level, and what is shown of them.
+
+    Attributes:
+      workdirs: the run directories.
+      opened: the tab; its contents are shown when it is selected.
+      first: the model that was chosen when the page was built; None if there was none.
+      model: the choice of the model.
+      image: the number of the image.
+      level: the noise level.
+      outputs: the line about what is being read, the image under noise, the schedules, and the report.
+    """
 
     workdirs: Workdirs
     opened: gr.Tab
+    first: str | None
     model: gr.Dropdown
     image: gr.Number
     level: gr.Slider
     outputs: list[gr.HTML]
 
     def on_load(self, page: gr.Blocks) -> None:
-        """Choose the first model when the page is opened."""
-        page.load(self._choose_first, None, self.model, **QUIET)
+        """Bring the list of models up to date when the page is opened."""
+        page.load(self._opened, None, self.model, **QUIET)
         self.opened.select(with_error_toasts(self.show), [self.model, self.image, self.level], self.outputs, **QUIET)
 
-    def show(self, name: str | None, number: int | None, level: int) -> list[str]:
-        """Return all that the tab shows of a model, as HTML."""
+    def show(self, name: str | None, number: int | None, level: int) -> Iterator[list[Update]]:
+        """Yield a line about what is being read, and then all that the tab shows of a model, as HTML."""
         asked = inputs.read(model=name, number=number, place=level)
-        return [self.forward(name, number, level), self.schedules(asked.model), self.report(asked.model)]
+        if asked.model is not None:
+            title = self.workdirs.config(asked.model).data.title
+            line = views.busy('the test images', f'Reading the test images of {title} ...')
+            yield [views.part(line), gr.skip(), gr.skip(), gr.skip()]
+        forward = self.forward(name, number, level)
+        yield ['', forward, self.schedules(asked.model), self.report(asked.model)]
 
     def forward(self, name: str | None, number: int | None, level: int) -> str:
         """Return a real image at a noise level and at all levels, as HTML."""
@@ -76,7 +94,7 @@ class Tab:
         return views.part(views.side(pictures))
 
     def schedules(self, name: str | None) -> str:
-        """Return charts of the model's schedule, and of its ratio of noise to signal next to others, as HTML."""
+        """Return charts of the model's schedule, and of its noise-to-signal ratio next to other schedules, as HTML."""
         try:
             config, own = self._levels(name)
         except UserError:
@@ -89,39 +107,40 @@ class Tab:
         compared |= {other: SCHEDULES[other](1000).levels(50) for other in OTHER_SCHEDULES if other != schedule}
         ratios = {title: _noise_to_signal(levels) for title, levels in compared.items()}
         x = 'share of the way to noise'
-        return views.part(
+        charts = (
             views.curves(lines, x, 'factor', f'The schedule {schedule}'),
             views.curves(ratios, x, 'sigma / alpha', 'Noise over signal, next to other schedules'),
         )
+        return views.part(views.charts(charts))
 
     def report(self, name: str | None) -> str:
-        """Return the report of ``--mode=interpret`` in a frame that can only show it, as HTML."""
+        """Return the report of ``--mode=interpret`` in a frame without scripts, as HTML."""
         if not name:
             return ''
         path = self.workdirs.path(name) / 'interpretation' / 'report.html'
         if not path.exists() or path.stat().length > MAX_REPORT:
             line = f'python main.py --config={name}/config.json --mode=interpret'
-            return views.part(views.command(line, 'The atlas and the ablations appear here after this command:'))
+            return views.part(
+                views.command(line, 'This command makes the atlas and the ablations, which then appear here:')
+            )
         page = views.text(path.read_bytes().decode(errors='replace'))
         return views.part(f'<iframe sandbox title="Inside {views.text(name)}" srcdoc="{page}"></iframe>')
 
-    def _choose_first(self) -> Update:
-        names = self.workdirs.able_to_sample()
-        denoise = [name for name in names if METHODS[self.workdirs.config(name).method].supports.denoises]
-        return gr.Dropdown(choices=self.workdirs.choices(names), value=next(iter([*denoise, *names]), None))
+    def _opened(self) -> Update:
+        return choices_update(self.workdirs, _diffusion_first(self.workdirs), self.first)
 
     def _levels(self, name: str | None) -> tuple[Config, Level]:
         """Return the config of a model, and the noise levels to show.
 
         Raises:
-          UserError: if it has none.
+          UserError: if it is not a diffusion model.
         """
         if not name:
-            raise UserError('no model is here yet: train one, as `make run` does, and load this page again')
+            raise UserError('there is no model yet: train one, for example with `make run`, and load this page again')
         config = self.workdirs.config(name)
         check(
             METHODS[config.method].supports.denoises,
-            f'{name} is no diffusion model: it samples in one step, without noise levels; choose another model',
+            f'{name} is not a diffusion model: it samples in one step, without noise levels; choose another model',
         )
         d = config.diffusion
         schedule = SCHEDULES[d.schedule](d.timesteps)
@@ -133,7 +152,7 @@ class Tab:
 
 
 def _noisy_images(image: np.ndarray, levels: Level) -> np.ndarray:
-    """Return an image with the same noise at all levels, from the image to noise: uint8 ``[S + 1, H, W, C]``."""
+    """Return an image under the same noise at all levels, from the image to noise, uint8 ``[S + 1, H, W, C]``."""
     rising = Level(*(np.asarray(table)[::-1] for table in levels))
     alpha, sigma = (table[:, None, None, None] for table in (rising.alpha, rising.sigma))
     noise = np.asarray(jax.random.normal(jax.random.key(0), image.shape))
@@ -142,25 +161,35 @@ def _noisy_images(image: np.ndarray, levels: Level) -> np.ndarray:
 
 
 def _all_levels(noisy: np.ndarray, levels: Level) -> np.ndarray:
-    """Return a grid of the image at all levels with the share of noise of each."""
+    """Return a grid of the image at all levels, with the share of noise below each."""
     shares = noise_share(levels)[::-1]
-    return grids.labelled(noisy, Labels('share of noise', captions=[f'{share:.0%}' for share in shares]))
+    labels = Labels('share of noise', captions=[f'{share:.0%}' for share in shares])
+    return grids.labelled(noisy, labels, COLUMNS, grids.NARROW_WIDTH)
 
 
 def _noise_to_signal(levels: Level) -> list[tuple[float, float]]:
-    """Return the points of sigma / alpha over the share of the way to noise, where both are above 0."""
+    """Return points (share of the way to noise, sigma / alpha) for the levels at which both factors are above 0."""
     alpha, sigma = np.asarray(levels.alpha), np.asarray(levels.sigma)
     share = np.linspace(1, 0, len(alpha))
     return [(s, b / a) for s, a, b in zip(share, alpha, sigma, strict=True) if a > 0 and b > 0]
 
 
+def _diffusion_first(workdirs: Workdirs) -> list[str]:
+    """Return the names of all models that sample, the diffusion models first."""
+    names = workdirs.able_to_sample()
+    return sorted(names, key=lambda name: not METHODS[workdirs.config(name).method].supports.denoises)
+
+
 def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
-    """Make the tab."""
+    """Make the tab, with the best diffusion model chosen."""
+    names = _diffusion_first(workdirs)
+    first = next(iter(names), None)
     with gr.Tab('Inside') as opened:
         with gr.Row():
-            model = gr.Dropdown(label='Model', choices=workdirs.able_to_sample(), min_width=280)
+            model = gr.Dropdown(label='Model', choices=workdirs.choices(names), value=first, min_width=280)
             image = gr.Number(3, precision=0, minimum=0, label='Image number', info='of the test split')
-            level = gr.Slider(0, LEVELS, LEVELS // 2, step=1, label='Noise', info='from the image to none of it')
+            level = gr.Slider(0, LEVELS, LEVELS // 2, step=1, label='Noise', info='from the image alone to noise alone')
+        line = gr.HTML('', label='Progress')
         forward = gr.HTML(
             views.part(views.empty('A real image and its noise appear here.')),
             min_height=300,
@@ -169,7 +198,7 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
         )
         schedules = gr.HTML('', min_height=200, label='Schedules')
         report = gr.HTML('', min_height=100, label='Interpretation')
-    made = Tab(workdirs, opened, model, image, level, [forward, schedules, report])
+    made = Tab(workdirs, opened, first, model, image, level, [line, forward, schedules, report])
     fields = [model, image, level]
     model.input(with_error_toasts(made.show), fields, made.outputs, **QUIET)
     for field in (image, level):

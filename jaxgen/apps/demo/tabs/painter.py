@@ -1,4 +1,4 @@
-"""A painter of masks, pixel by pixel of the network: with a pointer, or with the arrow keys and the space bar."""
+"""A painter of masks at the resolution of the network, with a pointer or with the arrow keys and the space bar."""
 
 from __future__ import annotations
 
@@ -76,14 +76,18 @@ read();
 """
 
 
-def painter() -> gr.HTML:
-    """Make the painter. Its value is what ``value`` returns, changed by the visitor."""
-    blank = np.full((8, 8, 1), 128, np.uint8)
-    return gr.HTML(value(blank, 'nothing'), html_template=HTML, css_template=STYLE, js_on_load=SCRIPT, label='Mask')
+def painter(picture: np.ndarray | None = None) -> gr.HTML:
+    """Make the painter, whose value is that of :func:`value` until the visitor changes it.
+
+    Args:
+      picture: uint8 ``[H, H, C]``; a grey one if not given.
+    """
+    shown = np.full((8, 8, 1), 128, np.uint8) if picture is None else picture
+    return gr.HTML(value(shown, 'nothing'), html_template=HTML, css_template=STYLE, js_on_load=SCRIPT, label='Mask')
 
 
 def value(picture: np.ndarray, preset: str) -> str:
-    """Return the value of the painter: JSON of an image and of the pixels of its mask, row by row, 1 where the model paints.
+    """Return the value of the painter: JSON with an image and the pixels of its mask, row by row, 1 where the model paints.
 
     Args:
       picture: uint8 ``[H, H, C]``.
@@ -101,7 +105,7 @@ def mask(painted: str | None, side: int) -> np.ndarray | None:
       side: side of the image in pixels.
 
     Raises:
-      UserError: if it is no value of the painter, or its image has another size.
+      UserError: if ``painted`` is not a value of the painter, or has another size.
     """
     try:
         cells = json.loads(painted or '{}').get('cells', '')

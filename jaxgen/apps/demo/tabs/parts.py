@@ -1,9 +1,10 @@
-"""Parts that the tabs share: who may use the device when and for how long, the inputs of a model, and errors as sentences."""
+"""Parts that the tabs share: settings of events, progress, the inputs of a model, and errors as sentences."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -23,15 +24,17 @@ from jaxgen.errors import UserError
 from jaxgen.methods import METHODS
 from jaxgen.types import Fields, JsonObject
 
-Part = gr.components.Component | gr.blocks.BlockContext  # what a handler changes
-Update = Any  # what Gradio takes as the new value or the new properties of a component
+Part = gr.components.Component | gr.blocks.BlockContext  # a component that a handler changes
+Update = Any  # the new value or the new properties of a component
 
-# Visitors who sample wait for one another and are told their place; everything else is quick. The handlers check all values
-# themselves, see ``inputs.read``: Gradio's own checks let some pass, and depend on what it remembers of a visitor.
+# Visitors who sample wait for one another and see their place in the queue; everything else is quick. The handlers check all
+# values themselves with ``inputs.read``, because Gradio's checks miss some, and depend on the state of the visitor's session.
 PRIVATE: Fields = {'api_visibility': 'private', 'preprocess': False}
 USES_DEVICE: Fields = {**PRIVATE, 'concurrency_id': DEVICE, 'concurrency_limit': 1, 'show_progress': 'full'}
 QUIET: Fields = {**PRIVATE, 'show_progress': 'hidden'}
-MAX_SHOWN = 40  # largest number of steps that a visitor is shown between the first and the last
+MODEL_INPUTS = ('classes', 'sampler', 'steps', 'own_steps', 'guidance', 'eta')  # the inputs that depend on the model
+NOTHING_NEW: tuple[Update, Update] = (gr.skip(), gr.skip())  # updates of a replay before the images are finished
+MAX_SHOWN = 40  # largest number of steps that are shown between the first and the last
 
 
 def with_error_notes(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
@@ -48,7 +51,7 @@ def with_error_notes(function: Callable[..., Iterator[Any]]) -> Callable[..., It
 
 
 def with_error_toasts(function: Callable[..., Update]) -> Callable[..., Update]:
-    """Return a function that shows a UserError for some seconds instead of changing anything."""
+    """Return a function (or generator function) that shows a UserError for some seconds instead of changing anything."""
 
     @functools.wraps(function)
     def noted(*args):
@@ -57,11 +60,18 @@ def with_error_toasts(function: Callable[..., Update]) -> Callable[..., Update]:
         except UserError as e:
             raise gr.Error(views.text(str(e)), print_exception=False) from e
 
-    return noted
+    @functools.wraps(function)
+    def noted_steps(*args):
+        try:
+            yield from function(*args)
+        except UserError as e:
+            raise gr.Error(views.text(str(e)), print_exception=False) from e
+
+    return noted_steps if inspect.isgeneratorfunction(function) else noted
 
 
 def job_of(request: gr.Request) -> Job:
-    """Return the job that a visitor's request to sample has become."""
+    """Return the job of a visitor's request."""
     assert request.request is not None
     return request.request.scope[JOB]
 
@@ -74,57 +84,82 @@ def shown_steps(steps: Iterator[Progress]) -> Iterator[Progress]:
 
 
 def progress_bar(step: Progress, what: str, model: Model) -> str:
-    """Return how far a job is as HTML: compiling, or a step of all."""
+    """Return the progress of a job as HTML: the seconds of compilation, or the number of steps."""
     if step.compiling is None:
         return views.progress(step.done, step.total, what)
     return views.compiling(step.compiling, model.compilation.longest, what)
 
 
 def progress_view(step: Progress, what: str, model: Model) -> str:
-    """Return the progress bar and the images as they are now, as HTML."""
-    return progress_bar(step, what, model) + views.grid(step.picture(), f'grid: {what}')
+    """Return the progress bar and the images after a step as HTML."""
+    grid = views.grid(step.picture(), f'grid: {what}', narrow=step.picture(narrow=True))
+    return progress_bar(step, what, model) + grid
 
 
 class Steps(NamedTuple):
-    """The choice of a number of steps: a short list, and a field for another number that its last entry shows."""
+    """A choice of the number of steps: a short list, whose last entry shows a field for any number."""
 
     choice: gr.Radio
     own: gr.Number
 
     @classmethod
-    def make(cls, info: str | None = None) -> Steps:
-        """Make the two components."""
-        choice = gr.Radio([*inputs.STEPS, inputs.MORE_STEPS], value=18, label='Steps', info=info, elem_classes='steps')
-        own = gr.Number(20, precision=0, minimum=1, maximum=inputs.MAX_STEPS, label='Number of steps', visible=False)
+    def make(cls, choice_properties: Fields, own_properties: Fields, info: str | None = None) -> Steps:
+        """Make the two components with properties of ``steps_properties``."""
+        choice = gr.Radio(label='Steps', info=info, elem_classes='steps', **choice_properties)
+        own = gr.Number(precision=0, minimum=1, label='Number of steps', **own_properties)
         choice.input(lambda chosen: gr.Number(visible=chosen == inputs.MORE_STEPS), choice, own, **QUIET)
         return cls(choice, own)
 
 
-def steps_updates(steps: int, timesteps: int, is_shown: bool = True) -> list[Update]:
-    """Return updates of the two components of ``Steps``.
+def steps_properties(steps: int, timesteps: int, is_shown: bool = True) -> tuple[Fields, Fields]:
+    """Return the properties of the two components of ``Steps``.
 
     Args:
-      steps: the number to choose.
-      timesteps: the largest number that the model can take.
+      steps: the number that is chosen at first.
+      timesteps: the largest number of steps that the model can take.
       is_shown: whether the model takes steps at all.
     """
     listed = sorted({*(n for n in inputs.STEPS if n <= timesteps), *([steps] if steps <= min(timesteps, 30) else [])})
     is_own = steps not in listed
-    choice = gr.Radio(
-        choices=[*listed, inputs.MORE_STEPS], value=inputs.MORE_STEPS if is_own else steps, visible=is_shown
-    )
-    return [choice, gr.Number(value=steps, maximum=min(timesteps, inputs.MAX_STEPS), visible=is_shown and is_own)]
+    choice = {
+        'choices': [*listed, inputs.MORE_STEPS],
+        'value': inputs.MORE_STEPS if is_own else steps,
+        'visible': is_shown,
+    }
+    return choice, {
+        'value': steps,
+        'maximum': min(timesteps, inputs.MAX_STEPS),
+        'visible': is_shown and is_own,
+    }
 
 
-def model_inputs(config: Config, linked: Linked | None = None) -> Fields:
-    """Return the updates of the inputs that depend on the model: classes, sampler, steps, guidance and eta.
+def choices_update(workdirs: Workdirs, names: Sequence[str], chosen: str | None) -> Update:
+    """Return the update of a list of models when the page is opened.
+
+    The page is built when the server starts, and a visitor may choose before the update arrives; the choice stays.
+
+    Args:
+      workdirs: the run directories.
+      names: the names of the run directories to choose from.
+      chosen: the name that was chosen when the page was built; if it no longer exists, the first of ``names`` is chosen.
+    """
+    update: JsonObject = {'choices': workdirs.choices(names)}
+    if chosen not in names:
+        update['value'] = next(iter(names), None)
+    return gr.update(**update)
+
+
+def model_inputs(config: Config | None, linked: Linked | None = None) -> dict[str, Fields]:
+    """Return the properties of the inputs that depend on the model, by their names in ``MODEL_INPUTS``.
 
     Inputs that a model does not have are hidden.
 
     Args:
-      config: the config of the model.
-      linked: values that a link holds, in the place of those of the config.
+      config: the config of the model; None if there is no model.
+      linked: the values of a link, which replace those of the config.
     """
+    if config is None:
+        return {name: {'visible': False} for name in MODEL_INPUTS}
     classes = data.facts(config).class_names if config.model.conditional else ()
     denoises = METHODS[config.method].supports.denoises
     can_guide = bool(classes) and denoises and config.diffusion.label_dropout > 0
@@ -136,23 +171,23 @@ def model_inputs(config: Config, linked: Linked | None = None) -> Fields:
         values |= {'guidance': config.sample.guidance_scale if can_guide else 1}
     if linked is not None:
         values |= {name: getattr(linked.asked, name) for name in values.keys() & linked.given}
-    choice, own = steps_updates(values['steps'], timesteps, denoises)
+    choice, own = steps_properties(values['steps'], timesteps, denoises)
     return {
-        'classes': gr.Dropdown(choices=list(classes), value=list(values['classes']), visible=bool(classes)),
-        'sampler': gr.Dropdown(
-            choices=[(words.value('sampler', name), name) for name in samplers],
-            value=values['sampler'],
-            visible=denoises,
-        ),
+        'classes': {'choices': list(classes), 'value': list(values['classes']), 'visible': bool(classes)},
+        'sampler': {
+            'choices': [(words.value('sampler', name), name) for name in samplers],
+            'value': values['sampler'],
+            'visible': denoises,
+        },
         'steps': choice,
         'own_steps': own,
-        'guidance': gr.Slider(value=values['guidance'], visible=can_guide),
-        'eta': gr.Slider(value=values['eta'], visible=denoises and 'ddim' in samplers),
+        'guidance': {'value': values['guidance'], 'visible': can_guide},
+        'eta': {'value': values['eta'], 'visible': denoises and 'ddim' in samplers},
     }
 
 
 def model_line(workdirs: Workdirs, name: str) -> str:
-    """Return what a model is and how good it is, as HTML."""
+    """Return a line about a model and its metrics as HTML."""
     config, result = workdirs.config(name), workdirs.evaluation(name)
     height, width, channels = data.facts(config).image_shape
     kind = 'diffusion model' if METHODS[config.method].supports.denoises else 'GAN'

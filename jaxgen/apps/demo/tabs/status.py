@@ -1,4 +1,4 @@
-"""The line above the tabs: what is compiled in the background, and whose turn it is."""
+"""The line above the tabs about compilation in the background and the place in the queue."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from jaxgen.apps.demo.tabs.parts import QUIET, job_of
 from jaxgen.apps.demo.warm_up import WarmUp
 from jaxgen.apps.serving.jobs import Turn
 
-SECONDS = 2.0  # between two looks at what is busy
+SECONDS = 2.0  # time between two updates
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """The line, and what refreshes it for as long as something is busy.
+    """A line that is refreshed while something is busy.
 
     Attributes:
       warm_up: the compilation in the background.
-      line: the line.
-      timer: is active while there is something to say.
+      line: the text of the line.
+      timer: refreshes the line; it is active while something is busy.
     """
 
     warm_up: WarmUp
@@ -34,14 +34,14 @@ class Status:
         self.timer.tick(self.look, None, [self.line, self.timer], **QUIET)
 
     def watch(self, button: gr.Button) -> None:
-        """Follow whose turn it is once a button that asks for images was pressed.
+        """Refresh the line after a button that asks for images was pressed.
 
-        A browser begins the events of a button one after the other, so this one has to be the first.
+        A browser begins the events of a button one after the other, so this one has to come first.
         """
         button.click(lambda: gr.Timer(active=True), None, self.timer, **QUIET)
 
     def look(self, request: gr.Request) -> tuple[str, gr.Timer]:
-        """Return the line as HTML, and whether to look again."""
+        """Return the line as HTML, and the timer, which stops when nothing is busy."""
         jobs = job_of(request).jobs
         turn = turn_in_words(jobs.turn(str(request.session_hash)))
         sentences = [sentence for sentence in (self.warm_up.state, turn) if sentence]
@@ -50,7 +50,7 @@ class Status:
 
 
 def turn_in_words(turn: Turn) -> str:
-    """Say whose turn it is; empty if nobody waits for anybody."""
+    """Return a sentence about the place in the queue; empty if nobody waits for anybody."""
     running = f'The model is at work for another visitor: {turn.running}.' if turn.running else ''
     if turn.ahead is None or not (turn.ahead or turn.running):
         return running

@@ -1,4 +1,4 @@
-"""The tab Training: the losses and metrics of a run as they grow while it trains, and its grids from the first step on."""
+"""The tab Training: the curves of a run, which grow while it trains, and its grids of samples from the first on."""
 
 from __future__ import annotations
 
@@ -18,40 +18,51 @@ from jaxgen.apps.reports import words
 from jaxgen.errors import UserError
 from jaxgen.io import pictures
 from jaxgen.io.run_directory import points
-from jaxgen.types import JsonObject
+from jaxgen.types import Fields, JsonObject
 
-SECONDS = 3  # between two looks at a run
+SECONDS = 3  # time between two updates
 NO_ROWS = (
-    'There is no log here. A run in training writes its first row after config.train.log_every steps; a model that was '
-    'exported comes without its log.'
+    'This run has no log yet. Training writes the first row after config.train.log_every steps; an exported model has no '
+    'log.'
 )
-NO_GRIDS = 'There is no grid of samples here: a run in training writes one every config.sample.every steps.'
+NO_GRIDS = 'This run has no grid of samples yet. Training writes one every config.sample.every steps.'
 
 
 @dataclasses.dataclass(frozen=True)
 class Tab:
-    """The choice of a run and a metric, and what is shown of them."""
+    """The choice of a run and a metric, and what is shown of them.
+
+    Attributes:
+      workdirs: the run directories.
+      opened: the tab; its contents are shown when it is selected.
+      first: the run that was chosen when the page was built; None if there was none.
+      run: the choice of the run.
+      metric: the choice of the metric.
+      timer: refreshes the tab while it is open.
+      outputs: the curves, the choice of the metric, the slider over the grids, and what the visitor has seen.
+    """
 
     workdirs: Workdirs
     opened: gr.Tab
+    first: str | None
     run: gr.Dropdown
     metric: gr.Dropdown
     timer: gr.Timer
     outputs: list[gr.components.Component]
 
     def on_load(self, page: gr.Blocks) -> None:
-        """Choose the first run when the page is opened."""
-        page.load(self._choose_first, None, self.run, **QUIET)
+        """Bring the list of runs up to date when the page is opened."""
+        page.load(self._opened, None, self.run, **QUIET)
         self.opened.select(with_error_toasts(self.show), [self.run, self.metric], self.outputs, **QUIET)
 
     def show(self, name: str | None, metric: str | None) -> list[Update]:
-        """Return all that the tab shows of a run; see ``refresh``."""
+        """Return the updates of all that the tab shows of a run; see ``refresh``."""
         return self.refresh(name, metric, None)
 
     def refresh(self, name: str | None, metric: str | None, seen: Any) -> list[Update]:
-        """Return the curves, the choice of metrics, the slider over the grids, and what a visitor has now seen of the run.
+        """Return updates of the curves, the list of metrics, the slider over the grids, and what the visitor has seen.
 
-        Nothing is changed if that is what the visitor has ``seen`` already.
+        Nothing changes if the visitor has ``seen`` all that there is.
         """
         asked = inputs.read(run=name, metric=metric)
         name, metric = asked.run, asked.metric
@@ -73,7 +84,7 @@ class Tab:
         return [views.part(_curves(rows, metric), _history(history)), gr.Dropdown(choices, value=metric), slider, now]
 
     def grid(self, name: str | None, place: int) -> str:
-        """Return the grid at a place of the slider, as HTML."""
+        """Return the grid at a position of the slider, as HTML."""
         asked = inputs.read(run=name, place=place)
         name = asked.run
         grids = self.workdirs.grids(name) if name else {}
@@ -89,10 +100,17 @@ class Tab:
         caption = f'step {step:,}' + (f', epoch {step * epochs[0]:.1f}' if epochs else '')
         return views.part(views.grid(pixels, f'samples at {caption}', caption))
 
-    def _choose_first(self) -> Update:
-        names = list(self.workdirs.all())
-        titles, logged = self.workdirs.titles(), [name for name in names if self.workdirs.log(name)]
-        return gr.Dropdown(choices=[(titles[name], name) for name in names], value=next(iter([*logged, *names]), None))
+    def _opened(self) -> Update:
+        runs = _runs(self.workdirs)
+        is_there = self.first in [name for _, name in runs['choices']]
+        return gr.update(choices=runs['choices']) if is_there else gr.update(**runs)
+
+
+def _runs(workdirs: Workdirs) -> Fields:
+    """Return the properties of the list of runs, in which the first one with a log is chosen."""
+    names, titles = list(workdirs.all()), workdirs.titles()
+    logged = [name for name in names if workdirs.log(name)]
+    return {'choices': [(titles[name], name) for name in names], 'value': next(iter([*logged, *names]), None)}
 
 
 def _losses(metrics: Sequence[str]) -> list[str]:
@@ -100,7 +118,7 @@ def _losses(metrics: Sequence[str]) -> list[str]:
 
 
 def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
-    """Return the last row in words, and charts of all losses and of a metric."""
+    """Return the last row in words, a chart of all losses, and a chart of the metric, as HTML."""
     if not rows or metric is None:
         return f'<p role="status">{NO_ROWS}</p>'
     losses = _losses(list(rows[-1]))
@@ -113,21 +131,22 @@ def _curves(rows: Sequence[dict[str, float]], metric: str | None) -> str:
     if metric not in losses:
         title = words.title(metric)
         charts.append(views.curves({title: lines[metric]}, 'training step', words.axis(metric), title))
-    return f'<p class="line" role="status">{views.text(last)}</p>{"".join(charts)}'
+    return f'<p class="line" role="status">{views.text(last)}</p>{views.charts(charts)}'
 
 
 def _history(history: Sequence[JsonObject]) -> str:
-    """Return a chart of the FID in training, if it was evaluated."""
+    """Return a chart of the FID in training as HTML; empty if it was not evaluated."""
     known = points(history, 'fid')
     if not known:
         return ''
     protocol = history[-1]['protocol']
     name = words.title('fid', protocol)
-    return views.curves({name: known}, 'training step', words.axis('fid', protocol), f'{name} in training')
+    chart = views.curves({name: known}, 'training step', words.axis('fid', protocol), f'{name} in training')
+    return views.charts([chart])
 
 
 def refresh_while_shown(tabs: gr.Tabs, part: Tab) -> None:
-    """Refresh the tab at intervals while it is open, and not otherwise."""
+    """Refresh the tab at intervals while it is open."""
 
     def chosen(event: gr.SelectData) -> gr.Timer:
         return gr.Timer(active=event.value == 'Training')
@@ -139,7 +158,8 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
     """Make the tab."""
     with gr.Tab('Training') as opened:
         with gr.Row():
-            run = gr.Dropdown(label='Run', choices=list(workdirs.all()), min_width=280)
+            runs = _runs(workdirs)
+            run = gr.Dropdown(label='Run', min_width=280, **runs)
             metric = gr.Dropdown(label='Metric', choices=[], min_width=280)
         timer, seen = gr.Timer(SECONDS, active=False), gr.State()
         with gr.Row(equal_height=False):
@@ -153,9 +173,11 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             with gr.Column(scale=2, min_width=280):
                 place = gr.Slider(0, 1, 0, step=1, label='Sample grids, from the first to the last')
                 grid = gr.HTML(
-                    views.part(views.empty('Its grids appear here.')), min_height=300, label='Samples at this step'
+                    views.part(views.empty('The grids of samples appear here.')),
+                    min_height=300,
+                    label='Samples at this step',
                 )
-    made = Tab(workdirs, opened, run, metric, timer, [curves, metric, place, seen])
+    made = Tab(workdirs, opened, runs['value'], run, metric, timer, [curves, metric, place, seen])
     for field in (run, metric):
         field.input(with_error_toasts(made.show), [run, metric], made.outputs, **QUIET)
     timer.tick(with_error_toasts(made.refresh), [run, metric, seen], made.outputs, **QUIET)
