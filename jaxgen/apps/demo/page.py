@@ -40,7 +40,7 @@ CONTRAST = {
 }
 THEME = gr.themes.Default(primary_hue='blue', **FONTS).set(**CONTRAST)
 STYLE = f"""{views.STYLE} .gradio-container {{ max-width: 80rem !important; }} footer {{ display: none !important; }}
-.gradio-container main {{ padding: 1rem clamp(.5rem, 5vw - .75rem, 2rem) !important; }} .examples {{ align-items: center; }}
+.gradio-container .app {{ padding: 1rem clamp(.5rem, 5vw - .75rem, 2rem) !important; }} .examples {{ align-items: center; }}
 @media (max-width: 640px) {{ .first-on-phones {{ order: -1; }} .html-container {{ padding: 0 !important; }}
   .tab-container button {{ padding: 0 .55rem !important; }} }}"""
 MISSING_WORDS = {'common.complete': 'Done'}  # read aloud when a job ends; Gradio 6.31 has no text for this key

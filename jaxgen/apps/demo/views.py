@@ -19,7 +19,7 @@ OF_A_MODEL = 'fid', 'kid', 'precision', 'recall', 'judge.accuracy'  # metrics th
 STYLE = """
 .jg { font-size: 1rem; line-height: 1.5; } .jg figure { margin: 0; max-width: 100%; min-width: 0; }
 .jg .grid img { max-width: 100%; height: auto; margin: 0; border-radius: .3rem; }
-.jg .charts { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; } .jg .chart { flex: 1 1 20rem; max-width: 30rem; }
+.jg .charts { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; } .jg .chart { flex: 1 1 20rem; max-width: 27rem; }
 .jg .chart svg { display: block; width: 100%; height: auto; }
 .jg .box { width: min(100%, 30rem); aspect-ratio: 1; display: grid; place-items: center; overflow: hidden;
   border: 1px solid var(--border-color-primary); border-radius: .4rem; background: var(--background-fill-secondary); }

@@ -65,13 +65,13 @@ def read_picture(data: bytes, shape: tuple[int, int, int]) -> Picture:
     image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     shown = np.asarray(image).reshape(image.height, image.width, channels)
     colours = 'grey' if channels == 1 else 'colour'
-    description = f'{width}x{height} pixels, its middle square in {side}x{side} and {colours}'
+    description = f'{width}x{height} pixels; the network sees its middle square at {side}x{side} pixels in {colours}'
     return Picture(shown, seen, description, 'FILE')
 
 
 def picture_of_data_set(name: str, split: str, number: int, image: np.ndarray) -> Picture:
     """Return image ``number`` of a split, uint8 ``[H, W, C]``, as if a visitor had given it."""
-    return Picture(image, image, f'image {number} of {name}:{split}, as it is', f'{name}:{split}:{number}')
+    return Picture(image, image, f'image {number} of {name}:{split}, unchanged', f'{name}:{split}:{number}')
 
 
 def _require_size(size: int) -> None:

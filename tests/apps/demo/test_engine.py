@@ -156,6 +156,8 @@ def test_network_calls_are_images_times_steps_and_guidance(guided):
     assert model.network_calls(fields) == 60
     assert model.network_calls({**fields, 'sample.guidance_scale': 2.0}) == 120
     assert model.network_calls(fields, num=3, share=0.5) == 15
+    protocol = model.protocol({**fields, 'sample.guidance_scale': 2.0})
+    assert (protocol['num_steps'], protocol['guidance_scale'], protocol['step']) == (10, 2.0, 4)
     with pytest.raises(UserError, match='num_steps=21'):
         model.network_calls({'sample.num_steps': 21})
 

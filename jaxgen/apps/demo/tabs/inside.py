@@ -19,6 +19,7 @@ from jaxgen.apps.demo.tabs.parts import QUIET, Update, choices_update, with_erro
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.edit.denoising_steps import noise_share
 from jaxgen.apps.edit.start import to_images
+from jaxgen.apps.reports import words
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.errors import UserError, check
@@ -103,12 +104,14 @@ class Tab:
         share = np.linspace(1, 0, len(own.alpha))
         tables = {'alpha (signal)': own.alpha, 'sigma (noise)': own.sigma}
         lines = {title: list(zip(share, np.asarray(table), strict=True)) for title, table in tables.items()}
-        compared = {f'this model: {schedule}': own}
-        compared |= {other: SCHEDULES[other](1000).levels(50) for other in OTHER_SCHEDULES if other != schedule}
+        compared = {'this model': own}
+        for other in OTHER_SCHEDULES:
+            if other != schedule:
+                compared[words.value('schedule', other)] = SCHEDULES[other](1000).levels(50)
         ratios = {title: _noise_to_signal(levels) for title, levels in compared.items()}
         x = 'share of the way to noise'
         charts = (
-            views.curves(lines, x, 'factor', f'The schedule {schedule}'),
+            views.curves(lines, x, 'factor', f'Noise schedule of the model: {words.value("schedule", schedule)}'),
             views.curves(ratios, x, 'sigma / alpha', 'Noise over signal, next to other schedules'),
         )
         return views.part(views.charts(charts))
@@ -188,7 +191,9 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
         with gr.Row():
             model = gr.Dropdown(label='Model', choices=workdirs.choices(names), value=first, min_width=280)
             image = gr.Number(3, precision=0, minimum=0, label='Image number', info='of the test split')
-            level = gr.Slider(0, LEVELS, LEVELS // 2, step=1, label='Noise', info='from the image alone to noise alone')
+            level = gr.Slider(
+                0, LEVELS, LEVELS // 2, step=1, label='Noise', info='from the image to noise', min_width=280
+            )
         line = gr.HTML('', label='Progress')
         forward = gr.HTML(
             views.part(views.empty('A real image and its noise appear here.')),
