@@ -34,7 +34,7 @@ __all__ = [
     'register',
 ]
 
-# The module that defines each public name, and the name there; None for the module itself.
+# The module that defines each public name, and the name of the attribute there; None if the name is the module itself.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
     'Trainer': ('jaxgen.training', 'Trainer'),
     'config': ('jaxgen.apps.config', None),

@@ -15,7 +15,10 @@ _SHORTENED.maxstring = _SHORTENED.maxother = LONG
 
 
 class UserError(ValueError):
-    """One sentence that names the wrong field or file and what to do; the command line prints it and exits with code 2."""
+    """An error that the user can fix: one sentence that names the wrong field or file and says what to do.
+
+    The command line prints the sentence and exits with code 2.
+    """
 
 
 def check(holds: bool, sentence: str) -> None:
@@ -25,7 +28,7 @@ def check(holds: bool, sentence: str) -> None:
 
 
 def on_one_line(text: str) -> str:
-    """Return a text with escapes in the place of line breaks and other characters that a terminal does not print."""
+    """Return a text in which line breaks and other characters that a terminal does not print are written as escapes."""
     return text if text.isprintable() else ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -46,7 +49,7 @@ def described(error: BaseException, file: str | None = None) -> str:
 
     Args:
       error: the exception.
-      file: a file of the user's; without one, or if the exception did not pass through it, no line is named.
+      file: a file that the user wrote; its line is named only if the exception passed through it.
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file]
@@ -56,7 +59,7 @@ def described(error: BaseException, file: str | None = None) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value that somebody else wrote as Python writes it, without the middle of what is long or deeply nested."""
+    """Return the ``repr`` of a value from outside, with the middle of long or deeply nested parts left out."""
     return _SHORTENED.repr(value)
 
 
@@ -64,7 +67,8 @@ def pick(name: str, known, what: str) -> str:
     """Return ``name`` if it is one of the ``known`` names.
 
     Raises:
-      UserError: if it is not. The message lists similar names; if there is none, all known names, or the first of many.
+      UserError: if it is not. The message lists similar names or, if there are none, the known names (the first of them if
+        there are many).
     """
     if name in known:
         return name

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 import jax
 
 Array = jax.Array
-Dtype = jax.typing.DTypeLike  # such as jnp.bfloat16, or np.dtype('float32')
+Dtype = jax.typing.DTypeLike  # such as jnp.bfloat16 or np.dtype('float32')
 PyTree = Any  # nested dicts, tuples and dataclasses of arrays
 JsonObject = dict[str, Any]  # what json.load returns for an object
-Fields = Mapping[str, Any]  # values by the names of their fields, to be read
+Fields = Mapping[str, Any]  # read-only mapping from the names of fields to their values
 
 
 class Struct:
-    """Base of the classes that ``flax.struct.dataclass`` makes, which tells type checkers of the method that it adds."""
+    """A base class for use with ``flax.struct.dataclass``; it tells type checkers about the method that the decorator adds."""
 
     if TYPE_CHECKING:
 

@@ -13,7 +13,7 @@ from jaxgen.schema.spec import Choices, Spec
 
 Sections = Mapping[str, Any]  # options by the name of their section
 O = TypeVar('O', bound='Options')  # noqa: E741
-_SPECS: dict[type, Mapping[str, Spec]] = {}  # what ``specs`` returned before
+_SPECS: dict[type, Mapping[str, Spec]] = {}  # cache of ``specs``
 
 
 def option(
@@ -32,14 +32,14 @@ def option(
 
     Args:
       default: the value if none is given; None for "not set" if the type allows it.
-      help: one sentence: what the option does, its unit, and what its special values mean.
+      help: one sentence that says what the option does, its unit, and what its special values mean.
       at_least: the smallest value of a number, or of each number of a tuple.
       above: a limit that each number must exceed.
       at_most: the largest value.
       below: a limit that no number may reach.
-      choices: names that exist, or a function that returns them.
+      choices: the allowed names, or a function that returns them.
       empty: whether a tuple may be empty.
-      path: whether a text is a path, in which a leading ``~`` means the home directory.
+      path: whether the value is a path, in which a leading ``~`` means the home directory.
     """
     given = {'at_least': at_least, 'above': above, 'at_most': at_most, 'below': below}
     limits = {name: limit for name, limit in given.items() if limit is not None}
@@ -55,7 +55,7 @@ def with_default(options: type[Options], name: str, default: object) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base class of all options: every value is checked when an object is made."""
+    """A base class for all options, which checks every value when an object is made."""
 
     def __post_init__(self) -> None:
         for name, spec in specs(type(self)).items():
@@ -93,16 +93,16 @@ def spec(options: type[Options], name: str) -> Spec:
     """Return the declaration of one field.
 
     Raises:
-      UserError: if there is no such field; the sentence names the nearest.
+      UserError: if there is no such field; the message names similar fields.
     """
     return specs(options)[pick(name, specs(options), 'the field')]
 
 
 def from_tree(options: type[O], tree: Mapping[str, Any]) -> O:
-    """Return the options whose values a JSON object holds; fields that it lacks have their defaults.
+    """Return the options with the values in a JSON object; fields that are missing have their defaults.
 
     Raises:
-      UserError: if it holds an unknown field or a value that is refused.
+      UserError: if the object has an unknown field, or a value that is refused.
     """
     for name in tree:
         pick(name, specs(options), 'the field')

@@ -10,7 +10,7 @@ LONGEST_NAME, LONGEST_PATH = 255, 4096  # in bytes, on Linux
 
 
 def expanded(path: str | os.PathLike) -> str:
-    """Return a path with the home directory in the place of a leading ``~`` or ``~user``; other paths stay as they are.
+    """Replace a leading ``~`` or ``~user`` of a path by the home directory; leave other paths as they are.
 
     Args:
       path: a path on a disk or in a bucket, or a name that stands for something else, as in ``cifar10:test``.

@@ -1,4 +1,4 @@
-"""The error of a value that an option cannot have, and the checks that raise it."""
+"""The error for a value that an option cannot have, and the checks that raise it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class OptionError(UserError):
 
     Attributes:
       field: the name of the option.
-      reason: the rest of the sentence, which starts with the value.
+      reason: the rest of the message, which starts with the value.
     """
 
     def __init__(self, field: str, reason: str):
@@ -23,11 +23,12 @@ class OptionError(UserError):
 
 @contextlib.contextmanager
 def located(place: str) -> Iterator[None]:
-    """Put the place of an argument before the message of each UserError that is raised within.
+    """Put ``place`` before the message of each UserError that is raised in the block.
 
     Args:
-      place: a section, as in ``config.optimizer.``, directly before the name of an option; or the field from which an argument
-        of a library function comes, as in ``config.interop.path``, before any other message, which follows after a colon.
+      place: a section, as in ``config.optimizer.``, which is put directly before the name of an option; or the field from
+        which an argument of a library function comes, as in ``config.interop.path``, which is put before any other message
+        with a colon.
     """
     try:
         yield
@@ -48,7 +49,7 @@ def require(holds: bool, field: str, reason: str) -> None:
 
 
 def require_one_of(names: Iterable[str], known: Iterable[str], field: str) -> None:
-    """Raise an error about ``field`` unless each of its ``names`` is known; the sentence lists the nearest names.
+    """Raise an error about ``field`` unless each of its ``names`` is known; the message lists similar names.
 
     Raises:
       OptionError: for the first name that does not exist.

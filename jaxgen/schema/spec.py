@@ -17,7 +17,7 @@ Choices = Iterable[str] | Callable[[], Iterable[str]]
 Scalar = type[Any]  # bool, int, float or str
 LARGEST_INT = 2**31 - 1
 LONGEST_TEXT = 10_000  # characters
-MOST_VALUES = 1000  # of a tuple
+MOST_VALUES = 1000  # elements of a tuple
 _TRUTH = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 _LIMITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
     ('at_least', 'at least', lambda value, limit: value >= limit),
@@ -36,9 +36,9 @@ class Spec:
       optional: whether the value may be None, which means "not set".
       many: whether the value is a tuple.
       empty: whether a tuple may be empty.
-      limits: the limits that are set, by the names that ``option`` takes.
-      choices: the names that exist, or None for any text.
-      path: whether a text is a path, in which a leading ``~`` means the home directory.
+      limits: the limits that are set, by the names of the arguments of ``option``.
+      choices: the allowed names, or None for any text.
+      path: whether the value is a path, in which a leading ``~`` means the home directory.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Spec:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The choices as they are now: a registry may have grown since the option was declared."""
+        """The allowed names at this moment: a registry may have grown since the option was declared."""
         if self.choices is None:
             return None
         return tuple(self.choices() if callable(self.choices) else self.choices)
@@ -71,10 +71,10 @@ class Spec:
         return ', '.join([words, *limits]) + (', or None' if self.optional else '')
 
     def checked(self, value: Any) -> Any:
-        """Return the value in its type (a float for 1, a tuple for a list), a path with its home directory.
+        """Return the value in the type of the option: a float for 1, a tuple for a list, a path with ``~`` replaced.
 
         Raises:
-          OptionError: if it is of another type, out of range or unknown.
+          OptionError: if the value is of another type, out of range or unknown.
         """
         if value is None and self.optional:
             return None
@@ -116,7 +116,7 @@ class Spec:
         return element if self.type is bool else self._number(element, value)
 
     def _number(self, element: float, value: Any) -> float:
-        """Return a number that is within the limits, also in the 32 bits that devices compute with; 0 for -0."""
+        """Return a number that is within the limits, also when devices round it to 32 bits; -0 becomes 0."""
         if self.type is int:
             largest = max(LARGEST_INT, self.limits.get('at_most', 0))
             if abs(element) > largest:
@@ -145,7 +145,7 @@ class Spec:
             )
 
     def _text(self, element: str) -> str:
-        """Return a text of characters that files and terminals can hold; a known name if there are choices."""
+        """Return a text if files and terminals can show its characters and, where there are choices, it is one of them."""
         if not element.strip():
             unset = ': leave it out, or set it to None' if self.optional else ''
             raise OptionError(self.name, f' must not be empty{unset}')
@@ -178,7 +178,7 @@ class Spec:
 
 
 def _parts(text: str) -> list[str]:
-    """Return the parts of a text between commas; one pair of brackets around it and a comma at its end are left out."""
+    """Return the parts of a text between commas, without a pair of brackets around it and a comma at its end."""
     text = text.strip()
     if text[:1] + text[-1:] in ('()', '[]'):
         text = text[1:-1]
@@ -204,7 +204,7 @@ def _shown(value: object) -> str:
     """Return a value for a message: as it would be written, on one line and not too long."""
     try:
         text = ','.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits
+    except ValueError:  # Python refuses to write integers of more than 4,300 digits
         text = 'a number of thousands of digits'
     return shortened(text) if text.strip() else repr(value)
 
