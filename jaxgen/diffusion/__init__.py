@@ -1,6 +1,6 @@
 """The mathematics of diffusion models: arrays and functions in, arrays out.
 
-Sample images in three lines, with ``denoiser(x, level)`` for the estimate of x_0, here of images of standard normal numbers:
+Sample images in three lines. ``denoiser(x, level)`` estimates x_0; this one is exact for images of standard normal numbers:
 
 >>> import jax
 >>> from jaxgen import diffusion
@@ -24,6 +24,7 @@ from jaxgen.diffusion import (
     schedules,
 )
 from jaxgen.diffusion.guidance import Guidance
+from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.schedules import (
     DiscreteSchedule,
     EDMSchedule,
@@ -39,6 +40,7 @@ __all__ = [
     'EDMSchedule',
     'FlowSchedule',
     'Guidance',
+    'Level',
     'augment',
     'compatibility',
     'cosine',

@@ -1,4 +1,4 @@
-"""Noise levels, and the interface of the schedules that give them."""
+"""Noise levels, and the interface of the schedules that define them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from jaxtyping import Float
 
 from jaxgen.types import Array
 
-Numbers = Any  # an array of NumPy or JAX
+Numbers = Any  # a NumPy or JAX array
 
 
 class Level(NamedTuple):
-    """One noise level, or several: arrays of one shape, of NumPy or of JAX.
+    """A noise level, or several: NumPy or JAX arrays of one shape.
 
     Attributes:
       alpha: factor of the image in x = alpha x_0 + sigma noise.
       sigma: factor of the noise.
-      t: the time that the network is given.
+      t: the time that the network takes as its input.
+
+    Example:
+      >>> from jaxgen import diffusion
+      >>> levels = diffusion.FlowSchedule().levels(4)
+      >>> diffusion.Level(*(array[1] for array in levels)).sigma.item()
+      0.75
     """
 
     alpha: Numbers
