@@ -1,13 +1,13 @@
 """Geometric augmentation that does not leak into samples (Karras et al. 2022, appendix F.2).
 
-Each training image is transformed at random, and the network is told how by nine condition numbers. At sampling they are zero,
-which stands for an image as it is::
+Each training image is transformed at random, and nine condition numbers tell the network how. They are zero in sampling, which
+asks for an image that is not transformed::
 
     parameters = sample_parameters(key, len(images), probability=0.12)
     images, conditions = transform(images, parameters), parameters.conditions()
 
-The transformation is that of the authors: mirror the image, enlarge it to twice its side by a wavelet filter, look up each
-pixel of the result by bilinear interpolation, and reduce it by the same filter. Without a transformation this returns the image.
+As in the authors' code, the image is mirrored, enlarged to twice its side by a wavelet filter, looked up at each pixel of the
+result by bilinear interpolation, and reduced by the same filter. If nothing is to be transformed, this returns the image.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ MARGIN = len(SYM6) // 4  # pixels on each side that the reducing filter needs
 
 
 class AugmentParameters(NamedTuple):
-    """How each of N images is transformed; zeros leave it as it is. Float32 arrays ``[N]``, but ``translation`` is ``[N, 2]``.
+    """The transformations of N images; zeros leave an image as it is.
+
+    The arrays are float32 ``[N]``, except ``translation``, which is ``[N, 2]``.
 
     Attributes:
       flip_x, flip_y: 1 mirrors the image horizontally or vertically.
-      scale: log2 of the enlargement, over ``SCALE_STD``.
+      scale: log2 of the enlargement, divided by ``SCALE_STD``.
       rotation: angle in radians.
-      stretch: log2 of the enlargement along an axis, over ``SCALE_STD``; across the axis the image shrinks as much.
+      stretch: log2 of the enlargement along an axis, divided by ``SCALE_STD``; across the axis the image shrinks as much.
       stretch_axis: angle of that axis in radians.
       translation: shift in x and y, in multiples of ``TRANSLATION_STD`` of the side.
     """
@@ -56,7 +58,7 @@ class AugmentParameters(NamedTuple):
     translation: Array
 
     def conditions(self) -> Float[Array, 'n 9']:
-        """Return the condition numbers of the network, in the order of the authors; zeros for images as they are."""
+        """Return the condition numbers for the network, in the authors' order; they are zero for unchanged images."""
         return jnp.stack(
             [
                 self.flip_x,
@@ -75,13 +77,13 @@ class AugmentParameters(NamedTuple):
 def sample_parameters(key: Array, num: int, probability: float) -> AugmentParameters:
     """Sample the parameters of independent transformations (Karras et al. 2022, table 6).
 
-    Half of the images are mirrored horizontally. Each of the other five transformations happens with ``probability``; the
-    vertical mirror is then a coin flip.
+    Half of the images are mirrored horizontally. Each of the other five transformations is chosen with ``probability``; half of
+    the images for which the vertical mirror is chosen are then mirrored.
 
     Args:
       key: random key.
       num: number of images.
-      probability: that of each transformation, 0 to 1.
+      probability: probability of each transformation, from 0 to 1.
     """
     keys = jax.random.split(key, 8)
     happens = jax.random.uniform(keys[0], (5, num)) < probability
@@ -99,10 +101,10 @@ def sample_parameters(key: Array, num: int, probability: float) -> AugmentParame
 
 
 def transform(images: Float[Array, 'n h w c'], parameters: AugmentParameters) -> Float[Array, 'n h w c']:
-    """Transform each image; what lies beyond its borders is its mirror image.
+    """Transform each image, which continues beyond its borders as its mirror image.
 
     Args:
-      images: any range of values.
+      images: images with any range of values.
       parameters: one transformation for each image.
     """
     _, height, width, _ = images.shape
@@ -120,7 +122,7 @@ def _random_angle(key: Array, num: int) -> Array:
 
 
 def _inverse_matrices(p: AugmentParameters, height: int, width: int) -> Float[Array, 'n 3 3']:
-    """Return the matrices that map a pixel of the result to its source; (x, y, 1) is measured from the centre in pixels."""
+    """Return the matrices that map a pixel of the result to its source, (x, y, 1) in pixels from the centre."""
     scale, stretch = jnp.exp2(-SCALE_STD * p.scale), jnp.exp2(-SCALE_STD * p.stretch)
     shift = -TRANSLATION_STD * p.translation * jnp.array([width, height])
     axis = _rotations(p.stretch_axis)
@@ -149,7 +151,7 @@ def _rotations(angle: Float[Array, ' n']) -> Float[Array, 'n 3 3']:
 
 
 def _enlarged_lookup(inverse: Float[Array, 'n 3 3'], height: int, width: int) -> tuple[Array, Array]:
-    """Return rows and columns in the enlarged, padded image for each pixel of the enlarged result with its margin."""
+    """Return the row and column of the enlarged, padded image for each pixel of the enlarged result and its margin."""
 
     def from_centre(size: int) -> Array:
         """Return the coordinates of the enlarged pixels in pixels of the image; sample 2i is the image's pixel i."""
@@ -167,7 +169,7 @@ def _along_axes(images: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
 
 
 def _enlarging(size: int) -> np.ndarray:
-    """Return the matrix that pads by the mirror image, up to another side on both ends, and doubles the resolution."""
+    """Return the matrix that adds ``size - 1`` mirrored pixels at both ends and doubles the resolution."""
     padded = np.pad(np.eye(size), ((size - 1, size - 1), (0, 0)), mode='reflect')
     spread = np.zeros((2 * len(padded), size))
     spread[::2] = padded
@@ -187,7 +189,7 @@ def _reducing(size: int) -> np.ndarray:
 
 
 def _bilinear(images: Float[Array, 'n h w c'], rows: Array, columns: Array) -> Float[Array, 'n p q c']:
-    """Return the images at given rows and columns ``[N, P, Q]``; it is 0 beyond the borders."""
+    """Interpolate images at given rows and columns ``[N, P, Q]``; the result is 0 beyond the borders."""
     total = jnp.zeros(())
     for row, row_share in _neighbours(rows):
         for column, column_share in _neighbours(columns):
@@ -196,7 +198,7 @@ def _bilinear(images: Float[Array, 'n h w c'], rows: Array, columns: Array) -> F
 
 
 def _neighbours(positions: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Return the whole numbers below and above, with the share of each."""
+    """Return the whole numbers below and above each position, with their weights in the interpolation."""
     below = jnp.floor(positions)
     share = positions - below
     return (below, 1 - share), (below + 1, share)

@@ -1,4 +1,4 @@
-"""Which schedule, prediction, weighting, variance and sampler go together: one table, with a reason for each gap."""
+"""The combinations of schedule, prediction, weighting, variance and sampler that work, and why the others do not."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VARIANCES = ('fixed', 'learned')
 
 
 def all_weightings() -> tuple[str, ...]:
-    """Return the names of all weightings, registered ones among them: those of ``WEIGHTINGS``, and the bound, ``elbo``."""
+    """Return the names of all weightings: ``WEIGHTINGS``, to which users may add, and ``elbo``, the variational bound."""
     return *WEIGHTINGS, 'elbo'
 
 
 class Combination(NamedTuple):
-    """A choice of all parts of a diffusion model, by their names."""
+    """A choice of the parts of a diffusion model, each by its name."""
 
     schedule: str
     prediction: str
@@ -38,14 +38,14 @@ def incompatibility_reason(
     variance: str = 'fixed',
     sampler: str | None = None,
 ) -> str | None:
-    """Return why these cannot be combined, in a sentence that names the arguments, or None if they can.
+    """Return why these parts cannot be combined, in a sentence that names the arguments, or None if they can.
 
     Args:
       schedule: one of ``SCHEDULES``.
       prediction: one of ``ALL_PREDICTIONS``.
       weighting: one of ``all_weightings()``.
       variance: one of ``VARIANCES``.
-      sampler: one of ``SAMPLERS``; None asks for the others only.
+      sampler: one of ``SAMPLERS``; None checks the other parts only.
     """
     return (
         _prediction_reason(schedule, prediction)
@@ -62,12 +62,12 @@ def is_compatible(
     variance: str = 'fixed',
     sampler: str | None = None,
 ) -> bool:
-    """Return whether these can be combined; see ``incompatibility_reason``."""
+    """Return whether these parts can be combined; see ``incompatibility_reason``."""
     return incompatibility_reason(schedule, prediction, weighting, variance, sampler) is None
 
 
 def is_discrete(schedule: str) -> bool:
-    """Return whether a schedule has timesteps."""
+    """Return whether a schedule has discrete timesteps."""
     return isinstance(SCHEDULES[schedule](10), DiscreteSchedule)
 
 
@@ -138,7 +138,7 @@ def _sampler_reason(schedule: str, prediction: str, sampler: str | None) -> str 
 
 
 def compatible_combinations(schedule: str | None = None, sampler: str | None = None) -> list[Combination]:
-    """Return all combinations that work, or only those of one schedule or sampler."""
+    """Return all combinations that work, or only those with the given schedule or sampler."""
     everything = itertools.product(
         [schedule] if schedule else SCHEDULES,
         ALL_PREDICTIONS,
@@ -150,7 +150,7 @@ def compatible_combinations(schedule: str | None = None, sampler: str | None = N
 
 
 def table(headers: tuple[str, str, str, str] = ('schedule', 'prediction', 'weighting', 'sampler')) -> str:
-    """Return a text table: for each schedule and prediction the weightings and samplers that go with them."""
+    """Return a text table of the weightings and samplers that go with each schedule and prediction."""
     rows: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for schedule, prediction, weighting, variance, sampler in compatible_combinations():
         weightings, samplers = rows.setdefault((schedule, prediction), ([], []))

@@ -1,4 +1,4 @@
-"""Images from images: where on the way from noise an edit starts, what it keeps, and what lies between two starts."""
+"""The parts of an image edit: its start at a noise level, the pixels that it keeps, and interpolation between two starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def last_levels(levels: Level, strength: float) -> Level:
 
     Args:
       levels: all levels, ``[S + 1]``.
-      strength: share of the steps; 1 keeps all of them, and near 0 the last step remains.
+      strength: share of the steps to keep: 1 keeps all of them, a value near 0 only the last.
     """
     num_steps = len(levels.t) - 1
     first = num_steps - max(1, round(strength * num_steps))
@@ -27,13 +27,13 @@ def last_levels(levels: Level, strength: float) -> Level:
 def noisy_start(
     x0: Float[Array, 'h w c'], noise: Float[Array, 'n h w c'], levels: Level, *, strength: float, inpaints: bool
 ) -> Float[Array, 'n h w c']:
-    """Return x at the first of the levels: the image under noise, or noise alone where nothing of the image is to stay.
+    """Return x at the first of the levels: the image with noise added, or pure noise if nothing of the image is kept.
 
     Args:
       x0: the image.
       noise: standard normal noise.
-      levels: as ``last_levels`` gives them.
-      strength: share of the steps; at 1 nothing of the image stays.
+      levels: the noise levels that ``last_levels`` returned.
+      strength: the argument of ``last_levels``; 1 keeps nothing of the image, unless a mask does.
       inpaints: whether a mask keeps a part of the image.
     """
     alpha, sigma = levels.alpha[0], levels.sigma[0]
@@ -43,7 +43,7 @@ def noisy_start(
 
 
 def keep_known(known: Float[Array, ' ...'], mask: Float[Array, ' *mask']) -> Callable[[Array], Array]:
-    """Return a function that replaces estimates of x_0 by ``known`` where ``mask`` is 0, so that any sampler ends there.
+    """Return a function that replaces estimates of x_0 by ``known`` where ``mask`` is 0, so that samples agree with it there.
 
     Args:
       known: images ``[N, H, W, C]``, or an array that broadcasts to them.
@@ -53,12 +53,12 @@ def keep_known(known: Float[Array, ' ...'], mask: Float[Array, ' *mask']) -> Cal
 
 
 def slerp(a: Float[Array, ' ...'], b: Float[Array, ' ...'], share: Float[Array, ' k']) -> Float[Array, 'k ...']:
-    """Interpolate on the great circle from ``a`` to ``b``.
+    """Interpolate along the great circle from ``a`` to ``b``.
 
     Args:
-      a: an array, which counts as one vector.
-      b: another of the same shape.
-      share: places on the way, 0 for ``a`` and 1 for ``b``.
+      a: an array, which is treated as one vector.
+      b: an array of the same shape.
+      share: positions on the circle, from 0 for ``a`` to 1 for ``b``.
     """
     flat_a, flat_b = a.reshape(-1), b.reshape(-1)
     cosine = flat_a @ flat_b / (jnp.linalg.norm(flat_a) * jnp.linalg.norm(flat_b))

@@ -1,4 +1,4 @@
-"""Guidance: by the absence of a class (Ho & Salimans 2022), and by a worse model (Karras et al. 2024)."""
+"""Classifier-free guidance (Ho & Salimans 2022), and autoguidance by a worse model (Karras et al. 2024)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ Predict = Callable[[Array, Level], Prediction]  # predict(x, level)
 class Guidance:
     """A wrapper that guides a denoiser: ``predict = Guidance(scale=3.0)(conditional_predict, labels, null_label)``.
 
-    Classifier-free guidance moves the estimate of x_0 away from that without a class, autoguidance away from that of a worse
-    model of the same data, the guide::
+    Classifier-free guidance moves the estimate of x_0 away from the estimate without a class. Autoguidance moves it away from
+    the estimate of the guide, a worse model of the same data::
 
         x_0 + (scale - 1) (x_0 - x_0(no class)) + (guide_scale - 1) (x_0 - x_0(guide))
 
     Attributes:
-      scale: scale of classifier-free guidance; 1 is the conditional estimate. It may be traced.
-      low, high: noise levels sigma / alpha between which the estimate is guided (Kynkaanniemi et al. 2024); a ``high`` of
-        None sets no limit.
-      rescale: how far the contrast of the guided estimate is brought back to that of the conditional one, 0 to 1.
+      scale: scale of classifier-free guidance; 1 gives the conditional estimate. It may be traced.
+      low, high: noise levels sigma / alpha between which the estimate is guided (Kynkaanniemi et al. 2024); there is no
+        upper limit if ``high`` is None.
+      rescale: how far the contrast of the guided estimate is brought back to the contrast of the conditional estimate, from 0
+        (not at all) to 1.
       guide_scale: scale of autoguidance, w in equation 4 of Karras et al. 2024 (Guiding a Diffusion Model with a Bad Version
-        of Itself); 1 is the model's own estimate.
+        of Itself); 1 gives the model's own estimate.
 
     Example:
       >>> import jax.numpy as jnp
@@ -55,16 +56,16 @@ class Guidance:
         null_label: int | None = None,
         guide: ConditionalPredict | None = None,
     ) -> Predict:
-        """Return the guided denoiser of images of these labels.
+        """Return the guided denoiser for images with these labels.
 
         Args:
           conditional_predict: called once a step, with twice the batch where classifier-free guidance applies.
           labels: class labels of the images.
-          null_label: the label that stands for no class; None for no classifier-free guidance.
-          guide: the worse model, called once a step where the estimate is guided; None for no autoguidance.
+          null_label: the label that stands for no class; None turns classifier-free guidance off.
+          guide: the worse model, called once a step where the estimate is guided; None turns autoguidance off.
 
         Returns:
-          A function whose ``variance_fraction``, if any, is that of the conditional prediction.
+          ``predict(x, level)``. Its ``variance_fraction``, if there is one, comes from the conditional prediction.
         """
 
         def predict_guided(x: Array, level: Level) -> Prediction:
@@ -100,7 +101,7 @@ class Guidance:
         unconditional: Float[Array, 'n ...'] | None = None,
         of_guide: Float[Array, 'n ...'] | None = None,
     ) -> Float[Array, 'n ...']:
-        """Return the guided estimate of x_0 from the estimates with and without the class, and that of the guide."""
+        """Return the guided estimate of x_0, given the estimates with the class, without it, and by the guide."""
         guided = conditional
         if unconditional is not None:
             guided = unconditional + self.scale * (conditional - unconditional)
@@ -123,7 +124,7 @@ def rescale_contrast(
     Args:
       guided: guided estimates of x_0.
       conditional: estimates with the class, not guided.
-      share: how far; 0 returns the guided images, 1 those of the conditional deviation.
+      share: how far to go: 0 leaves the guided images as they are, 1 gives them the standard deviation of the conditional ones.
     """
     if not share:
         return guided

@@ -50,14 +50,14 @@ def reconstruction_term(x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...'],
 def diffusion_term(
     x0: Float[Array, 'n ...'], level: Level, x0_estimate: Float[Array, 'n ...'], gamma_range: Numbers
 ) -> Float[Array, ' n']:
-    """Return an estimate of the diffusion loss of infinitely many steps from one level (Kingma et al. 2021, equation 15).
+    """Estimate the diffusion loss of infinitely many steps from one noise level (Kingma et al. 2021, equation 15).
 
     The loss is the integral of SNR |x_0 - x0_estimate|^2 / 2 over gamma = -log SNR.
 
     Args:
       x0: images.
-      level: a random level ``[N]``, uniform in gamma over a range of length ``gamma_range``, or with the density
-        1 / ``gamma_range`` at that level.
+      level: a random noise level for each image, ``[N]``: uniform in gamma over a range of length ``gamma_range``, or from a
+        distribution whose density at that level is 1 / ``gamma_range``.
       x0_estimate: the network's estimate of x_0 at that level.
       gamma_range: length of the range of gamma.
     """
@@ -66,12 +66,15 @@ def diffusion_term(
 
 
 class ReverseStep(NamedTuple):
-    """The numbers of step t of the reverse process, each ``[T]`` or, for some timesteps, of a shape that broadcasts to images.
+    """The coefficients of the steps of the reverse process.
+
+    The arrays are ``[T]`` for all timesteps; for selected timesteps, their shape broadcasts to images.
 
     Attributes:
       coef_x0, coef_xt: factors in the mean of the posterior.
-      true_variance: of the posterior, beta~_t, and a tiny number at t = 0.
-      small, large: the model's variance with 'fixedsmall' (beta~_t, and that of t = 1 for the decoder) and 'fixedlarge'.
+      true_variance: variance of the posterior, beta~_t, or a tiny number at t = 0.
+      small: variance of the model with 'fixedsmall': beta~_t, or beta~_1 at t = 0, where the decoder needs a variance.
+      large: variance of the model with 'fixedlarge': beta_t.
     """
 
     coef_x0: Array
@@ -90,16 +93,16 @@ def timestep_term(
     *,
     variance: str | Float[Array, 'n ...'] = 'fixedsmall',
 ) -> Float[Array, ' n']:
-    """Return L_t of the bound (Ho et al. 2020, equation 5); for t = 0 that is the decoder's L_0.
+    """Return the term L_t of the bound (Ho et al. 2020, equation 5), which is the decoder's L_0 where t = 0.
 
     Args:
       schedule: the schedule of T timesteps.
       x0: images.
-      noise: standard normal noise, of which x_t is made.
+      noise: the standard normal noise in x_t.
       t: timesteps.
       x0_estimate: the network's estimate of x_0 at x_t.
-      variance: variance of the model's step: 'fixedsmall', 'fixedlarge', or a learned fraction between -1, the posterior's
-        variance, and 1, beta_t (Nichol & Dhariwal 2021, equation 15).
+      variance: variance of the model's step: 'fixedsmall', 'fixedlarge', or a learned fraction from -1 (the posterior's
+        variance) to 1 (beta_t), see equation 15 of Nichol & Dhariwal 2021.
     """
     step = ReverseStep(
         *(jnp.asarray(table, x0.dtype)[t].reshape(t.shape + (1,) * (x0.ndim - 1)) for table in reverse_steps(schedule))
@@ -116,7 +119,7 @@ def timestep_term(
 
 
 def reverse_steps(schedule: DiscreteSchedule) -> ReverseStep:
-    """Return the numbers of all steps t -> t-1 of the reverse process, float64 ``[T]``."""
+    """Return the coefficients of all steps t -> t-1 of the reverse process, float64 ``[T]``."""
     alphas_cumprod = schedule.alphas_cumprod
     alphas_cumprod_prev = np.append(1.0, alphas_cumprod[:-1])
     t = np.arange(schedule.timesteps)
@@ -141,12 +144,12 @@ def gaussian_kl(mean: Numbers, variance: Numbers, other_mean: Numbers, other_var
 
 
 def discretised_nll(x0: Float[Array, 'n ...'], mean: Array, std: Array) -> Float[Array, ' n']:
-    """Return -log of the mass that N(mean, std^2) has on the bin of each grey level (Ho et al. 2020, equation 13).
+    """Return the mean of -log P(bin of each grey level) under N(mean, std^2) (Ho et al. 2020, equation 13).
 
-    The outermost bins reach to infinity.
+    The outermost bins extend to infinity.
     """
     lower, upper = (x0 - mean - HALF_BIN) / std, (x0 - mean + HALF_BIN) / std
-    # Where the whole bin lies above the mean, its mass is computed in the lower tail, in which small numbers are exact.
+    # Where the whole bin lies above the mean, its mass is computed in the lower tail, where small probabilities are exact.
     above = lower > 0
     a, b = jnp.where(above, -lower, upper), jnp.where(above, -upper, lower)
     inside = norm.logcdf(a) + jnp.log1p(-jnp.exp(jnp.minimum(norm.logcdf(b) - norm.logcdf(a), -1e-7)))

@@ -1,4 +1,4 @@
-"""The losses that training minimises, one number for each example. The variational bound is in ``likelihood``."""
+"""The losses that training minimises, one number for each example; the variational bound is in ``likelihood``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ def add_noise(x0: Float[Array, 'n ...'], noise: Float[Array, 'n ...'], level: Le
 
 
 def simple(alpha: Array, sigma: Array, c_out: Array | float) -> Array:
-    """Return 1: for eps equation 14 of Ho et al. 2020, for edm the lambda(sigma) of Karras et al. 2022."""
+    """Return 1, which is equation 14 of Ho et al. 2020 for eps, and the lambda(sigma) of Karras et al. 2022 for edm."""
     return jnp.ones_like(sigma)
 
 
 def min_snr(alpha: Array, sigma: Array, c_out: Array | float, gamma: float = 5.0) -> Array:
-    """Return min(SNR, gamma) on the squared error of x_0, which is that of F times ``c_out`` squared (Hang et al. 2023)."""
+    """Return the weight min(SNR, gamma) on the error of x_0 as a weight on the error of F (Hang et al. 2023).
+
+    The squared error of x_0 is the squared error of F times ``c_out`` squared.
+    """
     return jnp.minimum((alpha / sigma) ** 2, gamma) * c_out**2
 
 
-# Weights on the squared error of F from (alpha, sigma, c_out). The third weighting, elbo, is the bound in likelihood.py.
+# Functions of (alpha, sigma, c_out) that return the weight on the squared error of F. The weighting elbo is not among them: it
+# is the bound in likelihood.py.
 WEIGHTINGS: dict[str, Callable[[Array, Array, Array | float], Array]] = {'simple': simple, 'min_snr': min_snr}
 
 
@@ -50,7 +54,7 @@ def prediction_loss(
     prediction: str = 'eps',
     weighting: str = 'simple',
 ) -> Float[Array, ' n']:
-    """Return the weighted squared error of a network's prediction, averaged over each example's pixels.
+    """Return the weighted squared error of a network's prediction, averaged over the pixels of each example.
 
     Args:
       network: F(x, t).
@@ -73,8 +77,8 @@ def sample_mean_flow_times(
 ) -> tuple[Float[Array, ' num'], Float[Array, ' num']]:
     """Sample the times (t, r) of MeanFlow, r <= t (Geng et al. 2025, section 4.3 and table 1).
 
-    They are the larger and the smaller of two logistic normal times with mean -0.4 and deviation 1, made equal with
-    probability ``equal``.
+    They are the larger and the smaller of two logistic normal times with mean -0.4 and standard deviation 1. With probability
+    ``equal``, r is set to t.
     """
     times_key, equal_key = jax.random.split(key)
     times = jax.nn.sigmoid(jax.random.normal(times_key, (2, num)) - 0.4)
@@ -91,8 +95,8 @@ def mean_flow_loss(
 ) -> Float[Array, ' n']:
     """Return the loss of MeanFlow (Geng et al. 2025, algorithm 1).
 
-    The mean velocity u satisfies u = v - (t - r) du/dt, with the derivative along the line from image to noise. The right
-    side is the target. The loss is w ||Delta||^2 with the adaptive weight w = 1 / (||Delta||^2 + c)^p (section 4.3), where
+    The mean velocity u satisfies u = v - (t - r) du/dt, where the derivative is taken along the line from image to noise. The
+    right side is the target. The loss is w ||Delta||^2 with the adaptive weight w = 1 / (||Delta||^2 + c)^p (section 4.3), where
     Delta is the error of all values of an image, ||Delta||^2 the sum of its squares, p = 1 and c = 1e-3. The target and the
     weight are constants for the gradient.
 
@@ -103,10 +107,10 @@ def mean_flow_loss(
       t: times in [0, 1].
       r: times in [0, 1], r <= t; where they are equal, this is the loss of ``flow``.
     """
-    t_of_pixels = t.reshape(t.shape + (1,) * (x0.ndim - 1))
-    duration = (t - r).reshape(t_of_pixels.shape)
+    t_per_image = t.reshape(t.shape + (1,) * (x0.ndim - 1))
+    duration = (t - r).reshape(t_per_image.shape)
     velocity = noise - x0
-    x = (1 - t_of_pixels) * x0 + t_of_pixels * noise
+    x = (1 - t_per_image) * x0 + t_per_image * noise
     u, du_dt = jax.jvp(network, (x, t, r), (velocity, jnp.ones_like(t), jnp.zeros_like(r)))
     error = u - jax.lax.stop_gradient(velocity - duration * du_dt)
     squared_norm = jnp.sum(jnp.square(error), axis=tuple(range(1, x0.ndim)))
@@ -118,8 +122,8 @@ def sample_consistency_sigmas(
 ) -> tuple[Float[Array, ' num'], Float[Array, ' num']]:
     """Sample the noise levels (t, r) of easy consistency tuning, r < t (Geng et al. 2024, Consistency Models Made Easy).
 
-    ln(t) is normal with mean -1.1 and deviation 2, and r = max(0, t (1 - n(t) / q^(stage + 1))) with
-    n(t) = 1 + 8 sigmoid(-t). From stage to stage r comes closer to t; at the first, small t have r = 0.
+    ln(t) is normal with mean -1.1 and standard deviation 2, and r = max(0, t (1 - n(t) / q^(stage + 1))) with
+    n(t) = 1 + 8 sigmoid(-t). From stage to stage r comes closer to t; in the first stage, r = 0 for small t.
 
     Args:
       key: random key.
@@ -145,28 +149,30 @@ def consistency_loss(
 ) -> Float[Array, ' n']:
     """Return the loss of easy consistency tuning (Geng et al. 2024), ``w(t) |f(x_t, t) - f(x_r, r)|``.
 
-    Both noisy images are of the same noise, ``x_t = x_0 + t noise``; f(x_r, r) is a constant for the gradient, and x_0 where
-    r is 0. The norm is that of all values of an image. The weight is 1 / t^2 + 1 / sigma_data^2, as in the authors' code since
-    they tuned models of ImageNet; their first one for CIFAR-10 had 1 / (t - r).
+    Both noisy images contain the same noise, ``x_t = x_0 + t noise``. f(x_r, r) is a constant for the gradient, and is x_0
+    where r is 0. The norm is taken over all values of an image. The weight is 1 / t^2 + 1 / sigma_data^2, as in the authors'
+    code since their models of ImageNet; their first weight, for CIFAR-10, was 1 / (t - r).
 
     Args:
-      function: f(x, sigma), the consistency function; ``sigma`` is ``[N]``. Both calls must drop the same activations.
+      function: f(x, sigma), the consistency function; ``sigma`` is ``[N]``. Both calls must use the same dropout masks.
       x0: images.
       noise: standard normal noise in the shape of the images.
       t: noise levels.
-      r: noise levels below them, or 0.
+      r: lower noise levels, or 0.
       sigma_data: standard deviation of the data.
     """
 
-    def of_pixels(values: Array) -> Array:
+    def per_image(values: Array) -> Array:
         return values.reshape(values.shape + (1,) * (x0.ndim - 1))
 
-    at_t = function(x0 + of_pixels(t) * noise, t)
-    positive = jnp.where(r > 0, r, t)  # the network is given the logarithm
-    at_r = jax.lax.stop_gradient(function(x0 + of_pixels(positive) * noise, positive))
-    at_r = jnp.where(of_pixels(r > 0), at_r, x0)
+    at_t = function(x0 + per_image(t) * noise, t)
+    positive = jnp.where(r > 0, r, t)  # the network takes the logarithm of the noise level, which 0 does not have
+    at_r = jax.lax.stop_gradient(function(x0 + per_image(positive) * noise, positive))
+    at_r = jnp.where(per_image(r > 0), at_r, x0)
     squared = jnp.sum(jnp.square(at_t - at_r), axis=tuple(range(1, x0.ndim)))
-    norm = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)  # the root has no slope at 0
+    norm = jnp.where(
+        squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0
+    )  # the square root has no derivative at 0
     return (1 / t**2 + 1 / sigma_data**2) * norm
 
 

@@ -1,4 +1,4 @@
-"""Gaussian noise for sampling: one normal for each image and step, and the start of the way from noise to image."""
+"""Gaussian noise for sampling: the noise of each image at each step, and the noise from which sampling starts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jaxgen.diffusion.levels import Level
 from jaxgen.runtime.random import normal_of_each
 from jaxgen.types import Array
 
-Noise = Callable[[Array], Array]  # the standard normal of a sampler's step, from the number of the step
+Noise = Callable[[Array], Array]  # noise(i): standard normal noise for step i of a sampler
 
 
 def step_noise(keys: Key[Array, ' n'], i: Array | int, image_shape: tuple[int, ...]) -> Float[Array, 'n h w c']:
-    """Return the standard normal noise number ``i`` of each image, a function of its key and ``i`` alone.
+    """Return standard normal noise number ``i`` of each image, which depends only on the image's key and ``i``.
 
     Number 0 is the noise that sampling starts from, and step i of a sampler adds number i + 1; see ``noise_of_steps``.
     """
@@ -30,6 +30,6 @@ def noise_of_steps(keys: Key[Array, ' n'], image_shape: tuple[int, ...]) -> Nois
 
 
 def initial_noise(levels: Level, normal: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
-    """Scale standard normal noise to the first of the levels, to the variance alpha^2 + sigma^2 of images of unit variance."""
+    """Scale standard normal noise to alpha^2 + sigma^2 at the first level, the variance of noisy images of unit variance."""
     std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
     return std * normal

@@ -1,4 +1,4 @@
-"""One step of the process towards the data, given x_0: the Gaussian posterior that ancestral sampling and the bound share."""
+"""The Gaussian posterior of one step towards the data, given x_0, which ancestral sampling and the variational bound use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxgen.types import Array
 
 
 class PosteriorCoefficients(NamedTuple):
-    """q(x_next | x_t, x_0) = N(coef_x0 x_0 + coef_xt x_t, posterior_variance) of a Gaussian process, next being cleaner.
+    """The posterior q(x_next | x_t, x_0) = N(coef_x0 x_0 + coef_xt x_t, posterior_variance), where x_next has less noise.
 
     Attributes:
       coef_x0, coef_xt: factors of x_0 and of x_t in the mean.
@@ -27,9 +27,9 @@ class PosteriorCoefficients(NamedTuple):
 
 
 def posterior_coefficients(level: Level, next_level: Level) -> PosteriorCoefficients:
-    """Return the posterior from each level to a cleaner one, which need not be its neighbour.
+    """Return the coefficients of the posterior from each level to a level with less noise, which need not be the next one.
 
-    Ho et al. 2020, equations 6 and 7, for any process with Gaussian noise as in Kingma et al. 2021, appendix A.
+    These are equations 6 and 7 of Ho et al. 2020, for any process with Gaussian noise (Kingma et al. 2021, appendix A).
     """
     ratio = level.alpha / next_level.alpha
     forward_variance = level.sigma**2 - ratio**2 * next_level.sigma**2
@@ -44,9 +44,9 @@ def posterior_coefficients(level: Level, next_level: Level) -> PosteriorCoeffici
 def interpolated_variance(
     fraction: Float[Array, ' ...'], posterior_variance: Array, forward_variance: Array
 ) -> Float[Array, ' ...']:
-    """Return the variance that a network means by ``fraction`` (Nichol & Dhariwal 2021, equation 15).
+    """Return the variance that a predicted ``fraction`` stands for (Nichol & Dhariwal 2021, equation 15).
 
-    The interpolation is in the logarithm: -1 is the posterior's variance and 1 is the forward variance.
+    The logarithm of the variance is interpolated: -1 gives the posterior's variance, and 1 the forward variance.
     """
     share = (fraction + 1) / 2
     return jnp.exp(share * jnp.log(forward_variance) + (1 - share) * jnp.log(posterior_variance))

@@ -1,4 +1,4 @@
-"""What a network predicts at a noise level, and the estimate of the image x_0 that follows from it."""
+"""The quantities that a network may predict at a noise level, and the estimate of the image x_0 that follows from each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from jaxtyping import Float
 from jaxgen.diffusion.levels import Level, Numbers
 from jaxgen.types import Array
 
-Network = Callable[[Array, Array], Array]  # F(x, t): images [N, H, W, C] and times [N] or scalar to an output
+Network = Callable[[Array, Array], Array]  # F(x, t): maps images [N, H, W, C] and times, [N] or scalar, to an output
 
 
 class Preconditioning(NamedTuple):
-    """How x_0 follows from a network F at x = alpha x_0 + sigma noise, and what F is trained to predict.
+    """The coefficients that turn the output of a network F at x = alpha x_0 + sigma noise into x_0, and those of its target.
 
-    x_0 = ``c_skip`` x + ``c_out`` F(``c_in`` x), and the target of F is ``target_x0`` x_0 + ``target_noise`` noise. Each is a
-    number or an array that broadcasts against x.
+    x_0 = ``c_skip`` x + ``c_out`` F(``c_in`` x), and the target of F is ``target_x0`` x_0 + ``target_noise`` noise. Each
+    coefficient is a number, or an array that broadcasts against x.
     """
 
     c_in: Array | float
@@ -92,7 +92,7 @@ PREDICTIONS: dict[str, Callable[[Array, Array], Preconditioning]] = {
 
 
 def split_variance(output: Float[Array, '... two_c']) -> tuple[Float[Array, '... c'], Float[Array, '... c']]:
-    """Split the output of a network that learns its variance into its prediction and the variance fraction."""
+    """Split the output of a network that learns its variance into the prediction and the variance fraction."""
     predicted, variance_fraction = jnp.split(output, 2, axis=-1)
     return predicted, variance_fraction
 
@@ -106,8 +106,8 @@ def predict(
       prediction: what the network predicts, one of ``PREDICTIONS``.
       network: F(x, t).
       x: noisy images.
-      level: their noise level, scalars or ``[N]``.
-      learned_variance: whether the output has a variance fraction, see ``split_variance``.
+      level: their noise levels; the arrays are scalars or ``[N]``.
+      learned_variance: whether the output contains a variance fraction, see ``split_variance``.
     """
     here = level.broadcast_to(x)
     p = PREDICTIONS[prediction](here.alpha, here.sigma)

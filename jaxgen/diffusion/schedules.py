@@ -20,7 +20,7 @@ from jaxgen.types import Array, PyTree
 
 
 def trailing_timesteps(timesteps: int, num_steps: int) -> np.ndarray:
-    """Return ``num_steps`` of the timesteps T-1 .. 0, falling and evenly spaced from T-1 on (Lin et al. 2023, table 2).
+    """Return ``num_steps`` evenly spaced timesteps that fall from T-1 (Lin et al. 2023, table 2).
 
     Raises:
       ValueError: if there are fewer timesteps than steps.
@@ -38,7 +38,7 @@ class DiscreteSchedule:
       betas: float64 ``[T]``, the variance added at each timestep (Ho et al. 2020, equation 2); the last may be 1.
 
     Raises:
-      ValueError: if the betas are not of this kind.
+      ValueError: if ``betas`` is not such a vector.
 
     Example:
       >>> import numpy as np
@@ -70,12 +70,12 @@ class DiscreteSchedule:
         return self.level(jax.random.randint(key, (num,), 0, self.timesteps))
 
     def level(self, t: Int[Array, ' ...']) -> Level:
-        """Return the levels of integer timesteps."""
+        """Return the noise levels of integer timesteps."""
         alphas_cumprod = self.alphas_cumprod
         return Level(jnp.asarray(np.sqrt(alphas_cumprod))[t], jnp.asarray(np.sqrt(1 - alphas_cumprod))[t], t)
 
     def levels(self, num_steps: int) -> Level:
-        """Return the levels of ``trailing_timesteps``, then the data."""
+        """Return the levels of ``trailing_timesteps``, followed by the level of the data."""
         t = trailing_timesteps(self.timesteps, num_steps)
         alphas_cumprod = np.append(self.alphas_cumprod[t], 1.0)
         return Level(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod), np.append(t, 0).astype(np.float64))
@@ -93,8 +93,8 @@ class DiscreteSchedule:
 def linear(timesteps: int) -> DiscreteSchedule:
     """Make the linear schedule of Ho et al. 2020 (section 4), stretched to any number of timesteps.
 
-    For 1,000 timesteps the betas rise evenly from 1e-4 to 0.02. For another number the noise is the same at the same
-    fraction of the way: the logarithm of alphas_cumprod is interpolated.
+    For 1,000 timesteps the betas rise evenly from 1e-4 to 0.02. For another number of timesteps the logarithm of alphas_cumprod
+    is interpolated, so that the noise level is the same at the same fraction of the timesteps.
 
     Args:
       timesteps: number of timesteps, T.
@@ -163,7 +163,7 @@ def zero_terminal_snr(schedule: DiscreteSchedule) -> DiscreteSchedule:
       schedule: the schedule to change.
 
     Returns:
-      A schedule of as many timesteps, whose last beta is 1.
+      A schedule with the same number of timesteps, whose last beta is 1.
 
     Example:
       >>> float(zero_terminal_snr(cosine(1000)).alphas_cumprod[-1])
@@ -180,8 +180,9 @@ class EDMSchedule:
     """The variance-exploding process of Karras et al. 2022 (table 1): alpha = 1, and the network is given ln(sigma) / 4.
 
     Attributes:
-      sigma_min, sigma_max: the noise between which a sampler goes, in equal steps of sigma^(1/rho), and then to 0.
-      rho: how much shorter steps are near the image.
+      sigma_min, sigma_max: the lowest and the highest noise level of a sampler, which takes equal steps of sigma^(1/rho)
+        between them, and then a step to 0.
+      rho: how much shorter the steps are near the image; 1 makes them equal.
       log_mean, log_std: mean and standard deviation of the normal distribution of ln(sigma) in training.
 
     Example:
@@ -197,12 +198,12 @@ class EDMSchedule:
     log_std: float = 1.2
 
     def sample_levels(self, key: Array, num: int) -> Level:
-        """Sample ``num`` levels with a normal ln(sigma)."""
+        """Sample ``num`` levels whose ln(sigma) is normally distributed."""
         sigma = jnp.exp(self.log_mean + self.log_std * jax.random.normal(key, (num,)))
         return Level(jnp.ones_like(sigma), sigma, jnp.log(sigma) / 4)
 
     def levels(self, num_steps: int) -> Level:
-        """Return the levels of equation 5, then the data."""
+        """Return the levels of equation 5, followed by the level of the data."""
         ends = np.array([self.sigma_max, self.sigma_min]) ** (1 / self.rho)
         level = self.at(np.linspace(ends[0], ends[1], num_steps) ** self.rho)
         return _with_data_at_the_end(level, np)
@@ -226,7 +227,7 @@ class FlowSchedule:
     """
 
     def sample_levels(self, key: Array, num: int) -> Level:
-        """Sample ``num`` levels with a uniform sigma."""
+        """Sample ``num`` levels whose sigma is uniformly distributed."""
         return self._level(1 - jax.random.uniform(key, (num,)))
 
     def levels(self, num_steps: int) -> Level:
@@ -245,10 +246,10 @@ class FlowSchedule:
 class LearnedSchedule:
     """The learned schedule of Variational Diffusion Models (Kingma et al. 2021, appendix H), variance-preserving.
 
-    gamma = log(sigma^2 / alpha^2) rises over time 0 .. 1 by a small monotone network; its two ends are learned, too.
+    gamma = log(sigma^2 / alpha^2) is a small monotone network of the time in [0, 1]; its values at both ends are learned, too.
 
     Attributes:
-      params: the parameters, from ``init`` or from training; None before they are known.
+      params: the parameters, from ``init`` or from training; None until ``with_params`` sets them.
     """
 
     params: PyTree = None
@@ -290,11 +291,11 @@ class LearnedSchedule:
         return self.level(self.gamma(self.sample_times(key, num)))
 
     def sample_times(self, key: Array, num: int) -> Float[Array, ' num']:
-        """Sample ``num`` times, each uniform in [0, 1] and together evenly spread (low discrepancy, appendix I.1)."""
+        """Sample ``num`` times that are each uniform in [0, 1] and jointly evenly spread (low discrepancy, appendix I.1)."""
         return (jax.random.uniform(key) + jnp.arange(num) / num) % 1.0
 
     def levels(self, num_steps: int) -> Level:
-        """Return the levels at ``num_steps`` evenly spaced times, then the data."""
+        """Return the levels at ``num_steps`` evenly spaced times, followed by the level of the data."""
         level = self.level(self.gamma(jnp.linspace(1.0, 0.0, num_steps + 1)[:-1]))
         return _with_data_at_the_end(level, jnp)
 
@@ -303,7 +304,7 @@ class LearnedSchedule:
         return self.level(2 * jnp.log(ratio))
 
     def level(self, gamma: Float[Array, ' ...']) -> Level:
-        """Return the levels of these gammas; t is 1000 times gamma's place between the two ends."""
+        """Return the levels of these gammas; t is 1000 times the position of gamma between the two ends."""
         start, end = self.params['ends']
         t = 1000 * (gamma - start) / (end - start)
         return Level(jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma)), t)

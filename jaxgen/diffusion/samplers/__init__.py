@@ -1,6 +1,6 @@
-"""Samplers: from noise to images in steps.
+"""Samplers, which turn noise into images step by step.
 
-Each sampler has a function to call, and an object in ``SAMPLERS``::
+Each sampler exists as a function, and as an object in ``SAMPLERS``::
 
     x = initial_noise(levels, jax.random.normal(key, (16, 32, 32, 3)))
     images = samplers.ddim(denoiser, levels, x)

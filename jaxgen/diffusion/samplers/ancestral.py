@@ -28,7 +28,7 @@ from jaxgen.types import Array
 
 
 class AncestralCoefficients(NamedTuple):
-    """The posterior of each step, and 1 where the step adds noise: all but the last."""
+    """The coefficients of the posterior of each step; ``adds_noise`` is 1, but 0 in the last step."""
 
     coef_x0: Array
     coef_xt: Array
@@ -42,8 +42,8 @@ class Ancestral(Sampler):
     """Ancestral sampling.
 
     Attributes:
-      variance: of each step: 'fixedlarge' (beta_t), 'fixedsmall' (beta~_t), or 'learned': the denoiser then returns a
-        ``Prediction`` whose fraction interpolates between the two.
+      variance: variance of each step: 'fixedlarge' (beta_t), 'fixedsmall' (beta~_t), or 'learned', where the denoiser returns
+        a ``Prediction`` whose fraction interpolates between the two.
 
     Example:
       >>> from jaxgen import diffusion
@@ -60,7 +60,7 @@ class Ancestral(Sampler):
 
     @property
     def needs_variance(self) -> bool:
-        """Whether the denoiser returns the variance fraction, too."""
+        """Whether the denoiser must also return a variance fraction."""
         return self.variance == 'learned'
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> AncestralCoefficients:
@@ -68,14 +68,15 @@ class Ancestral(Sampler):
         xp = array_module(levels)
         posterior = posterior_coefficients(*step_ends(levels))
         last = xp.arange(len(levels.t) - 1) == len(levels.t) - 2
-        # The posterior at the data has no variance. The last step adds no noise, so a number that has a logarithm stands there.
+        # The variance of the posterior is 0 at the data, and has no logarithm. The last step adds no noise, so any positive
+        # number may replace it.
         posterior_variance = xp.where(last, posterior.forward_variance, posterior.posterior_variance)
         return AncestralCoefficients(
             posterior.coef_x0, posterior.coef_xt, posterior_variance, posterior.forward_variance, ~last
         )
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
-        """Sample x_{t-1} (lines 3 and 4)."""
+        """Sample x_{t-1} (lines 3 and 4 of algorithm 2)."""
         c, x = step.coefficients, carry.x
         if self.variance == 'learned':
             x0, fraction = denoiser(x, step.level)
@@ -83,7 +84,7 @@ class Ancestral(Sampler):
         else:
             x0 = denoiser(x, step.level)
             std = jnp.sqrt({'fixedlarge': c.forward_variance, 'fixedsmall': c.posterior_variance}[self.variance])
-        # Line 4: the mean of the posterior, and noise, which line 3 sets to 0 in the last step.
+        # Line 4: the mean of the posterior plus noise, which line 3 sets to 0 in the last step.
         return Carry(c.coef_x0 * x0 + c.coef_xt * x + c.adds_noise * std * noise(step.number))
 
 
@@ -100,24 +101,24 @@ def ancestral(
 
     Args:
       denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
-      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      levels: the noise levels to visit, from noise to data, as ``schedule.levels(num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
       variance: ``fixedlarge``, ``fixedsmall`` or ``learned``.
       key: random key of the noise that the steps add.
-      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+      noise: the noise itself, instead of ``key``: ``noise(i)`` is the standard normal noise of step i.
 
     Returns:
       The images, in the shape of ``x``.
 
     Raises:
-      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+      ValueError: if the sampler adds noise and neither ``key`` nor ``noise`` is given.
 
     Example:
       >>> import jax
       >>> import jax.numpy as jnp
       >>> from jaxgen import diffusion
       >>> levels, start = diffusion.linear(1000).levels(4), jnp.ones((1, 2))
-      >>> def denoiser(x, level):  # knows the image
+      >>> def denoiser(x, level):  # always estimates the same image
       ...     return jnp.full_like(x, 0.5)
       >>> diffusion.samplers.ancestral(denoiser, levels, start, key=jax.random.key(0))
       Array([[0.5, 0.5]], dtype=float32)

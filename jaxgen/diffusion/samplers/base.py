@@ -1,7 +1,7 @@
 """The interface of all samplers, and the loop over their steps.
 
-A sampler has two parts: ``init`` makes tables of coefficients, one row a step, and ``step`` takes one step by its row. So the
-same object runs as one compiled loop (``sample``), or step by step::
+``init`` computes tables of coefficients with one row for each step, and ``step`` takes one step with its row. The same object
+therefore runs as one compiled loop (``sample``) or step by step::
 
     carry, steps = sampler.init(levels, x)
     for i in range(num_steps):
@@ -34,8 +34,8 @@ class Carry(NamedTuple):
     """The state between two steps.
 
     Attributes:
-      x: the images on their way, ``[N, ...]``.
-      previous_x0: the estimate of x_0 of the step before, for samplers that use it.
+      x: the noisy images, ``[N, ...]``.
+      previous_x0: the estimate of x_0 in the previous step, for samplers that use it.
     """
 
     x: Array
@@ -43,12 +43,12 @@ class Carry(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of a sampler, or all of them with arrays ``[S]``.
+    """A step of a sampler, or all S steps stacked into arrays ``[S]``.
 
     Attributes:
       number: number of the step, from 0.
       level: noise level at which the step begins.
-      coefficients: numbers of the step; each sampler has its own named tuple.
+      coefficients: coefficients of the step, in a named tuple that each sampler defines.
     """
 
     number: Array
@@ -108,19 +108,19 @@ class Sampler(abc.ABC):
         return len(levels.t) - 1
 
     def first_carry(self, x: Array) -> Carry:
-        """Return what the first step is given."""
+        """Return the state before the first step."""
         return Carry(x)
 
     def init(self, levels: Level, x: Float[Array, 'n ...'], schedule: Schedule | None = None) -> tuple[Carry, Step]:
-        """Prepare the way from ``x`` at the first of the levels to the last of them.
+        """Prepare sampling from ``x``.
 
         Args:
-          levels: those to visit, ``[S + 1]``, from noise to data.
-          x: the images at the first of them.
+          levels: the noise levels to visit, ``[S + 1]``, from noise to data.
+          x: the images at the first of the levels.
           schedule: the schedule of the levels, for a sampler that adds noise up to levels between them.
 
         Returns:
-          What ``step`` carries, and all steps stacked; tables are rounded to the dtype of ``x``.
+          The state before the first step, and all steps stacked, with tables rounded to the dtype of ``x``.
         """
         starts = Level(*(jnp.asarray(array[:-1], x.dtype) for array in levels))
         coefficients = jax.tree.map(lambda table: jnp.asarray(table, x.dtype), self.coefficients(levels, schedule))
@@ -149,19 +149,19 @@ class Sampler(abc.ABC):
         schedule: Schedule | None = None,
         keep_path: bool = False,
     ) -> Float[Array, ' ...']:
-        """Return images ``[N, ...]``.
+        """Sample images ``[N, ...]``.
 
         Args:
           denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
-          levels: those to visit, ``[S + 1]``, as ``schedule.levels(num_steps)`` gives them.
-          x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+          levels: the noise levels to visit, ``[S + 1]``, as ``schedule.levels(num_steps)`` returns them.
+          x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
           key: random key of the noise that the steps add.
-          noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+          noise: the noise itself, instead of ``key``: ``noise(i)`` is the standard normal noise of step i.
           schedule: see ``init``.
-          keep_path: return x after each step instead, ``[S, N, ...]``.
+          keep_path: whether to return x after each step instead, ``[S, N, ...]``.
 
         Raises:
-          ValueError: if the sampler adds noise and there is neither ``key`` nor ``noise``.
+          ValueError: if the sampler adds noise and neither ``key`` nor ``noise`` is given.
         """
         if noise is None and key is None and self.stochastic:
             raise ValueError(f'{type(self).__name__} adds noise in its steps: pass key=jax.random.key(0), for example')
@@ -172,12 +172,12 @@ class Sampler(abc.ABC):
 
 
 def noise_of_key(key: Array, x: Float[Array, 'n ...']) -> Noise:
-    """Return the function that gives step i its standard normal, in the shape and dtype of ``x``."""
+    """Return ``noise(i)``, standard normal noise for step i in the shape and dtype of ``x``."""
     return lambda i: jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype)
 
 
 def step_ends(levels: Level) -> tuple[Level, Level]:
-    """Return the levels at which the steps begin, and those at which they end, ``[S]`` each."""
+    """Return the levels at which the steps begin and the levels at which they end, ``[S]`` each."""
     return Level(*(array[:-1] for array in levels)), Level(*(array[1:] for array in levels))
 
 

@@ -1,7 +1,7 @@
 """Consistency sampling: each network call jumps from a noise level to an image.
 
-Song et al. 2023 (Consistency Models), algorithm 1: between two calls, noise takes the image back to a lower level. In place of
-an estimate of x_0, the denoiser is the consistency function f, the end of the way from x to the data.
+Song et al. 2023 (Consistency Models), algorithm 1: between two calls, noise is added to the image up to a lower level. In place
+of an estimate of x_0, the denoiser returns the consistency function f, the end of the trajectory from x to the data.
 
     symbol in the paper                         variable
     x_T, tau_n                                  carry.x and step.level of the first step, step.level of the others
@@ -37,7 +37,7 @@ class Consistency(Sampler):
 
     @property
     def stochastic(self) -> bool:
-        """Whether the steps add noise; the last one, to the data, does not."""
+        """Whether the steps add noise: all but the last do, which ends at the data."""
         return True
 
     def levels(self, schedule: Schedule, num_steps: int) -> Level:
@@ -53,18 +53,18 @@ class Consistency(Sampler):
         return step_ends(levels)[1]
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
-        """Jump to the data, and go back to the next level."""
+        """Jump to the data, and add noise up to the next level."""
         end = step.coefficients
         return Carry(end.alpha * denoiser(carry.x, step.level) + end.sigma * noise(step.number))
 
 
 def consistency(function: Denoiser, levels: Level, x: Float[Array, 'n ...'], *, key: Array) -> Float[Array, 'n ...']:
-    """Sample images by a consistency function.
+    """Sample images with a consistency function.
 
     Args:
-      function: ``function(x, level)`` is the image at the end of the way from ``x``, for a scalar level.
-      levels: the levels to visit, from noise to data, as ``Consistency().levels(schedule, num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      function: ``function(x, level)`` is the image at the end of the trajectory from ``x``, for a scalar level.
+      levels: the noise levels to visit, from noise to data, as ``Consistency().levels(schedule, num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
       key: random key of the noise between two calls.
 
     Returns:

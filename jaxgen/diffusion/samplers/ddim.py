@@ -34,7 +34,7 @@ class DDIMCoefficients(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DDIM(Sampler):
-    """The sampler of DDIM.
+    """The DDIM sampler.
 
     Attributes:
       eta: share of the posterior's standard deviation that each step adds as noise: 0 is deterministic.
@@ -55,7 +55,7 @@ class DDIM(Sampler):
         return self.eta > 0
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> DDIMCoefficients:
-        """Put eps = (x_t - alpha x_0) / sigma into equation 12, so that a clipped x_0 and its noise still make up x_t."""
+        """Insert eps = (x_t - alpha x_0) / sigma into equation 12, so that a clipped x_0 and its noise still add up to x_t."""
         xp = array_module(levels)
         level, next_level = step_ends(levels)
         std = self.eta * xp.sqrt(posterior_coefficients(level, next_level).posterior_variance)
@@ -85,20 +85,20 @@ def ddim(
 
     Args:
       denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
-      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      levels: the noise levels to visit, from noise to data, as ``schedule.levels(num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
       eta: share of the posterior's standard deviation that each step adds as noise: 0 is deterministic.
       key: random key of the noise that the steps add.
-      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+      noise: the noise itself, instead of ``key``: ``noise(i)`` is the standard normal noise of step i.
 
     Returns:
       The images, in the shape of ``x``.
 
     Raises:
-      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+      ValueError: if the sampler adds noise and neither ``key`` nor ``noise`` is given.
 
     Example:
-      A denoiser that knows the image finds it:
+      A denoiser that always estimates the same image leads to that image:
 
       >>> import jax.numpy as jnp
       >>> from jaxgen.diffusion import cosine

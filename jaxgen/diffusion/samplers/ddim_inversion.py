@@ -1,8 +1,8 @@
 """DDIM inversion: the noise from which deterministic DDIM samples a given image.
 
 Each step of DDIM is solved for its start by fixed-point iteration (Pan et al. 2023, Effective Real Image Editing with
-Accelerated Iterative Diffusion Inversion). One iteration is the usual inversion, which takes the noise estimate at the
-cleaner image for that at the noisier one.
+Accelerated Iterative Diffusion Inversion). A single iteration is the usual inversion, which uses the noise estimated at the
+cleaner image in place of the noise at the noisier one.
 
     symbol                                      variable
     x_{t-1}, the cleaner image, which is known  x_next
@@ -27,7 +27,7 @@ SIGMA_DATA = 0.5  # approximate standard deviation of images
 
 
 class InverseStep(NamedTuple):
-    """One step of DDIM to undo: ``level`` is its start, ``next_alpha`` and ``next_sigma`` its end."""
+    """A step of DDIM to undo, from ``level`` to the level with ``next_alpha`` and ``next_sigma``."""
 
     level: Level
     next_alpha: Array
@@ -37,16 +37,16 @@ class InverseStep(NamedTuple):
 def ddim_inversion(
     denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...'], *, iterations: int = 3
 ) -> Float[Array, 'n ...']:
-    """Return the start from which ``ddim`` with eta 0 samples the images ``x``.
+    """Return the noise from which ``ddim`` with eta 0 samples the images ``x``.
 
     Args:
-      denoiser: ``denoiser(x, level)`` is the estimate of x_0; neither guided nor clipped, or the iteration need not converge.
-      levels: those that DDIM visits, ``[S + 1]``, from noise to data.
+      denoiser: ``denoiser(x, level)`` is the estimate of x_0. If it is guided or clipped, the iteration may not converge.
+      levels: the noise levels that DDIM visits, ``[S + 1]``, from noise to data.
       x: images.
       iterations: fixed-point iterations for each level.
 
     Returns:
-      The start, in the shape of ``x``.
+      The noise, in the shape of ``x``.
 
     Example:
       >>> import jax.numpy as jnp
@@ -88,10 +88,11 @@ def undo_step(denoiser: Denoiser, x_next: Array, step: InverseStep, iterations: 
 
 
 def _noise_equation_contracts_faster(step: InverseStep) -> Array:
-    """Choose between two forms of the fixed-point equation: one contracts where there is little noise, the other where much.
+    """Return whether the fixed-point equation for the noise contracts faster than the equation for x_0.
 
-    Compares their approximate contraction factors for Gaussian data of deviation ``SIGMA_DATA``. Without noise at the end
-    only the first form exists.
+    One of them contracts where there is little noise, the other where there is much. This compares their approximate
+    contraction factors for Gaussian data of standard deviation ``SIGMA_DATA``. For a step that ends without noise only the
+    equation for the noise exists.
     """
     (alpha, sigma, _), next_alpha, next_sigma = step
     noise_ratio, alpha_ratio = next_sigma / sigma, alpha / next_alpha

@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M), a second-order multistep method, and SDE-DPM-Solver++(2M), the same with noise.
+"""DPM-Solver++(2M), a second-order multistep method, and its stochastic version, SDE-DPM-Solver++(2M).
 
 Lu et al. 2022 (DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models), algorithm 2 and appendix A.
 
@@ -60,11 +60,11 @@ class DPMpp2M(Sampler):
         return self.sde
 
     def first_carry(self, x: Array) -> Carry:
-        """Return ``x`` and zeros for the estimate before the first, which the first step multiplies by 0."""
+        """Return ``x``, and zeros as the previous estimate, which the first step multiplies by 0."""
         return Carry(x, jnp.zeros_like(x))
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> DPMCoefficients:
-        """Compute the coefficients of all steps; the first one, and those from pure noise and to the data are of first order."""
+        """Compute the coefficients of all steps; the first step and steps from pure noise or to the data are of first order."""
         xp = array_module(levels)
         level, next_level = step_ends(levels)
         with np.errstate(divide='ignore', invalid='ignore'):
@@ -98,8 +98,8 @@ def dpmpp_2m(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Flo
 
     Args:
       denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
-      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      levels: the noise levels to visit, from noise to data, as ``schedule.levels(num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
 
     Returns:
       The images, in the shape of ``x``.
@@ -108,7 +108,7 @@ def dpmpp_2m(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Flo
       >>> import jax.numpy as jnp
       >>> from jaxgen import diffusion
       >>> levels, start = diffusion.cosine(1000).levels(4), jnp.ones((1, 2))
-      >>> def denoiser(x, level):  # knows the image
+      >>> def denoiser(x, level):  # always estimates the same image
       ...     return jnp.full_like(x, 0.5)
       >>> diffusion.samplers.dpmpp_2m(denoiser, levels, start)
       Array([[0.5, 0.5]], dtype=float32)
@@ -128,23 +128,23 @@ def dpmpp_2m_sde(
 
     Args:
       denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
-      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      levels: the noise levels to visit, from noise to data, as ``schedule.levels(num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
       key: random key of the noise that the steps add.
-      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+      noise: the noise itself, instead of ``key``: ``noise(i)`` is the standard normal noise of step i.
 
     Returns:
       The images, in the shape of ``x``.
 
     Raises:
-      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+      ValueError: if the sampler adds noise and neither ``key`` nor ``noise`` is given.
 
     Example:
       >>> import jax
       >>> import jax.numpy as jnp
       >>> from jaxgen import diffusion
       >>> levels, start = diffusion.cosine(1000).levels(4), jnp.ones((1, 2))
-      >>> def denoiser(x, level):  # knows the image
+      >>> def denoiser(x, level):  # always estimates the same image
       ...     return jnp.full_like(x, 0.5)
       >>> diffusion.samplers.dpmpp_2m_sde(denoiser, levels, start, key=jax.random.key(0))
       Array([[0.5, 0.5]], dtype=float32)

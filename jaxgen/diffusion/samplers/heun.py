@@ -1,8 +1,8 @@
 """Heun's second-order method for the probability-flow equation: the deterministic sampler of EDM.
 
 Karras et al. 2022 (Elucidating the Design Space of Diffusion-Based Generative Models), algorithm 1. The paper has alpha = 1;
-other processes are sampled as y = x / alpha at time t = sigma / alpha, where the equation is the same. Algorithm 2 begins its
-steps at x^_i and t^_i instead of x_i and t_i, which therefore have the names of these here.
+other processes are sampled as y = x / alpha at time t = sigma / alpha, where the equation is the same. The variables are named
+x_hat and t_hat because a step of algorithm 2, which shares this code, begins at x^_i and t^_i instead of x_i and t_i.
 
     symbol in the paper                         variable
     x_i (x^_i), t_i (t^_i)                      x_hat, t_hat
@@ -26,7 +26,7 @@ from jaxgen.types import Array, PyTree
 
 
 class HeunCoefficients(NamedTuple):
-    """The two levels of a step, Euler's step x_next = euler_x0 x_0 + euler_x x_hat, and whether it is then corrected."""
+    """The levels of a step, Euler's step x_next = euler_x0 x_0 + euler_x x_hat, and whether a correction follows it."""
 
     hat: Level
     next: Level
@@ -37,22 +37,22 @@ class HeunCoefficients(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Heun(Sampler):
-    """Heun's method (algorithm 1). A step to the data or from pure noise, alpha = 0, is Euler's alone.
+    """The sampler by Heun's method (algorithm 1). A step to the data, or from pure noise (alpha = 0), is a plain Euler step.
 
     Example:
       >>> from jaxgen import diffusion
-      >>> diffusion.samplers.Heun().network_calls(diffusion.EDMSchedule().levels(18))  # the 35 of the paper
+      >>> diffusion.samplers.Heun().network_calls(diffusion.EDMSchedule().levels(18))  # 35, as in the paper
       35
     """
 
     order: ClassVar[int] = 2
 
     def network_calls(self, levels: Level) -> int:
-        """Return the number of steps plus that of their corrections."""
+        """Return the number of steps plus the number of corrections."""
         return len(levels.t) - 1 + int(is_corrected(levels).sum())
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> PyTree:
-        """Return the coefficients of steps from the levels themselves."""
+        """Return the coefficients of steps that begin at the levels themselves."""
         return heun_coefficients(levels, step_ends(levels)[0])
 
     def step(self, denoiser: Denoiser, carry: Carry, step: Step, noise: Noise) -> Carry:
@@ -62,7 +62,7 @@ class Heun(Sampler):
 
 def heun_step(denoiser: Denoiser, x_hat: Array, c: HeunCoefficients) -> Array:
     """Take one step of Heun's method (lines 4 to 8 of algorithm 1, lines 7 to 11 of algorithm 2)."""
-    # Lines 4 and 5: Euler's step, with d_cur put in.
+    # Lines 4 and 5: Euler's step, with the definition of d_cur inserted.
     x0 = denoiser(x_hat, c.hat)
     x_next = c.euler_x0 * x0 + c.euler_x * x_hat
 
@@ -96,8 +96,8 @@ def heun(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[A
 
     Args:
       denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
-      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      levels: the noise levels to visit, from noise to data, as ``schedule.levels(num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
 
     Returns:
       The images, in the shape of ``x``.
@@ -106,7 +106,7 @@ def heun(denoiser: Denoiser, levels: Level, x: Float[Array, 'n ...']) -> Float[A
       >>> import jax.numpy as jnp
       >>> from jaxgen import diffusion
       >>> levels, start = diffusion.EDMSchedule().levels(4), jnp.ones((1, 2))
-      >>> def denoiser(x, level):  # knows the image
+      >>> def denoiser(x, level):  # always estimates the same image
       ...     return jnp.full_like(x, 0.5)
       >>> diffusion.samplers.heun(denoiser, levels, levels.sigma[0] * start).round(3)
       Array([[0.5, 0.5]], dtype=float32)

@@ -48,8 +48,8 @@ def mean_flow(jump: Jump, levels: Level, x: Float[Array, 'n ...']) -> Float[Arra
 
     Args:
       jump: ``jump(x, level, next_level)`` is x at the next level, for scalar levels.
-      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      levels: the noise levels to visit, from noise to data, as ``schedule.levels(num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
 
     Returns:
       The images, in the shape of ``x``.

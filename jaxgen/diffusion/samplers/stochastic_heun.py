@@ -26,7 +26,7 @@ from jaxgen.types import Array, PyTree
 
 
 class ChurnCoefficients(NamedTuple):
-    """x_hat = hat_x x + hat_noise noise, and the step of Heun's method from there."""
+    """The coefficients of x_hat = hat_x x + hat_noise noise, and of the step of Heun's method from there."""
 
     hat_x: Array | np.ndarray
     hat_noise: Array | np.ndarray
@@ -35,10 +35,10 @@ class ChurnCoefficients(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class StochasticHeun(Heun):
-    """Heun's method from levels with more noise (algorithm 2), with S_min = 0, S_max infinite and S_noise = 1.
+    """The sampler of algorithm 2, with S_min = 0, S_max infinite and S_noise = 1.
 
     Attributes:
-      churn: S_churn of the paper, the noise that is added over all steps; 0 is algorithm 1.
+      churn: S_churn of the paper, the amount of noise added over all steps; 0 gives algorithm 1.
 
     Example:
       >>> from jaxgen import diffusion
@@ -56,7 +56,7 @@ class StochasticHeun(Heun):
         return self.churn > 0
 
     def coefficients(self, levels: Level, schedule: Schedule | None) -> PyTree:
-        """Return the coefficients of steps from levels with more noise."""
+        """Return the coefficients of steps that begin at levels with more noise."""
         if not self.stochastic:
             return super().coefficients(levels, schedule)
         if schedule is None:
@@ -96,18 +96,18 @@ def stochastic_heun(
 
     Args:
       denoiser: ``denoiser(x, level)`` is the estimate of x_0, at a scalar level.
-      levels: the levels to visit, from noise to data, as ``schedule.levels(num_steps)`` gives them.
-      x: the start at the first of the levels, as ``initial_noise(levels, normal)`` makes it.
+      levels: the noise levels to visit, from noise to data, as ``schedule.levels(num_steps)`` returns them.
+      x: the noise to start from, as ``initial_noise(levels, normal)`` returns it.
       schedule: the schedule of the levels.
-      churn: S_churn of the paper, the noise that is added over all steps; 0 is algorithm 1.
+      churn: S_churn of the paper, the amount of noise added over all steps; 0 gives algorithm 1.
       key: random key of the noise that the steps add.
-      noise: the noise itself instead of ``key``: ``noise(i)`` is the standard normal of step i.
+      noise: the noise itself, instead of ``key``: ``noise(i)`` is the standard normal noise of step i.
 
     Returns:
       The images, in the shape of ``x``.
 
     Raises:
-      ValueError: if noise is to be added and there is neither ``key`` nor ``noise``.
+      ValueError: if the sampler adds noise and neither ``key`` nor ``noise`` is given.
 
     Example:
       >>> import jax
@@ -115,7 +115,7 @@ def stochastic_heun(
       >>> from jaxgen import diffusion
       >>> schedule, key = diffusion.EDMSchedule(), jax.random.key(0)
       >>> levels, start = schedule.levels(4), schedule.sigma_max * jnp.ones((1, 2))
-      >>> def denoiser(x, level):  # knows the image
+      >>> def denoiser(x, level):  # always estimates the same image
       ...     return jnp.full_like(x, 0.5)
       >>> diffusion.samplers.stochastic_heun(denoiser, levels, start, schedule=schedule, churn=1.0, key=key).round(3)
       Array([[0.5, 0.5]], dtype=float32)
@@ -137,5 +137,5 @@ def churned_levels(schedule: Schedule, levels: Level, churn: float) -> Level:
 
 
 def _or_1(alpha: np.ndarray) -> np.ndarray:
-    """Replace zeros by 1, where the quotient is not used."""
+    """Replace zeros in a divisor by 1; the quotient is not used there."""
     return np.where(alpha > 0, alpha, 1.0)
