@@ -1,4 +1,4 @@
-"""Methods: each joins networks, mathematics and an optimizer behind one abstract class."""
+"""The training methods, each of which joins networks, mathematics and an optimizer behind one abstract class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METHODS: dict[str, type[Method]] = {'ddpm': Diffusion, 'dcgan': DCGAN, 'r3gan': 
 
 
 def build(name: str, sections: Sections, image_shape: tuple[int, int, int], num_classes: int) -> Method:
-    """Return the method of this name that options describe.
+    """Make the method of this name from its options.
 
     Args:
       name: one of ``METHODS``.

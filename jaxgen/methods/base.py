@@ -1,4 +1,4 @@
-"""The abstract class through which the trainer and the apps meet every method."""
+"""The abstract class through which the trainer and the apps use every method."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Capabilities:
     """The capabilities of a method.
 
     Attributes:
-      samples: generates images with ``sample``.
-      denoises: generates them through a sequence of noise levels, so that there are samplers, steps and guidance.
-      edits: can edit a given image by taking it part of the way to noise and back.
-      has_likelihood: has a bound on the likelihood of an image.
-      finetunes: its trained models can be fine-tuned.
-      knows_classes: takes class labels as an input.
+      samples: whether it generates images with ``sample``.
+      denoises: whether it generates them through a sequence of noise levels, so that it has samplers, steps and guidance.
+      edits: whether it can edit a given image by adding noise to it and removing the noise again.
+      has_likelihood: whether it has a bound on the likelihood of an image.
+      finetunes: whether its trained models can be fine-tuned.
+      knows_classes: whether it takes class labels as an input.
 
     Example:
       >>> from jaxgen import methods
@@ -49,9 +49,9 @@ class Method(abc.ABC):
 
     Attributes:
       supports: the capabilities of the method in general, for decisions made before an instance exists.
-      sections: the options of the method by the name of their section; ``model`` is one of them, and a name that all
-        methods share (``data``, ``optimizer``, ``sample`` ...) stands for the method's own class in its place.
-      defaults: the method's defaults in other sections that all methods share, by section and field.
+      sections: the classes of the method's options by the name of their section: ``model``, further sections of its own, and
+        classes that replace a section which all methods share (``data``, ``optimizer``, ``sample`` ...).
+      defaults: the method's defaults in shared sections that it does not replace, by section and field.
       image_shape: height, width and channels of an image.
       base_hash: hash of the frozen weights that the method adapts, or None if it trains all of its parameters.
 
@@ -69,10 +69,11 @@ class Method(abc.ABC):
 
     @classmethod
     def from_sections(cls, sections: Sections, *, image_shape: tuple[int, int, int], num_classes: int) -> Method:
-        """Return the method that options describe. The default refuses: such a method is constructed in Python.
+        """Make the method from its options. The default raises UserError, for methods that are only constructed in Python.
 
         Args:
-          sections: the options by the name of their section: those of ``sections``, ``optimizer``, ``train`` and ``sample``.
+          sections: the options by the name of their section: the sections in the attribute ``sections``, and ``optimizer``,
+            ``train`` and ``sample``.
           image_shape: height, width and channels of an image.
           num_classes: number of classes of the data; labels lie below it.
 
@@ -92,7 +93,7 @@ class Method(abc.ABC):
           image_size: side of the images in pixels.
 
         Raises:
-          UserError: or OptionError, which names the section and the field.
+          UserError: if options do not go together. An ``OptionError`` names the section and the field.
         """
         return
 
@@ -124,7 +125,7 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def networks(self, state: State) -> dict[str, PyTree]:
-        """Return the parameters of each network by its name, to be counted.
+        """Return the parameters of each network by its name, so that they can be counted.
 
         Args:
           state: the full state, or the shapes of its arrays.
@@ -133,8 +134,8 @@ class Method(abc.ABC):
     def moving_averages(self, state: State) -> dict[float, PyTree]:
         """Return the power-function averages of the parameters by their relative length, to be kept as snapshots.
 
-        A method that returns any also has an attribute ``ema`` in its trainable state, which an average of another length,
-        made from the snapshots, can replace (see ``optim.power_ema``). The default has none.
+        If a method returns any, its trainable state has an attribute ``ema``. It can be replaced by an average of another
+        length that is made from the snapshots (see ``optim.power_ema``). The default has none.
         """
         return {}
 
@@ -162,7 +163,7 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def sampling_variables(self, state: State, key: Array, ema: bool) -> PyTree:
-        """Return the variables of the network after training, to be computed once and used for any number of images.
+        """Return the variables of the trained network, which are computed once and used for any number of images.
 
         Args:
           state: the full state.
@@ -187,15 +188,15 @@ class Method(abc.ABC):
         """
 
     def with_sample_options(self, options: SampleOptions) -> Method:
-        """Return the same method that samples with other options. The default has no options that change its samples.
+        """Return a copy of the method that samples with other options. The default has no options that change its samples.
 
         Args:
-          options: of the class that ``sections`` has for ``sample``.
+          options: an instance of the class that ``sections`` has for ``sample``.
         """
         return self
 
     def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
-        """Generate images; image i depends on entry i of ``keys`` and ``labels`` alone. The default refuses.
+        """Generate images; image i depends on entry i of ``keys`` and ``labels`` alone. The default raises UserError.
 
         Args:
           variables: what ``sampling_variables`` returned.
@@ -211,9 +212,9 @@ class Method(abc.ABC):
         self._refuse_to_sample()
 
     def sampling_protocol(self) -> JsonObject:
-        """Return how ``sample`` generates an image, as JSON values. The default refuses.
+        """Return a description of how ``sample`` generates an image, as JSON values. The default raises UserError.
 
-        Among them are ``network_calls``, and ``dtype`` and ``matmul_precision`` of the network (``models.layers.precision_of``).
+        It includes ``network_calls``, and ``dtype`` and ``matmul_precision`` of the network (``models.layers.precision_of``).
 
         Raises:
           UserError: if the method does not generate images.

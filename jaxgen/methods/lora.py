@@ -1,4 +1,4 @@
-"""Fine-tuning of a diffusion model: an update of its frozen parameters, in low-rank factors or of full size."""
+"""Fine-tuning of a diffusion model: an update of its frozen parameters, as low-rank factors or of full size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxgen.types import Array, JsonObject, PyTree, Struct
 class FineTunedState(Struct):
     """The frozen parameters of the base, and the state of a diffusion model whose parameters are the factors.
 
-    The names of the fields stand in checkpoints.
+    Checkpoints contain the names of these fields.
     """
 
     base: PyTree
@@ -32,7 +32,7 @@ class FineTunedState(Struct):
 class FineTunedDiffusion(Diffusion):
     """A diffusion model whose parameters are ``lora.merge(base, factors)``.
 
-    The gradients, their optimizer and the moving average are those of the factors alone. A checkpoint does not hold the base.
+    The gradients, the optimizer and the moving average concern the factors only. A checkpoint does not contain the base.
 
     Attributes:
       base: the frozen parameters, on the host, with a row of the label table for each class of this model.
@@ -56,7 +56,7 @@ class FineTunedDiffusion(Diffusion):
 
         Args:
           method: its network has the structure of the base.
-          fields: the attributes of this class.
+          fields: values of the attributes that this class adds.
         """
         return cls(**{f.name: getattr(method, f.name) for f in dataclasses.fields(Diffusion)}, **fields)
 
@@ -103,12 +103,12 @@ class FineTunedDiffusion(Diffusion):
         raise UserError('merged weights are no fine-tuned model: fine-tune them as a base instead')
 
     def sampling_protocol(self) -> JsonObject:
-        """Return how ``sample`` generates an image, as JSON values."""
+        """Return a description of how ``sample`` generates an image, as JSON values."""
         return super().sampling_protocol() | {'base': self.base_hash, 'adapter_scale': self.scale}
 
 
 def with_new_labels(params: Mapping[str, PyTree], known: int, new: int) -> Mapping[str, PyTree]:
-    """Return the parameters of a network with ``new`` more classes after its ``known`` ones.
+    """Return the parameters of a network with ``new`` more classes after the ``known`` ones.
 
     The known rows of the label table keep their meaning, and the new rows come after them. If the table has a last row that
     stands for no class, it stays the last, and the new rows start as copies of it; otherwise they start as the mean of all
@@ -116,7 +116,7 @@ def with_new_labels(params: Mapping[str, PyTree], known: int, new: int) -> Mappi
 
     Args:
       params: parameters of the network; without a label table they are returned as they are.
-      known: number of classes that the network knows.
+      known: number of classes that the network was trained on.
       new: number of classes to add.
     """
     if not new or 'label' not in params:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jaxgen.errors import shortened
 from jaxgen.schema import Options, option, require, require_one_of
 
-LONGEST_NAME = 200  # bytes of the name of a file without its suffix
+LONGEST_NAME = 200  # bytes of a file name without its suffix
 DTYPES = ('float32', 'bfloat16')
 
 
@@ -19,7 +19,7 @@ class SampleOptions(Options):
     num: int = option(64, 'number of images to sample', at_least=1, at_most=100_000_000)
     batch_size: int = option(64, 'images sampled at once, over all devices', at_least=1, at_most=100_000_000)
     classes: tuple[str, ...] | None = option(
-        None, 'classes to sample, one after another in turn; all classes of the model if not set'
+        None, 'classes that the samples have in turn; all classes of the model if not set'
     )
     ema: bool = option(True, 'sample with the moving average of the parameters')
     every: int | None = option(
@@ -28,7 +28,7 @@ class SampleOptions(Options):
         at_least=1,
     )
     name: str | None = option(
-        None, 'name of the files that mode=sample writes to samples/; made of the options of sampling if not set'
+        None, 'name of the files that mode=sample writes to samples/; derived from the options of sampling if not set'
     )
     animation: bool = option(False, 'also write a strip and an animation of the denoising in mode=sample')
     adapter: str | None = option(

@@ -20,16 +20,16 @@ from jaxgen.types import Array, JsonObject, PyTree
 
 
 class Augmented(Protocol):
-    """Options of a GAN, among them the augmentations of all images that the discriminator sees."""
+    """Options of a GAN that name the augmentations of all images that the discriminator sees."""
 
     @property
     def augment(self) -> tuple[str, ...] | None:
-        """Names in ``gan.AUGMENTATIONS``; None for none."""
+        """Names in ``gan.AUGMENTATIONS``; None for no augmentation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AdversarialMethod(Method):
-    """A generator and a discriminator, trained against each other; a subclass has the losses and the updates.
+    """A generator and a discriminator, trained against each other; a subclass defines the losses and the updates.
 
     Attributes:
       optimizer: resolved options of the optimizer, see ``OptimizerOptions.resolved``.
@@ -62,11 +62,11 @@ class AdversarialMethod(Method):
         dtype = at_least_float32(self.generator.dtype)
         z = jax.random.normal(key, (len(label), self.generator.latent_size), dtype)
         # No label is negative, so this changes no latent. It places the latents on the devices like the labels, so that each
-        # device generates its own rows; made of random numbers alone, every device would generate all images.
+        # device generates its own rows; without it, every device would generate all images.
         return jnp.where(label[:, None] >= 0, z, 0)
 
     def discriminate(self, variables: dict[str, PyTree], images: Array, labels: Array) -> PyTree:
-        """Return the logits of images after training."""
+        """Return the logits that the trained discriminator gives to images."""
         return self.discriminator.apply(variables, images, labels)
 
     def weights(self, state: GANState, key: Array, ema: bool) -> dict[str, PyTree]:
@@ -90,5 +90,5 @@ class AdversarialMethod(Method):
         return images
 
     def sampling_protocol(self) -> JsonObject:
-        """Return how ``sample`` generates an image, as JSON values."""
+        """Return a description of how ``sample`` generates an image, as JSON values."""
         return {'sampler': 'generator', 'network_calls': 1} | precision_of(self.generator.dtype)

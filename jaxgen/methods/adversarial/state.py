@@ -9,7 +9,7 @@ import optax
 
 from jaxgen.types import Array, PyTree, Struct
 
-# The names of the fields stand in checkpoints.
+# Checkpoints contain the names of these fields: renaming one makes old checkpoints unreadable.
 
 
 @flax.struct.dataclass
@@ -17,9 +17,9 @@ class NetworkState(Struct):
     """The state of one of the two networks.
 
     Attributes:
-      params: its parameters.
+      params: parameters of the network.
       stats: the collections that a forward pass changes: running statistics, singular vectors.
-      opt_state: the state of its optimizer.
+      opt_state: state of the optimizer.
     """
 
     params: PyTree
@@ -28,16 +28,17 @@ class NetworkState(Struct):
 
     @property
     def variables(self) -> dict[str, PyTree]:
-        """The parameters and the statistics, as the network's ``apply`` takes them."""
+        """The parameters and the statistics, in the form that the network's ``apply`` expects."""
         return {'params': self.params, **self.stats}
 
 
 @flax.struct.dataclass
 class GANState(Struct):
-    """Both networks, the moving average of the generator's parameters, and the number of updates.
+    """The state of both networks, the moving average of the generator's parameters, and the number of updates.
 
     Attributes:
-      noise: for Diffusion-GAN the ``strength`` and the sum of the mean ``signs`` since it last adapted; otherwise empty.
+      noise: for Diffusion-GAN, the ``strength`` of the noise, and the sum of the mean ``signs`` since the strength was last
+        adapted; otherwise empty.
     """
 
     generator: NetworkState

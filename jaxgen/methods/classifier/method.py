@@ -31,9 +31,9 @@ from jaxgen.types import Array, Fields, PyTree, Struct
 
 @flax.struct.dataclass
 class ClassifierState(Struct):
-    """The network, its slow weights, the state of the optimizer, and the number of updates.
+    """The state of a classifier: the network, its slow weights, the state of the optimizer, and the number of updates.
 
-    The names of the fields stand in checkpoints.
+    Checkpoints contain the names of these fields.
 
     Attributes:
       variables: ``params`` and the running statistics ``batch_stats``.
@@ -55,7 +55,7 @@ class ClassifierMethod(Method):
 
     Attributes:
       optimizer: resolved options of the optimizer.
-      translation: pixels by which an image is shifted in training, at most.
+      translation: largest shift of an image in training, in pixels.
 
     Example:
       >>> from jaxgen import methods
@@ -91,9 +91,9 @@ class ClassifierMethod(Method):
 
         Args:
           network: options of the network.
-          optimizer: resolved, see ``OptimizerOptions.resolved``.
+          optimizer: resolved options of the optimizer, see ``OptimizerOptions.resolved``.
           image_shape: height, width and channels of an image.
-          num_classes: number of classes to tell apart.
+          num_classes: number of classes to distinguish.
         """
         classifier = Classifier(num_classes, network.widths, jnp.dtype(network.dtype))
         return cls(classifier, optimizer, image_shape, network.translation)

@@ -21,7 +21,7 @@ class ClassifierNetworkOptions(Options):
     widths: tuple[int, ...] = option(
         (64, 256, 256), 'channels of each block; each block halves the side of the image', at_least=1, at_most=8192
     )
-    translation: int = option(2, 'pixels by which an image is shifted in training, at most', at_least=0, at_most=8192)
+    translation: int = option(2, 'largest shift of an image in training, in pixels', at_least=0, at_most=8192)
     dtype: str = option('float32', 'precision of the convolutions; parameters are float32', choices=DTYPES)
 
     def check(self) -> None:
@@ -41,7 +41,7 @@ class ClassifierOptimizerOptions(OptimizerOptions):
     decay_steps: int | None = with_default(OptimizerOptions, 'decay_steps', 480)
     ema_decay: float | None = option(
         0.95,
-        'share that a step keeps of the slow weights of lookahead at the end; they follow at once if not set',
+        'decay of the slow weights of lookahead at the end of training; they follow the network at once if not set',
         above=0,
         below=1,
     )
@@ -49,7 +49,7 @@ class ClassifierOptimizerOptions(OptimizerOptions):
         0.00133, 'multiple of each parameter that is added to its gradient', at_least=0, at_most=1000
     )
     bias_scale: float = option(
-        64.0, 'learning rate of the biases, as a multiple of that of the kernels', above=0, at_most=1e6
+        64.0, 'learning rate of the biases, as a multiple of the learning rate of the kernels', above=0, at_most=1e6
     )
     label_smoothing: float = option(
         0.2, 'share of each label that is spread evenly over all classes', at_least=0, below=1

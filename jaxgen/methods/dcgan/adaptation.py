@@ -16,7 +16,7 @@ def init_noise(options: GANOptions) -> dict[str, Array]:
 
 
 def add_signs(adaptation: dict[str, Array], real_logits: Array, options: GANOptions) -> dict[str, Array]:
-    """Add the mean sign of the logits of real images to the sum, divided by the discriminator's steps."""
+    """Add the mean sign of the logits of real images, divided by the discriminator's steps, to the sum."""
     if not options.diffusion_noise:
         return adaptation
     signs = jnp.mean(jnp.sign(real_logits)) / options.discriminator_steps

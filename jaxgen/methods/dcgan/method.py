@@ -30,14 +30,14 @@ from jaxgen.types import Array, Fields, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class DCGAN(AdversarialMethod):
-    """Radford et al. 2016, with a choice of losses and regularisers.
+    """A DCGAN (Radford et al. 2016), with a choice of losses and regularisers.
 
-    A step is that of the PyTorch tutorial: the discriminator learns from real and from generated images, one forward pass
+    A step follows the PyTorch tutorial: the discriminator learns from real and from generated images, one forward pass
     each, then the generator learns from the same generated images and the improved discriminator. With n steps of the
     discriminator, rows i, i + n, i + 2n ... of the batch are the real images of its i-th step.
 
     Attributes:
-      optimizer: resolved options of the generator's optimizer, from which ``optimizer_options`` derives the other's.
+      optimizer: resolved options of the generator's optimizer, from which ``optimizer_options`` derives the discriminator's.
       gan: losses and regularisers.
 
     Example:
@@ -75,7 +75,7 @@ class DCGAN(AdversarialMethod):
         Args:
           network: options of both networks.
           gan: losses and regularisers.
-          optimizer: resolved, see ``OptimizerOptions.resolved``.
+          optimizer: resolved options of the optimizer, see ``OptimizerOptions.resolved``.
           image_shape: height, width and channels of an image; the side is 4 times a power of two.
           num_classes: number of classes of the data.
         """
@@ -140,7 +140,7 @@ class DCGAN(AdversarialMethod):
         return GANState(generator, discriminator, ema, jnp.zeros((), jnp.int32), init_noise(self.gan))
 
     def discriminate(self, variables: dict[str, PyTree], images: Array, labels: Array) -> PyTree:
-        """Return the logits of images after training, without noise."""
+        """Return the logits that the trained discriminator gives to images without noise."""
         return self.discriminator.apply(variables, images, labels, jnp.zeros_like(labels))
 
     def step(self, state: GANState, batch: dict[str, Array], key: Array) -> tuple[GANState, dict[str, Array]]:
@@ -158,8 +158,8 @@ class DCGAN(AdversarialMethod):
         """Generate images from new latents.
 
         Returns:
-          The images, the function from their gradients to those of the generator's parameters, and the state with the
-          generator's next running statistics.
+          The images; the function that turns gradients of the images into gradients of the generator's parameters; and the
+          state with the generator's next running statistics.
         """
         z, own = self.latents(label, jax.random.split(key, 4)[0]), state.generator
 
@@ -180,7 +180,7 @@ class DCGAN(AdversarialMethod):
           images: real or generated images in [-1, 1].
           label: their class labels.
           key: random key of the noise.
-          adaptation: the field ``noise`` of the state; with it the images get the noise of Diffusion-GAN first.
+          adaptation: the field ``noise`` of the state, which has the strength of the noise of Diffusion-GAN.
         """
         t = jnp.zeros(len(images), jnp.int32)
         if self.gan.diffusion_noise:
@@ -245,5 +245,5 @@ class DCGAN(AdversarialMethod):
         return state.replace(generator=generator, discriminator=opponent.replace(stats=stats), ema=ema), metrics
 
     def sampling_variables(self, state: GANState, key: Array, ema: bool) -> PyTree:
-        """Return the variables of the generator: those of the last step, or the average with statistics of its own."""
+        """Return the variables of the generator: the last ones, or the averaged parameters with their own statistics."""
         return averaged_variables(self.generator, state, key) if ema else state.generator.variables

@@ -30,7 +30,7 @@ class DCGANNetworkOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GANOptions(Options):
-    """The loss of both networks, and what stabilises their training."""
+    """The loss of both networks, and options that stabilise their training."""
 
     loss: str = option(
         'non_saturating',
@@ -38,7 +38,7 @@ class GANOptions(Options):
         choices=lambda: LOSSES,
     )
     discriminator_steps: int = option(
-        1, 'steps of the discriminator to one of the generator; they share the batch', at_least=1
+        1, 'steps of the discriminator for each step of the generator; they share the batch', at_least=1
     )
     discriminator_learning_rate: float | None = option(
         None,
@@ -57,10 +57,13 @@ class GANOptions(Options):
     diffusion_noise: bool = option(False, 'add the noise of Diffusion-GAN to all images that the discriminator sees')
     diffusion_std: float = option(0.05, 'standard deviation of the noise of Diffusion-GAN', at_least=0, at_most=1000)
     diffusion_target: float = option(
-        0.6, 'mean sign of the logits of real images to which the strength of that noise adapts', at_least=-1, at_most=1
+        0.6,
+        'mean sign of the logits of real images at which the strength of the noise of Diffusion-GAN settles',
+        at_least=-1,
+        at_most=1,
     )
     diffusion_images: int = option(
-        100_000, 'number of images over which the strength of that noise can rise from 0 to 1', at_least=1
+        100_000, 'number of images in which the strength of the noise of Diffusion-GAN can rise from 0 to 1', at_least=1
     )
 
 

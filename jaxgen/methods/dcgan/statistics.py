@@ -13,11 +13,11 @@ NUM_BATCHES, BATCH_SIZE = 16, 128
 
 
 def averaged_variables(generator: Generator, state: GANState, key: Array) -> dict[str, PyTree]:
-    """Return the averaged parameters with statistics of their own.
+    """Return the averaged parameters with their own statistics.
 
-    The running statistics belong to other parameters, so they are replaced by the means over 16 batches of 128 latents, as
-    in ``torch.optim.swa_utils.update_bn``. Before the first update they do belong to these parameters and are kept, so that
-    an imported generator samples with the statistics that came with it.
+    The running statistics belong to the parameters of the last step, so they are replaced by the means over 16 batches of 128
+    latents, as in ``torch.optim.swa_utils.update_bn``. Before the first update they belong to the averaged parameters, too, and
+    are kept, so that an imported generator samples with the statistics that came with it.
 
     Args:
       generator: the network.

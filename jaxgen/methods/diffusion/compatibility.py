@@ -1,4 +1,4 @@
-"""Whether the options of a diffusion model go together: ``diffusion.compatibility`` in the names of the options."""
+"""Reasons why options of a diffusion model cannot be combined: ``diffusion.compatibility`` with the names of the options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from jaxgen.diffusion import compatibility
 from jaxgen.methods.diffusion.options import DiffusionOptions, DiffusionSampleOptions
 
-# The option that each argument of ``diffusion.compatibility`` comes from, by section and name
+# The option, as section and name, from which each argument of ``diffusion.compatibility`` comes
 OPTIONS = {
     'schedule': 'diffusion.schedule',
     'prediction': 'diffusion.parameterisation',
@@ -25,7 +25,7 @@ def incompatibility_reason(
     Args:
       diffusion: the section ``diffusion``.
       sample: the section ``sample``.
-      prefix: what stands before the name of each section, as in ``config.``.
+      prefix: text to put before the name of each section, as in ``config.``.
     """
     reason = compatibility.incompatibility_reason(
         diffusion.schedule, diffusion.parameterisation, diffusion.weighting, diffusion.variance, sample.sampler

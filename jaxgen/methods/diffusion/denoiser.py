@@ -1,4 +1,4 @@
-"""The preconditioned network of a diffusion model, as samplers call it."""
+"""The preconditioned network of a diffusion model, in the form that samplers call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxgen.diffusion.samplers.mean_flow import Jump
 from jaxgen.methods.diffusion.sampling import SamplingSettings
 from jaxgen.types import Array, PyTree
 
-Edit = Callable[[Array], Array]  # a change of every estimate of x_0 [N, H, W, C], as ``editing.keep_known`` makes it
+Edit = Callable[[Array], Array]  # changes each estimate of x_0 [N, H, W, C]; ``editing.keep_known`` returns one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PreconditionedNetwork:
 
     Attributes:
       prediction: what the network predicts, one of ``compatibility.ALL_PREDICTIONS``.
-      learned_variance: whether it learns the variance of a step.
+      learned_variance: whether the network learns the variance of a step.
       variables: the variables of ``network``.
     """
 
@@ -43,7 +43,7 @@ class PreconditionedNetwork:
         return self.network.num_classes - 1
 
     def predict(self, x: Float[Array, 'n h w c'], level: Level, labels: Int[Array, ' n']) -> Prediction:
-        """Return what the network knows of the images at a scalar noise level, neither guided nor clipped."""
+        """Return the network's prediction for images at a scalar noise level, neither guided nor clipped."""
 
         def network(x: Array, t: Array) -> Array:
             return self._output(x, t, labels)
@@ -52,7 +52,7 @@ class PreconditionedNetwork:
         return predictions.predict(prediction, network, x, level, learned_variance=self.learned_variance)
 
     def predictor(self, labels: Int[Array, ' n'], *, clip: bool = False) -> Predict:
-        """Return ``predict(x, level)`` of images of these labels, clipped to [-1, 1] or not."""
+        """Return ``predict(x, level)`` for images with these labels; ``clip`` clips the estimates to [-1, 1]."""
 
         def predict(x: Array, level: Level) -> Prediction:
             return self.predict(x, level, labels)
@@ -60,7 +60,7 @@ class PreconditionedNetwork:
         return clipped(predict) if clip else predict
 
     def jump(self, labels: Int[Array, ' n']) -> Jump:
-        """Return ``jump(x, level, next_level)`` of a mean-flow network: x at the next level."""
+        """Return ``jump(x, level, next_level)`` of a mean-flow network, which returns x at the next level."""
 
         def jump(x: Array, level: Level, next_level: Level) -> Array:
             duration = level.sigma - next_level.sigma
@@ -107,21 +107,21 @@ def sampling_denoiser(
     edit: Edit | None = None,
     guidance_scale: Array | None = None,
 ) -> Denoiser:
-    """Return what ``settings.sampler`` calls: the guided, clipped and edited estimate of x_0, or the jump of a mean flow.
+    """Return the function that ``settings.sampler`` calls: the guided, clipped and edited denoiser, or a mean flow's jump.
 
     Args:
       network: the network with its variables.
       labels: class labels ``[N]``.
       settings: how images are generated.
       guide: the worse model of autoguidance.
-      edit: a change of every estimate of x_0.
-      guidance_scale: a traced scale, in the place of that of the settings where they guide.
+      edit: a function that changes each estimate of x_0.
+      guidance_scale: a traced scale that replaces the scale of ``settings`` if they use classifier-free guidance.
     """
     if network.prediction == MEAN_FLOW:
         return network.jump(labels)
     predict = network.predictor(labels)
     if settings.is_autoguided and guide is None:
-        raise ValueError('guide_scale is not 1, and there is no guide: a run directory and sample.guide give one')
+        raise ValueError('guide_scale is not 1, but there is no guide: name the run directory of one in sample.guide')
     if settings.is_guided or settings.is_autoguided:
         guidance = settings.guidance
         if guidance_scale is not None and settings.is_guided:

@@ -1,4 +1,4 @@
-"""Diffusion models as a method: a network, its objective, its denoiser, guidance, sampler and optimizer put together."""
+"""Diffusion models as a method, which combines a network with its objective, denoiser, guidance, sampler and optimizer."""
 
 from __future__ import annotations
 
@@ -56,22 +56,22 @@ Arrays = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Diffusion(Method):
-    """A network that predicts images at the noise levels of a schedule.
+    """A diffusion model: a network that predicts images at the noise levels of a schedule.
 
     Attributes:
       network: a linen module ``(x, t, labels) -> output``; an unconditional one ignores the labels.
       schedule: the noise levels.
-      optimizer: options of the optimizer, resolved.
+      optimizer: resolved options of the optimizer.
       image_shape: height, width and channels.
       prediction: what the network predicts, one of ``compatibility.ALL_PREDICTIONS``.
       weighting: weights of the loss, one of ``compatibility.all_weightings()``.
       learned_variance: whether the network learns the variance of a step.
       consistency: stages of consistency tuning; None for other predictions.
       label_dropout: share of the training images whose label is withheld; 0 without classes.
-      augmentation: probability of each geometric augmentation, see ``diffusion.augment``; None augments no image, and needs no
-        ``network.augment_dim``.
+      augmentation: probability of each geometric augmentation, see ``diffusion.augment``, for a network with an
+        ``augment_dim``; None for no augmentation.
       sampling: how ``sample`` generates images.
-      grad_accumulation: micro-batches a step.
+      grad_accumulation: number of micro-batches in a step.
       guide: the worse model of autoguidance, which only ``sample`` uses.
 
     Example:
@@ -124,7 +124,8 @@ class Diffusion(Method):
     ) -> Diffusion:
         """Return the method that the options describe, for labels below ``num_classes`` if the network is conditional.
 
-        The steps of the decay must be set in ``optimizer``, and those of a stage in ``diffusion``, see their ``resolved``.
+        The options must be resolved (see their methods ``resolved``): ``optimizer`` needs the steps of its decay, and
+        ``diffusion`` the steps of a stage.
         """
         learned_variance = diffusion.variance == 'learned'
         null_labels = 1 if diffusion.label_dropout > 0 else 0
@@ -232,7 +233,7 @@ class Diffusion(Method):
     def update(
         self, state: DiffusionState, batch: Arrays, key: Array, network_params: Callable[[PyTree], PyTree]
     ) -> tuple[DiffusionState, Arrays]:
-        """Make one step; ``network_params`` returns the parameters of the network from those under training."""
+        """Make one update; ``network_params`` turns the parameters under training into the parameters of the network."""
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         x0, conditions = self._augment(batch['image'].astype(at_least_float32(self.network.dtype)), key)
         objective = self.objective
@@ -261,27 +262,27 @@ class Diffusion(Method):
         return self._with_guide({'params': state.ema if ema else state.params})
 
     def weights(self, state: DiffusionState, key: Array, ema: bool) -> dict[str, PyTree]:
-        """Return the trained weights of the network, see ``Method.weights``; those of the guide are not among them."""
+        """Return the trained weights of the network, see ``Method.weights``; the guide's weights are not among them."""
         return {'params': self.sampling_variables(state, key, ema)['params']}
 
     def _with_guide(self, variables: dict[str, PyTree]) -> dict[str, PyTree]:
         return variables if self.guide is None else {**variables, 'guide': self.guide.variables}
 
     def schedule_of(self, variables: PyTree) -> Schedule:
-        """Return the schedule, with its parameters if it learns."""
+        """Return the schedule, with its parameters if it is learned."""
         if isinstance(self.schedule, LearnedSchedule):
             return self.schedule.with_params(variables['params']['schedule'])
         return self.schedule
 
     def levels(self, variables: PyTree, num_steps: int | None = None) -> Level:
-        """Return the noise levels that the sampler visits, from noise to data; of ``num_steps`` steps if given."""
+        """Return the noise levels that the sampler visits in ``num_steps`` steps (those of sampling if not given)."""
         num_steps = self.sampling.num_steps if num_steps is None else num_steps
         return self.sampling.sampler.levels(self.schedule_of(variables), num_steps)
 
     def predictor(self, variables: PyTree, labels: Array, *, clip: bool | None = None) -> Predict:
         """Return ``predict(x, level)`` of the network itself, without guidance.
 
-        Estimates of x_0 are clipped to [-1, 1] or not, as ``clip`` says, or as in sampling if it is None.
+        ``clip`` says whether estimates of x_0 are clipped to [-1, 1]; if it is None, they are clipped if sampling clips them.
         """
         clip = self.sampling.clip if clip is None else clip
         return self._network(variables).predictor(labels, clip=clip)
@@ -297,14 +298,14 @@ class Diffusion(Method):
         edit: Edit | None = None,
         guidance_scale: Array | None = None,
     ) -> SamplingRun:
-        """Return a run of the sampler, to be done as a whole or step by step; image i depends on key and label i alone.
+        """Prepare a run of the sampler, as a whole or step by step; image i depends on key and label i alone.
 
         Args:
           variables: what ``sampling_variables`` returned.
           keys: random keys ``[N]``.
           labels: class labels ``[N]``.
-          levels: the noise levels to visit, ``[S + 1]``; those of ``levels(variables)`` if not given.
-          x: the start at the first of them, ``[N, H, W, C]``; noise if not given.
+          levels: the noise levels to visit, ``[S + 1]``; ``levels(variables)`` if not given.
+          x: the noisy images at the first of the levels, ``[N, H, W, C]``; pure noise if not given.
           edit: see ``sampling_denoiser``.
           guidance_scale: see ``sampling_denoiser``.
         """
@@ -321,7 +322,7 @@ class Diffusion(Method):
         return SamplingRun(sampler, denoiser, noise_of_steps(keys, self.image_shape), levels, carry, steps)
 
     def with_sample_options(self, options: SampleOptions) -> Diffusion:
-        """Return the same method that samples with other options."""
+        """Return a copy of the method that samples with other options."""
         own = cast(DiffusionSampleOptions, options)
         return dataclasses.replace(self, sampling=SamplingSettings.from_options(own, self.learned_variance))
 
@@ -330,7 +331,7 @@ class Diffusion(Method):
         return self.prepare(variables, keys, labels).images()
 
     def sampling_protocol(self) -> JsonObject:
-        """Return how ``sample`` generates an image, as JSON values."""
+        """Return a description of how ``sample`` generates an image, as JSON values."""
         guide = {} if self.guide is None else {'guide': weights_hash(self.guide.variables)}
         return self.sampling.protocol(self.schedule) | guide | precision_of(self.network.dtype)
 
@@ -338,5 +339,5 @@ class Diffusion(Method):
         return drop_labels(labels, key, self.label_dropout, self.null_label) if self.label_dropout else labels
 
     def _network(self, variables: PyTree) -> PreconditionedNetwork:
-        """Return the network as samplers call it, with its variables."""
+        """Return the network with its variables, in the form that samplers call."""
         return PreconditionedNetwork(self.network, self.prediction, self.learned_variance, variables)

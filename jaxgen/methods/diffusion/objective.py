@@ -1,12 +1,12 @@
 """The objectives of diffusion models: the loss of a network on images x_0, one number for each example.
 
-An objective has two parts. ``sample_times`` samples what the loss needs besides images and noise, a noise level or a time of
-each example, and the objective itself is called with the network::
+``sample_times`` samples what the loss needs besides images and noise: a noise level or a time for each example. The objective
+itself is called with the network::
 
     times = objective.sample_times(key, len(x0), updates)
     losses = objective(network, params, x0, noise, times)  # network(x, t) is F, x0 and noise are [N, H, W, C]
 
-``params`` are the parameters under training; only a learned schedule uses its own among them.
+``params`` are the parameters under training; only the objective of a learned schedule uses them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def make_objective(
 ) -> Objective:
     """Return the objective of a combination that ``diffusion.compatibility`` allows.
 
-    ``consistency`` has the stages of a consistency function, which needs them.
+    ``consistency`` has the stages of consistency tuning, and is needed for that prediction only.
     """
     if prediction == MEAN_FLOW:
         return MeanFlowObjective()
@@ -71,7 +71,7 @@ def make_objective(
 
 
 class Examples(NamedTuple):
-    """A batch with all that a loss samples for it, ``[N, ...]`` each.
+    """A batch of images with everything that is sampled for their loss, ``[N, ...]`` each.
 
     Attributes:
       x0: images in [-1, 1].
@@ -99,10 +99,10 @@ def mean_loss(
     """Return the mean loss of a network in training."""
 
     def apply(x: Array, t: Array) -> Array:
-        # A network that takes no augmentation need not have the argument.
-        told: Fields = {} if examples.augment is None else {'augment': examples.augment}
+        # A network that is trained without augmentation need not have the argument.
+        conditions: Fields = {} if examples.augment is None else {'augment': examples.augment}
         rngs = {'dropout': dropout_key}
-        output: PyTree = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs, **told)
+        output: PyTree = network.apply({'params': params}, x, t, examples.labels, train=True, rngs=rngs, **conditions)
         return output
 
     return jnp.mean(objective(apply, params, examples.x0, examples.noise, examples.times))
@@ -187,7 +187,7 @@ class MeanFlowObjective:
 
 
 class ConsistencyStages(NamedTuple):
-    """How the two noise levels of consistency tuning approach each other, see ``losses.sample_consistency_sigmas``.
+    """The stages in which the noise levels of consistency tuning approach each other (``losses.sample_consistency_sigmas``).
 
     Attributes:
       steps: updates in a stage.
@@ -199,9 +199,9 @@ class ConsistencyStages(NamedTuple):
 
     @property
     def last(self) -> int:
-        """The stage that does not end: the last whose distance is not below 1 / ``CLOSEST``, or the first.
+        """The stage that does not end: the last whose distance is at least 1 / ``CLOSEST``, or else the first.
 
-        With q = 2 it is the eighth, as in the paper. Beyond it the two images differ by little more than rounding.
+        With q = 2 it is the eighth, as in the paper. After it the two images would differ by little more than rounding.
         """
         return max(0, int(np.log(CLOSEST) / np.log(self.q) + 1e-9) - 1)
 

@@ -19,7 +19,7 @@ GUIDE_FIELDS = ('guide', 'guide_step', 'guide_ema_length')  # the options of sam
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """The network, with the values of Ho et al. 2020 for CIFAR-10; each kind of network uses the options that it has."""
+    """The network, with the values of Ho et al. 2020 for CIFAR-10; each kind of network uses those that it needs."""
 
     name: str = option('unet', 'kind of network', choices=lambda: NETWORKS)
     conditional: bool = option(False, 'give the class label to the network as an input')
@@ -80,7 +80,7 @@ class DiffusionOptions(Options):
     weighting: str = option('simple', 'weight of the loss at each noise level', choices=compatibility.all_weightings)
     variance: str = option(
         'fixed',
-        'variance of the reverse process; learned takes the hybrid loss of Improved DDPM',
+        'variance of the reverse process; learned trains it with the hybrid loss of Improved DDPM',
         choices=lambda: compatibility.VARIANCES,
     )
     label_dropout: float = option(
@@ -91,8 +91,8 @@ class DiffusionOptions(Options):
     )
     augment: float | None = option(
         None,
-        'probability of each geometric augmentation of Karras et al. 2022, of which the network is told, so that samples '
-        'show none; 0.12 in the paper, no augmentation if not set',
+        'probability of each geometric augmentation of Karras et al. 2022; the network is told about them, so that they do not '
+        'appear in samples; 0.12 in the paper, no augmentation if not set',
         at_least=0,
         at_most=1,
     )
@@ -105,13 +105,13 @@ class DiffusionOptions(Options):
     )
     consistency_stage_steps: int | None = option(
         None,
-        'training steps in a stage of consistency tuning, of which the last, with consistency_q ** stage = 256, does not end; an '
+        'training steps in a stage of consistency tuning; the last stage, where consistency_q ** stage = 256, does not end; an '
         'eighth of train.steps if not set',
         at_least=1,
     )
 
     def resolved(self, steps: int) -> DiffusionOptions:
-        """Return the options with the unset steps of a stage filled in, for a run of ``steps`` steps."""
+        """Return the options for a run of ``steps`` steps, with the steps of a stage filled in if they are not set."""
         if self.consistency_stage_steps is not None:
             return self
         return dataclasses.replace(self, consistency_stage_steps=max(1, -(-steps // 8)))
@@ -131,14 +131,14 @@ class DiffusionOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiffusionOptimizerOptions(OptimizerOptions):
-    """The optimizer of Ho et al. 2020 for CIFAR-10, and averages from which one of any length can be made later."""
+    """The optimizer of Ho et al. 2020 for CIFAR-10, and averages from which an average of any length can be made later."""
 
     warmup_steps: int = with_default(OptimizerOptions, 'warmup_steps', 5000)
     grad_clip_norm: float | None = with_default(OptimizerOptions, 'grad_clip_norm', 1.0)
     ema_lengths: tuple[float, ...] | None = option(
         None,
-        'lengths of two or more averages, as shares of the run, from which one of any length is made after training, as in '
-        '0.05,0.1; none if not set',
+        'lengths of two or more averages, as shares of the run, from which an average of any length can be made after training, '
+        'as in 0.05,0.1; none if not set',
         above=0,
         at_most=LONGEST,
     )
@@ -181,21 +181,20 @@ class DiffusionSampleOptions(SampleOptions):
     )
     guidance_rescale: float = option(
         0.0,
-        'how far the contrast of a guided estimate is brought back to that of the unguided one',
+        'how far the contrast of a guided estimate is brought back to the contrast of the unguided one',
         at_least=0,
         at_most=1,
     )
 
     guide: str | None = option(
         None,
-        'run directory of a worse model that guides this one (autoguidance); if not set, this run itself where guide_step or '
-        'guide_ema_length is set, else no guide',
+        'run directory of a worse model that guides this one (autoguidance); if not set, this run itself is the guide if '
+        'guide_step or guide_ema_length is set, and otherwise there is no guide',
         path=True,
     )
     guide_step: int | None = option(
         None,
-        "step of the guide's parameters, of a checkpoint that was kept, or of a snapshot with guide_ema_length; the newest if "
-        'not set',
+        "step of the guide's checkpoint, or of its snapshot if guide_ema_length is set; the newest if not set",
         at_least=1,
     )
     guide_ema_length: float | None = option(

@@ -1,4 +1,4 @@
-"""Which options of a diffusion model go together: rules that look at several sections."""
+"""The rules for options of a diffusion model that concern several sections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxgen.models.networks import NETWORKS
 from jaxgen.models.unet import attention_levels
 from jaxgen.schema import OptionError, require
 
-# The options that the arguments of ``diffusion.compatibility`` come from
+# The options from which the arguments of ``diffusion.compatibility`` come
 ARGUMENTS = {
     'schedule': 'diffusion.schedule',
     'prediction': 'diffusion.parameterisation',
@@ -108,7 +108,7 @@ def _require_guidance(model: NetworkOptions, diffusion: DiffusionOptions, sample
         not sample.has_guide or diffusion.parameterisation not in compatibility.FEW_STEP,
         f'sample.{guide_field}',
         f'={getattr(sample, guide_field)} must be unset: autoguidance corrects the steps of a sampler, and '
-        f'{diffusion.parameterisation} has next to none',
+        f'{diffusion.parameterisation} takes hardly any',
     )
 
 
@@ -149,15 +149,13 @@ def _require_unet(model: NetworkOptions, image_size: int) -> None:
     )
     _require_embedding(model, model.base_channels)
     side = image_size // model.patch_size
-    with_attention = {
-        *attention_levels(levels, model.attention_resolutions, side),
-        levels - 1,
-    }  # the middle has it, too
-    by_width = 'num_heads' if model.attention_head_dim is None else 'attention_head_dim'
+    # The middle of the network, which has the channels of the last level, always has attention.
+    levels_with_attention = {*attention_levels(levels, model.attention_resolutions, side), levels - 1}
+    heads_field = 'num_heads' if model.attention_head_dim is None else 'attention_head_dim'
     for level, multiplier in enumerate(model.channel_multipliers):
         # The number of heads is the same at every level; a head's channels matter only where there is attention.
-        has_rule = by_width == 'num_heads' or level in with_attention
-        fields = ('norm_groups', by_width) if has_rule else ('norm_groups',)
+        has_rule = heads_field == 'num_heads' or level in levels_with_attention
+        fields = ('norm_groups', heads_field) if has_rule else ('norm_groups',)
         _require_divides(model, fields, multiplier)
 
 

@@ -1,4 +1,4 @@
-"""How a diffusion model generates images: its sampler, noise levels, guidance, and one run of them."""
+"""The settings with which a diffusion model generates images, and a run of its sampler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SamplingSettings:
       sampler: the sampling algorithm with its settings.
       num_steps: steps from noise to image.
       clip: whether each estimate of x_0 is clipped to [-1, 1].
-      guidance: with a scale of 1 there is no classifier-free guidance, with a guide_scale of 1 no autoguidance.
+      guidance: a ``scale`` of 1 turns classifier-free guidance off, a ``guide_scale`` of 1 autoguidance.
     """
 
     sampler_name: str = 'ddim'
@@ -37,7 +37,7 @@ class SamplingSettings:
 
     @classmethod
     def from_options(cls, options: DiffusionSampleOptions, learned_variance: bool) -> SamplingSettings:
-        """Return the settings that the options ask for; ``ddpm`` uses the variance that a network has learned."""
+        """Return the settings for these options; ``ddpm`` uses the variance that a network has learned."""
         sampler = SAMPLERS[options.sampler]
         sampler = sampler.with_options(**{name: getattr(options, name) for name in sampler.options})
         if learned_variance and options.sampler == 'ddpm':
@@ -69,9 +69,8 @@ class SamplingSettings:
     def protocol(self, schedule: Schedule) -> JsonObject:
         """Return how an image is generated, as JSON values; a ``guidance_high`` of 0 stands for no limit."""
         if isinstance(schedule, LearnedSchedule):
-            schedule = schedule.with_params(
-                schedule.init(jax.random.key(0))
-            )  # the number of calls is that of any parameters
+            # The number of network calls is the same for all parameters.
+            schedule = schedule.with_params(schedule.init(jax.random.key(0)))
         protocol = {
             'sampler': self.sampler_name,
             'num_steps': self.num_steps,
@@ -98,7 +97,7 @@ def _guide_scale(options: DiffusionSampleOptions) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingRun:
-    """Sampling that is ready to start, to be run as a whole or step by step.
+    """A run of a sampler that is ready to start, as a whole or step by step.
 
     ::
 
@@ -110,10 +109,10 @@ class SamplingRun:
 
     Attributes:
       sampler: the sampling algorithm.
-      denoiser: what it calls at each noise level.
+      denoiser: the function that the sampler calls at each noise level.
       noise: standard normal noise of each step.
       levels: noise levels ``[S + 1]``, from the start to the data.
-      carry: what the first step is given, with ``carry.x`` at the first of the levels.
+      carry: the state before the first step, with ``carry.x`` at the first of the levels.
       steps: all steps, stacked.
     """
 
@@ -133,5 +132,5 @@ class SamplingRun:
         return self.sampler.run(self.denoiser, self.carry, self.steps, self.noise, keep_path=True)
 
     def step(self, carry: Carry, step: Step) -> Carry:
-        """Take one step; neither the levels nor the steps of this run matter."""
+        """Take the given step, which need not be one of ``steps``."""
         return self.sampler.step(self.denoiser, carry, step, self.noise)

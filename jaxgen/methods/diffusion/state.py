@@ -16,11 +16,11 @@ from jaxgen.types import Array, PyTree, Struct
 
 @flax.struct.dataclass
 class DiffusionState(Struct):
-    """Everything that training changes.
+    """The state of a diffusion model: everything that training changes.
 
     Attributes:
       params: parameters of the network, and of a learned schedule under ``schedule``.
-      ema: their moving average.
+      ema: moving average of ``params``.
       opt_state: state of the optimizer.
       updates: number of updates made.
     """
@@ -48,7 +48,7 @@ def initial_state(params: PyTree, optimizer: DiffusionOptimizerOptions) -> Diffu
 
 
 def averages_by_length(state: DiffusionState, optimizer: DiffusionOptimizerOptions) -> dict[float, PyTree]:
-    """Return the power-function averages by their length, none for a state without."""
+    """Return the power-function averages by their length; the dict is empty if the state has none."""
     if not isinstance(state, DiffusionStateWithAverages):
         return {}
     return dict(zip(optimizer.ema_lengths or (), state.averages, strict=True))
@@ -65,7 +65,7 @@ def apply_gradients(
 def next_state(
     state: DiffusionState, params: PyTree, opt_state: PyTree, optimizer: DiffusionOptimizerOptions
 ) -> DiffusionState:
-    """Return the state after an update that led to these parameters, which the averages follow."""
+    """Return the state after an update that led to these parameters, with all averages updated."""
     decay = 0.0 if optimizer.ema_decay is None else optimizer.ema_decay
     after = {
         'params': params,

@@ -27,16 +27,19 @@ from jaxgen.types import Array, Fields, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class R3GAN(AdversarialMethod):
-    """Huang et al. 2024: pairs of a real and a generated image of the same class, with R1 and R2.
+    """An R3GAN (Huang et al. 2024): pairs of a real and a generated image of the same class, with the penalties R1 and R2.
 
     A step updates the discriminator, then the generator against the improved discriminator, on the same pairs. It differs from
-    the official code (github.com/brownvc/R3GAN) in four points. There the generator's update has new latents and real images
-    of its own; Adam's ``beta2`` rises from 0.9 to 0.99 with the fall of ``gamma``, where here it is constant; the length of
-    the moving average rises along a cosine, where ``optim.ema`` has a warm-up; and the augmentation is that of StyleGAN2-ADA,
-    before which the penalties take the gradient. Here ``gan.augment`` is followed by the penalties.
+    the official code (github.com/brownvc/R3GAN) in four points. In the official code
+
+    - the generator's update has new latents and new real images;
+    - Adam's ``beta2`` rises from 0.9 to 0.99 while ``gamma`` falls; here it is constant;
+    - the length of the moving average rises along a cosine; here ``optim.ema`` has a warm-up;
+    - the augmentation is that of StyleGAN2-ADA, and the penalties take the gradient with respect to the images before it; here
+      it is ``gan.augment``, and they take the gradient with respect to the augmented images.
 
     Attributes:
-      optimizer: resolved options of the optimizer of either network.
+      optimizer: resolved options of the optimizer, which both networks share.
       gan: penalties and augmentations.
 
     Example:
@@ -74,7 +77,7 @@ class R3GAN(AdversarialMethod):
         Args:
           network: options of both networks.
           gan: penalties and augmentations.
-          optimizer: resolved, see ``OptimizerOptions.resolved``.
+          optimizer: resolved options of the optimizer, see ``OptimizerOptions.resolved``.
           image_shape: height, width and channels of an image; the side is 4 times a power of two.
           num_classes: number of classes of the data.
         """
@@ -199,5 +202,5 @@ class R3GAN(AdversarialMethod):
         return {'params': state.ema} if ema else state.generator.variables
 
     def sample(self, variables: PyTree, keys: Array, labels: Array) -> Array:
-        """Generate images, and clip what lies outside [-1, 1]; see ``Method.sample``."""
+        """Generate images, clipped to [-1, 1]; see ``Method.sample``."""
         return jnp.clip(super().sample(variables, keys, labels), -1, 1)

@@ -18,13 +18,13 @@ class R3GANNetworkOptions(Options):
     conditional: bool = option(False, 'give the class label to both networks as an input')
     channels: tuple[int, ...] = option(
         (768, 768, 768, 768),
-        'channels at 4, 8, 16 ... pixels; they halve at each size that is not named, and those above the image are not used',
+        'channels at 4, 8, 16 ... pixels; they halve at each size after the last one given, and sizes above the image are unused',
         at_least=1,
         at_most=8192,
     )
     num_blocks: int = option(2, 'residual blocks at each size', at_least=1, at_most=100)
     group_size: int = option(
-        16, 'channels of a group of the 3x3 convolutions; it divides twice the channels at each size', at_least=1
+        16, 'channels in a group of the 3x3 convolutions; must divide twice the channels at each size', at_least=1
     )
     latent_size: int = option(
         64, 'number of random numbers from which an image is generated', at_least=1, at_most=100_000
@@ -74,7 +74,7 @@ class R3GANOptimizerOptions(OptimizerOptions):
 
 
 def require_networks(model: R3GANNetworkOptions, image_size: int) -> None:
-    """Refuse sizes for which there are no networks.
+    """Refuse an image size or channels for which the networks cannot be built.
 
     Args:
       model: options of the networks.
