@@ -1,4 +1,4 @@
-"""Training: the state and the compiled step of a run, its loop, checkpoints, samples and log, whatever the method.
+"""Training with any method: the state and the compiled step of a run, its loop, checkpoints, samples and log.
 
 Example::
 

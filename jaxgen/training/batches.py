@@ -45,17 +45,17 @@ def stacked_batches(
 def stacked_indices(
     num_examples: int, seed: int, steps: range, batch_size: int, part: slice = slice(None)
 ) -> dict[str, np.ndarray]:
-    """Return which examples the batches of K steps consist of: ``{'index': int32 [K, B]}``."""
+    """Return the indices of the examples in the batches of K steps: ``{'index': int32 [K, B]}``."""
     indices = [pipeline.example_indices(seed, step, batch_size, num_examples)[part] for step in steps]
     return {'index': np.stack(indices).astype(np.int32)}
 
 
 class BatchLoader:
-    """Puts the batches of a dispatch on the devices; a process of several loads its own rows of each batch.
+    """A loader that puts the batches of a dispatch on the devices; each of several processes loads its own rows of a batch.
 
     Args:
       batch_size: images in a batch over all devices and processes.
-      resident: whether the data set lies on the devices, and a batch is the indices of its examples.
+      resident: whether the data set is kept on the devices, so that a batch only needs the indices of its examples.
     """
 
     def __init__(self, dataset: Dataset, mesh: Mesh, *, seed: int, batch_size: int, resident: bool):
@@ -64,7 +64,7 @@ class BatchLoader:
         self._part = pipeline.process_part(batch_size, jax.process_index(), jax.process_count())
 
     def __call__(self, steps: tuple[int, int]) -> tuple[int, int, dict[str, Array]]:
-        """Return the steps of a dispatch and its batches: see ``step.make_dispatch``."""
+        """Return the steps of a dispatch, and its batches in the form that ``step.make_dispatch`` describes."""
         sharding = batch_sharding(self._mesh, axis=1)
         batches = self._own_rows(range(*steps))
         return *steps, {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batches.items()}
@@ -75,7 +75,7 @@ class BatchLoader:
         return stacked_batches(self._dataset, self._seed, steps, self._batch_size, self._part)
 
     def resident_data(self) -> tuple[dict[str, Array], ...]:
-        """Return the further arguments of a dispatch: a copy of the data set on each device, or none."""
+        """Return the additional arguments of a dispatch: the data set, with a copy on each device, or none."""
         if not self._resident:
             return ()
         return (put_on_all_devices(self._dataset, self._mesh),)

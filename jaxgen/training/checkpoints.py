@@ -18,15 +18,15 @@ from jaxgen.io.processes import is_first
 from jaxgen.io.tensors import shape_text
 from jaxgen.types import Array, PyTree
 
-# By default Orbax has every device write a part of each array that all of them hold, and compiles a program for each part and
-# shape to cut it out. To compile them takes longer than to write a state of this size from one device.
+# By default Orbax lets every device write a part of each replicated array, and compiles a program for each part and shape that
+# cuts it out. Compiling these programs takes longer than writing a state of this size from one device.
 _ARRAYS = ocp.type_handlers.create_type_handler_registry(
     (jax.Array, ocp.type_handlers.ArrayHandler(use_replica_parallel=False))
 )
 
 
 def checksum(state: PyTree) -> Array:
-    """Return the sum of all bytes of all arrays, uint32, each byte weighted by an odd number of its own.
+    """Return the sum of all bytes of all arrays, uint32, each byte weighted by its own odd number.
 
     A change of a single byte always changes the sum. Integer sums do not depend on their order, so the sharding of the
     arrays does not matter. Orbax's files have no checksum over the values: without this one, a flipped bit would be read
@@ -55,7 +55,7 @@ class Checkpoints:
       directory: ``workdir/checkpoints``, with a folder for each step.
       keep: number of the newest checkpoints to keep.
       keep_every: checkpoints at multiples of this step are kept for ever; None for none.
-      read_only: neither make the directory nor write to it.
+      read_only: whether to neither create the directory nor write to it.
     """
 
     def __init__(self, directory: epath.Path, keep: int = 1, keep_every: int | None = None, *, read_only: bool = False):
@@ -70,7 +70,7 @@ class Checkpoints:
         return ocp.CheckpointManager(self.directory, options=self._options, item_handlers={'state': handler})
 
     def reopen(self) -> None:
-        """Begin anew with what is on disk after the folder was removed; a checkpoint that was being written went with it."""
+        """Start again with the files on disk after the folder was removed, along with a checkpoint that was being written."""
         self.close()
         self._manager = self._open()
 
@@ -81,7 +81,7 @@ class Checkpoints:
     def save(self, step: int, state: PyTree) -> None:
         """Start to write a checkpoint; return as soon as the buffers of the state may be reused.
 
-        A folder that was removed is made again.
+        A folder that was removed is created again.
 
         Raises:
           UserError: if the disk is full or not writable; earlier checkpoints stay as they are.
@@ -93,7 +93,7 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(tree)), force=True)
 
     def wait(self) -> None:
-        """Wait until what ``save`` began is on disk; raise the same errors."""
+        """Wait until the checkpoint that ``save`` started is on disk; raise the same errors."""
         with self._writing():
             self._manager.wait_until_finished()
 
@@ -117,7 +117,7 @@ class Checkpoints:
 
         Raises:
           DamagedError: if a file is missing, cut short or changed, or the folder is named after another step.
-          UserError: if the checkpoint is whole, and is that of another model.
+          UserError: if the checkpoint is intact, but belongs to another model.
         """
         self._require_shapes(step, template)
         some_leaf = jax.tree.leaves(template)[0]
@@ -135,22 +135,22 @@ class Checkpoints:
         return tree['state']
 
     def _require_shapes(self, step: int, template: PyTree) -> None:
-        """Refuse, unlike Orbax in one sentence, a template whose arrays differ in name or shape from those of a checkpoint.
+        """Refuse a template whose arrays differ from those of a checkpoint in name or shape, with a clearer error than Orbax's.
 
         Raises:
           UserError: naming the first array that differs, with both shapes.
         """
         try:
             stored = _shapes(self._manager.item_metadata(step).state.tree['state'])
-        except Exception:  # as in ``restore``: then the checkpoint is damaged
+        except Exception:  # the checkpoint is damaged, which ``restore`` reports
             return
         needed = _shapes(template)
         for name in sorted(stored.keys() | needed.keys()):
             if stored.get(name) != needed.get(name):
-                there, wanted = (shape_text(s[name]) if name in s else 'absent' for s in (stored, needed))
+                found, wanted = (shape_text(s[name]) if name in s else 'absent' for s in (stored, needed))
                 raise UserError(
-                    f'{name} is {there} in the checkpoint {self.directory / str(step)}, and {wanted} in the model of this '
-                    f'config: the checkpoint is whole, so bring back the config.json with which it was trained, or pass its '
+                    f'{name} is {found} in the checkpoint {self.directory / str(step)}, and {wanted} in the model of this '
+                    f'config: the checkpoint is intact, so bring back the config.json with which it was trained, or pass its '
                     f'values'
                 )
 
@@ -162,7 +162,7 @@ class Checkpoints:
           report: called with a sentence about each damaged checkpoint; ``discard_after`` moves those out of the way.
 
         Raises:
-          UserError: if there are checkpoints and all are damaged, or one is that of another model.
+          UserError: if there are checkpoints and all are damaged, or one belongs to another model.
         """
         reasons = []
         for step in reversed(self.steps()):
@@ -192,7 +192,7 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        """End the writing thread; ``save`` and ``wait`` have reported writes that failed."""
+        """End the writing thread; ``save`` and ``wait`` have already reported writes that failed."""
         with contextlib.suppress(OSError, ValueError):
             self._manager.wait_until_finished()
         with contextlib.suppress(OSError, ValueError):
@@ -206,4 +206,4 @@ def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
 
 
 class DamagedError(Exception):
-    """A checkpoint cannot be read back as it was written."""
+    """An error for a checkpoint that cannot be read back as it was written."""

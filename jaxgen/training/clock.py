@@ -16,7 +16,7 @@ class Lap(NamedTuple):
     Attributes:
       steps: number of steps.
       seconds: wall time.
-      waited: the part of it that was spent waiting for data.
+      waited: the part of ``seconds`` that was spent waiting for data.
     """
 
     steps: int
@@ -25,10 +25,10 @@ class Lap(NamedTuple):
 
 
 class Clock:
-    """Measures the wall time of training alone, and how much of it was spent waiting for data.
+    """A clock for the wall time of training, and for the part of it that is spent waiting for data.
 
     Args:
-      batches: what training waits for.
+      batches: the batches that training waits for.
       step: the step at which the clock starts.
     """
 
@@ -42,13 +42,13 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out the time that the block takes."""
+        """Exclude the time of the block from the measurement."""
         start = time.perf_counter()
         yield
         self._start += time.perf_counter() - start
 
     def lap(self, step: int) -> Lap:
-        """Return what was measured since the last lap, and start the next one at ``step``."""
+        """Return the measurements since the last lap, and start the next one at ``step``."""
         steps = step - self._step
         seconds = time.perf_counter() - self._start
         waited = self._batches.waited - self._waited

@@ -16,7 +16,7 @@ from jaxgen.types import PyTree
 
 
 class Evaluation(Protocol):
-    """Evaluates the images that a pipeline samples with the model of a step.
+    """A function that evaluates the images that a pipeline samples with the model of a step.
 
     Attributes:
       every: steps between two evaluations.
@@ -41,10 +41,10 @@ class Evaluation(Protocol):
 
 
 class SaveHook(Protocol):
-    """Called before each checkpoint is written."""
+    """A function that is called before each checkpoint is written."""
 
     def __call__(self, model: PyTree) -> None:
-        """Write what else belongs to the checkpoint.
+        """Write further files that belong to the checkpoint.
 
         Args:
           model: the full model of the method.
@@ -52,15 +52,15 @@ class SaveHook(Protocol):
 
 
 class _Interrupted(Exception):
-    """A signal ends the run during an evaluation, which can be repeated."""
+    """An exception that ends an evaluation, which can be repeated, because a signal ends the run."""
 
 
 def evaluate(
     evaluation: Evaluation, pipeline: SamplePipeline, model: PyTree, step: int, signals: StopSignals
 ) -> tuple[dict[str, float], bool] | None:
-    """Return what ``evaluation`` does, or None if a signal interrupted it.
+    """Return the result of ``evaluation``, or None if a signal interrupted it.
 
-    One of several processes does not stop there, because all of them must do the same work to the end.
+    Several processes are not interrupted, because all of them must do the same work to the end.
     """
 
     def tick() -> None:
@@ -74,9 +74,10 @@ def evaluate(
 
 
 def keep_best(workdir: epath.Path, step: int, state: TrainState) -> None:
-    """Replace the checkpoint in ``workdir/best`` by the one of ``step``, on disk when this returns.
+    """Replace the checkpoint in ``workdir/best`` by the one of ``step``; it is on disk when this returns.
 
-    Nothing is written if a step as late is there: an interrupted run that repeats an evaluation finds the same step best.
+    Nothing is written if the folder has this step or a later one: an interrupted run that repeats an evaluation finds the same
+    step best.
     """
     checkpoints = Checkpoints(workdir / 'best', keep=1)
     if all(kept < step for kept in checkpoints.steps()):

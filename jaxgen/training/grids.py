@@ -1,4 +1,4 @@
-"""Grids of samples from fixed seeds, in which the progress of training can be seen."""
+"""Grids of samples from fixed seeds, which show the progress of training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_grid(
     workdir: epath.Path,
     log: RunLog,
 ) -> None:
-    """Sample images, always the same ones of the seed, and write ``samples/step_<step>.png``.
+    """Sample images, with the same random keys at each call, and write ``samples/step_<step>.png``.
 
     Args:
       pipeline: samples the images.
@@ -34,7 +34,7 @@ def write_grid(
       num: number of images; at most ``LARGEST_GRID`` of them are sampled.
       class_names: the classes that the model takes as an input; empty if it takes none.
       workdir: the run directory.
-      log: also gets the grid, for TensorBoard and Weights & Biases.
+      log: the log, which passes the grid on to TensorBoard and Weights & Biases.
     """
     samples, labels = pipeline(model, min(num, LARGEST_GRID))
     grid = grids.by_class(samples, labels if class_names else None, class_names, f'step {step:,}')

@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl, what the terminal shows, and the writers of curves."""
+"""The log of a run: metrics.jsonl, the lines on the terminal, and the writers of curves."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from jaxgen.training.writers import LogOptions, make_writers
 
 
 class MetricsFile:
-    """``metrics.jsonl``: one JSON object a line, each step once and in order, also after a kill at any moment.
+    """The file ``metrics.jsonl``: one JSON object per line, with each step once and in order, even if the run was killed.
 
-    An object in a bucket cannot be appended to, so there every new row writes the whole file; so does one that finds the
-    file removed.
+    An object in a bucket cannot be appended to, so every new row rewrites the whole file there. The same happens if the file
+    was removed.
 
     Args:
-      path: the file; rows after ``resumed_at``, which the run will make again, are dropped from it, and so are damaged
-        lines, of which ``damaged-metrics.jsonl`` keeps a copy.
+      path: the file. Rows after ``resumed_at``, which the run will write again, are removed from it, and so are damaged lines,
+        of which ``damaged-metrics.jsonl`` keeps a copy.
       resumed_at: the step at which the run starts or resumes.
     """
 
@@ -39,7 +39,7 @@ class MetricsFile:
         write_atomically(self._path, ''.join(json.dumps(row) + '\n' for row in self._rows).encode())
 
     def write(self, row: dict[str, float]) -> None:
-        """Append a row, on disk when this returns; of several processes the first writes it."""
+        """Append a row, which is on disk when this returns; only the first of several processes writes."""
         if not is_first():
             return
         self._rows.append(row)
@@ -59,7 +59,7 @@ class RunLog:
       workdir: the run directory.
       start: the step at which the run starts or resumes.
       total: the last step.
-      options: where else the run reports.
+      options: the other places to which the run reports.
 
     Raises:
       UserError: if Weights & Biases does not start.
@@ -86,7 +86,7 @@ class RunLog:
             progress.say(line, always=row['step'] == self._total)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write values that are not part of ``metrics.jsonl`` to all other places."""
+        """Write values to the curves, but not to ``metrics.jsonl``."""
         for writer in self._writers:
             writer.write_scalars(step, values)
 
@@ -96,18 +96,18 @@ class RunLog:
             writer.write_image(step, name, image)
 
     def advance(self, steps: int) -> None:
-        """Show that a number of steps are done."""
+        """Advance the progress display by a number of steps."""
         self._stage.advance(steps)
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
-        """Show how far training is while the block runs."""
+        """Show the progress of training while the block runs."""
         with self._stage:
             yield
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time of the block out of the rate of training and of the time left."""
+        """Exclude the time of the block from the displayed rate and from the time left."""
         with self._stage.paused():
             yield
 
@@ -116,7 +116,7 @@ class RunLog:
         progress.say(text)
 
     def close(self, is_complete: bool) -> None:
-        """Wait until all is written; ``is_complete`` says whether the run reached its last step."""
+        """Wait until everything is written; ``is_complete`` says whether the run reached its last step."""
         with progress.Stage('writing the last curves', announces=False, sums_up=False):
             for writer in self._writers:
                 writer.close(is_complete)

@@ -32,10 +32,10 @@ from jaxgen.types import PyTree
 
 
 class DivergedError(UserError):
-    """The loss was not finite.
+    """An error for a loss that is not finite.
 
     Attributes:
-      step: the first step at which that happened.
+      step: the first step with such a loss.
     """
 
     def __init__(self, sentence: str, step: int):
@@ -44,14 +44,14 @@ class DivergedError(UserError):
 
 
 class Loop:
-    """One process's part of a training run, from the step where it starts or resumes to the last one.
+    """A training run on one process, from the step where it starts or resumes to the last one.
 
     Args:
       state: the full state, with frozen weights; its buffers are donated to the first step.
       step: the step of that state.
-      samples: how to sample the images of grids and evaluations.
-      renew: makes the run directory again if it was removed, and refuses to go on if another run has begun there; called
-        before anything is written.
+      samples: samples the images of grids and evaluations.
+      renew: called before anything is written; it creates the run directory again if it was removed, and raises an error if
+        another run has begun there.
     """
 
     def __init__(
@@ -139,12 +139,12 @@ class Loop:
 
     @contextlib.contextmanager
     def _paused(self, clock: Clock) -> Iterator[None]:
-        """Leave the time of the block out of the rates that are logged and shown."""
+        """Exclude the time of the block from the rates that are logged and shown."""
         with clock.paused(), self._log.paused():
             yield
 
     def _report(self, start: int, end: int, clock: Clock, signals: StopSignals) -> None:
-        """Log, sample and evaluate if that is due after a dispatch."""
+        """Log, sample a grid and evaluate, each if it is due after a dispatch."""
         plan = self.plan
         if plan.is_due(plan.train.log_every, start, end):
             self._write_row(clock)
@@ -156,7 +156,7 @@ class Loop:
                 self._evaluate(signals)
 
     def _store(self, start: int, end: int, clock: Clock, save: bool) -> None:
-        """Write a snapshot of the averages and a checkpoint if they are due; the latter also if ``save`` says so."""
+        """Write a snapshot of the averages if it is due, and a checkpoint if it is due or ``save`` is set."""
         plan = self.plan
         if self._keeps_averages and plan.is_due(plan.snapshot_every, start, end):
             with self._paused(clock):
@@ -167,7 +167,7 @@ class Loop:
                 self._save()
 
     def _compile(self, length: int, batch: PyTree, clock: Clock) -> bool:
-        """Compile the program of a dispatch of ``length`` steps; return False if that was done before."""
+        """Compile the program for a dispatch of ``length`` steps; return False if that was done before."""
         if length in self._compiled:
             return False
         lowered: list[jax.stages.Lowered] = []
@@ -216,7 +216,7 @@ class Loop:
         )
 
     def _evaluate(self, signals: StopSignals) -> None:
-        """Evaluate this step; if a signal interrupts that, the resumed run begins with it."""
+        """Evaluate this step; if a signal interrupts the evaluation, the resumed run begins with it."""
         if self.plan.evaluation is None:
             return
         self._renew()
@@ -239,7 +239,7 @@ class Loop:
         self._checkpoints.save(self.step, self._trainable())
 
     def _trainable(self) -> TrainState:
-        """Return the state without frozen weights, as a checkpoint holds it."""
+        """Return the state without frozen weights, which is the part that a checkpoint stores."""
         return self.state.replace(model=self.plan.method.trainable(self.state.model))
 
     def _require_finite(self) -> None:

@@ -60,7 +60,7 @@ class CheckpointOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshOptions(Options):
-    """Over which devices a program runs."""
+    """The devices on which a program runs."""
 
     fsdp: int = option(
         1, 'devices over which each parameter is sharded; the other devices hold copies', at_least=1, at_most=100_000
@@ -70,7 +70,7 @@ class MeshOptions(Options):
     )
     cpu_devices: int | None = option(
         None,
-        'number of virtual devices on a CPU; left to XLA_FLAGS if not set (one, by default)',
+        'number of virtual devices on a CPU; XLA_FLAGS decides if not set (one by default)',
         at_least=1,
         at_most=256,
     )

@@ -15,10 +15,10 @@ def count(params: PyTree) -> int:
 
 
 def table(networks: Mapping[str, PyTree]) -> str:
-    """Return a line for each block of each network with the number of its parameters, and one for the whole network.
+    """Return a text table with the number of parameters of each block of each network, and of each whole network.
 
     Args:
-      networks: the parameters by the name of the network and by block, or their shapes.
+      networks: the parameters, or their shapes, by the name of the network and by block.
     """
     lines = []
     for name, params in networks.items():

@@ -20,7 +20,7 @@ from jaxgen.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All that decides a training run: see ``Trainer``, whose arguments these are."""
+    """A training run as its arguments define it; see ``Trainer``, which takes the same arguments."""
 
     method: Method
     dataset: Dataset
@@ -55,7 +55,7 @@ class Plan:
             check(size % self.mesh.size == 0, f'{name}={size} does not divide over {self.mesh.size} devices')
 
     def is_due(self, every: int, start: int, end: int) -> bool:
-        """Return whether something that happens at an interval, and at the last step, happens after a dispatch."""
+        """Return whether a dispatch from step ``start`` to ``end`` reached a multiple of ``every``, or the last step."""
         return end // every > start // every or end == self.train.steps
 
     @property

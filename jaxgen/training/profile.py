@@ -11,11 +11,11 @@ DISPATCHES = 5
 
 
 class Profile:
-    """Writes a trace of ``DISPATCHES`` dispatches.
+    """A profile of training: a trace of ``DISPATCHES`` dispatches.
 
     Args:
-      folder: where the trace is written.
-      step: the step at which it begins; None for no profile.
+      folder: the folder to which the trace is written.
+      step: the step at which the trace begins; None for no profile.
       start: the step at which the run starts or resumes; there is no profile if it is past ``step``.
     """
 
@@ -42,7 +42,7 @@ class Profile:
         return True
 
     def close(self) -> None:
-        """Write what was traced so far."""
+        """Write the trace so far."""
         if self._running:
             jax.profiler.stop_trace()
             self._running = False

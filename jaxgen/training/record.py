@@ -1,4 +1,4 @@
-"""The record of a run in its ``config.json``, by which a run that resumes is recognised as the same run."""
+"""The record of a run in its ``config.json``, which shows whether a run that resumes is the same run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jaxgen.schema import to_tree
 from jaxgen.training.plan import Plan
 from jaxgen.types import Fields, JsonObject, PyTree
 
-# The fields that decide the steps of a run. A run may resume with other values of the remaining ones.
+# The fields that determine the training steps of a run. A run may resume with other values of all other fields.
 SAME = ('seed', 'data', 'parameters', 'train.prng')
 
 
 def run_record(plan: Plan, networks: Mapping[str, PyTree]) -> JsonObject:
-    """Return what a run consists of as JSON values; the method itself is described by the size of its networks.
+    """Return a description of a run as JSON values; the method is described by the size of its networks only.
 
     Args:
       plan: the run.
@@ -38,11 +38,11 @@ def run_record(plan: Plan, networks: Mapping[str, PyTree]) -> JsonObject:
 
 
 def require_same_run(record: Fields, stored: Fields, workdir: object) -> None:
-    """Refuse to resume a run as another one.
+    """Refuse to resume a run as a different one.
 
     Args:
       record: the run to train, see ``run_record``.
-      stored: what ``config.json`` holds; a field that is missing there is not compared.
+      stored: the contents of ``config.json``; a field that is missing there is not compared.
       workdir: the run directory, for the message.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sample any number of images in batches of one compiled shape: the grids of training and mode=sample."""
+"""Sampling of any number of images in batches of one compiled shape, for the grids of training and for mode=sample."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def chosen_classes(class_names: Sequence[str], *choices: Sequence[str] | None) -
 
 
 class SamplePipeline:
-    """Samples images with a method, each a function of the seed and of its own index alone.
+    """A pipeline that samples images with a method; each image depends on the seed and on its own index only.
 
     Args:
-      method: how to sample a batch.
+      method: the method, which samples a batch.
       mesh: the devices, over which a batch is divided.
       model: the full model of the method, or the shapes of its arrays.
       classes: labels that the images have in turn.
       seed: seed of the random keys.
-      stream: which stream of that seed the images come from, one of ``random.STREAMS``.
+      stream: the stream of random keys that the images use, one of ``random.STREAMS``.
       batch_size: images that are sampled at once; it must divide over the devices.
       ema: whether to sample with the moving average of the parameters.
     """
@@ -103,11 +103,11 @@ class SamplePipeline:
         return other
 
     def variables(self, model: PyTree) -> PyTree:
-        """Return the variables that the method samples with."""
+        """Return the variables with which the method samples."""
         return self._variables_of(model, self._key)
 
     def lower(self, model: PyTree) -> jax.stages.Lowered:
-        """Return the program that samples a batch, not compiled yet.
+        """Return the program that samples a batch, before compilation.
 
         Args:
           model: the model, or the shapes of its arrays.

@@ -17,7 +17,7 @@ from jaxgen.types import PyTree
 
 
 class Snapshots:
-    """The snapshots of a run, one file a step."""
+    """The snapshots of a run, with one file for each step."""
 
     def __init__(self, workdir: epath.Path):
         self._folder = workdir / 'ema'
@@ -84,7 +84,7 @@ class Snapshots:
 
 
 def _is_average(name: str) -> bool:
-    """Return whether a name is that of a tensor of an average: its length, and the name of the tensor."""
+    """Return whether a name consists of the length of an average, a slash and the name of a tensor."""
     length, slash, _ = name.partition('/')
     try:
         return bool(slash) and 0 < float(length) <= LONGEST

@@ -21,7 +21,7 @@ LARGEST = 2**42  # bytes of a state on all devices together: 4 TiB
 
 @flax.struct.dataclass
 class TrainState(Struct):
-    """All that a run is between two steps: restored from a checkpoint, it goes on as if it had never stopped.
+    """The complete state of a run between two steps: restored from it, a run continues as if it had never stopped.
 
     Attributes:
       step: number of updates made so far, int32.
@@ -43,7 +43,7 @@ def start_state(method: Method, model: PyTree) -> TrainState:
 
     Args:
       method: the method, whose metrics are summed.
-      model: the part of the model that a checkpoint holds.
+      model: the part of the model that a checkpoint stores.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -82,8 +82,8 @@ def state_template(init: Callable[..., TrainState], mesh: Mesh) -> TrainState:
     size = 4 * sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
     check(
         size <= LARGEST,
-        f'the network takes {size / 2**40:,.1f} TiB with its moving averages and its optimizer, and at most '
-        f'{LARGEST // 2**40} TiB are tried: choose fewer channels or blocks',
+        f'the network takes {size / 2**40:,.1f} TiB with its moving averages and its optimizer, which is more than the limit of '
+        f'{LARGEST // 2**40} TiB: choose fewer channels or blocks',
     )
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -95,7 +95,7 @@ def state_template(init: Callable[..., TrainState], mesh: Mesh) -> TrainState:
 def initial_state(
     init: Callable[..., TrainState], template: TrainState, weights: dict[str, PyTree] | None = None
 ) -> TrainState:
-    """Return the state that ``init`` makes, of ``weights`` if given, with the shardings of ``template``."""
+    """Return the state that ``init`` makes, from ``weights`` if given, with the shardings of ``template``."""
     make = jax.jit(init, out_shardings=jax.tree.map(lambda x: x.sharding, template))
     return make() if weights is None else make(weights)
 

@@ -15,7 +15,7 @@ from jaxgen.types import Array, PyTree
 
 
 def prepare_batch(batch: dict[str, Array], key: Array, random_flip: bool) -> dict[str, Array]:
-    """Return a batch of stored images as the network sees it.
+    """Return a batch of stored images in the form that the network takes.
 
     Args:
       batch: ``{'image': uint8 [B, H, W, C], 'label': int32 [B]}``.
@@ -46,11 +46,11 @@ def train_step(method: Method, key: Array, random_flip: bool, state: TrainState,
     """Return the state after one step on a batch of stored images: a pure function of (key, state, batch).
 
     Args:
-      method: what is trained.
+      method: the method to train.
       key: the root key of the run.
       random_flip: see ``prepare_batch``.
       state: the state before the step.
-      batch: as ``prepare_batch`` takes it.
+      batch: the stored images, see ``prepare_batch``.
     """
     flip_key, step_key = step_keys(key, state.step)
     model, metrics = method.step(state.model, prepare_batch(batch, flip_key, random_flip), step_key)
@@ -70,15 +70,15 @@ def make_dispatch(
 ) -> jax.stages.Wrapped:
     """Return the jitted function ``(state, batches) -> (state, done)``: one step for each of K batches on the mesh.
 
-    The buffers of the state are donated. ``done`` is a scalar of its own, to wait for.
+    The buffers of the state are donated. ``done`` is a separate scalar on which the caller can wait.
 
     Args:
-      method: what is trained.
+      method: the method to train.
       key: the root key of the run.
       mesh: the devices.
       state: the train state, or its shapes.
       random_flip: see ``prepare_batch``.
-      resident: whether the data set lies on the devices. If not, ``batches`` is ``{'image': uint8 [K, B, H, W, C], 'label':
+      resident: whether the data set is kept on the devices. If not, ``batches`` is ``{'image': uint8 [K, B, H, W, C], 'label':
         int32 [K, B]}``. If so, the function is ``(state, batches, dataset) -> (state, done)``: ``batches`` is ``{'index':
         int32 [K, B]}``, the examples of each batch, and ``dataset`` holds all images and labels on every device.
     """

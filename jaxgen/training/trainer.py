@@ -33,35 +33,35 @@ from jaxgen.types import Fields, JsonObject, PyTree
 
 
 class Trainer:
-    """Trains a method on a data set, and keeps everything in a run directory.
+    """A trainer that trains a method on a data set, and keeps everything in a run directory.
 
-    A run that was stopped or killed resumes from its newest checkpoint and gives the same bits as one that was not.
+    A run that was stopped or killed resumes from its newest checkpoint and gives the same bits as an uninterrupted run.
 
     Args:
       method: what to train.
       dataset: the training images; their labels index ``dataset.class_names``.
       workdir: the run directory. It gets ``config.json``, ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/`` and grids of
         samples in ``samples/``.
-      steps: number of training steps; those of ``train`` if not set.
+      steps: number of training steps; ``train.steps`` if not set.
       batch_size: images in a step, over all devices and processes.
       seed: seed of the initial parameters, the order of the data, the noise and the samples.
       random_flip: whether to mirror each training image with probability 1/2.
-      train: how the steps reach the devices, and the intervals of the log. ``grad_accumulation`` is the method's, and
-        ``deterministic`` must be set up before JAX starts: the trainer uses neither.
+      train: how the steps reach the devices, and the intervals of the log. The trainer ignores ``grad_accumulation``, which
+        belongs to the method, and ``deterministic``, which must be set up before JAX starts.
       sample: which images the grids show, how often they are written, and the batch size of sampling.
       checkpoint: when checkpoints are written, and which of them are kept.
-      log: where the run reports besides the files of its run directory; nowhere if not set.
+      log: the places to which the run reports besides the files of its run directory; none if not set.
       mesh: devices to train on; all of them, each with a copy of the parameters, if not set.
-      snapshot_every: steps between snapshots of averages whose length is chosen after training, if the method has any; those
-        between checkpoints if not set.
+      snapshot_every: steps between snapshots of averages whose length is chosen after training, if the method has any; the
+        steps between checkpoints if not set.
       evaluation: evaluates the model while it trains; the step that it calls the best is kept in ``best/``.
-      on_save: is called with the model before each checkpoint is written.
-      initial_weights: returns the weights from which training starts, as ``Method.weights`` gives them, and is not called
-        where training resumes; random weights if not set.
-      config_json: what to write to ``config.json``; a record of these arguments if not set, from which ``jaxgen.load`` cannot
+      on_save: called with the model before each checkpoint is written.
+      initial_weights: returns the weights from which training starts, in the form that ``Method.weights`` returns; it is not
+        called when training resumes. Random weights if not set.
+      config_json: the contents of ``config.json``; a record of these arguments if not set, from which ``jaxgen.load`` cannot
         make the method again: sample such a run with ``Trainer.sample``.
-      require_same: is called with the ``config.json`` of a run to resume, and raises UserError if it is that of another run;
-        by default the two records are compared.
+      require_same: called with the ``config.json`` of a run to resume; it raises UserError if that is a different run. By
+        default the two records are compared.
 
     Raises:
       UserError: if a batch does not divide over the devices, a class of ``sample.classes`` does not exist, or a package that
@@ -171,7 +171,7 @@ class Trainer:
         write_json(self.plan.workdir / CONFIG, self._config_json or self._record())
 
     def _renew(self, lock: Lock, checkpoints: Checkpoints) -> None:
-        """Make the run directory again if it was removed; the log follows with its next row."""
+        """Create the run directory again if it was removed; the log is written again with its next row."""
         if lock.renew():
             checkpoints.reopen()
             self._write_config()
@@ -181,12 +181,12 @@ class Trainer:
             )
 
     def sample(self, num: int, *, classes: Sequence[str] | None = None, seed: int | None = None) -> np.ndarray:
-        """Sample images with the model as it is now: the trained one, or that of the newest checkpoint, or the untrained one.
+        """Sample images with the trained model, the model of the newest checkpoint or, without either, the untrained model.
 
         Args:
           num: number of images.
-          classes: names of the classes that the images have in turn; those of the grids of training if not set.
-          seed: seed of the images; that of the run if not set. Image i depends on the seed and on i alone.
+          classes: names of the classes that the images have in turn; the classes of the training grids if not set.
+          seed: seed of the images; the seed of the run if not set. Image i depends on the seed and on i alone.
 
         Returns:
           uint8 ``[num, H, W, C]``.
@@ -204,7 +204,7 @@ class Trainer:
 
     @functools.cached_property
     def _template(self) -> TrainState:
-        """Shapes, dtypes and shardings of the state that a checkpoint holds."""
+        """Shapes, dtypes and shardings of the state that a checkpoint stores."""
         return state_template(self._init, self.plan.mesh)
 
     @functools.cached_property
@@ -226,7 +226,7 @@ class Trainer:
         )
 
     def _start(self, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:
-        """Return step and state of the newest checkpoint, or of the start of a run; the state has its frozen weights."""
+        """Return the step and state of the newest checkpoint, or of the start of a run, with the frozen weights."""
         restored = checkpoints.restore_newest(self._template, print) if checkpoints else None
         step, trainable = restored or (0, self._initial_state())
         return step, trainable.replace(model=on_mesh(self.plan.mesh, self.plan.method.with_frozen(trainable.model)))
@@ -248,7 +248,7 @@ class Trainer:
         return state.model
 
     def _require_same(self) -> None:
-        """Refuse to go on with the run in the run directory if it is another one."""
+        """Refuse to continue the run in the run directory if it is a different one."""
         stored = read_config(self.plan.workdir)
         if stored is None:
             return
@@ -266,7 +266,7 @@ class Trainer:
         return self.plan.method.networks(self._model_shapes)
 
     def _announcement(self, step: int) -> str:
-        """Return four lines on what is trained, and a warning if an accelerator is not used."""
+        """Return four lines that describe the training, and a warning if an accelerator is not used."""
         plan = self.plan
         images, classes = plan.dataset.images, plan.dataset.class_names
         height, width, channels = images.shape[1:]

@@ -1,4 +1,4 @@
-"""Where the curves and the grids of a run are shown, besides ``metrics.jsonl`` and the terminal."""
+"""The writers that show the curves and the grids of a run outside of ``metrics.jsonl`` and the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxgen.training.writers.weights_and_biases import WeightsAndBiases
 
 
 class Writer(Protocol):
-    """Shows the curves and the images of a run somewhere; of several processes the first one writes."""
+    """A writer of the curves and images of a run; only the first of several processes writes."""
 
     def write_scalars(self, step: int, values: dict[str, float]) -> None:
         """Write one point of each curve."""
@@ -22,7 +22,7 @@ class Writer(Protocol):
         """Write an image, uint8 ``[H, W, C]``."""
 
     def close(self, is_complete: bool) -> None:
-        """Wait until all is written; ``is_complete`` says whether the run reached its last step."""
+        """Wait until everything is written; ``is_complete`` says whether the run reached its last step."""
 
 
 def make_writers(workdir: epath.Path, start: int, options: LogOptions) -> list[Writer]:
@@ -31,7 +31,7 @@ def make_writers(workdir: epath.Path, start: int, options: LogOptions) -> list[W
     Args:
       workdir: the run directory.
       start: the step at which the run starts or resumes.
-      options: which of them the user wants.
+      options: which writers the user wants.
 
     Raises:
       UserError: if Weights & Biases does not start.

@@ -13,7 +13,7 @@ PROJECT = re.compile(r'([^/\\#?%:\s]+/)?[^/\\#?%:\r\n\t]{1,128}')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogOptions(Options):
-    """Where training reports, besides the files of the run directory."""
+    """The places to which training reports, besides the files of the run directory."""
 
     wandb: str | None = option(
         None,
@@ -31,7 +31,7 @@ class LogOptions(Options):
 
 
 def require_installed(options: LogOptions) -> None:
-    """Refuse to log where no package can.
+    """Refuse options for which a package is not installed.
 
     Raises:
       OptionError: naming log.wandb.
@@ -41,7 +41,9 @@ def require_installed(options: LogOptions) -> None:
     try:
         import wandb
 
-        is_there = hasattr(wandb, 'init')  # not in a folder wandb/ that Python takes for the package
+        is_installed = hasattr(
+            wandb, 'init'
+        )  # a folder wandb/ next to the program can be imported, too, but has no init
     except ImportError:
-        is_there = False
-    require(is_there, 'log.wandb', f'={options.wandb} needs the package wandb: pip install wandb, or leave it out')
+        is_installed = False
+    require(is_installed, 'log.wandb', f'={options.wandb} needs the package wandb: pip install wandb, or leave it out')

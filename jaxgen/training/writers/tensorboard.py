@@ -12,9 +12,9 @@ from jaxgen.io.processes import is_first
 
 
 class TensorBoard:
-    """Writes summaries with clu in a thread of its own; writes nothing where TensorFlow is not installed.
+    """A writer of summaries, which runs clu in its own thread; it writes nothing if TensorFlow is not installed.
 
-    TensorFlow takes seconds to import. It is imported when there is something to write, and the first step does not wait.
+    TensorFlow takes seconds to import. The thread imports it when there is something to write, so training does not wait.
     """
 
     def __init__(self, logdir: epath.Path):
@@ -42,7 +42,7 @@ class TensorBoard:
         self._submit('write_images', step, {name: image[None]})
 
     def close(self, is_complete: bool) -> None:
-        """Wait until all is written."""
+        """Wait until everything is written."""
         if self._writer is not None:
             self._submit('close')
         self._thread.shutdown(wait=True)

@@ -16,17 +16,17 @@ from jaxgen.io.run_directory import read_config
 from jaxgen.runtime import progress
 from jaxgen.types import Fields, JsonObject
 
-FILE = 'wandb.json'  # in the run directory: the project, the id, and the last step of each curve that was sent
+FILE = 'wandb.json'  # in the run directory: the project, the id, and the last step that was sent for each curve
 SECONDS = 30  # longest wait for the server at the start
 
 
 class WeightsAndBiases:
-    """Writes to a run of Weights & Biases, which a training that resumes continues.
+    """A writer to a run of Weights & Biases, which continues when training resumes.
 
-    W&B numbers what it is sent, and drops what comes with a smaller number than before. So each value carries its ``step``
-    as the x axis of its curve. A training that resumes from an earlier checkpoint makes the steps since then again, with the
-    same values, because they depend on the config, the seed and the step alone. What was sent is not sent again: the
-    steps of a curve never fall.
+    W&B numbers the values that it receives, and drops values with a smaller number than before. Each value is therefore sent
+    with its ``step``, the x axis of its curve. When training resumes from an earlier checkpoint, it repeats the steps since
+    then with the same values, because they depend on the config, the seed and the step alone. Values that were sent before are
+    not sent again, so the steps of a curve never decrease.
 
     Args:
       workdir: the run directory.
@@ -54,7 +54,7 @@ class WeightsAndBiases:
         progress.say(f'Weights & Biases: {_place(self._run)}')
 
     def write_scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write one point of each curve that has none at this step or later."""
+        """Write one point of each curve that has no point at this step or a later one."""
         self._write(step, dict(values))
 
     def write_image(self, step: int, name: str, image: np.ndarray) -> None:
@@ -81,7 +81,7 @@ class WeightsAndBiases:
         write_json(self._path, self._record)
 
     def close(self, is_complete: bool) -> None:
-        """Wait until all is sent; W&B shows a run as failed that did not reach its last step."""
+        """Wait until everything is sent; W&B shows a run that did not reach its last step as failed."""
         if self._run is not None:
             self._run.finish(exit_code=0 if is_complete else 1)
 
@@ -91,7 +91,7 @@ def _new(project: str) -> JsonObject:
 
 
 def _record(path: epath.Path, project: str) -> JsonObject:
-    """Return what is known of the run of W&B to continue, or of a new one if there is none in this project.
+    """Return the record of the W&B run to continue, or of a new run if there is none in this project.
 
     Raises:
       UserError: if the file is damaged.
@@ -136,5 +136,5 @@ def _started(workdir: epath.Path, project: str, id: str):
 
 
 def _place(run) -> str:
-    """Return where to see a run, or how to upload it."""
+    """Return the address of a run, or the command that uploads it."""
     return f'offline; upload it with wandb sync {os.path.dirname(run.dir)}' if run.offline else str(run.url)
