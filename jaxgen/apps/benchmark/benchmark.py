@@ -17,7 +17,10 @@ from jaxgen.errors import check, pick
 from jaxgen.io.files import write_json
 from jaxgen.types import Fields, JsonObject
 
-CLOSE = {'highest': 1e-4, 'tensorfloat32': 1e-2}  # relative difference of first losses that rounding explains
+CLOSE = {
+    'highest': 1e-4,
+    'tensorfloat32': 1e-2,
+}  # largest relative difference of the first losses that rounding can explain
 
 
 def benchmark(config: Config, workdir: epath.Path) -> JsonObject:
@@ -28,7 +31,7 @@ def benchmark(config: Config, workdir: epath.Path) -> JsonObject:
       workdir: the run directory, in which ``benchmark.json`` is written after each variant.
 
     Returns:
-      What ``benchmark.json`` holds: ``machine``, ``config``, ``facts`` of the model, the ``rows`` of ``summarise`` by case,
+      The contents of ``benchmark.json``: ``machine``, ``config``, ``facts`` of the model, the ``rows`` of ``summarise`` by case,
       and ``notes``.
 
     Raises:
@@ -64,21 +67,21 @@ def benchmark(config: Config, workdir: epath.Path) -> JsonObject:
 def plan(config: Config, facts: Fields) -> dict[str, list[Variant]]:
     """Return the variants of each case that this machine can run and ``config.benchmark.variants`` asks for.
 
-    Products of matrices that are not asked for are measured in the precisions of the other variants alone: a precision
-    that the hardware lacks takes minutes.
+    Unless ``config.benchmark.cases`` asks for matrix products, they are measured only in the precisions of the other variants,
+    because a precision that the hardware lacks takes minutes.
 
     Args:
       config: the config of the benchmark.
-      facts: what ``describe`` returns.
+      facts: the result of ``describe``.
 
     Raises:
-      UserError: if ``config.benchmark.variants`` names one that does not exist.
+      UserError: if ``config.benchmark.variants`` names a variant that does not exist.
     """
     options, platform = config.benchmark, facts['platform']
     cores = len(os.sched_getaffinity(0)) if platform == 'cpu' else 1
     every = variants(options.steps_per_dispatch, cores)
     wanted = [case for case in CASES if case in ('matmul', *options.cases)]
-    if options.minutes is not None:  # time may run out, and products of matrices matter least
+    if options.minutes is not None:  # the time may run out, and matrix products matter least
         wanted.sort(key='matmul'.__eq__)
     sides = ('jaxgen', 'pytorch') if platform in PLATFORMS and options.baseline is None else ('jaxgen',)
     known = {v.name for case in wanted for v in every[case]}
@@ -97,11 +100,11 @@ def plan(config: Config, facts: Fields) -> dict[str, list[Variant]]:
 
 
 def require_twin(result: Fields, facts: Fields, precision: str) -> None:
-    """Refuse a twin that has other parameters than jaxgen's model, or other losses in its first step.
+    """Refuse a twin that differs from jaxgen's model in the number of parameters or in the losses of its first step.
 
     Args:
-      result: what PyTorch's ``check`` returned; if it has no losses, there is no twin to refuse.
-      facts: what ``describe`` returns.
+      result: the result of PyTorch's ``check``; if it has no losses, there is no twin to check.
+      facts: the result of ``describe``.
       precision: ``config.benchmark.precision``.
 
     Raises:

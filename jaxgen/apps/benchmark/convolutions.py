@@ -44,7 +44,7 @@ class Convolution(NamedTuple):
         return f'{self.batch} of {self.side}x{self.side}, {self.channels} to {self.features}, {windows}'
 
 
-CONVOLUTIONS = (  # of ddpm_cifar's UNet, of a narrow one, and of the tutorial's discriminator
+CONVOLUTIONS = (  # three of ddpm_cifar's UNet, one of a narrow UNet, and two of the tutorial's discriminator
     Convolution(8, 32, 128, 128),
     Convolution(8, 16, 256, 256),
     Convolution(8, 8, 256, 256),
@@ -55,7 +55,7 @@ CONVOLUTIONS = (  # of ddpm_cifar's UNet, of a narrow one, and of the tutorial's
 
 
 def rates(convolution: Convolution) -> dict[str, dict[str, float]]:
-    """Return GFLOP/s of the forward pass and of both gradients, by the library; each takes the same operations."""
+    """Return GFLOP/s of the forward pass and of both gradients, by library; all three take the same number of operations."""
     found = {'XLA': _xla(convolution)}
     if importlib.util.find_spec('torch'):
         found['PyTorch'] = _pytorch(convolution)
@@ -112,7 +112,7 @@ def _pytorch(c: Convolution) -> dict[str, Callable[[], object]]:
 
 
 def main() -> None:
-    """Print a table in GFLOP/s, with the products of matrices of the same machine in the last row."""
+    """Print a table in GFLOP/s, with the rate of matrix products on this machine in the last row."""
     print('| convolution | by | forward | input gradient | kernel gradient |\n|---|---|---|---|---|')
     for convolution in CONVOLUTIONS:
         for library, found in rates(convolution).items():

@@ -28,17 +28,17 @@ from jaxgen.training.state import initializer
 from jaxgen.training.step import train_step
 from jaxgen.types import Array, Fields, JsonObject, PyTree
 
-CHECKED = 8  # images of the example
+CHECKED = 8  # images in the example
 
 
 @dataclasses.dataclass(frozen=True)
 class Counterpart:
-    """How the training step of a method compares with its counterpart in PyTorch, whose weights ``FORMATS`` writes.
+    """The conditions under which a training step equals that of the counterpart in PyTorch, whose weights ``FORMATS`` writes.
 
     Attributes:
-      loss: the fields of the config that decide the loss and the update, with the values that the counterpart has.
-      deterministic: the fields of the config that must have these values for a step to depend on ``random_inputs`` alone.
-      random_inputs: the random numbers of a step, as a function of the method and of the key of the step.
+      loss: the fields of the config that determine the loss and the update, with the values of the counterpart.
+      deterministic: the values of fields of the config with which a step depends on ``random_inputs`` alone.
+      random_inputs: a function of the method and of the key of a step that returns the random numbers of the step.
     """
 
     loss: Fields
@@ -71,10 +71,10 @@ COUNTERPARTS = {
 
 
 def describe(config: Config, folder: pathlib.Path) -> JsonObject:
-    """Return the facts of a model, and fill a folder with what its counterpart in PyTorch is made of.
+    """Return the facts of a model, and fill a folder with the files of its counterpart in PyTorch.
 
-    The folder gets the weights as PyTorch has them, and ``example.npz``: a batch with the random numbers of a training step.
-    Every tensor is random, since layers that start at zero would hide a fault.
+    These are the weights in PyTorch's format, and ``example.npz``: a batch with the random numbers of a training step. All
+    weights are random, since layers that start at zero would hide an error.
 
     Args:
       config: the config of the benchmark.
@@ -136,7 +136,7 @@ def without_dropout(config: Config) -> Method:
 
 
 def randomised(model: PyTree) -> PyTree:
-    """Return a model with noise on every number except those of the optimizer; variances stay positive."""
+    """Add noise to every number of a model except those of the optimizer; variances stay positive."""
     rng = np.random.default_rng(0)
 
     def noisy(path: tuple, x: Array) -> Array:
@@ -154,7 +154,7 @@ def training_flops(config: Config, method: Method) -> float:
 
     Args:
       config: the config of the benchmark.
-      method: the method that it describes.
+      method: the method of that config.
     """
     size, key = config.data.batch_size, root_key(config.seed, config.train.prng)
     state = jax.eval_shape(initializer(method, key))
@@ -168,7 +168,7 @@ def training_flops(config: Config, method: Method) -> float:
 def sampling_flops(config: Config) -> float:
     """Return the floating-point operations of sampling one image.
 
-    XLA counts one turn of a loop, so they are those of a single network call times the number of calls.
+    XLA counts the body of a loop once, so the operations of a single network call are multiplied by the number of calls.
 
     Args:
       config: the config of the benchmark.
@@ -190,7 +190,7 @@ def flops(function: Callable[..., object], *inputs: PyTree) -> float:
       *inputs: its arguments: trees of arrays, or of their shapes.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), inputs)
-    with jax.default_device(jax.local_devices(backend='cpu')[0]):  # other backends do not count
+    with jax.default_device(jax.local_devices(backend='cpu')[0]):  # other backends do not count operations
         analysis = jax.jit(function).lower(*shapes).cost_analysis()
     if analysis is None:
         raise RuntimeError('this version of XLA counts no operations')

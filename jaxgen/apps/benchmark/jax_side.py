@@ -1,4 +1,4 @@
-"""The cases of a benchmark in jaxgen: they call the functions that train, sample and evaluate."""
+"""The cases of a benchmark in jaxgen, which call the functions that train, sample and evaluate."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ SECTIONS = ('benchmark', 'evaluation')  # sections of the config, in addition to
 
 
 def run(spec: Fields, start: float) -> JsonObject:
-    """Measure what a spec of ``processes.py`` asks for.
+    """Run the measurement that a spec of ``processes.py`` describes.
 
     Args:
       spec: the variant, and the files of the config and of the twin.
-      start: when the process began, as ``time.perf_counter`` counts.
+      start: the value of ``time.perf_counter`` when the process began.
 
     Returns:
-      What ``measure`` or ``describe`` returns; ``{'refused': ...}`` for what the user can fix.
+      The result of ``measure`` or ``describe``; ``{'refused': ...}`` for an error that the user can fix.
     """
     try:
         config = read(spec['config'], SECTIONS)
-        if spec['case'] != 'attention':  # whose options are not fields of the config
+        if spec['case'] != 'attention':  # its options are not fields of the config
             config = config.replace(spec['options'])
         jax.config.update('jax_default_matmul_precision', config.benchmark.precision)
         validate(config)
@@ -70,7 +70,7 @@ def peak_memory() -> int | None:
 
 
 def matmul(config: Config, spec: Fields) -> Subject:
-    """Return products of square matrices, one after the other."""
+    """Prepare products of square matrices, one after the other."""
     side = MATRIX['cpu' if jax.default_backend() == 'cpu' else 'accelerator']
     x = jax.random.normal(jax.random.key(0), (side, side), spec['precision']) / side**0.5
     product = jax.jit(jnp.matmul)
@@ -85,10 +85,10 @@ def matmul(config: Config, spec: Fields) -> Subject:
 
 
 class Stages:
-    """The seconds that each stage of a start took, in order.
+    """The stages of a start in order, with the seconds that each took.
 
     Args:
-      start: when the process began, as ``time.perf_counter`` counts.
+      start: the value of ``time.perf_counter`` when the process began.
     """
 
     def __init__(self, start: float):
@@ -96,14 +96,14 @@ class Stages:
         self._last = start
 
     def end(self, name: str) -> None:
-        """End a stage; the next one begins."""
+        """End a stage, and begin the next one."""
         now = time.perf_counter()
         self.seconds[name] = now - self._last
         self._last = now
 
 
 def train(config: Config, spec: Fields) -> Subject:
-    """Return dispatches of the training loop on resident batches, each of ``config.train.steps_per_dispatch`` steps."""
+    """Prepare dispatches of the training loop on resident batches, each of ``config.train.steps_per_dispatch`` steps."""
     stages = Stages(spec['start'])
     stages.end('imports')
     method, class_names = build(config)
@@ -138,7 +138,7 @@ def train(config: Config, spec: Fields) -> Subject:
 
 
 def sample(config: Config, spec: Fields) -> Subject:
-    """Return batches of ``config.sample.batch_size`` samples, copied to the host."""
+    """Prepare batches of ``config.sample.batch_size`` samples, copied to the host."""
     config = config.replace({'sample.ema': False})
     method, class_names = build(config)
     model = jax.jit(method.init)(root_key(config.seed, config.train.prng))
@@ -153,7 +153,7 @@ def sample(config: Config, spec: Fields) -> Subject:
 
 
 def features(config: Config, spec: Fields) -> Subject:
-    """Return features of batches of ``evaluation.batch_size`` uint8 images, resized on the device, copied to the host."""
+    """Prepare features of batches of ``evaluation.batch_size`` uint8 images, resized on the device and copied to the host."""
     method, _ = build(config)
     extractor = inception_extractor(config.evaluation.inception_weights, config.evaluation.resize)
     mesh = make_mesh(config.mesh.fsdp)
@@ -169,7 +169,7 @@ def features(config: Config, spec: Fields) -> Subject:
 
 
 def attention(config: Config, spec: Fields) -> Subject:
-    """Return attention and its gradients in bfloat16: that of the networks, or jax.nn.dot_product_attention with cuDNN."""
+    """Prepare attention and its gradients in bfloat16: jaxgen's own, or jax.nn.dot_product_attention with cuDNN."""
     shape = attention_shape(config.data.batch_size, spec['options']['tokens'])
     n, t, heads, d = shape
     *inputs, weights = (jax.random.normal(key, shape, jnp.bfloat16) for key in jax.random.split(jax.random.key(0), 4))
@@ -196,7 +196,7 @@ def attention(config: Config, spec: Fields) -> Subject:
 
 
 def data(config: Config, spec: Fields) -> Subject:
-    """Return batches as the network sees them in training: from memory, in [-1, 1], mirrored at random, on the devices."""
+    """Prepare the batches of training: from memory, in [-1, 1], mirrored at random, on the devices."""
     batches = prepared_batches(config)
 
     def run(units: int) -> None:
@@ -208,7 +208,7 @@ def data(config: Config, spec: Fields) -> Subject:
 
 
 def prepared_batches(config: Config) -> pipeline.Prefetcher:
-    """Return an iterator over batches with the work that ``torch_side.prepared_batches`` does as well."""
+    """Return an iterator over batches that does the same work as ``torch_side.prepared_batches``."""
     method, class_names = build(config)
     size, key = config.data.batch_size, root_key(config.seed, config.train.prng)
     sharding = batch_sharding(make_mesh(config.mesh.fsdp))

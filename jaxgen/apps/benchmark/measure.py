@@ -1,4 +1,4 @@
-"""Measure something that was prepared: the seconds until its first unit of work, and of each unit in several bursts."""
+"""Measure prepared work: the seconds until its first unit is done, and the seconds of a unit in each of several bursts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ATTENTION_CHANNELS, ATTENTION_HEADS = 256, 4
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """Something to be measured.
+    """A piece of work to be measured.
 
     Attributes:
       run: does a number of units of work, and returns when the device is done.
-      facts: JSON values, among them the ``images`` of a unit, and its ``steps`` if it makes any.
-      peak_memory: returns the peak memory of the device in bytes; None if it is the memory of the process.
+      facts: JSON values that include the ``images`` of a unit, and its ``steps`` if it has any.
+      peak_memory: returns the peak memory of the device in bytes, or None, which stands for the memory of the process.
     """
 
     run: Callable[[int], None]
@@ -38,9 +38,9 @@ def measure(subject: Subject, seconds: float, start: float) -> JsonObject:
     """Measure a subject.
 
     Args:
-      subject: what to measure.
+      subject: the work to measure.
       seconds: minimum time that all bursts take together; 0 makes them as short as possible.
-      start: when the process began, as ``time.perf_counter`` counts.
+      start: the value of ``time.perf_counter`` when the process began.
 
     Returns:
       The facts of the subject, ``seconds_to_first`` since ``start``, ``seconds_per_unit`` of each burst, and
@@ -61,7 +61,7 @@ def measure(subject: Subject, seconds: float, start: float) -> JsonObject:
 
 
 def examples(image_shape: tuple[int, int, int], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return random images and labels, which take as long as any others.
+    """Return random images and labels, which take as much time as real ones.
 
     Args:
       image_shape: height, width and channels.
@@ -79,11 +79,11 @@ def attention_shape(batch_size: int, tokens: int) -> tuple[int, int, int, int]:
     """Return the shape of the inputs of attention.
 
     Args:
-      batch_size: number of images of 256 tokens.
+      batch_size: number of images if each has 256 tokens.
       tokens: number of tokens of an image.
 
     Returns:
-      ``[N, tokens, heads, channels of a head]``; N falls with the number of tokens, so that all take a similar time.
+      ``[N, tokens, heads, channels of a head]``; N falls as the number of tokens rises, so that all take a similar time.
     """
     images = max(1, batch_size * 256 // tokens)
     return images, tokens, ATTENTION_HEADS, ATTENTION_CHANNELS // ATTENTION_HEADS

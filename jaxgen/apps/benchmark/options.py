@@ -31,15 +31,15 @@ class BenchmarkOptions(Options):
     )
     precision: str = option(
         'highest',
-        'precision of the products of float32 in jaxgen and PyTorch; GPUs have tensorfloat32',
+        'precision of float32 matrix products in jaxgen and PyTorch; tensorfloat32 is for GPUs',
         choices=('highest', 'tensorfloat32'),
     )
     python: str | None = option(
-        None, 'Python interpreter of an environment with PyTorch; that of this process if not set', path=True
+        None, 'Python interpreter of an environment with PyTorch; the one of this process if not set', path=True
     )
     baseline: str | None = option(
         None,
-        'a benchmark.json of another machine to compare with, where PyTorch does not support this device; none if not set',
+        'a benchmark.json of another machine to compare with, for a device that PyTorch does not support; none if not set',
         path=True,
     )
     trace: bool = option(False, "write profiles of jaxgen's variants to profile/")

@@ -2,7 +2,7 @@
 
 python -m jaxgen.apps.benchmark.page runs/benchmark_ddpm runs/benchmark_dcgan --out=docs/results/benchmark.md --readme=README.md
 
-``make benchmark`` and ``make benchmark-gpu`` call it at their end. A workdir without ``benchmark.json`` is left out.
+``make benchmark`` and ``make benchmark-gpu`` call it as their last step. Workdirs without ``benchmark.json`` are left out.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MODEL_CASES = ('train', 'sample')  # cases in which the model is measured
 
 
 def page(reports: Sequence[Fields], convolutions: str = '') -> str:
-    """Return the page in Markdown: the machine, the ratios, all rows of each report, the rates of convolutions.
+    """Return the page in Markdown: the machine, the ratios, all rows of each report, and the rates of convolutions.
 
     Args:
-      reports: what each ``benchmark.json`` holds.
+      reports: the contents of each ``benchmark.json``.
       convolutions: the table that ``convolutions.py`` printed; empty for none.
     """
     parts = ['# Benchmarks against PyTorch', machine(reports[0]), summary(reports)]
@@ -56,7 +56,7 @@ def machine(report: Fields) -> str:
 
 
 def title(report: Fields) -> str:
-    """Return the name and the size of the model, or what is measured if that is no model."""
+    """Return the name and the size of the model, or the names of the cases if none of them measures a model."""
     if not any(case in report['rows'] for case in MODEL_CASES):
         return ' and '.join(table.TITLES[case] for case in report['rows'] if case != 'matmul').capitalize()
     sizes = ' and '.join(f'{count:,}' for count in report['facts']['parameters'].values())
@@ -64,7 +64,7 @@ def title(report: Fields) -> str:
 
 
 def settings(report: Fields) -> str:
-    """Return the flags that decide the work."""
+    """Return the flags that determine the amount of work."""
     c = report['config']
     found = {'data.batch_size': c['data']['batch_size'], 'sample.batch_size': c['sample']['batch_size']}
     if 'num_steps' in c['sample']:
@@ -103,7 +103,7 @@ def in_readme(readme: str, reports: Sequence[Fields]) -> str:
 
     Args:
       readme: the text of the README.
-      reports: what each ``benchmark.json`` holds.
+      reports: the contents of each ``benchmark.json``.
 
     Raises:
       UserError: if the README does not have both marks.
@@ -116,7 +116,7 @@ def in_readme(readme: str, reports: Sequence[Fields]) -> str:
 
 
 def _report(path: pathlib.Path) -> JsonObject:
-    """Return what a ``benchmark.json`` holds.
+    """Return the contents of a ``benchmark.json``.
 
     Raises:
       UserError: if the file cannot be read, or is not the whole report of a benchmark.
@@ -153,8 +153,8 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
     )
     parser.add_argument('workdirs', nargs='+')
     parser.add_argument('--out', required=True, help='the page; the reports are copied next to it')
-    parser.add_argument('--readme', help='whose table is replaced')
-    parser.add_argument('--convolutions', help='what jaxgen.apps.benchmark.convolutions printed')
+    parser.add_argument('--readme', help='a file whose table of the benchmark is replaced')
+    parser.add_argument('--convolutions', help='a file with the output of jaxgen.apps.benchmark.convolutions')
     args = parser.parse_args(argv)
     workdirs, out = [pathlib.Path(expanded(workdir)) for workdir in args.workdirs], pathlib.Path(expanded(args.out))
     found = {w: w / 'benchmark.json' for w in workdirs if (w / 'benchmark.json').exists()}
@@ -167,7 +167,7 @@ def _run(argv: Sequence[str], surroundings: command_line.Surroundings) -> None:
         readme = _text(args.readme, '--readme')
         with located(f'--readme={args.readme}'):
             files[pathlib.Path(expanded(args.readme))] = in_readme(readme, reports).encode()
-    for path, data in files.items():  # when all of them are made
+    for path, data in files.items():  # nothing is written before all contents exist
         write_atomically(path, data)
 
 

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: each measurement has one of its own."""
+"""The processes of a benchmark, one for each measurement."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class Bench:
 
         Args:
           case: one of ``CASES``, or ``check``.
-          variant: how the case is run.
+          variant: the variant to run.
 
         Returns:
-          What ``measure`` returns, or under ``missing``, ``refused`` or ``failed`` why there is no measurement.
+          The result of ``measure``; or the reason why there is no measurement, as ``missing``, ``refused`` or ``failed``.
 
         Raises:
           UserError: if ``config.benchmark.python`` cannot be started.
@@ -113,7 +113,7 @@ class Bench:
 
 
 def _environment(xla_flags: str | None) -> dict[str, str]:
-    """Return the environment of a process that can import jaxgen from any folder, with further XLA flags."""
+    """Return the environment of a process that can import jaxgen from any folder, with additional XLA flags."""
     root = str(pathlib.Path(jaxgen.__path__[0]).parent)
     env = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
     if xla_flags:

@@ -6,7 +6,7 @@ import pathlib
 import platform
 import re
 
-# From the widest on; the first that the processor has is named.
+# From the widest to the narrowest; the first one that the processor has is named.
 INSTRUCTION_SETS = {
     'amx_tile': 'AMX',
     'avx512_bf16': 'AVX-512 with bfloat16',
@@ -21,7 +21,7 @@ def describe(cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str:
     """Return the name of the processor, as in ``AMD EPYC (family 25, model 17), AVX-512``.
 
     Args:
-      cpuinfo: the file in which Linux describes it; without that file, the name is that of the architecture.
+      cpuinfo: the file in which Linux describes it; without that file, the name of the architecture is returned.
     """
     if not cpuinfo.exists():
         return platform.processor() or platform.machine()

@@ -16,7 +16,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.io.files import read_object
 from jaxgen.types import Fields, JsonObject
 
-# Fields that decide the work that is timed.
+# Fields that determine the work that is timed.
 WORK_FIELDS = (
     'family',
     'model',
@@ -34,7 +34,7 @@ Measured = Mapping[str, Sequence[tuple[Variant, Sequence[Fields]]]]  # by case: 
 
 
 def is_measured(result: Fields) -> bool:
-    """Return whether a process returned a measurement, and not the reason why it has none."""
+    """Return whether a process returned a measurement instead of the reason why it has none."""
     return 'seconds_per_unit' in result
 
 
@@ -46,15 +46,15 @@ def reason(result: Fields) -> str:
 
 
 def summarise(variant: Variant, results: Sequence[Fields], flops: float | None) -> JsonObject:
-    """Summarise the results of a variant in a row: medians over the bursts of all rounds, with the least and the most.
+    """Summarise the results of a variant in a row: medians over the bursts of all rounds, with the lowest and highest value.
 
     Args:
       variant: the variant.
-      results: what its processes returned, at least one.
+      results: the results of its processes, at least one.
       flops: floating-point operations of an image; None if they are not known.
 
     Returns:
-      ``side``, ``name``, ``precision`` and ``images_per_sec`` (median, least, most), ``steps_per_sec``, ``flops_per_sec``,
+      ``side``, ``name``, ``precision`` and ``images_per_sec`` (median, lowest, highest), ``steps_per_sec``, ``flops_per_sec``,
       ``seconds_to_first`` of each round, ``stages`` of it if they are known, ``peak_memory`` in bytes; or the ``reason``
       why there is no measurement.
     """
@@ -76,13 +76,13 @@ def summarise(variant: Variant, results: Sequence[Fields], flops: float | None) 
 
 
 def report(config: Config, facts: Fields, found: Measured, baseline: Fields | None) -> JsonObject:
-    """Return what ``benchmark.json`` holds, of the results that each variant has so far.
+    """Return the contents of ``benchmark.json``, from the results that each variant has so far.
 
     Args:
       config: the config of the benchmark.
-      facts: what ``describe`` returns.
+      facts: the result of ``describe``.
       found: the variants of each case with their results.
-      baseline: what ``read_baseline`` returns; None if PyTorch is measured here.
+      baseline: the result of ``read_baseline``; None if PyTorch is measured on this machine.
     """
     rows, versions = {}, dict(facts['versions'])
     measured = {case: [entry for entry in entries if entry[1]] for case, entries in found.items()}
@@ -131,13 +131,13 @@ def read_baseline(path: str, config: Config) -> JsonObject:
       config: the config of this benchmark.
 
     Raises:
-      UserError: if it is not such a file, has no rows of PyTorch, or its work was not the same.
+      UserError: if it is not such a file, has no rows of PyTorch, or measured other work.
     """
     where = f'config.benchmark.baseline={path}'
-    stored = read_object(path, 'a benchmark.json', 'name that of another machine', where)
+    stored = read_object(path, 'a benchmark.json', 'name the benchmark.json of another machine', where)
     config_then = stored.get('config')
     if not isinstance(config_then, dict) or not _are_measurements(stored.get('machine'), stored.get('rows')):
-        raise UserError(f'{where} is not a benchmark.json: name that of another machine')
+        raise UserError(f'{where} is not a benchmark.json: name the benchmark.json of another machine')
     machine, rows, theirs = stored['machine'], stored['rows'], stored_config.modernised(config_then, where)
     for name, now, then in differences(config.to_tree(), theirs, WORK_FIELDS):
         raise UserError(
@@ -154,7 +154,7 @@ def read_baseline(path: str, config: Config) -> JsonObject:
 
 
 def _are_measurements(machine: object, rows: object) -> bool:
-    """Return whether two entries of a ``benchmark.json`` are a machine, and the rows of each case."""
+    """Return whether two entries of a ``benchmark.json`` are a machine and the rows of each case."""
     if not isinstance(machine, dict) or not isinstance(machine.get('device'), str) or not isinstance(rows, dict):
         return False
     listed = [row for of_case in rows.values() if isinstance(of_case, list) for row in of_case]

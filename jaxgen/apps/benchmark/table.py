@@ -19,7 +19,7 @@ HEAD = ('', 'images/s', 'least to most', 'steps/s', 'GFLOP/s', 'of the matrix ra
 
 
 def ratios(report: Fields) -> dict[str, dict[str, float]]:
-    """Return images/s of jaxgen's fastest variant over those of PyTorch's fastest, by case and precision."""
+    """Return the ratio of images/s between the fastest variants of jaxgen and PyTorch, by case and precision."""
     found: dict[str, dict[str, float]] = {}
     for case, rows in report['rows'].items():
         for precision in dict.fromkeys(row['precision'] for row in rows):
@@ -39,7 +39,7 @@ def _best(rows: Sequence[Fields], side: str, precision: str) -> float:
 
 
 def markdown(report: Fields) -> str:
-    """Return a table for each case with its ratios below it, and the reasons of what was not measured."""
+    """Return a table for each case with its ratios below it, and the reason for each variant that was not measured."""
     machine = report['machine']
     versions = ', '.join(f'{name} {version}' for name, version in machine['versions'].items())
     parts = [f'{machine.get("processor", machine["device"])}, {machine["cores"]} cores; {versions}', *report['notes']]
@@ -58,9 +58,9 @@ def markdown(report: Fields) -> str:
 
 
 def stages(report: Fields) -> str:
-    """Return a table of what jaxgen does until the end of the first training step; empty if that is not known.
+    """Return a table of the stages of jaxgen up to the end of the first training step; empty if they are not known.
 
-    A column is a round: the first one compiles, if the compilation cache was empty, and the next ones read the cache.
+    Each column is a round: the first one compiles, if the compilation cache was empty, and the others read the cache.
     """
     row = next((r for r in report['rows'].get('train', []) if 'stages' in r), None)
     if row is None:
@@ -74,7 +74,7 @@ def stages(report: Fields) -> str:
 
 
 def peak_rates(rows: Sequence[Fields]) -> dict[str, float]:
-    """Return FLOP/s of matrix products in each precision, of the faster side."""
+    """Return the FLOP/s of matrix products in each precision, on the faster side."""
     peaks: dict[str, float] = {}
     for row in _measured(rows):
         peaks[row['precision']] = max(peaks.get(row['precision'], 0.0), row['flops_per_sec'][0])

@@ -1,4 +1,4 @@
-"""The cases of a benchmark in PyTorch. Nothing here needs JAX: they may run in an environment without it."""
+"""The cases of a benchmark in PyTorch. Nothing here needs JAX, so they can run in an environment without it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, exam
 from jaxgen.apps.twins import TWINS, AnyTwin, ConfigTree, Execution, torchvision_operators
 from jaxgen.types import Fields, JsonObject
 
-Spec = Fields  # what processes.py asks for
+Spec = Fields  # the description of a measurement, written by processes.py
 
 FEATURES_BATCH_SIZE = 50  # the default of pytorch-fid
-GRAPH_WARM_UP = 3  # steps before a step is captured
+GRAPH_WARM_UP = 3  # steps before a step is captured as a CUDA graph
 
 
 def run(spec: Spec, start: float) -> JsonObject:
-    """Measure what a spec of ``processes.py`` asks for.
+    """Run the measurement that a spec of ``processes.py`` describes.
 
     Args:
       spec: the variant, and the files of the config and of the twin.
-      start: when the process began, as ``time.perf_counter`` counts.
+      start: the value of ``time.perf_counter`` when the process began.
 
     Returns:
-      What ``measure`` or ``check`` returns; ``{'refused': ...}`` if PyTorch cannot do this.
+      The result of ``measure`` or ``check``; ``{'refused': ...}`` if PyTorch cannot do this.
     """
     config = json.loads(pathlib.Path(spec['config']).read_text())
     device = {'cpu': 'cpu', 'gpu': 'cuda'}[spec['platform']]
@@ -57,7 +57,7 @@ def _synchronize(execution: Execution) -> None:
 
 
 def _subject(execution: Execution, do: Callable[[], object], facts: JsonObject) -> Subject:
-    """Return the subject of a function that does one unit of work."""
+    """Return the subject for a function that does one unit of work."""
 
     def run(units: int) -> None:
         for _ in range(units):
@@ -68,7 +68,7 @@ def _subject(execution: Execution, do: Callable[[], object], facts: JsonObject) 
 
 
 def matmul(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
-    """Return products of square matrices, one after the other."""
+    """Prepare products of square matrices, one after the other."""
     side = MATRIX['cpu' if execution.device == 'cpu' else 'accelerator']
     dtype = torch.bfloat16 if execution.bfloat16 else torch.float32
     x = torch.randn(side, side, device=execution.device).to(dtype) / side**0.5
@@ -77,7 +77,7 @@ def matmul(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
 
 
 def train(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
-    """Return training steps on images that are kept on the device."""
+    """Prepare training steps on images that are kept on the device."""
     twin, images, labels = _twin(config, spec, execution)
     size, flip = config['data']['batch_size'], config['data']['random_flip']
 
@@ -93,7 +93,7 @@ def train(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
 
 
 def _captured(step: Callable[[], None]) -> Callable[[], None]:
-    """Return the replay of a step that is captured as a CUDA graph, after a few steps that warm up its libraries."""
+    """Capture a step as a CUDA graph, after a few steps that warm up its libraries, and return the replay of the graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -107,7 +107,7 @@ def _captured(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def attention(config: ConfigTree, spec: Spec, device: str) -> Subject:
-    """Return attention and its gradients in bfloat16, by torch's scaled_dot_product_attention."""
+    """Prepare attention and its gradients in bfloat16, by torch's scaled_dot_product_attention."""
     shape = attention_shape(config['data']['batch_size'], spec['options']['tokens'])
     n, t, heads, d = shape
     query, key, value, weights = (torch.randn(n, heads, t, d, device=device, dtype=torch.bfloat16) for _ in range(4))
@@ -144,7 +144,7 @@ def from_example(example: Mapping[str, np.ndarray], execution: Execution) -> dic
 
 
 def sample(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
-    """Return batches of ``config.sample.batch_size`` samples, copied to the host as bytes."""
+    """Prepare batches of ``config.sample.batch_size`` samples, copied to the host as bytes."""
     twin, _, labels = _twin(config, spec, execution)
     size = config['sample']['batch_size']
 
@@ -156,7 +156,7 @@ def sample(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
 
 
 def features(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
-    """Return pytorch-fid's network on batches of images in memory, with its own resize."""
+    """Prepare features of pytorch-fid's network for batches of images in memory, with its own resize."""
     torchvision_operators.declare()
     from pytorch_fid import inception
 
@@ -174,7 +174,7 @@ def features(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
 
 
 class _Examples(Dataset):
-    """The examples one at a time, as ``ToTensor``, ``Normalize`` and ``RandomHorizontalFlip`` make them."""
+    """A data set of single examples, transformed as by ``ToTensor``, ``Normalize`` and ``RandomHorizontalFlip``."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, flip: bool):
         self._images, self._labels, self._flip = images, labels, flip
@@ -190,7 +190,7 @@ class _Examples(Dataset):
 
 
 def data(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
-    """Return batches of a ``DataLoader`` with one worker a core: in [-1, 1], mirrored at random, on the device."""
+    """Prepare batches of a ``DataLoader`` with one worker per core: in [-1, 1], mirrored at random, on the device."""
     batches = prepared_batches(config, spec, execution, workers=os.cpu_count() or 1)
     return _subject(execution, lambda: next(batches), {'images': config['data']['batch_size']})
 
@@ -198,7 +198,7 @@ def data(config: ConfigTree, spec: Spec, execution: Execution) -> Subject:
 def prepared_batches(
     config: ConfigTree, spec: Spec, execution: Execution, workers: int
 ) -> Iterator[list[torch.Tensor]]:
-    """Yield images and labels, with the work that ``jax_side.prepared_batches`` does as well."""
+    """Yield batches of images and labels with the same work as ``jax_side.prepared_batches``."""
     dataset = _Examples(*_examples(spec), config['data']['random_flip'])
     loader = DataLoader(
         dataset,

@@ -12,15 +12,15 @@ SIDES = ('jaxgen', 'pytorch')
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One way in which a side does the work of a case.
+    """A way in which one side does the work of a case.
 
     Attributes:
       side: one of ``SIDES``.
-      name: the name by which ``config.benchmark.variants`` asks for it.
+      name: the name by which ``config.benchmark.variants`` selects it.
       precision: the precision of the computation; variants of the same precision are compared.
       options: fields of the config for jaxgen; fields of ``jaxgen.apps.twins.Execution`` for PyTorch.
-      xla_flags: flags that its process has in XLA_FLAGS in addition to jaxgen's own.
-      platforms: platforms on which it is measured unless it is asked for by name.
+      xla_flags: flags that are added to jaxgen's own in the XLA_FLAGS of its process.
+      platforms: platforms on which it is measured by default; if it is selected by name, it is measured on any platform.
     """
 
     side: str
@@ -54,7 +54,7 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
 
     Args:
       steps_per_dispatch: steps in a dispatch of the variants that run several.
-      devices: virtual devices of a further variant for CPUs; 1 for no such variant.
+      devices: number of virtual devices of an additional variant for CPUs; 1 for no such variant.
     """
     plain = [Variant('jaxgen', p, p, {'model.dtype': p}) for p in PRECISIONS]
     spread = []
@@ -82,7 +82,7 @@ def variants(steps_per_dispatch: int, devices: int) -> dict[str, list[Variant]]:
 
 
 def _with_settings() -> list[Variant]:
-    """Return variants that keep the memory of a step, and that lack the XLA flag that jaxgen sets on CPUs."""
+    """Return a variant that keeps the memory of a step, and one without the XLA flag that jaxgen sets on CPUs."""
     float32 = {'model.dtype': 'float32'}
     return [
         Variant(
@@ -121,7 +121,7 @@ def _pytorch(precisions: tuple[str, ...], graphs: bool = False) -> list[Variant]
 
 
 def _attention(side: str, how: str) -> list[Variant]:
-    """Return attention over each number of ``TOKENS``; ``cudnn`` is jax.nn.dot_product_attention with that library."""
+    """Return a variant for each number of ``TOKENS``; ``cudnn`` is jax.nn.dot_product_attention with that library."""
     suffix = {'own': '', 'cudnn': ' by cuDNN'}[how]
     return [
         Variant(

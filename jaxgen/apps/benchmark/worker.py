@@ -1,4 +1,4 @@
-"""Measure one variant of one case in a process of its own, so that the two sides share no memory, threads or caches.
+"""Measure one variant of one case in its own process, so that the two sides share no memory, threads or caches.
 
 ``python -m jaxgen.apps.benchmark.worker SPEC.json RESULT.json``: ``processes.py`` writes the first file and reads the second.
 """
@@ -16,7 +16,7 @@ MODULES = {'jaxgen': 'jaxgen.apps.benchmark.jax_side', 'pytorch': 'jaxgen.apps.b
 
 
 def main(argv: list[str]) -> int:
-    """Do what the file of the first argument says, write the result to that of the second, and return the exit code."""
+    """Run the measurement that the first file describes, write its result to the second file, and return the exit code."""
     spec = json.loads(pathlib.Path(argv[1]).read_text())
     try:
         result = importlib.import_module(MODULES[spec['side']]).run(spec, START)

@@ -27,7 +27,7 @@ from jaxgen.training.state import initializer, state_template
 from jaxgen.training.step import make_dispatch
 from jaxgen.types import Fields, JsonObject
 
-# Variables without which libtpu looks for a TPU of this machine, and waits for the network.
+# Environment variables; without them libtpu looks for a TPU on this machine, and waits for the network.
 QUIET = {'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost', 'TPU_SKIP_MDS_QUERY': '1'}
 
 
@@ -81,10 +81,10 @@ def lower_train(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     method, _ = build(config)
     key, size = root_key(config.seed, config.train.prng), config.data.batch_size
     template = state_template(initializer(method, key), mesh)
-    where = batch_sharding(mesh, axis=1)
+    sharding = batch_sharding(mesh, axis=1)
     batches = {
-        'image': jax.ShapeDtypeStruct((1, size, *method.image_shape), jnp.uint8, sharding=where),
-        'label': jax.ShapeDtypeStruct((1, size), jnp.int32, sharding=where),
+        'image': jax.ShapeDtypeStruct((1, size, *method.image_shape), jnp.uint8, sharding=sharding),
+        'label': jax.ShapeDtypeStruct((1, size), jnp.int32, sharding=sharding),
     }
     dispatch = make_dispatch(method, key, mesh, template, random_flip=config.data.random_flip)
     return dispatch.lower(template, batches)
@@ -160,7 +160,7 @@ def bounds(
 
 
 def _largest_batch(config: Config, mesh: Mesh, chip: Chip, train: Fields) -> int | None:
-    """Return the largest batch with which the training step fits, among powers of two times that of the config.
+    """Return the largest batch with which the training step fits, among powers of two times the config's batch size.
 
     Args:
       config: the config of the run.
@@ -194,10 +194,10 @@ def doublings(held: Mapping[str, float], memory: float) -> int:
 
 
 def markdown(report: Fields) -> str:
-    """Return a report as text."""
+    """Return a report as lines of text."""
     lines = [
         f'An estimate for {report["devices"]} chips of {report["topology"]}, from the TPU compiler and data sheets.',
-        "A loop counts as one turn, so that the sampler's work is that of one network call.",
+        "The body of a loop is counted once, so the sampler's work is that of one network call.",
     ]
     for name, program in report['programs'].items():
         lines += ['', *_lines(name, program)]

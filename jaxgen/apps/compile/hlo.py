@@ -1,4 +1,4 @@
-"""Read the text of XLA's optimised HLO for what costs time and memory: collectives, copies, padding, float32 products."""
+"""Find the costs of a program in the text of XLA's optimised HLO: collectives, copies, padding and float32 products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # width of the types whose names do not end in it
+BITS = {'pred': 8, 'bf16': 16, 's4': 4, 'u4': 4}  # bits of the types whose names do not end in that number
 COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
 COPIES = ('copy', 'transpose')
 
@@ -20,11 +20,11 @@ TILES = re.compile(r'T\((\d+)(?:,(\d+))?\)')
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """An array.
+    """The shape of an array.
 
     Attributes:
-      dtype: its type, as XLA writes it.
-      sizes: its dimensions.
+      dtype: the type of the elements, as XLA writes it.
+      sizes: the sizes of the dimensions.
       order: the order of the dimensions in memory, the minor one first.
       tile: the sizes of the tiles in memory.
     """
@@ -36,12 +36,12 @@ class Shape:
 
     @property
     def bytes(self) -> int:
-        """The size of its elements."""
+        """The size in bytes, without padding."""
         return math.prod(self.sizes) * self._bits() // 8
 
     @property
     def padded_bytes(self) -> int:
-        """The size with the minor dimensions filled up to whole tiles."""
+        """The size in bytes, with the minor dimensions padded to whole tiles."""
         sizes = [self.sizes[i] for i in self.order] if self.order else list(self.sizes[::-1])
         for i, tile in enumerate(self.tile[::-1][: len(sizes)]):
             sizes[i] = math.ceil(sizes[i] / tile) * tile
@@ -58,14 +58,14 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of a program.
+    """An instruction, which is one line of a program.
 
     Attributes:
-      name: its name.
-      kind: its operation.
-      shapes: what it returns.
-      operands: the names of its inputs.
-      where: the function of the source that it comes from; empty if not known.
+      name: the name of the instruction.
+      kind: the operation.
+      shapes: the shapes of the results.
+      operands: the names of the inputs.
+      where: the function of the source from which it comes; empty if not known.
     """
 
     name: str
@@ -112,12 +112,12 @@ def instructions(text: str) -> Iterator[tuple[bool, Instruction]]:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Sums over the instructions of a program, in bytes on each device.
+    """The sums over the instructions of a program, in bytes on each device.
 
     Attributes:
       collectives: number and bytes of the collectives of each kind.
-      copies: bytes that copies and transposes write; a copy that only brings an array, as it is, into the chip's own memory
-        ahead of its use does not count.
+      copies: bytes that copies and transposes write; a copy that only prefetches an unchanged array into the chip's own
+        memory does not count.
       largest_copies: the functions of the source with the most bytes of copies, and these bytes.
       padding: bytes of the unused parts of tiles, of all arrays in memory.
       arrays: bytes of all arrays in memory, without padding.
@@ -151,12 +151,12 @@ def read(text: str) -> Program:
             products.append(op.where or op.name)
         if not in_memory or op.kind in ('parameter', 'tuple', 'get-tuple-element', 'bitcast', 'constant', 'while'):
             continue
-        begun = op.kind == 'copy-start'  # its shapes are the result, the operand and a context
-        made = op.shapes[:1] if begun else op.shapes
+        starts_copy = op.kind == 'copy-start'  # its shapes are the result, the operand and a context
+        made = op.shapes[:1] if starts_copy else op.shapes
         size = sum(s.bytes for s in made)
         arrays += size
         padding += sum(s.padded_bytes for s in made) - size
-        if op.kind in COPIES or (begun and op.shapes[0].order != op.shapes[1].order):
+        if op.kind in COPIES or (starts_copy and op.shapes[0].order != op.shapes[1].order):
             copies[op.where or op.name] += op.shapes[0].bytes if op.shapes else 0
     return Program(
         {kind: (counts[kind], volumes[kind]) for kind in counts},

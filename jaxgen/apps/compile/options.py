@@ -12,13 +12,13 @@ from jaxgen.schema import Options, option, require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompileOptions(Options):
-    """For which TPU slice programs are compiled."""
+    """The TPU slice for which programs are compiled."""
 
     topology: str = option('v5e:2x4', 'chips of a TPU slice, as in v5e:2x4 or v5p:2x2x1')
     largest_batch: bool = option(False, 'compile with further batch sizes until the largest that fits is found')
 
     def check(self) -> None:
-        """Refuse a topology that is not written as one, or whose chips are not known."""
+        """Refuse a topology that is written in another form, or whose chips are not known."""
         generation, _, shape = self.topology.partition(':')
         require(
             generation in CHIPS and re.fullmatch('[0-9]{1,3}x[0-9]{1,3}(x[0-9]{1,3})?', shape) is not None,

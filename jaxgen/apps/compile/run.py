@@ -10,7 +10,7 @@ from jaxgen.io.files import write_atomically, write_json
 
 
 def run(config: Config, workdir: epath.Path) -> None:
-    """Write ``compile/<topology>.json``, and the same as text in a ``.md``."""
+    """Write ``compile/<topology>.json``, and a ``.md`` file with the same as text."""
     report = compile_for(config)
     text = markdown(report)
     path = workdir / 'compile' / config.compile.topology.replace(':', '-')

@@ -1,4 +1,4 @@
-"""The file of an adapter: the trained factors, and which base they belong to."""
+"""The file of an adapter: the trained factors, and the base to which they belong."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from jaxgen.schema import from_tree, located, to_tree
 from jaxgen.types import Fields, JsonObject, PyTree
 
 FILE = run_directory.ADAPTER
-METADATA = 'jaxgen'  # the entry of the file's header that says what is in it
-HOW = ('method', 'rank', 'alpha', 'targets')  # what is kept of config.finetune
+METADATA = 'jaxgen'  # the entry of the file's header that describes the adapter
+HOW = ('method', 'rank', 'alpha', 'targets')  # the fields of config.finetune that are stored
 FIELDS = ('base', 'class_names', 'finetune', 'model', 'diffusion')
 
 
@@ -34,7 +34,7 @@ class Adapter:
       factors: the factors of each adapted layer, see ``models.lora``.
       base: hash of the weights with which the base samples.
       class_names: the classes of the adapted network in the order of their labels; those of the base come first.
-      finetune: ``config.finetune`` without the place of the base.
+      finetune: ``config.finetune`` without the path of the base.
       model: ``config.model`` of the base.
       diffusion: ``config.diffusion`` of the base.
     """
@@ -62,14 +62,13 @@ def of_config(config: Config, factors: PyTree, base: str, class_names: tuple[str
 def write(path: epath.PathLike, adapter: Adapter) -> None:
     """Write an adapter: the whole file or nothing."""
     factors = traverse_util.flatten_dict(adapter.factors, sep='/')
-    about = json.dumps(
-        {name: getattr(adapter, name) for name in FIELDS}
-    )  # one entry, since the order of several is random
+    # The header gets a single entry, because several entries would be written in random order.
+    about = json.dumps({name: getattr(adapter, name) for name in FIELDS})
     write_atomically(path, save({name: np.ascontiguousarray(x) for name, x in factors.items()}, {METADATA: about}))
 
 
 def read(path: epath.PathLike, field: str) -> Adapter:
-    """Return the adapter that a file holds.
+    """Read an adapter from a file.
 
     Args:
       path: the file.

@@ -22,27 +22,27 @@ from jaxgen.types import PyTree
 
 
 def from_base(config: Config, base: Trained, classes: tuple[str, ...]) -> tuple[FineTunedDiffusion, tuple[str, ...]]:
-    """Return the method that fine-tunes a base as ``config.finetune`` says, and the names of its classes.
+    """Return the method that fine-tunes a base according to ``config.finetune``, and the names of its classes.
 
-    Its classes are those of the base, which stay known, and after them those of the images that the base does not know. If
-    there are any, the whole label table is trained in addition to the adapted layers; a row without images gets no
-    gradient, and stays.
+    Its classes are the classes of the base, followed by the classes of the images that are new. If there are new classes, the
+    whole label table is trained in addition to the adapted layers; a row without images gets no gradient and does not change.
 
     Raises:
       UserError: if a layer in ``config.finetune.targets`` does not exist.
     """
-    how = config.finetune
+    options = config.finetune
     labelled = base.class_names + tuple(c for c in classes if c not in base.class_names)
     params, base_hash = _weights(base)
     params = with_new_labels(params, len(base.class_names), len(labelled) - len(base.class_names))
-    if how.method == 'full':
+    if options.method == 'full':
         rank, paths = 0, tuple(lora.flat(params))
     else:
         new = config.model.conditional and len(labelled) > len(base.class_names)
-        targets = how.targets + (('label',) if new else ())
-        rank, paths = how.rank, lora.matching(params, targets, 'config.finetune.targets')
+        targets = options.targets + (('label',) if new else ())
+        rank, paths = options.rank, lora.matching(params, targets, 'config.finetune.targets')
     method = _diffusion(config, base, len(labelled))
-    fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': how.alpha / how.rank}
+    strength = options.alpha / options.rank
+    fields = {'base': params, 'base_hash': base_hash, 'paths': paths, 'rank': rank, 'strength': strength}
     return FineTunedDiffusion.from_method(method, scale=config.sample.adapter_scale, **fields), labelled
 
 
@@ -72,19 +72,19 @@ def with_adapter(base: Trained) -> tuple[FineTunedDiffusion, PyTree, tuple[str, 
         strength=adapter.strength,
         scale=config.sample.adapter_scale,
     )
-    strange = [path for path in method.paths if path not in lora.flat(params)]
-    if strange:
-        raise UserError(f'{field} changes {strange[0]}, which the base does not have: get the file again')
+    unknown = [path for path in method.paths if path not in lora.flat(params)]
+    if unknown:
+        raise UserError(f'{field} changes {unknown[0]}, which the base does not have: get the file again')
     needed = lora.flat(jax.eval_shape(lambda key: lora.init(key, params, method.paths, rank), jax.random.key(0)))
     tensors.require(lora.flat(adapter.factors), {name: x.shape for name, x in needed.items()}, field)
     return method, method.with_frozen(method.initial_state(adapter.factors)), labels
 
 
 def _labels(base: Trained, adapter: adapters.Adapter, field: str) -> tuple[str, ...]:
-    """Return the classes of an adapted base: its own, whatever the adapter calls them, and those that the adapter adds.
+    """Return the classes of an adapted base: its own, by its own names, and the classes that the adapter adds.
 
     Raises:
-      UserError: if the adapter has fewer classes than the base, or adds one that the base has already.
+      UserError: if the adapter has fewer classes than the base, or adds a class that the base already has.
     """
     known = base.class_names
     added = adapter.class_names[len(known) :]

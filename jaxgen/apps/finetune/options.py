@@ -10,7 +10,7 @@ from jaxgen.schema import Options, option, require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneOptions(Options):
-    """From which model fine-tuning starts, and what of it is trained."""
+    """The model from which fine-tuning starts, and the part of it that is trained."""
 
     base: str | None = option(None, 'run directory of the model to fine-tune; needed by --mode=finetune', path=True)
     base_hash: str | None = option(None, 'hash of the weights of that model, which training fills in')
@@ -19,7 +19,10 @@ class FinetuneOptions(Options):
     )
     rank: int = option(8, 'rank of the factors of lora', at_least=1, at_most=8192)
     alpha: float = option(
-        8.0, 'the updates of lora are alpha / rank times the product of their factors', above=0, at_most=1e6
+        8.0,
+        'scale of the updates of lora, which are alpha / rank times the product of their factors',
+        above=0,
+        at_most=1e6,
     )
     targets: tuple[str, ...] = option(
         ('attention',), 'layers that lora adapts: kinds (attention, dense, conv, label) or names, as in middle_0/conv1'
@@ -30,8 +33,8 @@ def require_finetunable(finetune: FinetuneOptions, sample: SampleOptions, method
     """Refuse a base model or an adapter for a method whose models cannot be fine-tuned.
 
     Args:
-      finetune: the options to check, and
-      sample: those of sampling, which may name an adapter.
+      finetune: the options of fine-tuning, which may name a base model.
+      sample: the options of sampling, which may name an adapter.
       method: name of the method.
       supported: whether its models can be fine-tuned.
 

@@ -29,12 +29,12 @@ from jaxgen.training.step import make_dispatch
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """The time and the number of samples that a flagship is given.
+    """The time and the number of samples of a flagship run.
 
     Attributes:
       minutes: time from ``start`` to the end of training, compilation included; sampling comes after it.
-      start: when the process began, as ``time.monotonic`` counts.
-      measured_seconds: for how long the training step runs to measure its rate.
+      start: the value of ``time.monotonic`` when the process began.
+      measured_seconds: seconds for which the training step runs to measure its rate.
       samples: number of images to sample after training.
     """
 
@@ -52,7 +52,7 @@ class Budget:
 def flagship(config: Config, workdir: epath.Path, dataset: Dataset, budget: Budget) -> None:
     """Train within the budget, and write ``flagship/`` into the run directory; see ``write_results``.
 
-    A run directory that holds a run already is trained to its end: its number of steps was decided when it began.
+    If the run directory already has a run, it is trained to its end, with the number of steps that was chosen when it began.
 
     Args:
       config: the config of the run, with the section ``evaluation``.
@@ -87,7 +87,7 @@ def plan_steps(config: Config, dataset: Dataset, budget: Budget) -> int:
     Args:
       config: the config of the run.
       dataset: the training images.
-      budget: the time that is given.
+      budget: the time that is available.
 
     Raises:
       UserError: if no step fits.
@@ -112,7 +112,7 @@ def measure_rate(config: Config, dataset: Dataset, seconds: float) -> tuple[floa
     Args:
       config: the config of the run.
       dataset: the training images.
-      seconds: for how long to measure; at least one dispatch is run.
+      seconds: minimum time to measure; at least one dispatch is run.
 
     Returns:
       The seconds until the first dispatch was done, and the steps per second of the following ones.

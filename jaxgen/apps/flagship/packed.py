@@ -17,7 +17,7 @@ IMAGES_PER_FILE = 10_000
 
 
 def pack(dataset: Dataset, folder: pathlib.Path) -> None:
-    """Write a data set as .npz files, which ``unpack`` reads, in place of those of another data set.
+    """Write a data set as .npz files, which ``unpack`` reads, in place of the files of an earlier data set.
 
     Args:
       dataset: the images and their labels.
@@ -39,15 +39,15 @@ def unpack(folder: pathlib.Path, class_names: tuple[str, ...], image_shape: tupl
       image_shape: height, width and channels of the images of the config.
 
     Raises:
-      UserError: if it holds no .npz files, other classes, or images of another shape.
+      UserError: if it has no .npz files, other classes, or images of another shape.
     """
     arrays, labels = open_npz_files(folder, '--data', class_names)
     if labels is None:
         raise UserError(f'--data={folder} holds images without labels: write the folder with --pack')
-    there, wanted = arrays.shape[1:], tuple(image_shape)
+    found, wanted = arrays.shape[1:], tuple(image_shape)
     check(
-        there == wanted,
-        f'--data={folder} holds images of {shape_text(there)}, and those of the config are {shape_text(wanted)}: write the '
+        found == wanted,
+        f'--data={folder} holds images of {shape_text(found)}, and those of the config are {shape_text(wanted)}: write the '
         f'folder with the same --config and --pack',
     )
     return Dataset(arrays, labels.astype(np.int32), class_names)

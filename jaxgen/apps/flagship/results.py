@@ -27,7 +27,7 @@ IMAGES_PER_FILE = 4000  # 32x32 pixels in colour are 12 MB
 def write_results(config: Config, workdir: epath.Path, samples: int, facts: dict[str, float]) -> None:
     """Write ``flagship/`` into a run directory.
 
-    It holds ``weights/`` (a run directory of its own), ``generated/*.npz``, ``generated.png``, ``loss.png`` and
+    The folder gets ``weights/`` (a run directory itself), ``generated/*.npz``, ``generated.png``, ``loss.png`` and
     ``report.json``.
 
     Args:
@@ -83,7 +83,7 @@ def _write_weights(trained: Trained, folder: pathlib.Path) -> None:
 
 
 def _write_samples(trained: Trained, folder: epath.Path, samples: int) -> None:
-    """Write samples as ``generated/*.npz``, and a grid of the first of them."""
+    """Write samples as ``generated/*.npz``, and a grid of the first ones."""
     sampler = trained.sampler(trained.config.evaluation.seed, 'evaluation')
     with replacing_set(folder / 'generated', r'[0-9]{2,}\.npz') as write:
         for number, (piece, labels) in enumerate(_pieces(sampler.batches(trained.model, samples), IMAGES_PER_FILE)):

@@ -24,7 +24,7 @@ NORM = {
     ('batch_stats', 'mean'): 'running_mean',
     ('batch_stats', 'var'): 'running_var',
 }
-MAX_LEVELS = 12  # images of 16384 pixels
+MAX_LEVELS = 12  # for images of 16384 pixels a side
 MAX_DIGITS = 2  # a layer number has at most two digits
 COUNTER = 'num_batches_tracked'  # not used if the statistics have a momentum, as in the tutorial
 
@@ -70,7 +70,7 @@ def num_levels(tensors: Iterable[str], kind: str, where: object = 'the state dic
 
 
 def from_tutorial(tensors: Mapping[str, np.ndarray], kind: str) -> dict[str, PyTree]:
-    """Return our variables, ``params`` and ``batch_stats``, from a state dict without its counters of batches."""
+    """Return our variables, ``params`` and ``batch_stats``, from a state dict; its counters of batches are left out."""
     paths = names(kind, num_levels(tensors, kind))
     return flax.traverse_util.unflatten_dict(
         {path: np.ascontiguousarray(tensors[name].transpose(np.argsort(_axes(path)))) for name, path in paths.items()}

@@ -109,7 +109,7 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
       folder: an empty folder.
 
     Returns:
-      What the folder holds, for the user.
+      A description of the contents of the folder for the user.
 
     Raises:
       UserError: naming the field of the config that diffusers cannot represent.

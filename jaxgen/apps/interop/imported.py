@@ -1,4 +1,4 @@
-"""A model from elsewhere with the config that describes it."""
+"""An imported model, with the config that describes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Imported:
       config: the config that describes the model.
       method: the method that the config describes.
       model: the trainable state before the first step.
-      notes: what the user should know, a sentence each.
+      notes: sentences for the user about the import.
     """
 
     config: Config
@@ -29,7 +29,7 @@ class Imported:
 
 
 def with_image_size(config: Config, side: int, channels: int, where: object) -> Config:
-    """Return a config whose images have the size of the model's.
+    """Return a config whose images have the size of the model's images.
 
     Args:
       config: the config of the command.

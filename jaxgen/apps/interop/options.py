@@ -11,11 +11,12 @@ from jaxgen.schema import OptionError, Options, option, require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InteropOptions(Options):
-    """Where weights come from or go to, and in which format."""
+    """The place from which weights are imported or to which they are exported, and their format."""
 
     path: str | None = option(
         None,
-        'folder to import or export; an import also takes a name on the Hugging Face Hub; needed by both modes, except with hub',
+        'folder to import from or export to; an import also accepts a name on the Hugging Face Hub; both modes need it, unless '
+        'hub is set',
         path=True,
     )
     format: str = option(
@@ -28,10 +29,10 @@ class InteropOptions(Options):
         'repository OWNER/NAME on the Hugging Face Hub to which an export of format=jaxgen is uploaded with a model card; no '
         'upload if not set',
     )
-    private: bool = option(False, 'make a new repository on the Hub visible to its owner alone')
+    private: bool = option(False, 'make a new repository on the Hub visible to its owner only')
     license: str = option(
         'other',
-        'licence of the model that its card on the Hub states, by its identifier there, such as apache-2.0 or mit',
+        'licence that the model card states, by its identifier on the Hub, such as apache-2.0 or mit',
     )
 
     def check(self) -> None:

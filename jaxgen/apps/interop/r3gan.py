@@ -15,7 +15,9 @@ from jaxgen.types import PyTree
 
 Path = tuple[str, ...]
 
-FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64  # [1, 2, 1] after the repetition of pixels
+FILTER = (
+    np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
+)  # equals the filter [1, 2, 1] after pixels are repeated
 FILTER_NAME = 'Resampler.Kernel'
 ENDS = {'to_image': 'AggregationLayer', 'from_image': 'ExtractionLayer'}
 OF_BLOCK = {
@@ -35,7 +37,7 @@ def to_official(params: PyTree, kind: str) -> dict[str, np.ndarray]:
 
 
 def from_official(tensors: Mapping[str, np.ndarray], kind: str, params: PyTree) -> PyTree:
-    """Return our parameters from a state dict; ``params`` has a leaf of any kind for each of them."""
+    """Return our parameters from a state dict; ``params`` is a tree with their structure."""
     flat = flax.traverse_util.flatten_dict(params)
     found = {path: _our_layout(path, tensors[name]) for name, path in _names(flat, kind).items()}
     return flax.traverse_util.unflatten_dict(found)
@@ -76,10 +78,10 @@ def _name(path: Path, kind: str, sizes: tuple[int, int]) -> str:
 
 
 def _layer(stage: int, block: int | None, kind: str, sizes: tuple[int, int]) -> str:
-    """Return the start of the names of a residual block, or of a change of the resolution, which is no block.
+    """Return the prefix of the names in a residual block or, if ``block`` is None, in a change of the resolution.
 
-    It is the first layer of a stage of the generator, and the last one of a stage of the discriminator, whose stages are counted
-    from the image.
+    The change of the resolution is the first layer of a stage in the generator, and the last layer of a stage in the
+    discriminator, whose stages are counted from the image.
     """
     stages, blocks = sizes
     if kind == 'generator':

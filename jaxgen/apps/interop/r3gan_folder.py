@@ -1,4 +1,4 @@
-"""Read and write folders with the generator and the discriminator of R3GAN as the official code has them."""
+"""Read and write folders with the generator and the discriminator of R3GAN in the format of the official code."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from jaxgen.types import Fields, PyTree
 
 ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 KINDS = ('generator', 'discriminator')
-PREFIX = 'Model.'  # before each name where a file holds the wrapper of the official training code
+PREFIX = 'Model.'  # before each name in files that contain the wrapper of the official training code
 
 
 def load(config: Config, folder: pathlib.Path) -> Imported:
-    """Return the GAN of a folder, with the config that describes it; without a discriminator in the folder it gets a new one.
+    """Return the GAN of a folder, with the config that describes it; a missing discriminator is replaced by a new one.
 
     Args:
       config: the config of the command. The fields of the networks are taken from the folder; all other fields stay.
@@ -80,7 +80,7 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
       folder: an empty folder.
 
     Returns:
-      What the folder holds, for the user.
+      A description of the contents of the folder for the user.
     """
     for kind in KINDS:
         state = r3gan.to_official(weights[kind]['params'], kind)
@@ -113,13 +113,13 @@ def _arguments(method: PyTree) -> Fields:
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return a state dict without its filters, which have one value, and without the prefix of a wrapper."""
+    """Read a state dict without its filters, which are constant, and without the prefix of a wrapper."""
     stored = {name.removeprefix(PREFIX): x for name, x in tensors.read(path).items()}
     return tensors.float32({name: x for name, x in stored.items() if not name.endswith(r3gan.FILTER_NAME)}, path)
 
 
 def _sizes(state: Mapping[str, np.ndarray], path: object) -> dict[str, PyTree]:
-    """Return the fields of the config that the tensors of a generator describe, ``out_channels`` and ``num_classes``."""
+    """Return the fields of the config that the tensors of a generator describe, and ``out_channels`` and ``num_classes``."""
     pattern = re.compile(r'MainLayers\.(\d{1,2})\.Layers\.(\d{1,2})\.LinearLayer2\.Layer\.weight')
     blocks = [(int(found[1]), int(found[2])) for found in map(pattern.fullmatch, state) if found]
     check(bool(blocks), f'{path} is no generator of R3GAN: it has no MainLayers.0.Layers.1.LinearLayer2.Layer.weight')
@@ -146,7 +146,7 @@ def _sizes(state: Mapping[str, np.ndarray], path: object) -> dict[str, PyTree]:
 
 
 def _params(state: Mapping[str, np.ndarray], kind: str, shapes: PyTree, where: object) -> PyTree:
-    """Return the parameters of a network from a state dict whose tensors must be those of the network."""
+    """Return the parameters of a network from a state dict, whose tensors must match those of the network."""
     empty = jax.tree.map(lambda s: np.empty(s.shape, np.bool_), shapes)
     official = r3gan.to_official(empty, kind)
     expected = {name: x.shape for name, x in official.items() if not name.endswith(r3gan.FILTER_NAME)}

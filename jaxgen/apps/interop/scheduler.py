@@ -6,7 +6,7 @@ from jaxgen.errors import UserError, check, shown
 from jaxgen.methods.diffusion.options import DiffusionOptions
 from jaxgen.types import Fields, JsonObject
 
-# Fields of which jaxgen has no other value, in its schedules or in all its samplers.
+# Fields with the only value that jaxgen supports, in its schedules or in all of its samplers.
 ONLY = {
     'beta_start': 1e-4,
     'beta_end': 0.02,
@@ -16,7 +16,7 @@ ONLY = {
     'thresholding': False,
     'set_alpha_to_one': True,
 }
-# Defaults of diffusers 0.42 of the fields that decide the images, for a scheduler_config.json that leaves them out.
+# Defaults in diffusers 0.42 of the fields that determine the images, for a scheduler_config.json that leaves them out.
 DEFAULTS = {
     **ONLY,
     'beta_schedule': 'linear',
@@ -45,14 +45,14 @@ EXPORTED: dict[str, JsonObject] = {
 
 
 def to_diffusion(theirs: Fields, where: object) -> tuple[JsonObject, str]:
-    """Translate a description of diffusers.
+    """Translate diffusers' description of a scheduler.
 
     Args:
       theirs: the contents of a ``scheduler_config.json``.
       where: the file, for the message.
 
     Returns:
-      The fields of ``config.diffusion``, and our name of the sampler that diffusers uses.
+      The fields of ``config.diffusion``, and our name for the sampler that diffusers uses.
 
     Raises:
       UserError: naming the field and the value that jaxgen does not have.
@@ -82,7 +82,7 @@ def to_diffusion(theirs: Fields, where: object) -> tuple[JsonObject, str]:
 
 
 def schedules(timesteps: int) -> dict[tuple[str, bool], str]:
-    """Return our schedules by what diffusers calls them, for a number of timesteps."""
+    """Return our schedules by diffusers' names for them, for a number of timesteps."""
     return SCHEDULES | (AT_1000 if timesteps == 1000 else {})
 
 
@@ -93,7 +93,7 @@ def from_diffusion(diffusion: DiffusionOptions, sampler: str) -> JsonObject:
 
     Args:
       diffusion: the options of the diffusion model.
-      sampler: our name of the sampler; DDIM stands for one that diffusers lacks.
+      sampler: our name of the sampler; a sampler that diffusers lacks is replaced by DDIM.
 
     Raises:
       UserError: if diffusers has no such schedule.

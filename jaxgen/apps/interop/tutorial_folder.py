@@ -27,7 +27,7 @@ from jaxgen.types import PyTree
 
 ENDINGS = ('.safetensors', '.pth', '.pt', '.bin')
 KINDS = {'generator': 'up', 'discriminator': 'down'}
-# Fields of the config of which the tutorial's networks have no other values.
+# Fields of the config with the only values that the tutorial's networks have.
 ONLY = {
     'model.conditional': False,
     'model.batch_norm': True,
@@ -37,7 +37,7 @@ ONLY = {
 
 
 def load(config: Config, folder: pathlib.Path) -> Imported:
-    """Return the GAN of a folder, with the config that describes it; without a discriminator in the folder it gets a new one.
+    """Return the GAN of a folder, with the config that describes it; a missing discriminator is replaced by a new one.
 
     Args:
       config: the config of the command. The fields of the networks are taken from the folder; all other fields stay.
@@ -54,7 +54,10 @@ def load(config: Config, folder: pathlib.Path) -> Imported:
         )
     generator, own = _load_generator(files['generator'])
     variables = {'generator': own}
-    notes = ['it samples with the running statistics of the file, and after further training with those of its average']
+    notes = [
+        'the generator samples with the running statistics of the file; after further training it samples with statistics of '
+        'its averaged weights'
+    ]
     if files['discriminator'] is None:
         notes.append('there is no discriminator.safetensors and no discriminator.pth: the discriminator is a new one')
     else:
@@ -78,7 +81,7 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
       folder: an empty folder.
 
     Returns:
-      What the folder holds, for the user.
+      A description of the contents of the folder for the user.
 
     Raises:
       UserError: naming the field of the config that the tutorial's networks do not have.
@@ -100,13 +103,13 @@ def write(trained: Trained, weights: Mapping[str, PyTree], folder: pathlib.Path)
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return a state dict without its counters, and without the prefix that ``nn.DataParallel`` puts before each name."""
+    """Read a state dict without its counters, and without the prefix that ``nn.DataParallel`` puts before each name."""
     stored = {name.removeprefix('module.'): x for name, x in tensors.read(path).items()}
     return tensors.float32({name: x for name, x in stored.items() if not name.endswith(dcgan.COUNTER)}, path)
 
 
 def _load_generator(path: pathlib.Path) -> tuple[Generator, PyTree]:
-    """Return the generator that a file describes by its first and its last layer, and its variables."""
+    """Return the generator of a file, whose first and last layer give its sizes, and its variables."""
     state = _read(path)
     levels = dcgan.num_levels(state, 'up', path)
     first, last = 'main.0.weight', f'main.{3 * levels}.weight'
@@ -134,7 +137,7 @@ def _load_discriminator(path: pathlib.Path, generator: Generator) -> dict[str, P
 def _variables(
     network: nn.Module, state: Mapping[str, np.ndarray], kind: str, example: jax.Array, where: object
 ) -> Any:
-    """Return the variables of a network from a state dict whose tensors must be those of the network."""
+    """Return the variables of a network from a state dict, whose tensors must match those of the network."""
     label = jnp.zeros(2, jnp.int32)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), example, label))
     flat = jax.tree.map(lambda s: np.empty(s.shape, np.bool_), shapes)

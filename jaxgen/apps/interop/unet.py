@@ -36,12 +36,8 @@ WITHIN_BLOCKS = {
     'out': 'to_out.0',
 }
 KINDS = {'kernel': 'weight', 'scale': 'weight', 'embedding': 'weight', 'bias': 'bias'}
-OLD_NAMES = {
-    'query': 'to_q',
-    'key': 'to_k',
-    'value': 'to_v',
-    'proj_attn': 'to_out.0',
-}  # names of attention before diffusers 0.15
+# The names of attention layers before diffusers 0.15
+OLD_NAMES = {'query': 'to_q', 'key': 'to_k', 'value': 'to_v', 'proj_attn': 'to_out.0'}
 
 
 def to_diffusers(params: Mapping[str, PyTree], network: UNet) -> dict[str, np.ndarray]:
@@ -64,7 +60,7 @@ def from_diffusers(
     """Return the parameters of a network from the state dict of a ``UNet2DModel``.
 
     Args:
-      tensors: the state dict; attention may have its older names.
+      tensors: the state dict; attention layers may have their old names.
       network: the network.
       image_size: side of the images, in pixels.
       where: the file, for the message.
@@ -96,7 +92,7 @@ def parameter_shapes(network: UNet, image_size: int) -> dict[str, PyTree]:
 
 
 def _names(paths: Mapping[tuple[str, ...], object], network: UNet) -> dict[tuple[str, ...], str]:
-    """Return diffusers' name of each of our parameters; the layer of the augmentation is left out, which samples do not use."""
+    """Return diffusers' name of each of our parameters, except of the augmentation layer, which sampling does not use."""
     return {path: _name(path, len(network.channel_multipliers)) for path in paths if path[0] != 'augment'}
 
 
@@ -122,7 +118,7 @@ def _current_name(name: str) -> str:
 
 
 def _to_layout(x: np.ndarray, name: str) -> np.ndarray:
-    """Return a kernel ``[..., inputs, outputs]`` as ``[outputs, inputs, ...]``; diffusers has 1x1 convolutions as shortcuts."""
+    """Return a kernel ``[..., inputs, outputs]`` as ``[outputs, inputs, ...]``; diffusers' shortcuts are 1x1 convolutions."""
     if x.ndim == 1 or name == 'class_embedding.weight':
         return x
     if 'conv_shortcut' in name:

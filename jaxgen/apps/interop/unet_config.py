@@ -39,7 +39,7 @@ DEFAULTS = {
     'class_embed_type': None,
     'num_class_embeds': None,
 }
-# The range of each whole number, and those that may be null. Weights of larger networks do not fit on a device.
+# The range of each whole number, and the fields that may be null. Larger networks do not fit on a device.
 WHOLE = {
     'in_channels': (1, 2**14),
     'layers_per_block': (0, 16),
@@ -50,7 +50,7 @@ WHOLE = {
 }
 MAY_BE_NONE = ('attention_head_dim', 'num_class_embeds')
 MAX_LEVELS, MAX_WIDTH, MAX_SIDE = 12, 2**14, 2**14
-# Fields of which our UNet has no other values.
+# Fields with the only values that our UNet supports.
 ONLY = {
     'center_input_sample': (False,),
     'time_embedding_type': ('positional',),
@@ -67,10 +67,10 @@ ONLY = {
 
 
 def to_model(theirs: Fields, model: NetworkOptions, image_size: int, where: object) -> JsonObject:
-    """Return the fields of ``config.model`` that make our UNet the one that is described.
+    """Return the fields of ``config.model`` with which our UNet is the one that diffusers describes.
 
-    Several values can describe the same network (resolutions at which there is no feature map; heads by number or by width):
-    then those of ``model`` stay. Dropout and dtype do not change the function of the network, and are left out.
+    If several values describe the same network (resolutions at which there is no feature map; heads by number or by width), the
+    values of ``model`` are kept. Dropout and dtype do not change the function of the network, and are left out.
 
     Args:
       theirs: the contents of a ``config.json``.
@@ -140,7 +140,7 @@ def _head_dims(
 
 
 def from_model(model: NetworkOptions, image_size: int, channels: int, num_classes: int) -> JsonObject:
-    """Return the ``config.json`` of the ``UNet2DModel`` that is our UNet.
+    """Return the ``config.json`` of the ``UNet2DModel`` that equals our UNet.
 
     Args:
       model: the options of the network.
@@ -196,11 +196,11 @@ def side(theirs: Fields, otherwise: int, where: object) -> int:
 
     Args:
       theirs: the contents of a ``config.json``.
-      otherwise: the side if they do not state it.
+      otherwise: the side if the ``config.json`` does not state it.
       where: the file, for the message.
 
     Raises:
-      UserError: if they are not square.
+      UserError: if the images are not square.
     """
     size = theirs.get('sample_size')
     if size is None:
@@ -237,7 +237,7 @@ def _attended(t: Fields, levels: int, where: object) -> tuple[int, ...]:
 
 def _only(t: Fields, field: str, values: Sequence[object], where: object) -> None:
     has = ' or '.join(repr(value) for value in values)
-    # True is 1 in Python.
+    # True == 1 in Python, so a bool must not pass for a number.
     same = [value for value in values if value == t[field] and isinstance(value, bool) == isinstance(t[field], bool)]
     check(bool(same), f"{where}: {field}={shown(t[field])} is not possible in jaxgen's UNet, which has {has}")
 

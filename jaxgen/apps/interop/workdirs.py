@@ -29,17 +29,14 @@ from jaxgen.schema import located
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.state import initializer, start_state, state_template
 
-FORMATS = {
-    'ddpm': diffusers_folder,
-    'dcgan': tutorial_folder,
-    'r3gan': r3gan_folder,
-}  # the format of each method that PyTorch has
+# The module that reads and writes the PyTorch format of each method
+FORMATS = {'ddpm': diffusers_folder, 'dcgan': tutorial_folder, 'r3gan': r3gan_folder}
 
 
 def import_weights(config: Config, workdir: epath.Path) -> None:
     """Make a run directory from the weights in ``config.interop.path``: its config, and a checkpoint of step 0.
 
-    The parameters and their moving average are both these weights. Nothing is written before all is read and checked.
+    The parameters and their moving average both get these weights. Nothing is written before everything is read and checked.
 
     Args:
       config: the config of the command.
@@ -86,7 +83,7 @@ def _write(imported: Imported, workdir: epath.Path) -> None:
 
 
 def export_weights(config: Config, workdir: epath.Path) -> None:
-    """Write the weights that the run directory samples with to the new folder ``config.interop.path``.
+    """Write the weights with which the run directory samples to the new folder ``config.interop.path``.
 
     With ``config.interop.hub`` the folder also gets a model card and is uploaded.
 
@@ -95,7 +92,7 @@ def export_weights(config: Config, workdir: epath.Path) -> None:
       workdir: the run directory.
 
     Raises:
-      UserError: if it holds no such model, the model cannot be represented, the folder is not empty, or the upload fails.
+      UserError: if there is no such model, it cannot be represented, the folder is not empty, or the upload fails.
     """
     written_format = _format(config, 'exported')
     if config.interop.hub is not None:
@@ -113,7 +110,7 @@ def export_weights(config: Config, workdir: epath.Path) -> None:
 
 
 def _upload(config: Config, workdir: epath.Path, repository: str) -> None:
-    """Export a model as ``jaxgen.load`` reads it, with a model card, and upload the folder."""
+    """Export a model in the format of ``jaxgen.load``, with a model card, and upload the folder."""
     options = config.interop
     if options.path is not None:
         _new_folder(options.path)
@@ -141,7 +138,7 @@ def _path(config: Config) -> str:
 
 
 def _format(config: Config, done: str) -> ModuleType:
-    """Return the module that reads and writes the weights of a method; ``done`` is what cannot be done without one."""
+    """Return the module that reads and writes the weights of a method; ``done`` is the participle for the error message."""
     if config.method not in FORMATS:
         *first, last = FORMATS
         raise UserError(

@@ -56,7 +56,7 @@ def run(config: Config, workdir: epath.Path) -> None:
 
 
 def summary(result: JsonObject) -> str:
-    """Return the result of ``bound`` in words, which tell a bound from an estimate of it."""
+    """Describe the result of ``bound`` in words that distinguish a bound from an estimate of it."""
     protocol = result['protocol']
     bits = f'{result["bits_per_dim"]:.4f} +- {result["standard_error"]:.4f} bits per dimension'
     over = f'(standard error over {protocol["images"]} images)'
@@ -68,20 +68,20 @@ def summary(result: JsonObject) -> str:
 
 
 def bound(trained: Trained, dataset: Dataset) -> JsonObject:
-    """Estimate the bits per dimension of the first ``config.likelihood.num`` images, and the terms they are made of.
+    """Estimate the bits per dimension of the first ``config.likelihood.num`` images, and the terms of which they consist.
 
-    A schedule of timesteps has the bound of Ho et al. 2020 (equation 5), of which all terms are computed or a choice of them;
-    a continuous schedule has that of infinitely many steps (Kingma et al. 2021, equation 15). Estimates of x_0 are clipped
-    as in sampling. Guidance is not part of a model and is left out.
+    For a schedule of timesteps this is the bound of Ho et al. 2020 (equation 5), of which all terms or a selection are computed;
+    for a continuous schedule it is the bound of infinitely many steps (Kingma et al. 2021, equation 15). Estimates of x_0 are
+    clipped as in sampling. Guidance is left out, because it is not part of the model.
 
     Args:
-      trained: a diffusion model; its config holds the options.
+      trained: a diffusion model; its config has the options.
       dataset: the images, whose labels index ``trained.class_names``.
 
     Returns:
       JSON values: ``bits_per_dim`` and its ``standard_error`` over images; ``is_estimate``, which is true if not all terms of
-      the bound were computed, an error that the standard error does not show; ``prior``, and ``terms`` with the ``level``
-      (t, or log SNR) and the ``bits`` of each, which sum to the rest; and the ``protocol``.
+      the bound were computed (the standard error does not include the error of that); ``prior``, and ``terms`` with the
+      ``level`` (t, or log SNR) and the ``bits`` of each, which sum to the rest; and the ``protocol``.
 
     Raises:
       UserError: if the model has no such bound.
@@ -138,11 +138,8 @@ def _bits_of_images(trained: Trained, terms: _BoundTerms, dataset: Dataset) -> n
     size, num = config.sample.batch_size, config.likelihood.num
     num = total if num is None else min(num, total)
     key = stream(root_key(config.evaluation.seed), 'evaluation')
-    estimate, program, stage = (
-        jax.jit(terms, compiler_options=xla_flags.options_of_samplers()),
-        None,
-        Stage('likelihood', num),
-    )
+    estimate = jax.jit(terms, compiler_options=xla_flags.options_of_samplers())
+    program, stage = None, Stage('likelihood', num)
     batches = []
     for start in range(0, num, size):
         indices = np.arange(start, start + size) % total
@@ -157,12 +154,12 @@ def _bits_of_images(trained: Trained, terms: _BoundTerms, dataset: Dataset) -> n
 
 
 class _Estimates(NamedTuple):
-    """How the terms of the bound of a batch are computed.
+    """The prior of a batch of N images, and the function that computes the other terms of the bound.
 
     Attributes:
-      prior: ``[N]``.
-      term: ``term(i, row)`` is term i, ``[N]``.
-      rows: what ``term`` needs to know of each term, stacked.
+      prior: the prior of each image, ``[N]``.
+      term: ``term(i, row)`` returns term i of each image, ``[N]``.
+      rows: the second argument of ``term`` for each term, stacked.
     """
 
     prior: Array
@@ -177,7 +174,7 @@ class _BoundTerms(abc.ABC):
       name: name of the bound in the protocol.
       levels: the timestep or the log SNR of each term but the prior.
       total: number of all terms but the prior; None if there are infinitely many, of which ``levels`` are a sample.
-      variables: the variables that the model samples with.
+      variables: the variables with which the model samples.
     """
 
     name: str
@@ -207,10 +204,10 @@ class _BoundTerms(abc.ABC):
 
     @abc.abstractmethod
     def estimates(self, variables: PyTree, x0: Array, labels: Array, noise: Noise, key: Array) -> _Estimates:
-        """Return the prior of images x0, and how their other terms are computed.
+        """Return the prior of images x0, and the function that computes their other terms.
 
         Args:
-          variables: the variables that the model samples with.
+          variables: the variables with which the model samples.
           x0: images in [-1, 1].
           labels: their class labels.
           noise: ``noise(i)`` is the standard normal noise number i of each image.
@@ -221,7 +218,7 @@ class _BoundTerms(abc.ABC):
 class _DiscreteBound(_BoundTerms):
     """The terms of a schedule of timesteps: all of them, or one for each stratum of neighbouring timesteps.
 
-    The terms fall with t, so the strata grow with it; each is represented by its geometric middle. The decoder's term, at
+    The terms fall as t rises, so the strata get longer; each is represented by its geometric middle. The decoder's term, at
     t = 0, differs from the others and is always computed.
     """
 
@@ -254,7 +251,7 @@ class _DiscreteBound(_BoundTerms):
 
 
 class _ContinuousBound(_BoundTerms):
-    """The terms of a continuous schedule: random levels, one in each stratum of gamma = -log SNR, and the reconstruction last."""
+    """The terms of a continuous schedule: one at a random level in each stratum of gamma = -log SNR, then the reconstruction."""
 
     name = 'continuous'
     total = None

@@ -21,7 +21,7 @@ KINDS = {'ddpm': 'diffusion', 'dcgan': 'gan', 'r3gan': 'gan'}  # the tag of each
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """All that a card says.
+    """A model card.
 
     Attributes:
       trained: the model.
@@ -122,7 +122,7 @@ python main.py --config=runs/{self._name}/config.json --workdir=runs/{self._name
 
 
 def _table(result: JsonObject) -> str:
-    """Return the metrics of an evaluation as a table of Markdown."""
+    """Return the metrics of an evaluation as a Markdown table."""
     protocol, flat = result['protocol'], flatten(result)
     lines = ['| metric | value |', '|---|---|']
     for path, metric in words.METRICS.items():
@@ -133,7 +133,7 @@ def _table(result: JsonObject) -> str:
 
 
 def _protocol(file: str, result: JsonObject) -> str:
-    """Return the protocol of an evaluation in one sentence, and the whole of it to unfold."""
+    """Return the protocol of an evaluation in one sentence, followed by the whole protocol in a fold."""
     protocol = result['protocol']
     generated, reference = protocol['generated'], protocol.get('reference', {})
     settings = ('sampler', 'num_steps', 'network_calls', 'guidance_scale', 'seed')

@@ -17,17 +17,17 @@ from jaxgen.io.files import absolute, filled, write_json
 from jaxgen.io.run_directory import EVALUATION
 from jaxgen.types import JsonObject
 
-FOLDER = 'runs/hub'  # where a model is exported to be uploaded, below which its name on the Hub follows
+FOLDER = 'runs/hub'  # the folder to which models are exported before an upload, each under its name on the Hub
 
 
 def export(trained: Trained, workdir: epath.Path, repository: str, license: str, folder: str | None) -> pathlib.Path:
-    """Write a model as it is uploaded: ``config.json``, ``weights.safetensors``, ``README.md``, ``samples.png``.
+    """Write the files to upload: ``config.json``, ``weights.safetensors``, ``README.md``, ``samples.png``.
 
-    The evaluations of this step come along in ``evaluation/``.
+    The evaluations of the same step are copied to ``evaluation/``.
 
     Args:
       trained: the model.
-      workdir: the run directory that it was read from, or a folder of the Hub's cache.
+      workdir: the run directory from which it was read, or a folder of the Hub's cache.
       repository: its name on the Hub, as in ``owner/name``.
       license: the identifier of its licence on the Hub.
       folder: a new folder; if not set, ``runs/hub/<owner>/<name>``, where an earlier export is replaced.
@@ -36,7 +36,7 @@ def export(trained: Trained, workdir: epath.Path, repository: str, license: str,
       The folder.
 
     Raises:
-      UserError: if the model is fine-tuned or generates no images, or the folder holds something else.
+      UserError: if the model is fine-tuned or generates no images, or the folder contains something else.
     """
     hub.require_name(repository)
     check(trained.method.capabilities.samples, 'a model that generates no images has no card: upload another one')
@@ -61,6 +61,6 @@ def _results(trained: Trained, workdir: epath.Path) -> dict[str, JsonObject]:
 
 
 def _picture(trained: Trained, workdir: epath.Path) -> bytes:
-    """Return the grid that is kept with weights, or else a new one."""
+    """Return the grid that is stored with exported weights, or else a new one."""
     kept = workdir / kept_grid.FILE
     return kept.read_bytes() if kept.exists() and (workdir / weights.FILE).exists() else kept_grid.picture(trained)

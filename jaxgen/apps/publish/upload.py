@@ -13,15 +13,15 @@ from jaxgen.io.run_directory import CONFIG, WEIGHTS
 def upload(folder: pathlib.Path, repository: str, private: bool = False) -> str:
     """Upload the files of a folder in one commit, and return the address of the repository.
 
-    The repository is made if it does not exist. One with a model of jaxgen gets another commit, and its history stays.
+    The repository is created if it does not exist. If it already has a model of jaxgen, it gets another commit.
 
     Args:
-      folder: the folder, which is kept whatever happens.
-      repository: its name on the Hub, as in ``owner/name``.
-      private: whether a new repository is visible to its owner alone.
+      folder: the folder, which is kept even if the upload fails.
+      repository: the name of the repository on the Hub, as in ``owner/name``.
+      private: whether a new repository is visible to its owner only.
 
     Raises:
-      UserError: if huggingface_hub or a token is missing, the Hub cannot be reached or refuses, or the repository holds
+      UserError: if huggingface_hub or a token is missing, the Hub cannot be reached or refuses, or the repository contains
         something else.
     """
     hub.require_name(repository)
@@ -68,7 +68,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _refusal(error: Exception, repository: str, refused: type[Exception]) -> str:
-    """Return what went wrong, in words."""
+    """Describe the error of an upload."""
     if _status(error) == 401:
         return 'the Hugging Face Hub does not accept the token'
     if _status(error) == 403:
@@ -79,7 +79,7 @@ def _refusal(error: Exception, repository: str, refused: type[Exception]) -> str
 
 
 def _remedy(error: Exception, again: str) -> str:
-    """Return what to do about an error of the upload."""
+    """Return the advice for an error of an upload."""
     return {
         401: f'run hf auth login or set HF_TOKEN to a token that may write, then {again}',
         403: 'choose a name under your own account, or a token that may write there',

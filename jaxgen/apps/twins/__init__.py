@@ -1,7 +1,7 @@
 """The PyTorch counterparts of jaxgen's methods, with the same weights.
 
-Each twin trains and samples as a method with its default options does. Nothing here needs JAX: a twin is made of the files
-that ``jaxgen.apps.benchmark.describe`` writes, and of the config as a JSON object.
+Each twin trains and samples like a method with its default options. Nothing here needs JAX: a twin is built from the files that
+``jaxgen.apps.benchmark.describe`` writes, and from the config as a JSON object.
 """
 
 from jaxgen.apps.twins.base import ConfigTree, Execution

@@ -1,4 +1,4 @@
-"""The base class of the twins, how PyTorch runs their networks, and the moving average of their parameters."""
+"""The base class of the twins, the settings of PyTorch for their networks, and the moving average of their parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ConfigTree = Fields  # the config of the benchmark as a JSON object: sections of
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """How PyTorch runs a network.
+    """The settings with which PyTorch runs a network.
 
     Attributes:
       device: the name of the device.
@@ -55,7 +55,7 @@ class Average:
 
     Args:
       network: the network.
-      decay: share of the average that a step keeps in the long run; None if the average is the parameters themselves.
+      decay: share of the average that a step keeps in the long run; None if the average equals the parameters.
 
     Attributes:
       params: the averaged parameters, in the order of the network's.
@@ -68,14 +68,14 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Follow the parameters after a step."""
+        """Update the average after a step."""
         d = min(self._decay, (1 + self._updates) / (10 + self._updates))
         torch._foreach_lerp_(list(self.params), list[torch.Tensor](self._params), 1 - d)
         self._updates += 1
 
 
 class Twin:
-    """A method in PyTorch.
+    """A base class for methods in PyTorch.
 
     Attributes:
       networks: the networks that are trained, by the names that jaxgen gives them.
@@ -90,7 +90,7 @@ class Twin:
         return {name: sum(p.numel() for p in network.parameters()) for name, network in self.networks.items()}
 
     def without_dropout(self) -> None:
-        """Turn dropout off for good."""
+        """Turn dropout off permanently."""
         for network in self.networks.values():
             for module in network.modules():
                 if isinstance(module, nn.Dropout):

@@ -122,7 +122,7 @@ def discriminator(image_size: int, nc: int, ndf: int, **other: int) -> nn.Module
 
 
 class _Main(nn.Module):
-    """Layers under the name that they have in the tutorial's state dicts."""
+    """A sequence of layers under the name that it has in the tutorial's state dicts."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The twin of the diffusion model: diffusers' UNet2DModel, trained as Ho et al. 2020 do and sampled by DDIM."""
+"""The twin of the diffusion model: diffusers' UNet2DModel, trained as in Ho et al. 2020 and sampled by DDIM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxgen.apps.twins.base import Average, ConfigTree, Execution, Twin
 
 
 class DiffusionTwin(Twin):
-    """A diffusion model: the loss of equation 14 in Ho et al. 2020, clipping, Adam with warm-up, a moving average; DDIM."""
+    """A diffusion model: the loss of Ho et al. 2020 (equation 14), clipping, Adam with warm-up, a moving average, and DDIM."""
 
     def __init__(self, folder: pathlib.Path, config: ConfigTree, execution: Execution):
         torchvision_operators.declare()
@@ -47,7 +47,7 @@ class DiffusionTwin(Twin):
         Args:
           image: images ``[N, C, H, W]`` in [-1, 1].
           label: class labels ``[N]``.
-          noise: noise like the images.
+          noise: standard normal noise in the shape of the images.
           t: timesteps ``[N]``.
 
         Returns:
@@ -73,7 +73,7 @@ class DiffusionTwin(Twin):
 
     @torch.inference_mode()
     def sample(self, num: int, label: Tensor) -> Tensor:
-        """Return samples ``[num, C, H, W]`` of ``config.sample.num_steps`` steps."""
+        """Return samples ``[num, C, H, W]``, made in ``config.sample.num_steps`` steps."""
         self._unet.eval()
         x = self.random_inputs(num)['noise']
         self._scheduler.set_timesteps(self._config['sample']['num_steps'])

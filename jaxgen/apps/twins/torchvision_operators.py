@@ -1,4 +1,4 @@
-"""PyPI's torchvision beside a PyTorch that it was not built for."""
+"""A way to import PyPI's torchvision next to a PyTorch for which it was not built."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
 def declare() -> torch.library.Library | None:
     """Declare torchvision's compiled operators where they cannot be loaded, so that its Python code can be imported.
 
-    PyPI's torchvision needs CUDA's libraries, which PyTorch's build for CPUs lacks. diffusers and pytorch-fid import torchvision
-    whole, and run none of its compiled operators.
+    PyPI's torchvision needs CUDA's libraries, which PyTorch's build for CPUs lacks. diffusers and pytorch-fid import all of
+    torchvision, but run none of its compiled operators.
 
     Returns:
-      The declarations, which are gone once this object is; None where torchvision can be imported, or is missing.
+      The declarations, which last as long as this object; None if torchvision can be imported, or is missing.
     """
     try:
         import torchvision  # noqa: F401
