@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +14,9 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from jaxgen.apps import stored_config
+from jaxgen.apps.edit import from_python
+from jaxgen.apps.edit.options import EditOptions
+from jaxgen.apps.edit.start import start_edit
 from jaxgen.apps.publish import folder as published
 from jaxgen.apps.publish.upload import upload
 from jaxgen.apps.restore import restore
@@ -25,6 +28,7 @@ from jaxgen.io import hub
 from jaxgen.io.files import absolute, is_remote
 from jaxgen.io.run_directory import CONFIG, WEIGHTS
 from jaxgen.methods.base import Method
+from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.options import GUIDE_FIELDS
 from jaxgen.runtime.random import root_key, stream
 from jaxgen.schema import specs
@@ -48,6 +52,7 @@ class Model:
         self._trained, self._workdir = trained, workdir
         self.step, self.class_names, self.method = trained.step, trained.class_names, trained.method
         self._pipelines: dict[object, SamplePipeline] = {}
+        self._editors: dict[object, Callable[..., Array]] = {}
 
     def __repr__(self) -> str:
         height, width, channels = self.method.image_shape
@@ -94,12 +99,71 @@ class Model:
         )
         check(num >= 1, f'num={num} must be at least 1')
         check(batch_size is None or batch_size >= 1, f'batch_size={batch_size} must be at least 1, or None')
-        check(classes is None or self.method.capabilities.knows_classes, 'this model was trained without class labels')
+        self._require_classes(classes)
         devices = self._trained.mesh.size
         size = batch_size or min(num, 64)
-        pipeline = self._pipeline(-(-size // devices) * devices, tuple(sorted(options.items())))
+        pipeline = self._pipeline(-(-size // devices) * devices, options)
         pipeline = pipeline.with_classes(chosen_classes(self.class_names, classes)).reseeded(seed)
         return pipeline(self._trained.model, num)[0]
+
+    def edit(
+        self,
+        image: from_python.Image,
+        *,
+        mask: from_python.Mask | None = None,
+        strength: float = 0.6,
+        num: int = 8,
+        classes: Sequence[str] | None = None,
+        seed: int = 0,
+        **options: object,
+    ) -> UInt8[np.ndarray, 'n h w c']:
+        """Change an image: add noise to it and remove the noise again (SDEdit), or paint a part of it anew.
+
+        These are the images of ``--mode=edit`` with kind=image2image or, with a mask, kind=inpaint.
+
+        Example::
+
+            dogs = model.edit('cat.png', classes=['dog'], strength=0.5, num=4)
+
+            mask = np.zeros((32, 32), bool)
+            mask[16:] = True  # paint the lower half anew
+            others = model.edit(dogs[0], mask=mask, strength=1.0)
+
+        Args:
+          image: the image to edit: uint8 ``[height, width, channels]`` in the size of the model; a file, which is cropped and
+            resized to that size; or an image of a data set, as in ``cifar10:test:17``.
+          mask: bool ``[height, width]``, True where the model paints, or a file of that size that is white there; the model
+            may change every pixel if not set.
+          strength: how much may change: near 0 almost nothing, 1 everything.
+          num: number of edited images to make, all at once.
+          classes: the classes that the edited images have in turn; all classes of the model if not set.
+          seed: seed of the random keys.
+          options: other values of the options of ``config.sample``, as in ``sample``.
+
+        Returns:
+          The edited images, uint8 ``[num, height, width, channels]``.
+
+        Raises:
+          UserError: (a ValueError) if the model cannot edit images, an image or a mask does not fit it, or a class or an
+            option does not exist.
+        """
+        check(
+            self.method.capabilities.edits,
+            'this model cannot edit images: load a diffusion model that is neither a mean flow nor a consistency model',
+        )
+        self._require_classes(classes)
+        edit, names = EditOptions(strength=strength, num=num), None if classes is None else tuple(classes)
+        trained = self._with_options(options, {'edit': edit, 'seed': seed, 'sample.classes': names})
+        height, width, channels = self.method.image_shape
+        given = from_python.image_array(image, (height, width, channels), trained.config)
+        painted = None if mask is None else from_python.mask_array(mask, height)
+        start = start_edit(trained, self._variables, given, mask=painted, num=num)
+        key = (strength, *sorted(options.items()))
+        if key not in self._editors:
+            self._editors[key] = from_python.sampler(cast(Diffusion, trained.method), start.levels)
+        everywhere = np.ones((height, width, 1), np.float32)
+        inputs = start.keys, start.labels, start.x, start.known, everywhere if painted is None else painted
+        return start.finish(np.asarray(self._editors[key](self._variables, *inputs)))
 
     def noise_levels(self, num_steps: int | None = None) -> Level:
         """Return the noise levels that the sampler of a diffusion model visits, from noise to data.
@@ -122,7 +186,7 @@ class Model:
 
         Args:
           x: noisy images, alpha x_0 + sigma noise with x_0 in [-1, 1].
-          level: a scalar noise level, such as ``Level(*(z[10] for z in model.noise_levels(50)))``.
+          level: a scalar noise level, such as ``jaxgen.diffusion.Level(*(z[10] for z in model.noise_levels(50)))``.
           classes: the classes that the images have in turn; all classes of the model if not set.
 
         Returns:
@@ -170,17 +234,24 @@ class Model:
         )
         return self.method
 
-    def _pipeline(self, batch_size: int, options: tuple[tuple[str, object], ...]) -> SamplePipeline:
+    def _require_classes(self, classes: Sequence[str] | None) -> None:
+        check(classes is None or self.method.capabilities.knows_classes, 'this model was trained without class labels')
+
+    def _pipeline(self, batch_size: int, options: Mapping[str, object]) -> SamplePipeline:
         """Return the compiled sampler of these options."""
-        if (batch_size, options) not in self._pipelines:
-            known = [name for name in specs(type(self._trained.config.sample)) if name not in NO_OPTIONS]
-            changes = {f'sample.{pick(name, known, "the option")}': value for name, value in options}
-            config = self._trained.config.replace({**changes, 'sample.batch_size': batch_size})
-            validate(config)
-            method: Method = self.method.with_sample_options(config.sample)
-            trained = dataclasses.replace(self._trained, config=config, method=method)
-            self._pipelines[batch_size, options] = trained.sampler()
-        return self._pipelines[batch_size, options]
+        key = (batch_size, *sorted(options.items()))
+        if key not in self._pipelines:
+            self._pipelines[key] = self._with_options(options, {'sample.batch_size': batch_size}).sampler()
+        return self._pipelines[key]
+
+    def _with_options(self, options: Mapping[str, object], changes: Mapping[str, object]) -> Trained:
+        """Return the model with other options of ``config.sample``, and with other changes of its config by dotted name."""
+        known = [name for name in specs(type(self._trained.config.sample)) if name not in NO_OPTIONS]
+        fields = {f'sample.{pick(name, known, "the option")}': value for name, value in options.items()}
+        config = self._trained.config.replace({**fields, **changes})
+        validate(config)
+        method: Method = self.method.with_sample_options(config.sample)
+        return dataclasses.replace(self._trained, config=config, method=method)
 
 
 def load(

@@ -1,4 +1,4 @@
-"""jaxgen.load: the images of mode=sample, its options, the estimates of x_0, adapters, the Hub, and what it refuses."""
+"""jaxgen.load: the images of mode=sample, its options, edits, the estimates of x_0, adapters, the Hub, and refusals."""
 
 import pathlib
 import shutil
@@ -11,7 +11,9 @@ from etils import epath
 
 import jaxgen
 from jaxgen.apps import sample
-from jaxgen.diffusion.levels import Level
+from jaxgen.apps.edit.edit import edit
+from jaxgen.apps.restore import restore
+from jaxgen.diffusion import Level
 from jaxgen.errors import UserError
 from jaxgen.io import hub
 from tests.helpers.old_runs import assert_same_images
@@ -102,6 +104,43 @@ def test_no_images_are_refused(model):
         model.sample(0)
 
 
+def test_edits_are_those_of_mode_edit(run, model):
+    config, workdir = run
+    fields = {'edit.input': 'digits:test:5', 'edit.strength': 0.5, 'edit.num': 3, 'sample.classes': ('7', '1')}
+    expected = edit(restore(config.replace(fields), workdir)).made
+    images = model.edit('digits:test:5', strength=0.5, num=3, classes=['7', '1'], seed=3)
+    assert images.shape == (3, 8, 8, 1) and images.dtype == np.uint8
+    np.testing.assert_allclose(images.astype(int), expected.astype(int), atol=1)
+
+
+def test_edits_keep_the_pixels_outside_the_mask(model):
+    image, mask = np.full((8, 8, 1), 100, np.uint8), np.zeros((8, 8), bool)
+    mask[4:] = True
+    changed = model.edit(image, mask=mask, num=2, strength=0.5) != image
+    assert not changed[:, :4].any() and changed[:, 4:].any()
+    assert (model.edit(image, num=2, strength=0.5) != image)[:, :4].any()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'reason'),
+    [
+        ({'image': np.zeros((16, 16, 1), np.uint8)}, 'image is an array of uint8 16x16x1, but the model edits'),
+        ({'image': np.zeros((8, 8, 1))}, 'image is an array of float64 8x8x1'),
+        ({'image': 'digits:test:99999'}, 'image=digits:test:99999 does not exist'),
+        ({'mask': np.ones((4, 4), bool)}, 'mask is an array of bool 4x4, but it must be bool 8x8'),
+        ({'mask': np.zeros((8, 8), bool)}, 'mask is False everywhere'),
+        ({'strength': 0.0}, 'strength=0.0 must be above 0'),
+        ({'num': 0}, 'num=0 must be at least 1'),
+        ({'classes': ['cat']}, "'cat' does not exist"),
+        ({'num_step': 2}, "the option 'num_step' does not exist"),
+    ],
+)
+def test_impossible_edits_are_refused_in_one_sentence(model, arguments, reason):
+    with pytest.raises(UserError) as e:
+        model.edit(**{'image': np.zeros((8, 8, 1), np.uint8), **arguments})
+    assert reason in str(e.value) and '\n' not in str(e.value)
+
+
 def test_parameters_are_those_of_the_network(model):
     x, t, labels = jnp.zeros((2, 8, 8, 1)), jnp.zeros(2), jnp.zeros(2, jnp.int32)
     assert model.method.network.apply({'params': model.params}, x, t, labels).shape == (2, 8, 8, 1)
@@ -168,12 +207,14 @@ def test_folders_without_a_model_are_refused(tmp_path):
         jaxgen.load(tmp_path)
 
 
-def test_gans_sample_and_do_not_denoise(tmp_path):
+def test_gans_sample_and_neither_denoise_nor_edit(tmp_path):
     config, workdir = make_run('dcgan', tmp_path)
     model = jaxgen.load(str(workdir))
     np.testing.assert_array_equal(model.sample(NUM, seed=3), sampled_by_the_command_line(config, workdir))
     with pytest.raises(UserError, match='this model estimates no image at a noise level'):
         model.noise_levels()
+    with pytest.raises(UserError, match='this model cannot edit images'):
+        model.edit(np.zeros((8, 8, 1), np.uint8))
     with pytest.raises(UserError, match="the option 'num_steps' does not exist"):
         model.sample(1, num_steps=2)
 
