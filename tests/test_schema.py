@@ -78,7 +78,7 @@ TEXTS = (
 
 
 def holds(value, declaration):
-    """Whether a value is one that a field declares, written anew from the metadata of the field."""
+    """Return whether a value is one that a field declares, computed independently from the metadata of the field."""
     if value is None:
         return declaration.optional
     elements = value if declaration.many else (value,)
@@ -109,7 +109,7 @@ def element_holds(element, declaration):
 
 
 def text_holds(text, is_path):
-    """Whether a text can be printed and written in UTF-8, and a path can be one of Linux."""
+    """Return whether a text can be printed and written in UTF-8 and, if it is a path, can be one of Linux."""
     clean = text.isprintable() or (not is_path and text.replace('\n', '').isprintable())
     return clean and len(text) <= 10_000 and not (is_path and (text.startswith('~') or len(text) > 4096))
 
@@ -226,7 +226,7 @@ class Example(Options):
         ({'text': ''}, 'text must not be empty: leave it out, or set it to None'),
     ],
 )
-def test_what_a_refusal_says(values, sentence):
+def test_messages_of_refusals(values, sentence):
     with pytest.raises(OptionError) as e:
         Example(**values)
     assert str(e.value).startswith(sentence)
@@ -255,7 +255,7 @@ def test_what_a_refusal_says(values, sentence):
         ('text', "'a'", 'a'),
     ],
 )
-def test_what_a_text_of_the_command_line_means(name, text, value):
+def test_texts_of_the_command_line_are_parsed(name, text, value):
     assert spec(Example, name).parsed(text) == value
 
 
@@ -264,7 +264,7 @@ def test_what_a_text_of_the_command_line_means(name, text, value):
     [('sizes', '1,,2'), ('sizes', ',1'), ('sizes', '(1,2'), ('sizes', '1,2]'), ('count', '\u0663'), ('count', '(1)'),
      ('rate', '\uff11'), ('names', 'a,,a'), ('flip', 'yes'), ('count', '1' * 5000)],
 )  # fmt: skip
-def test_texts_that_mean_nothing(name, text):
+def test_texts_that_cannot_be_parsed_are_refused(name, text):
     with pytest.raises(OptionError, match=f'^{name}=') as e:
         spec(Example, name).parsed(text)
     assert 'must be' in str(e.value)
@@ -297,7 +297,7 @@ def test_unknown_fields_name_the_nearest():
         from_tree(Example, {'rates': 1})
 
 
-def test_an_error_can_be_told_its_place():
+def test_the_place_of_an_argument_is_put_before_an_error():
     with (
         pytest.raises(OptionError, match='^config.example.rate=0 must be above 0$'),
         located('config.'),

@@ -53,7 +53,7 @@ def digits():
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, digits):
-    """A workdir of which the steps were set to 4, whatever was measured."""
+    """Return the run directory of a flagship whose number of steps was set to 4 instead of measured."""
     workdir = epath.Path(tmp_path_factory.mktemp('flagship'))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flagship, 'measure_rate', lambda config, dataset, seconds: (1.0, 4.5 / 99))
@@ -82,7 +82,7 @@ def test_the_samples_are_those_of_the_weights(trained):
     np.testing.assert_array_equal(labels, expected_labels)
 
 
-def test_the_files_are_small_and_can_be_judged(trained):
+def test_the_files_are_small_and_can_be_evaluated(trained):
     folder = trained / 'flagship'
     assert max(f.stat().st_size for f in pathlib.Path(folder).rglob('*')) < LIMIT
     assert (folder / 'loss.png').read_bytes().startswith(b'\x89PNG')

@@ -1,4 +1,4 @@
-"""Data whose best estimate of x_0 is known: one Gaussian, and a mixture of two."""
+"""Data for which the best estimate of x_0 is known: a Gaussian, and a mixture of two."""
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +19,18 @@ def schedule(name, timesteps=1000):
 
 
 def gaussian(x, level):
-    """E[x_0 | x] for x_0 ~ N(MEAN, STD^2)."""
+    """Return E[x_0 | x] for x_0 ~ N(MEAN, STD^2)."""
     gain = level.alpha * STD**2 / (level.alpha**2 * STD**2 + level.sigma**2)
     return MEAN + gain * (x - level.alpha * MEAN)
 
 
 def consistency_function(x, sigma):
-    """Where the way from x at a noise level of EDM ends, for x_0 ~ N(MEAN, STD^2)."""
+    """Return the end of the trajectory from x at a noise level of EDM, for x_0 ~ N(MEAN, STD^2)."""
     return MEAN + STD / jnp.hypot(STD, sigma) * (x - MEAN)
 
 
 def mixture(x, level):
-    """E[x_0 | x] for the mixture."""
+    """Return E[x_0 | x] for the mixture."""
     x = x[..., None]
     variance = level.alpha**2 * WIDTH**2 + level.sigma**2
     share = jax.nn.softmax(jnp.log(SHARES) - (x - level.alpha * MODES) ** 2 / (2 * variance), axis=-1)
@@ -39,7 +39,7 @@ def mixture(x, level):
 
 
 def mixture_quantiles(q):
-    """Where the mixture's distribution function is ``q``."""
+    """Return the points at which the distribution function of the mixture is ``q``."""
 
     def cdf(x, q):
         return np.sum(SHARES * special.ndtr((x - MODES) / WIDTH)) - q

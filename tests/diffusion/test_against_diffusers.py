@@ -58,7 +58,7 @@ def sampled(name, schedule, prediction, num_steps, x, **options):
 
 @pytest.mark.parametrize('schedule', BETAS)
 @pytest.mark.parametrize('prediction', PREDICTIONS)
-@pytest.mark.parametrize('num_steps', [1, 8])  # numbers that divide 1000, by which diffusers steps
+@pytest.mark.parametrize('num_steps', [1, 8])  # divisors of 1000, because diffusers' steps have a whole length
 def test_ddim(schedule, prediction, num_steps):
     if schedule == 'linear_zero_snr' and prediction == 'eps':
         pytest.skip('refused')
@@ -94,7 +94,7 @@ def test_dpmpp_2m(name, algorithm, num_steps):
 
 
 def test_heun():
-    """Theirs goes from sigma / alpha times noise, ours from noise of unit variance."""
+    """Their sampler starts from sigma / alpha times noise, ours from noise of unit variance."""
     scheduler = diffusers.HeunDiscreteScheduler(**BETAS['linear_betas'], timestep_spacing='trailing')
     schedule = SCHEDULES['linear_betas'](1000)
     expected = sampled_by(scheduler, 8, X / np.float32(schedule.levels(8).sigma[0]))

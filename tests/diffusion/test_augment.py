@@ -21,7 +21,7 @@ def images(num, height, width, channels=3):
 
 
 def parameters(num, **changes):
-    """Return parameters that change nothing, but for those of ``changes``."""
+    """Return parameters that change nothing, except for those in ``changes``."""
     zeros = {name: np.zeros(num, np.float32) for name in AugmentParameters._fields}
     zeros['translation'] = np.zeros((num, 2), np.float32)
     given = {name: np.asarray(value, np.float32) for name, value in changes.items()}
@@ -47,7 +47,7 @@ def shift(x, y):
 
 
 def published(x, p):
-    """The pipeline of Karras et al. 2022 (appendix F.2) in the operations of PyTorch, with the margin of their code."""
+    """Apply the pipeline of Karras et al. 2022 (appendix F.2) with operations of PyTorch and the margin of their code."""
     x, p = torch.tensor(x).permute(0, 3, 1, 2).double(), AugmentParameters(*(torch.tensor(a).double() for a in p))
     n, c, h, w = x.shape
     x = torch.where(p.flip_x.reshape(n, 1, 1, 1) == 1, x.flip(3), x)
@@ -101,7 +101,7 @@ def test_images_are_those_of_the_published_pipeline(shape):
     np.testing.assert_allclose(jax.jit(transform)(x, p), published(x, p), atol=2e-4)
 
 
-def test_zeros_are_the_image_as_it_is():
+def test_zeros_do_not_change_the_image():
     x, p = images(3, 16, 12), parameters(3)
     np.testing.assert_allclose(transform(x, p), x, atol=1e-5)
     np.testing.assert_array_equal(p.conditions(), np.zeros((3, NUM_CONDITIONS)))
@@ -147,7 +147,7 @@ def test_the_filter_is_orthogonal_to_itself_at_even_shifts():
     np.testing.assert_allclose(SYM6.sum(), 2**0.5, atol=1e-12)
 
 
-def test_conditions_say_what_was_done():
+def test_conditions_describe_the_transformation():
     p = parameters(
         1, flip_x=[1], flip_y=[1], scale=[2], rotation=[0.3], stretch=[-1], stretch_axis=[0.5], translation=[[3, 4]]
     )

@@ -1,4 +1,4 @@
-"""The table of what goes together, and the reasons for its gaps."""
+"""The table of compatible combinations, and the reasons why the others are refused."""
 
 import re
 
@@ -10,7 +10,7 @@ from jaxgen.diffusion.schedules import SCHEDULES
 
 VP = dict.fromkeys(('eps', 'x0', 'v', 'edm'), ('simple', 'learned', 'min_snr', 'elbo'))
 NO_SIGNAL = dict.fromkeys(('x0', 'v', 'edm'), ('simple', 'learned', 'elbo'))
-COMPATIBLE = {  # weightings, of which 'learned' is simple with that variance
+COMPATIBLE = {  # weightings; 'learned' stands for simple with variance=learned
     'linear': VP,
     'linear_betas': VP,
     'cosine': VP,
@@ -32,7 +32,7 @@ def test_the_compatible_combinations_are_this_table():
                 variance = ('simple', 'learned') if weighting == 'learned' else (weighting, 'fixed')
                 for sampler in {prediction} if prediction in ('mean_flow', 'consistency') else samplers:
                     expected.add((schedule, prediction, *variance, sampler))
-    known = {choice[-1] for choice in expected}  # one that is added is in other tests
+    known = {choice[-1] for choice in expected}  # other tests check combinations that are added
     got = {
         choice for choice in compatibility.compatible_combinations() if choice[0] in COMPATIBLE and choice[-1] in known
     }

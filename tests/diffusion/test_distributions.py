@@ -1,6 +1,6 @@
-"""What training samples, against its distribution: every schedule of the registry, and the two times of MeanFlow.
+"""The noise levels and times of training against their distributions, for every schedule of the registry and for MeanFlow.
 
-The seeds are fixed. A right distribution fails with the probability ``UNLIKELY``, a wrong one passes with next to none.
+The seeds are fixed. A correct distribution fails with probability ``UNLIKELY``; a wrong one hardly ever passes.
 """
 
 import jax
@@ -21,7 +21,7 @@ TIMESTEPS = 20
 
 
 def edm_quantile(level):
-    """ln(sigma) is normal with mean -1.2 and deviation 1.2 (Karras et al. 2022, table 1)."""
+    """Return the quantile of ln(sigma), which is normal with mean -1.2 and deviation 1.2 (Karras et al. 2022, table 1)."""
     return stats.norm.cdf((np.log(level.sigma) + 1.2) / 1.2)
 
 
@@ -30,13 +30,13 @@ def flow_quantile(level):
 
 
 def learned_quantile(level):
-    """The time at which the schedule has this signal-to-noise ratio: it rises with the time, which is uniform."""
+    """Return the time at which the schedule has this signal-to-noise ratio; the time is uniform."""
     schedule, times = analytic.schedule('learned'), np.linspace(0, 1, 2001)
     gamma = 2 * np.log(np.asarray(level.sigma, np.float64) / level.alpha)
     return np.interp(gamma, np.asarray(schedule.gamma(jnp.asarray(times, jnp.float32))), times)
 
 
-# From levels to numbers that are uniform if the levels have their distribution. A new schedule is added here.
+# Functions from levels to numbers that are uniform if the levels have the right distribution; add new schedules here.
 QUANTILES = {'edm': edm_quantile, 'flow': flow_quantile, 'learned': learned_quantile}
 
 
@@ -57,8 +57,8 @@ def test_training_samples_levels_of_the_papers_distribution(name):
     assert stats.kstest(QUANTILES[name](level), 'uniform').pvalue > UNLIKELY
 
 
-def test_another_distribution_is_noticed():
-    """The tests above have the power to see a mean off by a tenth of a deviation, or a deviation off by a fifth."""
+def test_a_wrong_distribution_is_noticed():
+    """The tests above detect a mean that is off by a tenth of a deviation, or a deviation that is off by a fifth."""
     for wrong in (EDMSchedule(log_mean=-1.08), EDMSchedule(log_std=1.44)):
         assert stats.kstest(edm_quantile(wrong.sample_levels(KEY, NUM)), 'uniform').pvalue < UNLIKELY
 

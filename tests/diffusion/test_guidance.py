@@ -32,7 +32,7 @@ def test_guidance_adds_what_the_class_adds_within_its_interval(alpha):
         np.testing.assert_allclose(got.mean[:, 0], expected)
 
 
-def test_guidance_asks_the_network_once_for_both():
+def test_guidance_calls_the_network_once_for_both_estimates():
     asked = []
 
     def conditional(x, level, labels):
@@ -40,7 +40,7 @@ def test_guidance_asks_the_network_once_for_both():
         return Prediction(x, 2 * x)
 
     predict = Guidance(scale=3.0, low=0.5)(conditional, LABELS, NULL_LABEL)
-    with jax.disable_jit():  # of the condition's two sides one is run
+    with jax.disable_jit():  # only one branch of the condition runs
         for sigma in (1.0, 0.4):
             assert predict(jnp.ones((2, 4)), level(sigma)).variance_fraction.shape == (2, 4)
     assert asked == [[5, 7, 10, 10], [5, 7]]
@@ -55,7 +55,7 @@ def test_the_variance_is_that_of_the_conditional_prediction():
 
 
 @pytest.mark.parametrize('phi', [0.0, 0.7, 1.0])
-def test_rescaling_is_its_papers(phi):
+def test_rescaling_is_that_of_its_paper(phi):
     """Lin et al. 2023, equations 15 and 16, image by image."""
     guided, positive = X0 * np.arange(1, 6).reshape(-1, 1, 1, 1) + 0.5, NOISE
     whole = [g * p.std() / g.std() for g, p in zip(guided, positive, strict=True)]
@@ -82,7 +82,7 @@ def worse(x, level, labels):
 
 
 @pytest.mark.parametrize('scale', [0.5, 1.0, 2.5])
-def test_autoguidance_is_its_papers(scale):
+def test_autoguidance_is_that_of_its_paper(scale):
     """Karras et al. 2024, equation 4: D_0 + w (D_1 - D_0)."""
     x = np.arange(8.0, dtype=np.float32).reshape(2, 4)
     got = Guidance(guide_scale=scale)(by_label, LABELS, guide=worse)(jnp.asarray(x), level(1.0))

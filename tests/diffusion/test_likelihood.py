@@ -82,7 +82,7 @@ def test_learned_variances_at_their_ends_are_the_fixed_ones():
 
 
 def test_continuous_bound_of_a_gaussian_is_its_entropy():
-    """Prior, diffusion and reconstruction together bound -log p(x_0) of N(m, s^2) cut into grey levels, and nearly reach it."""
+    """Their sum is a bound on -log p(x_0) of N(m, s^2) rounded to grey levels, and is close to it."""
     schedule = EDMSchedule()
     rng = np.random.default_rng(1)
     num = 200_000
@@ -94,7 +94,7 @@ def test_continuous_bound_of_a_gaussian_is_its_entropy():
         level = schedule.at(jnp.exp(gamma / 2))
         here = level.broadcast_to(x0)
         x = here.alpha * x0 + here.sigma * noise
-        estimated = 0.25**2 / (0.25**2 + here.sigma**2) * x  # exact for the Gaussian before it was cut
+        estimated = 0.25**2 / (0.25**2 + here.sigma**2) * x  # exact for the Gaussian before it was rounded
         bound = (
             jnp.mean(likelihood.diffusion_term(x0, level, estimated, ends[1] - ends[0]))
             + jnp.mean(likelihood.prior_term(x0, schedule.at(np.array(80.0))))

@@ -43,7 +43,7 @@ def of_pixels(values):
 
 
 def test_consistency_loss_is_zero_for_the_function_of_a_single_image():
-    """Every way ends at that image; a function that is off by 0.1 t is off by 0.1 (t - r) from one level to the other."""
+    """Every trajectory ends at that image. An error of 0.1 t in the function differs by 0.1 (t - r) between the levels."""
     x0, t, r = jnp.full((5, 2, 2, 1), 0.3), jnp.full(5, 3.0), jnp.array([0.0, 0.1, 1.0, 2.0, 2.9])
 
     def exact(x, sigma):
@@ -56,7 +56,7 @@ def test_consistency_loss_is_zero_for_the_function_of_a_single_image():
 
 @pytest.mark.parametrize('t', [0.2, 1.0, 5.0])
 def test_consistency_loss_is_least_for_the_exact_function_of_gaussian_data(t):
-    """Up to the square of t - r. The noise of an example is not that of its way, so the loss is least there, but not zero."""
+    """This holds up to the square of t - r. The noise of an example is not that of its trajectory, so the loss is not zero."""
     mean, std, r = analytic.MEAN, analytic.STD, 0.98 * t
     x0, noise = jax.random.normal(jax.random.key(1), (2, 1, 100, 100, 1))
     x0 = mean + std * x0
@@ -76,7 +76,7 @@ def test_consistency_loss_is_least_for_the_exact_function_of_gaussian_data(t):
 
 
 def test_consistency_loss_is_its_papers():
-    """Geng et al. 2024, by its formula; where r is 0 the function is x_0, and the network is not asked there."""
+    """Geng et al. 2024, by its formula; where r is 0 the function is x_0, and the network is not called."""
     t, r = np.array([0.5, 1.0, 2.0, 7.0, 80.0]), np.array([0.0, 0.3, 1.9, 6.0, 79.0])
 
     def function(x, sigma, xp=np):
@@ -92,7 +92,7 @@ def test_consistency_loss_is_its_papers():
         got = losses.consistency_loss(lambda x, sigma: function(x, sigma, jnp), *arguments)
         np.testing.assert_allclose(got, norm * (1 / t**2 + 1 / 0.5**2), rtol=1e-6)
 
-        def total(shift):  # only the call at t has a slope
+        def total(shift):  # only the call at t has a gradient
             return jnp.sum(losses.consistency_loss(lambda x, s: function(x, s, jnp) + shift * of_pixels(s), *arguments))
 
         def only_at_t(shift):
@@ -103,7 +103,7 @@ def test_consistency_loss_is_its_papers():
         np.testing.assert_allclose(jax.grad(total)(0.0), jax.grad(only_at_t)(0.0), rtol=1e-6)
 
 
-def test_consistency_loss_of_equal_images_has_no_slope():
+def test_consistency_loss_of_equal_images_has_zero_gradient():
     x0, t = jnp.zeros((2, 2, 2, 1)), jnp.ones(2)
     slope = jax.grad(lambda a: jnp.sum(losses.consistency_loss(lambda x, s: a * x, x0, x0, t, t / 2)))(1.0)
     assert slope == 0
@@ -128,7 +128,7 @@ def test_mean_flow_identity_holds_for_the_exact_mean_velocity():
 
 
 def test_mean_flow_target_uses_the_derivative_along_the_line():
-    """Against finite differences of u(x + v dt, t + dt, r), for a network that is nothing special."""
+    """The derivative is checked by finite differences of u(x + v dt, t + dt, r), for an arbitrary network."""
 
     def network(x, t, r):
         return jnp.sin(x * t.reshape(-1, 1, 1, 1)) + r.reshape(-1, 1, 1, 1) * x**2
@@ -157,7 +157,7 @@ def test_mean_flow_weight_is_its_papers():
         np.testing.assert_allclose([value, slope], [weight * 4 * shift**2, weight * 8 * shift], rtol=1e-3)
 
 
-def test_a_learned_schedule_evens_out_its_loss():
+def test_a_learned_schedule_reduces_the_variance_of_its_loss():
     """For a known error m(gamma) the variance is least where gamma' m is the same at all times; descent gets there."""
     schedule = LearnedSchedule()
     params = schedule.init(jax.random.key(0))

@@ -1,4 +1,4 @@
-"""What networks predict, against the papers' formulas and for every schedule that each prediction goes with."""
+"""The predictions of networks against the papers' formulas, for every schedule that is compatible with each."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Every sampler of the registry on every schedule that goes with it, where everything is in closed form.
+"""Every sampler of the registry on every compatible schedule, for data where everything is known in closed form.
 
 For Gaussian data the exact denoiser is affine, and so is a sampler's output in its start and in the noise of each step.
 The derivatives of that function, taken from the sampler itself, give the exact law of its samples; the papers' own
@@ -36,7 +36,7 @@ WRITTEN_HERE = (
 
 
 def registered(name):
-    """Return the sampler as the registry has it, the edm one with churn."""
+    """Return the sampler of the registry, with churn if it is edm."""
     return SAMPLERS[name].with_options(**{'churn': CHURN} if name == 'edm' else {})
 
 
@@ -45,9 +45,9 @@ def sampled(name, schedule, levels, *, denoiser, x, noise):
 
 
 def law(name, schedule, levels, start):
-    """Mean and variance of the samples, from the value at zero noise and the derivatives with respect to all noise.
+    """Return mean and variance of the samples, from the value at zero noise and the derivatives with respect to all noise.
 
-    ``start`` is the law of x at the first of the levels, likewise.
+    ``start`` is the mean and the variance of x at the first of the levels.
     """
     num_steps = len(levels.t) - 1
 
@@ -62,12 +62,15 @@ def law(name, schedule, levels, start):
 
 
 def recursion(name, schedule, num_steps):
-    """Mean and variance by the papers' formulas: each step is x <- slope x + offset + std z, its line through x = 0 and x = 1."""
+    """Return mean and variance by the papers' formulas.
+
+    Each step is x <- slope x + offset + std z, and its values at x = 0 and x = 1 give the slope and the offset.
+    """
     levels = [np.asarray(z, np.float64) for z in schedule.levels(num_steps)]
     alpha, sigma = levels[:2]
     gamma = min(CHURN / num_steps, np.sqrt(2) - 1) if name == 'edm' else 0.0
     mean, variance = 0.0, alpha[0] ** 2 + sigma[0] ** 2
-    cov_with_before, before = 0.0, None  # of x with the previous x_0, which 2M needs
+    cov_with_before, before = 0.0, None  # covariance of x and the previous x_0, which 2M needs
     for i in range(num_steps):
         a, s, a2, s2 = alpha[i], sigma[i], alpha[i + 1], sigma[i + 1]
         gain = a * STD**2 / (a**2 * STD**2 + s**2)
@@ -79,7 +82,7 @@ def recursion(name, schedule, num_steps):
             new = a2 * x0 + s2 * eps
         elif name.startswith('ddpm'):  # Bayes' rule for q(x_next | x, x_0)
             ratio = a / a2
-            total = s**2 - ratio**2 * s2**2  # of x given x_next
+            total = s**2 - ratio**2 * s2**2  # variance of x given x_next
             if s2 == 0:
                 new = a2 * x0
             else:
@@ -99,7 +102,7 @@ def recursion(name, schedule, num_steps):
 
 
 def heun_step(a, s, a2, s2, gamma):
-    """The map of x, and the standard deviation of what churning adds after it has gone through the step."""
+    """Return x after the step for x = 0 and 1, and the standard deviation of the added noise after the step."""
 
     def estimate(y, r):
         return MEAN + STD**2 / (STD**2 + r**2) * (y - MEAN)
@@ -119,7 +122,7 @@ def heun_step(a, s, a2, s2, gamma):
 
 
 def dpm_step(name, rates, x0, mean, variance, cov, before):
-    """Lu et al. 2022, equations for 2M in lambda = log(alpha / sigma); ``before`` is (x0's mean, variance, h)."""
+    """Take a step of 2M (Lu et al. 2022) in lambda = log(alpha / sigma); ``before`` is (x0's mean, variance, h)."""
     a, s, a2, s2 = rates
     with np.errstate(divide='ignore'):
         h = np.log(a2 / s2) - np.log(a / s) if s2 > 0 and a > 0 else np.inf
@@ -136,7 +139,7 @@ def dpm_step(name, rates, x0, mean, variance, cov, before):
     new_mean = b * mean + c * ((1 + second) * now_mean - second * (before[0] if before else 0))
     previous = before[1] if before else 0.0
     new_variance = along**2 * variance + (c * second) ** 2 * previous - 2 * along * c * second * cov + std**2
-    new_cov = gain * (along * variance - c * second * cov)  # of x_next with this x0
+    new_cov = gain * (along * variance - c * second * cov)  # covariance of x_next and this x0
     return new_mean, new_variance, new_cov, (now_mean, now_variance, h)
 
 
@@ -144,7 +147,7 @@ def dpm_step(name, rates, x0, mean, variance, cov, before):
 def test_law_equals_the_papers_recursion(name, schedule):
     with jax.enable_x64(True):
         made = analytic.schedule(schedule)
-        # Heun's first steps multiply the variance where sigma / alpha begins at 80 or 20,000: there it is relative.
+        # Heun's first steps multiply the variance if sigma / alpha begins at 80 or 20,000, so the error is relative there.
         relative = 1e-9 if name in ('heun', 'edm') else 0
         for num_steps in (1, 2, 7, 100, 1000) if schedule == 'linear_betas' else (1, 8):
             levels = made.levels(num_steps)
@@ -186,12 +189,12 @@ def test_all_timesteps_reach_the_data():
 
 @pytest.mark.parametrize('name', DENOISING)
 def test_converges_to_the_data_at_its_order(name):
-    """The same noise cut into twice as many steps: the error falls to a half, or to a quarter at second order."""
+    """With the same noise and twice as many steps, the error falls to a half, or to a quarter at second order."""
     errors = []
     with jax.enable_x64(True):
         schedule = EDMSchedule(sigma_min=0.05, sigma_max=20.0, rho=3.0)
         for num_steps in (64, 128, 256):
-            levels = Level(*(z[:-1] for z in schedule.levels(num_steps + 1)))  # not to the data, but near them
+            levels = Level(*(z[:-1] for z in schedule.levels(num_steps + 1)))  # ends close to the data
             mean, variance = law(name, schedule, levels, (MEAN, STD**2 + 20.0**2))
             errors.append(abs(variance - STD**2 - 0.05**2) + abs(mean - MEAN))
     orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
@@ -199,11 +202,13 @@ def test_converges_to_the_data_at_its_order(name):
 
 
 @pytest.mark.parametrize('name', DENOISING)
-def test_two_modes_come_out_as_they_are(name):
+def test_two_modes_are_sampled_with_their_shares(name):
     """Without noise a sampler of one number keeps the order, so quantiles go to quantiles; with noise, to moments."""
     schedule = analytic.schedule('edm')
     levels = schedule.levels(200)
-    ranks = np.concatenate([np.linspace(0.02, 0.26, 10), np.linspace(0.35, 0.98, 15)])  # next to nothing lies between
+    ranks = np.concatenate(
+        [np.linspace(0.02, 0.26, 10), np.linspace(0.35, 0.98, 15)]
+    )  # almost nothing lies between the modes
     quiet, loud = (
         sampled(
             name,
@@ -230,7 +235,7 @@ def test_two_modes_come_out_as_they_are(name):
 
 
 def test_mean_flow_lands_exactly():
-    """The mean velocity of Gaussian data is known: its flow scales and shifts x. One step, or seven, end at the same."""
+    """The mean velocity of Gaussian data is known: the flow scales and shifts x. One step or seven give the same result."""
     with jax.enable_x64(True):
         schedule = analytic.schedule('flow')
 
@@ -248,7 +253,7 @@ def test_mean_flow_lands_exactly():
 
 @pytest.mark.parametrize('num_steps', [1, 2, 5])
 def test_consistency_samples_have_the_distribution_of_the_data(num_steps):
-    """For Gaussian data the consistency function is known. From the exact distribution at the start, so is that at the end."""
+    """For Gaussian data the consistency function is known. If the start has the exact distribution, so have the samples."""
     with jax.enable_x64(True):
         schedule, sampler = EDMSchedule(), SAMPLERS['consistency']
         levels = sampler.levels(schedule, num_steps)
@@ -327,8 +332,8 @@ def test_steps_one_by_one_are_the_loop(name):
         np.testing.assert_allclose(carry.x, expected[i], rtol=1e-5, atol=1e-6)
 
 
-def test_functions_to_borrow_are_the_registered_samplers():
-    """As in ``jaxgen.diffusion.samplers.ddim(denoiser, levels, noise)``, with a key where a sampler adds noise."""
+def test_functions_equal_the_registered_samplers():
+    """They are called as in ``jaxgen.diffusion.samplers.ddim(denoiser, levels, noise)``, with a key if the sampler adds noise."""
     schedule, key = cosine(100), jax.random.key(1)
     levels = schedule.levels(5)
     x = initial_noise(levels, jax.random.normal(jax.random.key(0), (4,)))

@@ -1,4 +1,4 @@
-"""Schedules against their papers' formulas, and every one of the registry against what a sampler needs of it."""
+"""Schedules against their papers' formulas, and every schedule of the registry against the needs of a sampler."""
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def test_zero_terminal_snr_changes_the_last_level_not_the_first(name):
     np.testing.assert_allclose(after.alphas_cumprod[0], before.alphas_cumprod[0], rtol=1e-12)
 
 
-def test_a_schedule_refuses_what_is_none():
+def test_impossible_schedules_are_refused():
     for betas in ([0.1, 1.0, 0.1], [0.0, 0.1], [[0.1]], [1.1]):
         with pytest.raises(ValueError, match='betas'):
             DiscreteSchedule(np.array(betas))
@@ -82,7 +82,7 @@ def test_levels_fall_to_the_data_and_are_found_again(name):
     assert all(z.shape == (21,) for z in levels)
     assert levels[0][-1] == 1 and levels[1][-1] == 0
     assert np.all(np.diff(levels[1] / np.maximum(levels[0], 1e-9)) < 0)
-    inner = slice(1, -1)  # without the first, which may hold no signal
+    inner = slice(1, -1)  # without the first, which may have no signal
     again = schedule.at(levels[1][inner] / levels[0][inner])
     for z, expected in zip(again, levels, strict=True):
         np.testing.assert_allclose(z, expected[inner], rtol=2e-4, atol=2e-4)

@@ -1,4 +1,4 @@
-"""The judge's own: its optimiser against PyTorch's, its moving of images, its step."""
+"""The classifier: its optimizer against PyTorch's, its shifts of images, and its step."""
 
 import dataclasses
 
@@ -110,7 +110,7 @@ def test_a_step_is_that_of_pytorchs_loss():
 
 
 def test_one_and_eight_devices_agree_in_float64():
-    """Of images that are not moved: reflected pixels are the same twice, and rounding decides which one a pool takes."""
+    """The images are not shifted: a reflected pixel equals another one, and rounding would decide which one a pool takes."""
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 8, 8, 1), np.uint8)
     batches = {'image': images, 'label': (np.arange(80, dtype=np.int32) % 10).reshape(5, 16)}
 

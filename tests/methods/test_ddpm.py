@@ -1,4 +1,4 @@
-"""Every compatible combination takes a step and samples, with a network that is next to nothing."""
+"""Every compatible combination takes a step and samples, with the smallest of networks."""
 
 import dataclasses
 
@@ -40,12 +40,14 @@ def method(*choice, **fields):
 
 
 @pytest.mark.parametrize('objective', OBJECTIVES, ids='-'.join)
-def test_what_fits_takes_a_step(objective):
+def test_compatible_combinations_take_a_step(objective):
     sampler = objective[1] if objective[1] in FEW_STEP else 'ddim'
     ddpm = method(*objective, sampler)
     model = ddpm.init(KEY)
     batch = {'image': jnp.sin(jnp.arange(4 * 64.0)).reshape(4, 8, 8, 1), 'label': jnp.arange(4)}
-    after, metrics = ddpm.step(model, batch, KEY)  # not compiled: what they share is compiled once
+    after, metrics = ddpm.step(
+        model, batch, KEY
+    )  # not compiled as a whole: the operations that they share are compiled once
     assert all(jnp.isfinite(x) for x in metrics.values()), metrics
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), model.params, after.params)
     still = {jax.tree_util.keystr(path) for path, x in jax.tree.leaves_with_path(moved) if not x}
@@ -72,12 +74,12 @@ def test_images_depend_on_their_own_key_alone(choice):
     assert together.shape == (4, 8, 8, 1) and bool(jnp.all(jnp.isfinite(together)))
     np.testing.assert_allclose(together, apart, atol=2e-5)
     np.testing.assert_array_equal(together, jax.jit(ddpm.sample)(variables, keys, labels))
-    # Two calls a step, and one in that to the data; one, too, in that from no signal at all.
+    # Two calls in a step, but one in the step to the data, and one in a step from pure noise.
     twice = {'flow': 6}.get(choice[0], 7) if choice[-1] in ('edm', 'heun') else 4
     assert ddpm.sampling_protocol()['network_calls'] == twice
 
 
-def test_withheld_labels_are_as_many_as_asked_for():
+def test_label_dropout_withholds_its_share_of_the_labels():
     ddpm = method('linear', 'eps', 'simple', 'fixed', 'ddim')
     labels = drop_labels(jnp.zeros(4000, jnp.int32), KEY, ddpm.label_dropout, ddpm.null_label)
     assert ddpm.null_label == 10 and abs(jnp.mean(labels == 10) - 0.25) < 0.03
@@ -105,7 +107,7 @@ def test_withheld_labels_are_as_many_as_asked_for():
         ({'sample.eta': 1.5}, 'config.sample.eta=1.5 must be at most 1'),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(fields, words):
+def test_incompatible_combinations_are_refused_in_a_sentence(fields, words):
     with pytest.raises(UserError, match=words):
         validate(tiny_config(**fields))
 

@@ -1,4 +1,4 @@
-"""Losses made of the bound, against their papers' formulas written in NumPy: values, and what learns from which part."""
+"""Losses that contain the bound, against NumPy versions of their papers' formulas: values, and the gradient of each part."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def method(**fields):
 
 
 def bound(predicted, fraction):
-    """L_t of every pixel: Ho et al. 2020, equations 7, 11 and 13, with the variance of Nichol & Dhariwal 2021, equation 15."""
+    """Return L_t of every pixel (Ho et al. 2020, equations 7, 11, 13; variance: Nichol & Dhariwal 2021, equation 15)."""
     t = AT.reshape(-1, 1, 1, 1)
     kept, before = KEPT[t], np.append(1.0, KEPT)[t]
     x = np.sqrt(kept) * X0 + np.sqrt(1 - kept) * NOISE
@@ -40,7 +40,7 @@ def bound(predicted, fraction):
 
 
 def test_the_bound_in_the_hybrid_loss_trains_only_the_variance():
-    """Nichol & Dhariwal 2021, equation 16: L_simple + 0.001 L_vlb, of T terms of which one is drawn."""
+    """Nichol & Dhariwal 2021, equation 16: L_simple + 0.001 L_vlb, of which one of T terms is sampled."""
     with jax.enable_x64(True):
         objective = method(variance='learned').objective
         assert objective.sample_times(jax.random.key(0), 4, 0).t.shape == (4,)
@@ -74,7 +74,7 @@ def test_the_loss_of_the_bound_is_equation_12():
 
 
 def test_a_learned_schedule_minimises_the_bound_with_its_ends():
-    """Kingma et al. 2021, equations 11, 13 and 18 at the times drawn; the ends follow its slope, by differences."""
+    """Kingma et al. 2021, equations 11, 13 and 18 at sampled times; the ends get its gradient, by finite differences."""
 
     def network(x, t, xp=jnp):
         return 0.3 * x * xp.cos(t / 700).reshape(-1, 1, 1, 1)
@@ -97,7 +97,7 @@ def test_a_learned_schedule_minimises_the_bound_with_its_ends():
     share, slope = ((z - ends[0]) / (ends[1] - ends[0]) for z in (way[1], way[2] - way[0] + ends[0]))
 
     def bound_of(ends):
-        """Its three parts, of each example."""
+        """Return the three parts of the bound of each example."""
         width = ends[1] - ends[0]
 
         def level(gamma):

@@ -33,7 +33,7 @@ def test_an_image_depends_on_its_key_and_label_alone(name, ema):
     method = build(name)
     shapes = jax.eval_shape(method.init, KEY)
     rng = np.random.default_rng(0)
-    # Positive numbers, since among them are variances; small enough for a network without normalisation.
+    # Positive numbers, because some are variances; small enough for a network without normalisation.
     scale = 0.3 if name != 'r3gan' else 0.15
     model = jax.tree.map(lambda s: abs(rng.normal(0, scale, s.shape)).astype(s.dtype), shapes)
     variables = jax.jit(lambda m: method.sampling_variables(m, KEY, ema))(model)
@@ -54,7 +54,7 @@ def one_step(method, devices, fsdp=1):
 
 
 def test_dcgan_on_one_and_eight_devices_with_everything_on():
-    """Above all the statistics of its normalisation: those of the global batch, whatever a device holds of it."""
+    """Above all, the statistics of its normalisation are those of the global batch, not of the rows on a device."""
     fields = {
         'gan.r1_gamma': 0.1,
         'gan.augment': ('color', 'translation', 'cutout'),
@@ -117,7 +117,7 @@ def test_the_noise_grows_every_fourth_step_while_the_discriminator_is_sure():
 
 
 class Spy:
-    """Records what a discriminator is shown, whatever is compiled or differentiated."""
+    """A discriminator that records its inputs, even if its calls are compiled or differentiated."""
 
     def __init__(self, network):
         self.network, self.shown, self.labels = network, [], []
@@ -129,9 +129,11 @@ class Spy:
 
 
 @pytest.mark.parametrize(('loss', 'turns'), [('non_saturating', 2), ('hinge', 1)])
-def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
-    """In each turn its rows of the real images as ``--mode=data`` shows them, and generated ones augmented by the turn's
-    keys; at last those of the last turn for the generator, augmented once more (as in DiffAugment)."""
+def test_the_discriminator_gets_its_images_and_its_loss(loss, turns):
+    """Each turn shows its rows of the real images, as in ``--mode=data``, and generated images, augmented by its own keys.
+
+    At the end, the generated images of the last turn are augmented again for the generator, as in DiffAugment.
+    """
     method = build('dcgan', **{'gan.augment': ('color', 'cutout'), 'gan.discriminator_steps': turns, 'gan.loss': loss})
     data = {'image': batch()['image'].astype(np.float32), 'label': batch()['label']}
     spy = Spy(method.discriminator)
@@ -166,7 +168,7 @@ def test_what_the_discriminator_is_shown_and_how_it_is_scored(loss, turns):
     for i, label in enumerate(spy.labels):
         np.testing.assert_array_equal(label, data['label'][min(i // 2, turns - 1) :: turns])
     assert len(spy.labels) == 2 * turns + 1
-    if turns == 1:  # later turns meet another discriminator
+    if turns == 1:  # in later turns the discriminator has changed
         functions = losses.LOSSES[loss]
         value = functions.real(real_logits) + functions.fake(fake_logits)
         np.testing.assert_allclose(metrics['loss_discriminator'], value, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""R3GAN: one full step against PyTorch, its schedule, and what its options refuse."""
+"""R3GAN: one full step against PyTorch, its schedule, and the refusals of its options."""
 
 import jax
 import numpy as np
@@ -38,7 +38,7 @@ def ours(gan=None):
 
 
 def random_adam(network, rng):
-    """Adam in mid-training, since its first update is the sign of the gradient."""
+    """Return a state of Adam in mid-training, because its first update is only the sign of the gradient."""
     adam = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.99))
     for p in network.parameters():
         moments = 0.01 * rng.normal(size=p.shape), 1e-3 * rng.uniform(0.5, 2, p.shape)
@@ -48,7 +48,7 @@ def random_adam(network, rng):
 
 
 def tree_of(network, kind, template, adam=None, moment=None):
-    """The parameters of a network as ours, or what Adam keeps of them."""
+    """Return the parameters of a network in our format, or a moment of Adam for them."""
     state = state_dict(network)
     if adam is not None:
         state |= {name: adam.state[p][moment].numpy().copy() for name, p in network.named_parameters()}
@@ -68,7 +68,7 @@ def state_of(method, networks, adams):
 
 
 def torch_step(networks, adams, real, z, label, gamma):
-    """A step of the paper on one set of pairs; return the metrics."""
+    """Take a step of the paper on one set of pairs, and return the metrics."""
     generator, discriminator = networks
 
     def penalty(images, logits):
@@ -101,7 +101,7 @@ def assert_close(got, expected):
 
 
 def test_one_full_step_is_pytorchs():
-    """Losses, metrics, updated weights, Adam's moments, into which the gradients go, and the moving average."""
+    """The losses, metrics, updated weights, moments of Adam (which show the gradients) and moving average are the same."""
     rng = np.random.default_rng(2)
     networks = [network.double() for network in r3gan_networks(CHANNELS, GROUP, 1, LATENT, classes=CLASSES)]
     for network in networks:

@@ -24,15 +24,20 @@ EVERYTHING = {
     'r3gan': {'gan.augment': ('color', 'translation', 'cutout')},
     'judge': {},
 }
-# How often a step samples, by the function of jax.random. Each first one mirrors images.
-# Labels and a layer of dropout; timesteps; noise. The augmentation: coins, axes and what happens; angles; lengths.
+# The number of calls of each function of jax.random in a step. The first bernoulli of each method mirrors images.
+# The rest of a diffusion step: dropout of labels and of a layer, timesteps, noise, and the augmentation.
 DIFFUSION = {'bernoulli': 1 + 2 + 2, 'randint': 1, 'normal': 1 + 3, 'uniform': 1 + 2}
 SAMPLED = {
     'ddpm': DIFFUSION,
     'fine-tuned': DIFFUSION,
-    # Real images, generated ones for the discriminator, and for the generator: color and times, the others, noise; latents.
+    # Three sets of images are augmented (real, generated for the discriminator, generated for the generator); one of latents.
     'dcgan': {'bernoulli': 1, 'uniform': 3 * 2, 'randint': 3 * 2, 'normal': 3 + 1},
-    'r3gan': {'bernoulli': 1, 'uniform': 3, 'randint': 3 * 2, 'normal': 1},  # the same without noise; latents
+    'r3gan': {
+        'bernoulli': 1,
+        'uniform': 3,
+        'randint': 3 * 2,
+        'normal': 1,
+    },  # the same without the noise of Diffusion-GAN
     'judge': {'bernoulli': 1, 'randint': 1},
 }
 
@@ -45,13 +50,13 @@ def build(name):
     return FineTunedDiffusion.from_method(plain, base=base, paths=tuple(lora.layers(base))[:2], rank=2)
 
 
-def test_the_methods_are_all_here():
+def test_all_methods_are_tested():
     assert methods.METHODS.keys() == EVERYTHING.keys()
 
 
 @pytest.mark.parametrize('name', SAMPLED)
 def test_two_steps_share_no_random_number(name, monkeypatch):
-    """Neither do two uses within a step: a key is used once."""
+    """No two uses within a step share one either: each key is used once."""
     method = build(name)
     start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(initializer(method, KEY)))
     start = start.replace(model=method.with_frozen(start.model))

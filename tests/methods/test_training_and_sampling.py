@@ -1,4 +1,4 @@
-"""What training tells a network, and what sampling tells it at the same noise level: all schedules, predictions, samplers."""
+"""The inputs of a network in training and in sampling at the same noise level: all schedules, predictions and samplers."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ from tests.helpers.recording import Calls, RecordingNetwork
 from tests.tiny import tiny_config
 
 KEY = jax.random.key(5)
-NUM, COMPARED = 16, 2  # noise levels of each combination, and those at which a sampler is asked, too
+NUM, COMPARED = 16, 2  # noise levels of each combination, and those at which sampling is compared
 RNG = np.random.default_rng(0)
 X0, NOISE = jnp.asarray(RNG.normal(size=(2, NUM, 4, 4, 1)), jnp.float32)
 LABELS = jnp.asarray(RNG.permutation(NUM) % 10, jnp.int32)
@@ -39,7 +39,7 @@ def with_samplers():
 
 
 def recorded(schedule, prediction, weighting, variance, sampler):
-    """Return a method whose network records what it is told, and the record."""
+    """Return a method whose network records its inputs, and the record."""
     config = tiny_config(
         **{
             'diffusion.schedule': schedule,
@@ -71,18 +71,18 @@ def training_levels(ddpm, variables, times):
 
 
 @pytest.mark.parametrize('choice', with_samplers(), ids='-'.join)
-def test_sampling_tells_the_network_what_training_tells_it(choice):
+def test_sampling_gives_the_network_the_inputs_of_training(choice):
     ddpm, calls = recorded(*choice)
     params = ddpm.init(KEY).params
     calls.take()
     times = ddpm.objective.sample_times(KEY, NUM, 0)
     mean_loss(ddpm.objective, ddpm.network, params, Examples(X0, NOISE, times, LABELS), KEY)
-    told, *_ = calls.take()  # the loss of a consistency function asks at a second level as well
-    assert told.train and told.has_dropout_key
+    in_training, *_ = calls.take()  # the loss of a consistency function asks at a second level as well
+    assert in_training.train and in_training.has_dropout_key
 
     variables = {'params': params}
     ratios, next_ratios = training_levels(ddpm, variables, times)
-    longest = np.argsort(next_ratios / ratios, kind='stable')  # of MeanFlow the longest ways first
+    longest = np.argsort(next_ratios / ratios, kind='stable')  # for MeanFlow the longest steps first
     compared = [i for i in longest if ratios[i] < 1e6][:COMPARED]  # those with a signal
     assert len(compared) == COMPARED and next_ratios[compared[0]] < ratios[compared[0]]
     for i in compared:
@@ -90,11 +90,11 @@ def test_sampling_tells_the_network_what_training_tells_it(choice):
         x = levels.alpha[0] * X0[i : i + 1] + levels.sigma[0] * NOISE[i : i + 1]
         run = ddpm.prepare(variables, jax.random.split(KEY, 1), LABELS[i : i + 1], levels=levels, x=jnp.float32(x))
         run.step(run.carry, jax.tree.map(lambda table: table[0], run.steps))
-        asked = calls.take()[0]
-        assert not asked.train and not asked.has_dropout_key
-        np.testing.assert_allclose(asked.x[0], told.x[i], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(asked.t[0], told.t[i], rtol=1e-4, atol=1e-3)
-        assert asked.labels[0] == told.labels[i] == LABELS[i]
+        in_sampling = calls.take()[0]
+        assert not in_sampling.train and not in_sampling.has_dropout_key
+        np.testing.assert_allclose(in_sampling.x[0], in_training.x[i], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(in_sampling.t[0], in_training.t[i], rtol=1e-4, atol=1e-3)
+        assert in_sampling.labels[0] == in_training.labels[i] == LABELS[i]
 
 
 def test_a_step_adds_standard_normal_noise_to_each_image():
@@ -102,16 +102,16 @@ def test_a_step_adds_standard_normal_noise_to_each_image():
     state, labels = ddpm.init(KEY), np.arange(64, dtype=np.int32) % 10
     calls.take()
     ddpm.step(state, {'image': jnp.zeros((64, 4, 4, 1)), 'label': labels}, KEY)
-    (told,) = calls.take()
-    noise = told.x / np.sqrt(1 - linear(20).alphas_cumprod[told.t.astype(int)]).reshape(-1, 1, 1, 1)
+    (in_training,) = calls.take()
+    noise = in_training.x / np.sqrt(1 - linear(20).alphas_cumprod[in_training.t.astype(int)]).reshape(-1, 1, 1, 1)
     assert stats.kstest(noise.ravel(), 'norm').pvalue > 1e-3
     assert len(np.unique(noise)) == noise.size
-    np.testing.assert_array_equal(told.labels, labels)
-    assert told.train and told.has_dropout_key
+    np.testing.assert_array_equal(in_training.labels, labels)
+    assert in_training.train and in_training.has_dropout_key
 
 
-def test_both_calls_of_the_consistency_loss_drop_the_same_activations():
-    """Geng et al. 2024: without that, the loss compares two networks. Here a network whose output is its dropout alone."""
+def test_both_calls_of_the_consistency_loss_share_dropout():
+    """Otherwise the loss would compare two networks (Geng et al. 2024). The output of this network is its dropout mask."""
 
     class Dropping(nn.Module):
         @nn.compact

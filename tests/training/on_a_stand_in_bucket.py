@@ -1,4 +1,4 @@
-"""main.py where gs:// is a folder, STAND_IN_BUCKET, that refuses what object stores cannot do: to append and to move."""
+"""Run main.py with a folder, STAND_IN_BUCKET, as gs://, which like an object store can neither append nor move files."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""A workdir in a bucket, where nothing can be appended or moved and no lock can be held."""
+"""A run directory in a bucket, where nothing can be appended, moved or locked."""
 
 import json
 import pathlib
@@ -58,7 +58,7 @@ def test_a_run_in_a_bucket_survives_the_loss_of_its_machine(tmp_path):
 
     saved = max(
         int(p.parent.name) for p in (run / 'checkpoints').glob('*/commit_success.txt')
-    )  # Orbax's sign of a whole one
+    )  # the file with which Orbax marks a complete checkpoint
     assert saved >= 5
 
     process = start(tmp_path, **{'train.steps': saved + 5})

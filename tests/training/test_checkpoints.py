@@ -1,4 +1,4 @@
-"""Checkpoints: whole or reported, kept as told, safe from the buffers being reused."""
+"""Checkpoints: damaged ones are reported, the right ones are kept, and buffers may be reused at once."""
 
 import functools
 import shutil
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, dama
     assert checkpoints.restore(3, template())['n'] == 3
 
 
-def test_all_damaged_is_refused_and_none_is_none(tmp_path):
+def test_only_damaged_checkpoints_are_refused(tmp_path):
     checkpoints = saved(tmp_path, [])
     assert checkpoints.restore_newest(template(), print) is None
     checkpoints.save(1, STATE)
@@ -121,7 +121,7 @@ def test_checksum_sees_every_byte_and_place():
     assert len({int(start), *(int(checksum(other)) for other in others)}) == 4
 
 
-def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
+def test_a_full_disk_is_one_sentence(tmp_path):
     checkpoints = saved(tmp_path, [1])
     (tmp_path / 'checkpoints').rename(tmp_path / 'before')
     (tmp_path / 'checkpoints').write_text('in the way')
@@ -132,7 +132,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
 
 
 def test_a_mesh_writes_without_compiling(tmp_path):
-    """Arrays that all devices hold are not cut into a part for each, which takes a program for every part and shape."""
+    """Replicated arrays are not cut into a part for each device, which would take a program for every part and shape."""
     everywhere = replicated(make_mesh(devices=jax.devices()))
     state = {str(n): jax.device_put(np.arange(8.0 * n).reshape(8, n), everywhere) for n in (3, 5, 7)}
     checkpoints = Checkpoints(tmp_path / 'checkpoints')
@@ -160,7 +160,7 @@ def test_a_mesh_writes_without_compiling(tmp_path):
         ({'b': None}, 'b is 7 in the checkpoint .*2, and absent in the model'),
     ],
 )
-def test_another_model_is_the_fault_of_the_config(tmp_path, change, words):
+def test_a_checkpoint_of_another_model_is_not_called_damaged(tmp_path, change, words):
     checkpoints, reports = saved(tmp_path, [1, 2]), []
     before = digests(tmp_path)
     other = {name: x for name, x in (template() | change).items() if x is not None}

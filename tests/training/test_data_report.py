@@ -23,7 +23,7 @@ def report_of(tmp_path, **fields):
 
 
 def tile(picture, i):
-    """Return image i of 6 a row, without its caption and back at its 8x8 pixels, each of which is 13 wide."""
+    """Return image i of a grid with 6 in a row, without its caption and reduced from 13x13 to one pixel each, 8x8."""
     y, x = 4 + i // 6 * (104 + 15 + 4), 4 + i % 6 * (104 + 4)
     return picture[y + 6 : y + 104 : 13, x + 6 : x + 104 : 13]
 

@@ -1,4 +1,4 @@
-"""--mode=finetune: what it learns, what it leaves alone, its adapter, and that a stopped run goes on as one that was not."""
+"""--mode=finetune: what it trains, what it does not change, its adapter, and resuming."""
 
 import dataclasses
 import hashlib
@@ -62,7 +62,7 @@ def tuned_config(base, **fields):
 
 
 def random_base(workdir, seed=0, **fields):
-    """A workdir as training leaves it, of random weights none of which is zero, so that every layer has a gradient."""
+    """Return a run directory with random weights, none of which is zero, so that every layer has a gradient."""
     c, rng = base_config(seed=seed, **fields), np.random.default_rng(seed)
     method = build_method(c, (8, 8, 1), 9)
     params = jax.tree.map(
@@ -89,7 +89,7 @@ def digests(folder):
 
 @pytest.fixture(scope='module')
 def tuned(base, tmp_path_factory):
-    """The workdir of a fine-tuning that nothing stopped, and that left its base as it was."""
+    """Return the run directory of an uninterrupted fine-tuning, which did not change its base."""
     before, workdir = digests(base), epath.Path(tmp_path_factory.mktemp('tuned')) / 'run'
     modes.run('finetune', tuned_config(base), workdir)
     assert digests(base) == before
@@ -104,7 +104,7 @@ def drawn(config, workdir, classes=None, scale=1.0, adapter=None):
     return trained.sampler()(trained.model, 4)[0]
 
 
-def test_what_it_learns_and_what_it_leaves_alone(base, tuned):
+def test_only_the_adapted_layers_change(base, tuned):
     assert {'adapter.safetensors', 'checkpoints', 'config.json', 'metrics.jsonl'} <= {p.name for p in tuned.iterdir()}
     stored = json.loads((tuned / 'config.json').read_text())
     trained = restore(stored_config.read(tuned / 'config.json'), tuned)
@@ -148,7 +148,7 @@ def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
 
 
 def test_a_checkpoint_holds_the_adapter_alone(tuned):
-    """The factors, their average, Adam's two moments, and counters: no array of the base's shape among them."""
+    """It stores the factors, their average, Adam's two moments, and counters, but no array of the base."""
     method = restore(stored_config.read(tuned / 'config.json'), tuned).method
     config = stored_config.read(tuned / 'config.json')
     state = final_state(config, tuned, method)  # strict: nothing more, nothing less
@@ -164,7 +164,9 @@ def test_scale_0_is_the_base_and_the_file_is_the_workdir(base, tuned):
     np.testing.assert_array_equal(drawn(base_config(), base, ('0', '1', '4'), scale=0.0, adapter=adapter), plain)
     whole = drawn(config, tuned)
     np.testing.assert_array_equal(drawn(base_config(), base, ('3',), adapter=adapter), whole)
-    np.testing.assert_array_equal(drawn(config, tuned, ('3',)), whole)  # what it was trained on is drawn unless told
+    np.testing.assert_array_equal(
+        drawn(config, tuned, ('3',)), whole
+    )  # by default the classes of its training are sampled
     assert (drawn(base_config(), base, ('0', '1', '4'), adapter=adapter) != plain).any()
 
 
@@ -174,7 +176,7 @@ def test_its_samples_say_what_their_labels_mean(base, tuned):
     assert drawn.labels.tolist() == [3, 0, 3, 0]
 
 
-def test_resumed_it_is_the_run_that_was_not_stopped(base, tuned, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(base, tuned, tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     modes.run('finetune', tuned_config(base, **{'train.steps': 4}), workdir)
     config = stored_config.read(workdir / 'config.json', ('evaluation',)).replace({'train.steps': 8})
@@ -203,7 +205,7 @@ def test_a_changed_base_is_refused(base, tuned, tmp_path):
 
 
 def test_full_finetuning_takes_the_steps_of_training_from_the_base():
-    """Against the base's own method, over two steps; at the start they are equal bit for bit."""
+    """It is compared with the base's own method over two steps; at the start they are equal bit for bit."""
     c = tiny_config(**{**COMMON, 'model.name': 'cnn', 'model.dropout': 0.0})
     ddpm = build_method(c, (8, 8, 1), 10)
     rng = np.random.default_rng(0)
@@ -276,7 +278,7 @@ def test_what_belongs_to_another_mode_or_workdir(base, tuned, tmp_path):
         modes.run('finetune', c, epath.Path(tmp_path) / 'run')
 
 
-def test_adapters_that_are_none(base, tuned, tmp_path):
+def test_damaged_adapters_are_refused(base, tuned, tmp_path):
     good, bad = tuned / adapters.FILE, tmp_path / 'bad.safetensors'
     read = adapters.read(good, '')
     assert read.finetune == {'method': 'lora', 'rank': 2, 'alpha': 8.0, 'targets': ['attention']} and read.strength == 4
@@ -300,7 +302,7 @@ def test_adapters_that_are_none(base, tuned, tmp_path):
     refused('is for a base with the weights 00000000')
 
 
-def test_other_modes_take_a_finetuned_workdir_as_any_other(base, tuned, tmp_path, monkeypatch):
+def test_other_modes_accept_a_finetuned_run_directory(base, tuned, tmp_path, monkeypatch):
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
     fields = {
         'evaluation.num': 60,

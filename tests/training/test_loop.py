@@ -1,4 +1,4 @@
-"""What a run leaves in its run directory, and what it refuses."""
+"""The files that a run writes to its run directory, and its refusals."""
 
 import json
 import re
@@ -27,7 +27,7 @@ GENERATORS = [name for name, method in METHODS.items() if method.supports.sample
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """The workdir of a finished run of each family."""
+    """Return the run directory of a finished run of each family."""
     workdirs = {family: epath.Path(tmp_path_factory.mktemp(family)) / 'run' for family in METHODS}
     for family, workdir in workdirs.items():
         modes.run('train', tiny_config(family, **PROFILED.get(family, {})), workdir)
@@ -72,7 +72,7 @@ def test_the_work_of_a_step_is_that_of_its_convolutions(tmp_path, capsys):
 
 
 def test_it_trains_where_the_backend_does_not_count_work(tmp_path, capsys, monkeypatch):
-    """As on GPUs and TPUs, whose plugins answer None."""
+    """GPUs and TPUs do not: their plugins return None."""
     monkeypatch.setattr(jax.stages.Lowered, 'cost_analysis', lambda self: None)
     modes.run('train', tiny_config('ddpm', **{'train.steps': 1, 'sample.every': 9}), epath.Path(tmp_path) / 'run')
     said = capsys.readouterr().out
@@ -140,7 +140,7 @@ def test_metrics_file_takes_up_where_the_checkpoint_is(tmp_path):
     assert read_metrics(path) == [{'step': 10, 'loss': 1.0}, {'step': 20, 'loss': 0.25}]
 
 
-def test_one_trainer_a_workdir(tmp_path):
+def test_a_run_directory_has_one_trainer_at_a_time(tmp_path):
     with exclusive(tmp_path), pytest.raises(UserError, match='another run'), exclusive(tmp_path):
         pass
     with exclusive(tmp_path):
@@ -225,9 +225,8 @@ def test_a_run_whose_directory_is_removed_makes_it_again(trained, tmp_path, caps
     assert f'{workdir} was removed: it is made again' in capsys.readouterr().out
     rows = [read_metrics(folder / 'metrics.jsonl') for folder in (workdir, trained)]
     assert without_wall_clock(rows[0]) == without_wall_clock(rows[1])
-    assert {'8', '12'} <= {
-        p.name for p in (workdir / 'checkpoints').iterdir()
-    }  # that of step 4 may have been on its way
+    # The checkpoint of step 4 may have been in progress.
+    assert {'8', '12'} <= {p.name for p in (workdir / 'checkpoints').iterdir()}
     assert read_run(workdir)['data']['name'] == 'digits'
     states = [final_state(config, folder) for folder in (workdir, trained)]
     jax.tree.map(np.testing.assert_array_equal, *states)

@@ -29,13 +29,13 @@ def test_the_exponent_gives_the_length(length):
 
 
 def walk(num):
-    """A sequence of parameters ``[num, 5]`` that settles as those of a run do."""
+    """Return a sequence of parameters ``[num, 5]`` that settles like the parameters of a run."""
     noise = np.random.RandomState(0).randn(num, 5)
     return np.cumsum(noise, 0) / 30 + np.exp(-np.arange(num) / 100)[:, None] + noise
 
 
 def tracked(params, lengths):
-    """Each average after each update, ``[len(params), len(lengths), 5]``, by the training step's own function."""
+    """Return each average after each update, ``[len(params), len(lengths), 5]``, by the function of the training step."""
 
     def step(averages, update):
         averages = power_ema.update(averages, *update, lengths)
@@ -78,7 +78,7 @@ def run(tmp_path_factory):
     return workdir
 
 
-def test_a_run_keeps_snapshots_from_which_it_draws(run):
+def test_a_run_samples_with_an_average_of_its_snapshots(run):
     stored = sorted(int(path.stem) for path in (run / 'ema').iterdir())
     assert stored == [2, 4, 6, 8, 10, 12]
     assert {x.dtype for x in load_file(run / 'ema' / '12.safetensors').values()} == {np.dtype(np.float16)}
@@ -100,7 +100,7 @@ def test_later_snapshots_are_not_part_of_an_earlier_step(run):
     )
 
 
-def test_every_length_is_judged_with_the_same_seeds(run, monkeypatch, tmp_path):
+def test_every_length_is_evaluated_with_the_same_seeds(run, monkeypatch, tmp_path):
     monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
     fields = {'evaluation.ema_lengths': (0.2, 0, 0.1), 'evaluation.num': 100, 'evaluation.extractor': 'judge'}
     modes.run('evaluate', tiny_config(**{**FIELDS, **fields}), run)
@@ -151,6 +151,6 @@ def test_a_damaged_snapshot_is_named(tmp_path):
         ),
     ],
 )
-def test_lengths_that_cannot_be(fields, sentence, tmp_path):
+def test_impossible_lengths_are_refused(fields, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
         modes.run('sample', tiny_config(**{**FIELDS, **fields}), epath.Path(tmp_path))

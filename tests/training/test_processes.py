@@ -1,4 +1,4 @@
-"""Two real processes over loopback train the run that one process trains, stop together, and go on."""
+"""Two processes that communicate over loopback train the same run as one process, stop together, and resume."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ FIELDS = {
 
 
 def start(workdir, number=0, port=0, **fields):
-    """One of two processes with a device each, or with no port the only one, with two devices."""
+    """Start one of two processes with a device each or, without a port, a single process with two devices."""
     fields = {**FIELDS, 'mesh.cpu_devices': 1 if port else 2, 'mesh.distributed': bool(port), **fields}
     env = dict(WITHOUT_TENSORFLOW)
     if port:
@@ -66,7 +66,7 @@ def ended(processes):
 
 
 def arrays(workdir, step):
-    """All arrays of a checkpoint, on whatever devices they were written."""
+    """Return all arrays of a checkpoint, independently of the devices that wrote them."""
     path = workdir / 'checkpoints' / str(step) / 'state'
     with ocp.StandardCheckpointer() as reader:
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -84,7 +84,7 @@ def test_two_processes_stop_together_go_on_and_are_the_run_of_one(tmp_path):
     while not (run / 'metrics.jsonl').exists() or not (run / 'metrics.jsonl').read_text():
         assert all(p.poll() is None for p in processes)
         time.sleep(0.2)
-    processes[1].send_signal(signal.SIGTERM)  # one of them is told
+    processes[1].send_signal(signal.SIGTERM)  # only one of them gets the signal
     results = ended(processes)
     assert [code for *_, code in results] == [143, 143], results
     (step,) = [int(p.name) for p in (run / 'checkpoints').iterdir() if p.name.isdigit()]

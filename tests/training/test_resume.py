@@ -1,4 +1,4 @@
-"""Runs as processes: killed at any moment and started again, they end as if they had never been stopped."""
+"""Runs in their own processes: killed at any moment and started again, they end like uninterrupted runs."""
 
 import json
 import pathlib
@@ -18,7 +18,7 @@ from tests.tiny import LONG, WITHOUT_TENSORFLOW, tiny_config
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS, LOG_EVERY = 120, 5
 
-# Three steps a dispatch lie across the rows of the log, the checkpoints and the end.
+# Dispatches of three steps do not divide the intervals of the log, of the checkpoints, and the run.
 COMMON = {
     'train.steps': STEPS,
     'train.log_every': LOG_EVERY,
@@ -66,7 +66,7 @@ def rows(workdir):
 
 
 def wait_for_step(process, workdir, step):
-    """Until the log has passed ``step``; the process must still run then."""
+    """Wait until the log has passed ``step``; the process must still run then."""
     while process.poll() is None:
         text = (workdir / 'metrics.jsonl').read_text() if (workdir / 'metrics.jsonl').exists() else ''
         if any(json.loads(line)['step'] >= step for line in text.split('\n')[:-1]):
@@ -77,7 +77,7 @@ def wait_for_step(process, workdir, step):
 
 @pytest.fixture(scope='module')
 def references(tmp_path_factory):
-    """The workdir of a run that nothing stopped, by method; each is made when it is first asked for."""
+    """Return the run directory of an uninterrupted run, by method; each is made when it is first needed."""
 
     class Finished(dict):
         def __missing__(self, family):
@@ -122,7 +122,7 @@ def test_the_log_of_the_other_families(references):
 
 @pytest.mark.parametrize('family', ['ddpm', *(pytest.param(f, marks=LONG) for f in methods.METHODS if f != 'ddpm')])
 def test_killed_at_any_moment(references, tmp_path, family):
-    """SIGKILL at moments counted in rows of the log and then a little time, so that some fall into a save."""
+    """The moments of SIGKILL are counted in rows of the log plus a little time, so that some interrupt a save."""
     workdir = tmp_path / 'run'
     for step, delay in ((20, 0.003), (50, 0.0), (80, 0.02))[family != 'ddpm' :]:
         process = start(workdir, family)

@@ -89,7 +89,7 @@ def test_the_average_is_sampled_unless_it_is_left_out():
     np.testing.assert_allclose(averaged.astype(int) - last, 0.5 * 127.5, atol=1)
 
 
-def test_streams_and_seeds_are_other_images():
+def test_streams_and_seeds_give_different_images():
     sample, made, model = pipeline()
     images = [sample(8)[0], made.reseeded(1)(model, 8)[0], pipeline(stream='evaluation')[0](8)[0]]
     assert all((a != b).mean() > 0.5 for a, b in zip(images, images[1:] + images[:1], strict=True))
@@ -97,7 +97,7 @@ def test_streams_and_seeds_are_other_images():
     assert made.seed == 0
 
 
-def test_other_classes_are_the_same_images_otherwise():
+def test_other_classes_keep_the_random_numbers():
     sample, made, model = pipeline()
     images, labels = made.with_classes([3])(model, 4)
     np.testing.assert_array_equal(labels, [3] * 4)

@@ -1,4 +1,4 @@
-"""The compiled step: any number of devices, micro-batches and steps a dispatch make the same update."""
+"""The compiled step: any number of devices, micro-batches and steps in a dispatch make the same update."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ BATCH = 16
 
 
 def method(dtype, grad_accumulation=1, dropout=0.1, unet=False):
-    """A diffusion model with a tiny network: ``unet`` has all kinds of layers, and the other compiles in little time."""
+    """Return a diffusion model with a tiny network: ``unet`` has all kinds of layers, and ``cnn`` compiles quickly."""
     options = {'dropout': dropout, 'norm_groups': 4, 'dtype': dtype, 'param_dtype': dtype}
     network = UNet(1, 8, (1,), 1, (), **options) if unet else CNN(1, 8, 1, **options)
     optimizer_options = tiny_config(**{'optimizer.warmup_steps': 0}).optimizer
@@ -39,7 +39,7 @@ def batches(count):
 
 
 def randomised_state(ddpm):
-    """A state in which no parameter is at its start: fresh ones end in layers of zeros."""
+    """Return a state with random parameters: a new network ends in layers of zeros."""
     rng = np.random.default_rng(1)
     shapes = jax.eval_shape(initializer(ddpm, KEY))
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
@@ -67,7 +67,7 @@ def assert_same(a, b, tolerance):
 
 
 def assert_same_gradients(a, b, tolerance):
-    """Within ``tolerance`` of each tensor's largest; Adam's first moment after one step is 0.1 of the gradient."""
+    """Compare Adam's first moments, 0.1 of the gradient after one step, up to ``tolerance`` of each tensor's largest value."""
     moments = [jax.tree.leaves_with_path(optax.tree_utils.tree_get(state.model.opt_state, 'mu')) for state in (a, b)]
     for (path, x), (_, y) in zip(*moments, strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * abs(y).max(), err_msg=jax.tree_util.keystr(path))

@@ -37,7 +37,7 @@ def assert_same_arrays(a, b):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A trainer whose run is finished."""
+    """Return a trainer whose run is finished."""
     made = trainer(tmp_path_factory.mktemp('trained') / 'run')
     made.train()
     return made
@@ -135,7 +135,7 @@ def test_a_class_that_does_not_exist_is_refused(trained, tmp_path):
 
 
 def test_it_trains_in_a_thread(tmp_path):
-    """As in a server or a notebook: there Python lets no thread but the main one handle signals."""
+    """A server or a notebook may train in a thread, where Python does not allow handlers of signals."""
     made = trainer(tmp_path / 'run', steps=2)
     thread = threading.Thread(target=made.train)
     thread.start()

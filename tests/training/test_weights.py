@@ -1,4 +1,4 @@
-"""A trained model alone: its weights in bfloat16, in a folder that modes read as a workdir."""
+"""Exported models: weights in bfloat16, in a folder that the modes read like a run directory."""
 
 import pathlib
 import shutil
@@ -25,7 +25,7 @@ PRETRAINED = pathlib.Path(__file__).parents[2] / 'pretrained'
 
 
 def randomised(model):
-    """Every tensor another, so that an average differs from what is averaged, and no layer starts at zero."""
+    """Return a state with random tensors, so that averages differ from parameters, and no layer is zero."""
     rng = np.random.default_rng(0)
 
     def noise(x):
@@ -42,7 +42,7 @@ def exported(c, folder, workdir):
 
 @pytest.fixture(scope='module', params=['ddpm', 'dcgan'])
 def there(request, tmp_path_factory):
-    """A workdir, and what is exported from it."""
+    """Return a folder with a run directory and its export."""
     path = epath.Path(tmp_path_factory.mktemp('there'))
     lengths = {'optimizer.ema_lengths': (0.05, 0.1)} if request.param == 'ddpm' else {}
     c = tiny_config(request.param, **lengths)
@@ -56,7 +56,7 @@ def restored(workdir):
 
 
 def test_the_folder_is_that_model_in_bfloat16(there):
-    """The averages, the statistics that belong to them, the discriminator and the step, with or without the average."""
+    """It has the averages with their statistics, the discriminator and the step, with or without the average."""
     before, after = restored(there / 'run'), restored(there / 'out' / 'small')
     assert after.step == 4 and after.class_names == before.class_names
     learnt = before.method.weights(
@@ -81,7 +81,7 @@ def unaveraged(trained):
     return trained.method.sampling_variables(trained.model, jax.random.key(3), False)['params']
 
 
-def test_it_draws_and_is_exported_again_without_a_change(there, tmp_path):
+def test_it_samples_and_is_exported_again_unchanged(there, tmp_path):
     folder = epath.Path(shutil.copytree(there / 'out' / 'small', tmp_path / 'small'))
     c = read(folder / 'config.json')
     modes.run('sample', c, folder)
@@ -135,7 +135,7 @@ def test_a_fine_tuned_model_has_its_own_file(there, tmp_path):
     base = there / 'out' / 'small'
     if read(base / 'config.json').method != 'ddpm':
         pytest.skip('of diffusion models alone')
-    way_out = {'finetune.base': str(base), 'finetune.method': 'full'}  # that is named where training is refused
+    way_out = {'finetune.base': str(base), 'finetune.method': 'full'}  # the refusal of training names it
     c = read(base / 'config.json', ('evaluation',))
     c = c.replace({**way_out, 'train.steps': 1, 'checkpoint.every': 1, 'sample.every': None})
     modes.run('finetune', c, tmp_path / 'tuned')

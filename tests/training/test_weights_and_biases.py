@@ -29,7 +29,7 @@ WITH_IMAGES = {
 
 
 class StandInRun:
-    """A run that keeps what it is sent."""
+    """A run that records the values that it receives."""
 
     offline, url = False, 'https://there/run'
 
@@ -148,7 +148,7 @@ def test_a_damaged_record_is_named(runs, tmp_path, content):
 
 @pytest.mark.parametrize('module', [None, types.ModuleType('wandb')], ids=['absent', 'folder'])
 def test_without_the_package_nothing_begins(module, tmp_path, monkeypatch):
-    """A folder wandb/ in the current directory, as W&B makes it, is no package."""
+    """The folder wandb/ that W&B creates in the current directory is not the package."""
     monkeypatch.setitem(sys.modules, 'wandb', module)
     with pytest.raises(
         UserError, match='^config.log.wandb=team/digits needs the package wandb: pip install wandb, or leave'

@@ -1,4 +1,4 @@
-"""The benchmark's processes, rows, ratios and refusals. What is timed here is not looked at."""
+"""The benchmark's processes, rows, ratios and refusals. No test looks at the times themselves."""
 
 import json
 import time
@@ -26,7 +26,7 @@ def config_of(family='ddpm', /, **fields):
 
 
 def report(**rows):
-    """A report with rows ``(side, name, precision, images/s)`` by case."""
+    """Return a report with rows ``(side, name, precision, images/s)`` by case."""
 
     def row(side, name, precision, rate):
         rates = [rate, rate * 0.9, rate * 1.2]
@@ -46,7 +46,7 @@ def report(**rows):
 
 
 @LONG
-def test_both_sides_run_in_processes_of_their_own(tmp_path):
+def test_both_sides_run_in_their_own_processes(tmp_path):
     result = benchmark(config_of('dcgan', **{'benchmark.cases': ('data',)}), tmp_path)
     assert json.loads((tmp_path / 'benchmark.json').read_text()) == json.loads(json.dumps(result))
     rows = result['rows']['data']
@@ -70,7 +70,7 @@ def test_jaxgens_cases_do_their_units(family):
 
 @pytest.mark.parametrize('flip', [True, False])
 def test_both_input_pipelines_do_the_same_work(flip):
-    """Float32 images in [-1, 1], and their labels: of the same examples, mirrored at random if training does that."""
+    """Both return float32 images in [-1, 1] and labels of the same examples, mirrored at random if training mirrors them."""
     config = config_of(**{'data.random_flip': flip, 'data.batch_size': 64})
     ours = jax_side.prepared_batches(config)
     theirs = torch_side.prepared_batches(
@@ -113,7 +113,7 @@ def test_without_pytorch_jaxgen_is_measured_alone(tmp_path, monkeypatch):
     assert summarise(Variant('pytorch', 'DataLoader'), [found], None)['reason'] == 'torch is not installed'
 
 
-def test_what_fails_says_its_last_line(tmp_path):
+def test_a_failure_shows_the_last_line_of_its_output(tmp_path):
     bench = Bench(config_of(**{'benchmark.python': '/bin/false'}), tmp_path)
     bench._facts = {'platform': 'cpu', 'image_shape': (8, 8, 1), 'num_classes': 10}
     found = bench.run('data', Variant('pytorch', 'DataLoader'))
@@ -150,11 +150,11 @@ def test_the_best_of_one_precision_are_compared():
     text = table.markdown(made)
     assert "training step, float32: jaxgen's best is 1.50 times PyTorch's best" in text
     assert '| jaxgen float32 | 10 | 9 to 12 |' in text
-    assert ' 10% |' in text  # of the quicker side's matrix product
+    assert ' 10% |' in text  # share of the faster side's rate of matrix products
     assert table.chart(made).count('training step') == 1
 
 
-def test_variants_of_every_case_have_names_of_their_own():
+def test_variants_of_a_case_have_different_names():
     found = variants(8, 2)
     assert tuple(found) == CASES
     for of_case in found.values():
@@ -162,7 +162,7 @@ def test_variants_of_every_case_have_names_of_their_own():
     assert not any('devices' in v.name for vs in variants(8, 1).values() for v in vs)
 
 
-def test_where_pytorch_has_no_backend_another_machine_stands_beside(tmp_path):
+def test_a_baseline_replaces_pytorch_where_it_has_no_backend(tmp_path):
     path = tmp_path / 'benchmark.json'
     path.write_text(json.dumps(report(train=[('pytorch', 'eager', 'float32', 6.0)])))
     config = config_of(**{'benchmark.cases': ('train',), 'benchmark.baseline': str(path)})

@@ -42,10 +42,10 @@ def test_variants_are_measured_in_the_order_in_which_they_are_named():
     fields = {'benchmark.cases': ('train',), 'benchmark.variants': asked, 'benchmark.minutes': 3.0}
     plan = planned('gpu', **fields)
     assert [v.name for v in plan['train']] == [*asked]
-    assert list(plan) == ['train', 'matmul']  # which matters least when the time is limited
+    assert list(plan) == ['train', 'matmul']  # matrix products matter least when the time is limited
 
 
-def test_a_variant_that_fails_takes_no_other_along(tmp_path):
+def test_a_failed_variant_does_not_stop_the_others(tmp_path):
     names = ('256 tokens', '256 tokens by cuDNN')
     fields = {'benchmark.cases': ('attention',), 'benchmark.variants': names, 'data.batch_size': 1}
     config = tiny_config(**{'benchmark.rounds': 1, 'benchmark.seconds': 0, 'model.conditional': False, **fields})
@@ -102,7 +102,7 @@ def test_a_later_round_that_fails_keeps_the_earlier_ones(tmp_path, monkeypatch):
 
 @pytest.fixture(scope='module')
 def rehearsed(tmp_path_factory):
-    """The target of the Makefile with tiny models and no time to measure a variant."""
+    """Run the target of the Makefile with tiny models and no time to measure a variant."""
     folder = tmp_path_factory.mktemp('gpu')
     where = [
         f'GPU_PYTHON={sys.executable}',

@@ -13,7 +13,7 @@ REPORT = (ROOT / 'docs' / 'results' / 'benchmark_ddpm.json').read_text()
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Return a function that runs the command in a folder, and returns its code, what it said and the new files."""
+    """Return a function that runs the command in a folder, and returns its exit code, its output and the new files."""
     contents = {'whole': REPORT, 'empty': '{}', 'cut': REPORT[:2000], 'list': '[3]', 'old': json.dumps({'rows': {}})}
     for name, content in contents.items():
         (tmp_path / name).mkdir()

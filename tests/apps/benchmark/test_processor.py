@@ -1,4 +1,4 @@
-"""What the page says of the processor."""
+"""The description of the processor on the page."""
 
 from jaxgen.apps.benchmark import processor
 
@@ -21,5 +21,5 @@ def test_the_widest_instructions_are_named(tmp_path):
     assert processor.describe(path).endswith(', AVX-512 with bfloat16')
 
 
-def test_without_the_file_there_is_a_name_still(tmp_path):
+def test_without_the_file_the_architecture_is_named(tmp_path):
     assert processor.describe(tmp_path / 'none')

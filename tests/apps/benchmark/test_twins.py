@@ -1,4 +1,4 @@
-"""The PyTorch twins learn as jaxgen does: the same losses and weights over several steps, from random weights."""
+"""The PyTorch twins train like jaxgen: the same losses and weights over several steps, from random weights."""
 
 import json
 
@@ -25,7 +25,7 @@ from tests.tiny import UNET, tiny_config
 
 STEPS = 4
 TOLERANCE = 5e-4  # a twentieth of one of Adam's steps, which magnify the rounding of small gradients
-# A bias of all keys changes no attention: its gradient is what rounding leaves, and Adam makes steps of that.
+# A bias of all keys does not change attention, so its gradient is rounding noise, from which Adam makes full steps.
 WITHOUT_GRADIENT = ('to_k.bias',)
 
 
@@ -46,7 +46,7 @@ def config_of(family):
 
 
 def exported(method, name, model):
-    """State dicts of the trained networks and of the average, as PyTorch has them."""
+    """Return state dicts of the trained networks and of the average in PyTorch's format."""
     if name == 'ddpm':
         return {
             k: unet.to_diffusers(jax.device_get(p), method.network)
@@ -62,7 +62,7 @@ def exported(method, name, model):
 
 @pytest.fixture(scope='module', params=['ddpm', 'dcgan'])
 def described(request, tmp_path_factory):
-    """A config, the folder that makes its twin, and the facts."""
+    """Return a config, the folder from which its twin is built, and the facts."""
     folder = tmp_path_factory.mktemp(request.param)
     config = config_of(request.param)
     return config, folder, describe(config, folder)
@@ -75,7 +75,7 @@ def twin_of(described, execution=None):
         return twin, {name: example[name] for name in example}
 
 
-def test_several_steps_are_jaxgens(described):
+def test_several_steps_equal_those_of_jaxgen(described):
     config, _, facts = described
     twin, example = twin_of(described)
     twin.without_dropout()
@@ -125,7 +125,7 @@ def test_no_weight_is_as_it_was_initialised(described):
 
 
 @pytest.mark.parametrize('execution', [Execution(channels_last=True), Execution(bfloat16=True)])
-def test_other_ways_do_the_same(described, execution):
+def test_other_executions_compute_the_same(described, execution):
     twin, example = twin_of(described, execution)
     twin.without_dropout()
     losses = twin.step(**torch_side.from_example(example, execution))
@@ -145,7 +145,7 @@ def test_dropout_is_on_in_training(described):
     assert len(losses | {described[2]['losses']['loss']}) == 3
 
 
-def test_what_pytorch_lacks_is_said(tmp_path):
+def test_a_missing_counterpart_is_explained(tmp_path):
     config = tiny_config('dcgan', **{'model.spectral_norm': True, 'model.conditional': False})
     facts = describe(config, tmp_path)
     assert 'config.model.spectral_norm=True' in facts['no_twin'] and 'losses' not in facts
@@ -159,4 +159,6 @@ def test_flops_are_those_of_a_step_and_of_a_sample():
     assert sampling_flops(config) == pytest.approx(2 * once[1], rel=1e-6)
     assert training_flops(config, method) == pytest.approx(once[0], rel=0.05)
     sizes = jax.eval_shape(method.init, root_key(config.seed, config.train.prng)).params
-    assert once[0] > 6 * sum(x.size for x in jax.tree.leaves(sizes))  # a product a parameter, and its two gradients
+    assert once[0] > 6 * sum(
+        x.size for x in jax.tree.leaves(sizes)
+    )  # one product for each parameter, and two for its gradients

@@ -34,7 +34,7 @@ def test_bounds_are_those_of_the_data_sheet():
 @pytest.mark.parametrize(
     'limit, temporaries, tried, best',
     [
-        (130, 120, [128, 256], 128),  # the guess: 16 images take 120 of 960 free bytes, so that 8 times as many fit
+        (130, 120, [128, 256], 128),  # the first guess: 16 images take 120 of 960 free bytes, so 8 times as many fit
         (130, 60, [256, 128], 128),
         (130, 960, [32, 64, 128, 256], 128),
         (20, 120, [128, 64, 32], 16),

@@ -59,7 +59,7 @@ def test_types_are_measured_in_their_bits():
 
 @pytest.mark.parametrize('family', [pytest.param('ddpm', marks=LONG), 'dcgan'])
 def test_what_a_step_sends_does_not_grow_with_the_batch(family):
-    """Weak scaling: with more devices, and as many images on each, the gradients are summed once and little else."""
+    """Weak scaling: with more devices and the same number of images on each, little but one sum of the gradients is sent."""
     config = tiny_config(family, **{'model.conditional': False})
     sent = {}
     for devices in (1, 2, 4, 8):
@@ -72,5 +72,5 @@ def test_what_a_step_sends_does_not_grow_with_the_batch(family):
     sizes = {n: 4 * sum(x.size for x in jax.tree.leaves(p)) for n, p in built.networks(model).items()}
     assert sent[1] == 0
     assert sent[2] == sent[4] == sent[8]
-    most = sum(sizes.values()) + sizes.get('discriminator', 0)  # which learns from two batches
+    most = sum(sizes.values()) + sizes.get('discriminator', 0)  # DCGAN's discriminator learns from two batches
     assert sum(sizes.values()) <= sent[2] <= 1.1 * most  # and a little for the statistics of batches and the log

@@ -1,4 +1,4 @@
-"""Programs compiled for TPU slices that are not there: minutes each, and libtpu is optional, so by hand.
+"""Programs compiled for TPU slices without a TPU. They take minutes and need the optional libtpu, so they are run by hand.
 
 JAXGEN_LONG_TESTS=1 python -m pytest -q tests/apps/compile/test_tpu.py      # after pip install libtpu
 """
@@ -51,7 +51,7 @@ def test_a_step_fits_reduces_its_gradients_once_and_has_no_float32_product(tmp_p
 
 
 def test_what_does_not_fit_is_said(tmp_path):
-    """Too wide a network, and not too large a batch: there the compiler spends many minutes on making it fit."""
+    """The network is too wide, because with too large a batch the compiler would spend many minutes on making it fit."""
     fields = {'model.base_channels': 2**14, 'data.batch_size': 8, 'compile.largest_batch': True}
     report, out = compiled(tmp_path / 'run', **fields)
     assert not report['programs']['train']['fits'] and 'train: does not fit: ' in out
@@ -63,6 +63,6 @@ def test_two_at_once_are_told_of_each_other(tmp_path):
     processes = [start(tmp_path / str(i)) for i in range(2)]
     results = [(*p.communicate(), p.returncode) for p in processes]
     codes = sorted(code for *_, code in results)
-    assert codes in ([0, 2], [0, 0]), results  # the second may come when the first is done
+    assert codes in ([0, 2], [0, 0]), results  # the second may start when the first is done
     for _, err, code in results:
         assert code == 0 or 'the TPU compiler is in use by another process' in err

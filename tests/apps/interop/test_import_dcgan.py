@@ -20,23 +20,23 @@ from tests.tiny import tiny_config
 
 
 def state_dict(network):
-    """With the names of the tutorial, whose networks have all in ``main``."""
+    """Return the tensors with the names of the tutorial, whose networks have all layers in ``main``."""
     return {f'main.{name}': x.numpy().copy() for name, x in network.state_dict().items()}
 
 
 def command(**fields):
-    """Class-conditional on 8x8 digits, unlike what is imported."""
+    """Return the config of a command whose network fields differ from those of the imported networks."""
     return tiny_config('dcgan', **{'data.image_size': 8, 'model.spectral_norm': True, **fields})
 
 
 @pytest.fixture(scope='module')
 def networks():
-    """Of 16 pixels, every tensor random: one has ngf=4, nz=6, nc=1."""
+    """Return networks for images of 16 pixels a side, with ngf=4, nz=6 and nc=1; every tensor is random."""
     pair = tutorial_networks(16, ngf=4, nz=6, nc=1)
     for network in pair:
         randomise(network, np.random.default_rng(0))
         for p in network.parameters():
-            p.data *= 1 if p.ndim == 1 else 4  # so small a network says little otherwise
+            p.data *= 1 if p.ndim == 1 else 4  # otherwise the output of so small a network hardly varies
         network.eval()
     return pair
 
@@ -64,8 +64,8 @@ def assert_is_theirs(method, model, networks):
     assert expected.std() > 0.1 and judged.std() > 1e-3
 
 
-def test_there_and_back(networks, folder, tmp_path):
-    """The workdir draws the generator's own images at once; what is exported is what was imported, bit for bit."""
+def test_an_import_samples_and_exports_the_same_networks(networks, folder, tmp_path):
+    """The run directory samples the generator's images, and its export equals the import bit for bit."""
     workdir = epath.Path(tmp_path / 'run')
     modes.run('import', command(**{'interop.path': str(folder)}), workdir)
     c = read(workdir / 'config.json', ['interop'])
@@ -99,7 +99,7 @@ def test_a_generator_alone_and_the_prefix_of_data_parallel(networks, folder):
 
 
 @pytest.mark.parametrize('image_size', [8, 32, 64])
-def test_every_variable_has_a_name_of_its_own(image_size):
+def test_no_two_variables_have_the_same_name(image_size):
     for kind, network in zip(('up', 'down'), tutorial_networks(image_size, ngf=1, nz=2, nc=3), strict=True):
         state = {k: v for k, v in state_dict(network).items() if not k.endswith(dcgan.COUNTER)}
         assert 4 * 2 ** dcgan.num_levels(state, kind) == image_size
@@ -108,7 +108,7 @@ def test_every_variable_has_a_name_of_its_own(image_size):
         assert state.keys() == back.keys() and all(np.array_equal(back[k], state[k]) for k in state)
 
 
-def test_what_is_missing_or_strange_is_named_and_leaves_nothing(networks, folder, tmp_path):
+def test_wrong_tensors_are_named_and_leave_no_files(networks, folder, tmp_path):
     up, down = map(state_dict, networks)
 
     def refused(words, **fields):
@@ -156,14 +156,14 @@ def test_what_is_missing_or_strange_is_named_and_leaves_nothing(networks, folder
 
 
 @pytest.mark.parametrize('field', tutorial_folder.ONLY)
-def test_what_the_tutorial_does_not_have_is_refused_by_name(networks, folder, tmp_path, field):
+def test_fields_that_the_tutorial_lacks_are_refused_by_name(networks, folder, tmp_path, field):
     imported = tutorial_folder.load(command(), folder)
     changed = imported.config.replace({field: not tutorial_folder.ONLY[field]})
     with pytest.raises(UserError, match=f'config.{field}=(True|False) cannot be exported'):
         tutorial_folder.write(dataclasses.replace(imported, config=changed), {}, tmp_path)
 
 
-def test_a_judge_has_no_weights_elsewhere(tmp_path):
+def test_classifiers_cannot_be_imported_or_exported(tmp_path):
     with pytest.raises(
         UserError, match='config.family=judge cannot be imported: only ddpm, dcgan and r3gan have counterparts'
     ):

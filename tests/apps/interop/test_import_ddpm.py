@@ -1,4 +1,4 @@
-"""Folders of diffusers into workdirs and back: what is drawn, what is stored, what is refused."""
+"""Folders of diffusers into run directories and back: their samples, their contents, and refusals."""
 
 import contextlib
 import dataclasses
@@ -46,13 +46,13 @@ def import_(folder, workdir, **fields):
 
 
 def stored(workdir, **fields):
-    """The config of a workdir, with some fields changed."""
+    """Return the config of a run directory with some fields changed."""
     return read(workdir / 'config.json', ['interop', 'evaluation']).replace(fields)
 
 
 @pytest.fixture(scope='module')
 def there(tmp_path_factory):
-    """A pipeline with diffusers' own default network, the workdir of its import, what that said, and its export."""
+    """Return a folder with a pipeline of diffusers' default network, the run and the output of its import, and an export."""
     path = tmp_path_factory.mktemp('interop')
     pipeline(path / 'theirs', unet2d(**THEIR_DEFAULTS))
     with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -91,8 +91,8 @@ def noises(steps):
 
 
 @pytest.mark.parametrize(('sampler', 'steps'), [('ddpm', 20), ('ddpm_fixedsmall', 5), ('ddim', 5)])
-def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypatch, sampler, steps):
-    """With all timesteps and with some; diffusers' DDIM takes the noise from the clipped image when told to, as ours."""
+def test_pipelines_sample_our_images_from_the_same_noise(there, tmp_path, monkeypatch, sampler, steps):
+    """With all timesteps and with some; like ours, diffusers' DDIM takes the noise from the clipped image, if asked to."""
     c = stored(there / 'run', **{'sample.sampler': sampler, 'interop.path': str(tmp_path / 'export')})
     modes.run('export', c, epath.Path(there / 'run'))
     assert type(DDPMPipeline.from_pretrained(tmp_path / 'export').unet) is UNet2DModel
@@ -125,8 +125,8 @@ def test_pipelines_draw_our_images_from_the_same_noise(there, tmp_path, monkeypa
 
 
 @LONG
-def test_what_is_exported_is_the_average(there, tmp_path):
-    """After training on, with the command of ``train`` and that of ``export`` alone; without averaging, the parameters."""
+def test_the_average_is_exported(there, tmp_path):
+    """After further training the export has the average of the parameters or, without averaging, the parameters."""
     shutil.copytree(there / 'run', tmp_path / 'run')
     c, workdir = stored(tmp_path / 'run', **{'sample.every': None}), epath.Path(tmp_path / 'run')
     modes.run('train', c, workdir)
@@ -139,7 +139,7 @@ def test_what_is_exported_is_the_average(there, tmp_path):
     assert abs(trained.model.ema['conv_in']['kernel'] - trained.model.params['conv_in']['kernel']).max() > 0
 
 
-def test_samples_and_figures_at_once(there, tmp_path, capsys):
+def test_an_import_can_be_sampled_and_evaluated(there, tmp_path, capsys):
     shutil.copytree(there / 'run', tmp_path / 'run')
     c = stored(tmp_path / 'run', **{'evaluation.extractor': 'judge', 'evaluation.metrics': ('fid',)})
     for mode in ('sample', 'evaluate'):
@@ -154,14 +154,14 @@ def test_samples_and_figures_at_once(there, tmp_path, capsys):
     ('content', 'words'),
     [(None, 'cannot be read'), ('{"family": ', 'is not the config.json'), ('{"seed": 1}', 'is not the config.json')],
 )
-def test_a_config_json_that_is_none(tmp_path, content, words):
+def test_a_damaged_config_json_is_refused(tmp_path, content, words):
     if content:
         (tmp_path / 'config.json').write_text(content)
     with pytest.raises(UserError, match=f'^{tmp_path}/config.json {words}'):
         read(f'{tmp_path}/config.json')
 
 
-def test_how_to_go_on_is_said(there):
+def test_the_next_commands_are_printed(there):
     said = (there / 'said').read_text()
     flags = [f'--config.model.{name}={value}' for name, value in THEIR_DEFAULTS.items()]
     assert f'--config={there}/run/config.json --mode=sample' in said and all(flag in said for flag in flags)
@@ -175,7 +175,7 @@ def test_a_matching_config_stays_as_it_is(tmp_path):
 
 
 def test_the_cifar_config_is_that_of_the_published_model(tmp_path):
-    """google/ddpm-cifar10-32 describes itself so; all lie in one folder there."""
+    """google/ddpm-cifar10-32 has this description; all its files lie in one folder."""
 
     theirs = {
         '_class_name': 'UNet2DModel', '_diffusers_version': '0.0.4', 'act_fn': 'silu', 'attention_head_dim': None,
@@ -196,7 +196,7 @@ def test_the_cifar_config_is_that_of_the_published_model(tmp_path):
 
 
 def test_one_folder_the_network_alone_and_pytorchs_own_file(tmp_path):
-    """As older repositories have it: all in one folder, a .bin in half precision, older names."""
+    """Older repositories have everything in one folder, a .bin file in half precision, and older names."""
     theirs = unet2d()
     theirs.save_pretrained(tmp_path / 'flat')
     (tmp_path / 'flat' / 'diffusion_pytorch_model.safetensors').unlink()
@@ -212,7 +212,7 @@ def test_one_folder_the_network_alone_and_pytorchs_own_file(tmp_path):
 
 
 def test_images_of_another_size(tmp_path):
-    """Then the data are resized, and the config says so."""
+    """The import sets data.image_size, so that the data are resized."""
     pipeline(tmp_path / 'theirs', unet2d(sample_size=(16, 16)))
     imported = loaded(tmp_path / 'theirs')
     assert imported.config.data.image_size == 16 and imported.config.model.attention_resolutions == (8,)
@@ -247,7 +247,7 @@ def refused(folder, workdir, words, mode='import', **fields):
         ('scheduler/scheduler_config.json', {'trained_betas': [0.1]}, r'trained_betas=\[0.1\]'),
     ],
 )  # fmt: skip
-def test_descriptions_that_are_refused_leave_nothing(there, tmp_path, file, fields, words):
+def test_refused_descriptions_leave_no_files(there, tmp_path, file, fields, words):
     shutil.copytree(there / 'theirs', tmp_path / 'theirs')
     edit(tmp_path / 'theirs' / file, **fields)
     refused(tmp_path / 'theirs', tmp_path / 'run', words)
@@ -259,7 +259,7 @@ HOSTILE = (None, True, -1, 0, 0.5, 1e300, 2**70, 'x', '', [], [[]], {}, ['x', No
 
 @pytest.mark.parametrize('field', unet_config.DEFAULTS)
 def test_descriptions_of_networks_with_any_value(field):
-    """A value is possible, or refused in one sentence that names its field."""
+    """Each value is accepted, or refused in one sentence that names its field."""
     for value in HOSTILE:
         try:
             fields = unet_config.to_model({**LIKE_CIFAR, field: value}, command().model, 8, 'x.json')
@@ -316,7 +316,7 @@ def test_damaged_files_are_named(there, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
-def test_what_is_there_is_not_overwritten(there, tmp_path):
+def test_existing_files_are_not_overwritten(there, tmp_path):
     refused(there / 'theirs', there / 'run', 'checkpoints holds checkpoints already: import into another --workdir')
     c = stored(there / 'run', **{'interop.path': str(there / 'theirs')})
     with pytest.raises(UserError, match='exists already, and is not an empty folder'):
@@ -326,7 +326,7 @@ def test_what_is_there_is_not_overwritten(there, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_that_is_refused_leaves_nothing(there, tmp_path, monkeypatch):
+def test_a_refused_export_leaves_no_files(there, tmp_path, monkeypatch):
     c = stored(there / 'run', **{'interop.path': str(tmp_path / 'export')})
     with monkeypatch.context() as m, pytest.raises(UserError, match='schedule=linear_betas cannot be exported'):
         m.setattr(scheduler, 'SCHEDULES', {})
@@ -338,7 +338,7 @@ def test_an_export_that_is_refused_leaves_nothing(there, tmp_path, monkeypatch):
 @pytest.mark.parametrize('schedule', ['linear', 'linear_betas', 'linear_zero_snr', 'cosine', 'cosine_zero_snr'])
 @pytest.mark.parametrize('parameterisation', ['eps', 'x0', 'v', 'edm'])
 def test_schedules_are_diffusers_own_or_refused(timesteps, schedule, parameterisation):
-    """What diffusers makes of our description has our alphas_cumprod, and comes back as we described it."""
+    """diffusers' scheduler has our alphas_cumprod, and its description is read back as ours."""
     fields = {'timesteps': timesteps, 'schedule': schedule, 'parameterisation': parameterisation}
     c = command(**{f'diffusion.{name}': value for name, value in fields.items()})
     if parameterisation == 'edm' or (timesteps == 20 and schedule in ('linear', 'linear_zero_snr')):
@@ -353,7 +353,7 @@ def test_schedules_are_diffusers_own_or_refused(timesteps, schedule, parameteris
     assert back['schedule'] in same and back['parameterisation'] == parameterisation and back['timesteps'] == timesteps
 
 
-def test_the_hub_is_asked_for_what_is_needed(there, monkeypatch):
+def test_only_the_needed_files_are_downloaded_from_the_hub(there, monkeypatch):
     asked = []
 
     def download(name, allow_patterns, local_files_only):
@@ -367,7 +367,7 @@ def test_the_hub_is_asked_for_what_is_needed(there, monkeypatch):
 
 
 def on_the_hub(monkeypatch, sizes, download):
-    """Put a repository with files of these sizes in the place of the Hub."""
+    """Replace the Hub by a stand-in with one repository, whose files have these sizes."""
     siblings = [types.SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
     about = types.SimpleNamespace(siblings=siblings)
     monkeypatch.setattr(hub, 'reachable', lambda url: True)
@@ -397,7 +397,7 @@ def test_a_file_of_the_hub_has_the_hash_that_it_is_stored_under(tmp_path, monkey
         hub.folder('some/model')
 
 
-def test_no_network_no_such_name_no_library(tmp_path, monkeypatch):
+def test_a_missing_network_name_or_library_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, 'reachable', lambda url: False)
     refused('no/such-model', tmp_path / 'run', 'no/such-model is not a folder here, and https://\\S+ cannot be reached')
     monkeypatch.setattr(hub, 'reachable', lambda url: True)
@@ -418,7 +418,7 @@ def test_no_network_no_such_name_no_library(tmp_path, monkeypatch):
 
 
 def test_without_pytorch_from_the_command_line(there, tmp_path):
-    """Import, and export with the workdir's own config, in processes that cannot import torch or diffusers."""
+    """Import, and export with the config of the run directory, in processes that cannot import torch or diffusers."""
     blocked = 'import sys; sys.modules.update(torch=None, diffusers=None); import main; sys.exit(main.main(sys.argv))'
 
     def run(*args):

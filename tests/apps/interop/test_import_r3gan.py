@@ -36,7 +36,7 @@ def networks(request):
 
 @pytest.fixture
 def folder(networks, tmp_path):
-    """The discriminator as the official training code has it, in a module of its own."""
+    """Return a folder in which the discriminator has the wrapper of the official training code."""
     path = tmp_path / 'theirs'
     path.mkdir()
     save_file(state_dict(networks[0]), path / 'generator.safetensors')
@@ -45,8 +45,8 @@ def folder(networks, tmp_path):
     return path
 
 
-def test_there_and_back(networks, folder, tmp_path):
-    """The run directory samples the generator's images; what is exported is what was imported, bit for bit."""
+def test_an_import_samples_and_exports_the_same_networks(networks, folder, tmp_path):
+    """The run directory samples the generator's images, and its export equals the import bit for bit."""
     workdir = epath.Path(tmp_path / 'run')
     modes.run('import', command(**{'interop.path': str(folder)}), workdir)
     c = read(workdir / 'config.json', ['interop'])
@@ -93,7 +93,7 @@ def test_a_generator_alone_gets_a_new_discriminator(networks, folder):
     assert imported.model.discriminator.params['from_image']['kernel'].shape == (1, 4)
 
 
-def test_what_is_missing_or_strange_is_named_and_leaves_nothing(networks, folder, tmp_path):
+def test_wrong_tensors_are_named_and_leave_no_files(networks, folder, tmp_path):
     state = state_dict(networks[0])
 
     def refused(words, changes, **fields):

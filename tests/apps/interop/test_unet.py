@@ -18,7 +18,7 @@ ATTENTION, PLAIN = ('AttnDownBlock2D', 'AttnUpBlock2D'), ('DownBlock2D', 'UpBloc
 
 
 def blocks(*attended):
-    """Block types of levels with and without attention."""
+    """Return the block types of levels with and without attention."""
     down, up = zip(*(ATTENTION if a else PLAIN for a in attended), strict=True)
     return {'down_block_types': down, 'up_block_types': up[::-1]}
 
@@ -41,7 +41,7 @@ NETWORKS = {
 
 
 def ours(theirs, channels=1):
-    """The config of our network, and the network."""
+    """Return the config of our network, and the network."""
     c = command()
     fields = unet_config.to_model(theirs.config, c.model, 8, 'config.json')
     c = c.replace({'model': dataclasses.replace(c.model, **fields)})
@@ -65,8 +65,8 @@ def test_agrees_with_diffusers(fields):
 
 
 @pytest.mark.parametrize('fields', NETWORKS.values(), ids=NETWORKS)
-def test_there_and_back(fields):
-    """Every tensor bit for bit, and every field of the description."""
+def test_weights_and_description_come_back(fields):
+    """Every tensor and every field of the description come back unchanged."""
     theirs = unet2d(**fields)
     c, network = ours(theirs, theirs.config.in_channels)
     state = {k: v.numpy() for k, v in theirs.state_dict().items()}
@@ -86,8 +86,8 @@ def test_there_and_back(fields):
             assert np.array_equal(rebuilt.config[name], value), name
 
 
-def test_every_parameter_has_a_name_of_its_own():
-    """Of the network of google/ddpm-cifar10-32, without computing it."""
+def test_no_two_parameters_have_the_same_name():
+    """This is checked for the network of google/ddpm-cifar10-32, without computing it."""
     sizes = {'base_channels': 128, 'channel_multipliers': (1, 2, 2, 2), 'num_res_blocks': 2, 'norm_groups': 32}
     c = command(**{f'model.{name}': value for name, value in sizes.items()}, **{'model.attention_resolutions': (16,)})
     network = build_method(c, (32, 32, 3), 10).network
@@ -105,7 +105,7 @@ def test_every_parameter_has_a_name_of_its_own():
     assert sum(v.numel() for v in theirs.values()) == 35_746_307
 
 
-def test_the_older_names_of_attention():
+def test_the_old_names_of_attention_are_read():
     theirs = unet2d()
     _, network = ours(theirs)
     state = {k: v.numpy() for k, v in theirs.state_dict().items()}
@@ -119,7 +119,7 @@ def test_the_older_names_of_attention():
     assert jax.tree.all(jax.tree.map(np.array_equal, unet.from_diffusers(older, network, 8), expected))
 
 
-def test_what_describes_the_same_network_stays_as_it_was_asked_for():
+def test_equivalent_fields_keep_the_values_of_the_config():
     asked = {
         'model.attention_resolutions': (4, 7),
         'model.num_heads': 2,
@@ -162,7 +162,7 @@ def test_what_describes_the_same_network_stays_as_it_was_asked_for():
         ('layers_per_block', 'two'),
     ],
 )
-def test_what_our_unet_cannot_be_is_refused_by_name(field, value):
+def test_fields_that_our_unet_lacks_are_refused_by_name(field, value):
     c = command()
     with pytest.raises(UserError, match=f'^here/config.json: .*{field}'):
         unet_config.to_model({**LIKE_CIFAR, field: value}, c.model, 8, 'here/config.json')
@@ -179,12 +179,12 @@ def test_what_our_unet_cannot_be_is_refused_by_name(field, value):
         ),
     ],
 )
-def test_what_diffusers_cannot_be_is_refused_by_name(fields, words):
+def test_fields_that_diffusers_lacks_are_refused_by_name(fields, words):
     with pytest.raises(UserError, match=words):
         unet_config.from_model(command(**fields).model, 8, 1, 10)
 
 
-def test_missing_and_strange_tensors_are_named():
+def test_missing_and_unknown_tensors_are_named():
     theirs = unet2d()
     _, network = ours(theirs)
     state = {k: v.numpy() for k, v in theirs.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Bits per dimension of a known network, against closed forms, and what is refused."""
+"""Bits per dimension of a known network, against closed forms, and refusals."""
 
 import json
 
@@ -70,7 +70,7 @@ def test_continuous_terms_are_those_of_the_known_network(tmp_path, capsys):
     each = np.array([0.5 * np.exp(-g) * error(1.0, np.exp(g / 2)) for g in gamma]) * (high - low) / 4000 / np.log(2)
     got = [term['bits'] for term in result['terms']]
     np.testing.assert_allclose(sum(got[:-1]), each.sum(), rtol=0.02)
-    assert abs(got[-1]) < 0.2 and result['prior'] < 1e-3  # next to nothing is lost at the ends
+    assert abs(got[-1]) < 0.2 and result['prior'] < 1e-3  # almost nothing is lost at the ends
     assert result['is_estimate'] and result['protocol']['all_terms'] is None
     assert (
         'an estimate of the bound from 41 of infinitely many noise levels, taken at random' in capsys.readouterr().out

@@ -104,7 +104,7 @@ def test_push_to_hub_adds_a_commit(run, hub, monkeypatch):
         assert len(hub.repositories['me/digits']) == number
     assert hub.is_private['me/digits']
     assert hub.newest('me/digits')['samples.png'] == b'a picture'
-    assert 'evaluation/9.json' in hub.newest('me/digits')  # of an earlier commit, which this one leaves
+    assert 'evaluation/9.json' in hub.newest('me/digits')  # a file of an earlier commit, which this one does not remove
 
 
 def test_the_picture_shows_images_of_every_class():
@@ -152,6 +152,6 @@ def test_names_that_the_hub_cannot_have(name):
         InteropOptions(hub=name, format='jaxgen')
 
 
-def test_uploads_are_of_the_own_format():
+def test_only_exports_in_jaxgens_format_are_uploaded():
     with pytest.raises(UserError, match='hub=me/a is for exports of interop.format=jaxgen'):
         InteropOptions(hub='me/a')
