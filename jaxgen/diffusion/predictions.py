@@ -15,7 +15,7 @@ Network = Callable[[Array, Array], Array]  # F(x, t): maps images [N, H, W, C] a
 
 
 class Preconditioning(NamedTuple):
-    """The coefficients that turn the output of a network F at x = alpha x_0 + sigma noise into x_0, and those of its target.
+    """The coefficients of the estimate of x_0 by a network F at x = alpha x_0 + sigma noise, and of the target of F.
 
     x_0 = ``c_skip`` x + ``c_out`` F(``c_in`` x), and the target of F is ``target_x0`` x_0 + ``target_noise`` noise. Each
     coefficient is a number, or an array that broadcasts against x.

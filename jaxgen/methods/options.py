@@ -14,7 +14,7 @@ DTYPES = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleOptions(Options):
-    """Which images are sampled, and with which weights."""
+    """The images to sample, and the weights with which they are sampled."""
 
     num: int = option(64, 'number of images to sample', at_least=1, at_most=100_000_000)
     batch_size: int = option(64, 'images sampled at once, over all devices', at_least=1, at_most=100_000_000)

@@ -61,7 +61,7 @@ class Spec:
 
     @property
     def expected(self) -> str:
-        """What a value must be, in words: ``a whole number, at least 1``."""
+        """The accepted values in words, as in ``a whole number, at least 1``."""
         one = {bool: 'True or False', int: 'a whole number', float: 'a number', str: 'a text'}[self.type]
         several = {bool: '', int: 'whole numbers', float: 'numbers', str: 'names'}[self.type]
         words = f'{several} separated by commas' if self.many else one

@@ -10,7 +10,7 @@ from jaxgen.schema import Options, option, require
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions(Options):
-    """How long training runs, what it reports, and how its steps reach the devices."""
+    """The length of training, its reports, and the way in which its steps reach the devices."""
 
     steps: int = option(800_000, 'number of training steps', at_least=1)
     init_from: str | None = option(
@@ -44,7 +44,7 @@ class TrainOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointOptions(Options):
-    """When checkpoints are written, which of them are kept, and which one is read."""
+    """The steps at which checkpoints are written, the checkpoints that are kept, and the one that is read."""
 
     every: int = option(5000, 'steps between two checkpoints', at_least=1)
     keep: int = option(3, 'number of the newest checkpoints to keep', at_least=1)

@@ -60,7 +60,7 @@ class StochasticHeun(Heun):
         if not self.stochastic:
             return super().coefficients(levels, schedule)
         if schedule is None:
-            raise ValueError('churn needs schedule: noise is added up to levels between those that are visited')
+            raise ValueError('churn needs schedule, because noise is added up to levels between the visited ones')
         level, _ = step_ends(levels)
         hat = churned_levels(schedule, levels, self.churn)
         has_signal = level.alpha > 0

@@ -275,7 +275,7 @@ class Diffusion(Method):
         return self.schedule
 
     def levels(self, variables: PyTree, num_steps: int | None = None) -> Level:
-        """Return the noise levels that the sampler visits in ``num_steps`` steps (those of sampling if not given)."""
+        """Return the noise levels that the sampler visits in ``num_steps`` steps; the number of sampling steps if not given."""
         num_steps = self.sampling.num_steps if num_steps is None else num_steps
         return self.sampling.sampler.levels(self.schedule_of(variables), num_steps)
 

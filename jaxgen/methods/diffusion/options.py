@@ -91,8 +91,8 @@ class DiffusionOptions(Options):
     )
     augment: float | None = option(
         None,
-        'probability of each geometric augmentation of Karras et al. 2022; the network is told about them, so that they do not '
-        'appear in samples; 0.12 in the paper, no augmentation if not set',
+        'probability of each geometric augmentation of Karras et al. 2022; the network takes them as an input, so that they do '
+        'not appear in samples; 0.12 in the paper, no augmentation if not set',
         at_least=0,
         at_most=1,
     )
@@ -142,7 +142,7 @@ class DiffusionOptimizerOptions(OptimizerOptions):
         above=0,
         at_most=LONGEST,
     )
-    ema_snapshot_every: int = option(1000, 'steps between two snapshots of those averages', at_least=1)
+    ema_snapshot_every: int = option(1000, 'steps between two snapshots of the averages of ema_lengths', at_least=1)
 
     def check(self) -> None:
         """Refuse values that do not go together."""
