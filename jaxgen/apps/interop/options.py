@@ -15,7 +15,7 @@ class InteropOptions(Options):
 
     path: str | None = option(
         None,
-        'folder to import from or export to; an import also accepts a name on the Hugging Face Hub; both modes need it, unless '
+        'folder to import from or export to; an import also accepts a name on the Hugging Face Hub; needed by both modes, unless '
         'hub is set',
         path=True,
     )
