@@ -24,7 +24,7 @@ from scipy.special import ndtr
 from jaxgen import diffusion, gan
 from jaxgen.apps.reports import words
 from jaxgen.apps.reports.plots import COLOURS, GREY, MARKERS, NARROW, PLAIN
-from jaxgen.diffusion.levels import Level
+from jaxgen.diffusion import Level
 from jaxgen.diffusion.losses import WEIGHTINGS
 from jaxgen.diffusion.predictions import PREDICTIONS, Prediction
 from jaxgen.diffusion.samplers import SAMPLERS

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgen.diffusion.levels import Level
+from jaxgen.diffusion import Level
 from jaxgen.types import Array
 
 MOST_NOISE = 1000.0  # sigma / alpha at which ``follow`` starts instead of pure noise

@@ -32,7 +32,7 @@ class Guidance:
         upper limit if ``high`` is None.
       rescale: how far the contrast of the guided estimate is brought back to the contrast of the conditional estimate, from 0
         (not at all) to 1.
-      guide_scale: scale of autoguidance, w in equation 4 of Karras et al. 2024 (Guiding a Diffusion Model with a Bad Version
+      guide_scale: scale of autoguidance, w in Karras et al. 2024 (Guiding a Diffusion Model with a Bad Version
         of Itself); 1 gives the model's own estimate.
 
     Example:

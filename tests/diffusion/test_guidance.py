@@ -83,7 +83,7 @@ def worse(x, level, labels):
 
 @pytest.mark.parametrize('scale', [0.5, 1.0, 2.5])
 def test_autoguidance_is_that_of_its_paper(scale):
-    """Karras et al. 2024, equation 4: D_0 + w (D_1 - D_0)."""
+    """Karras et al. 2024 (autoguidance): D_0 + w (D_1 - D_0)."""
     x = np.arange(8.0, dtype=np.float32).reshape(2, 4)
     got = Guidance(guide_scale=scale)(by_label, LABELS, guide=worse)(jnp.asarray(x), level(1.0))
     model, guide = by_label(x, None, LABELS).mean, worse(x, None, LABELS).mean

@@ -1,6 +1,6 @@
 """DPM-Solver++(2M), a second-order multistep method, and its stochastic version, SDE-DPM-Solver++(2M).
 
-Lu et al. 2022 (DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models), algorithm 2 and appendix A.
+Lu et al. 2022 (DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models), algorithm 2.
 
     symbol in the paper                         variable
     x~_{t_{i-1}}, x~_{t_i}                      carry.x before and after the step
