@@ -86,7 +86,7 @@ def test_a_run_goes_on_with_the_images_it_began_with(photos, tmp_path):
     rows = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
     assert [row['step'] for row in rows] == [2, 4]
     fill(moved, count=24, seed=1)
-    with pytest.raises(UserError, match='the images of .*moved have changed since this run began: bring back'):
+    with pytest.raises(UserError, match='the images of .*moved have changed since this run began: bring the old'):
         command('train', run, **{'data.path': str(moved), 'train.steps': 6})
     command('data', run, **{'data.path': str(moved), 'data.batch_size': 64})  # of the images as they are, however few
     assert sum(json.loads((run / 'data' / 'statistics.json').read_text())['images_by_class'].values()) > 12
@@ -115,7 +115,7 @@ def test_the_report_on_the_data_of_a_folder(photos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('fields', 'words'),
     [
-        ({}, r'config\.data\.path is not set: name a folder of images, a .zip or a .tar; only what was trained'),
+        ({}, r'config\.data\.path is not set: name a folder of images, a .zip or a .tar. Only a model that is'),
         (
             {'data.path': 'PHOTOS', 'data.batch_size': 64},
             r'batch_size=64 is more than the \d+ training images .*batch_size=8',

@@ -27,7 +27,7 @@ from jaxgen.runtime.mesh import make_mesh, replicated
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.state import start_state
 from tests.helpers.runs import final_state
-from tests.tiny import tiny_config
+from tests.tiny import LONG, tiny_config
 
 KEY = jax.random.key(0)
 KNOWN = tuple('012456789')  # a base that has never seen a 3
@@ -129,6 +129,7 @@ def test_the_average_of_the_factors_lags_behind_them(base, tuned):
         assert np.abs(factor - lora.flat(learner.ema)[path]).max() > 1e-4, path
 
 
+@LONG
 def test_a_unet_is_fine_tuned_where_it_attends_and_draws_grids(tmp_path):
     unet = {'model.name': 'unet', 'model.attention_resolutions': (4,)}  # of patches
     base, tuned = (epath.Path(tmp_path) / name for name in ('base', 'tuned'))

@@ -45,6 +45,7 @@ def test_variants_are_measured_in_the_order_in_which_they_are_named():
     assert list(plan) == ['train', 'matmul']  # matrix products matter least when the time is limited
 
 
+@LONG
 def test_a_failed_variant_does_not_stop_the_others(tmp_path):
     names = ('256 tokens', '256 tokens by cuDNN')
     fields = {'benchmark.cases': ('attention',), 'benchmark.variants': names, 'data.batch_size': 1}

@@ -19,7 +19,7 @@ from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.io import grids, images
 from jaxgen.methods import METHODS
-from tests.tiny import tiny_config, untrained
+from tests.tiny import LONG, tiny_config, untrained
 
 page = pytest.importorskip('jaxgen.apps.demo.page', reason='the demo needs Gradio', exc_type=ModuleNotFoundError)
 playwright = pytest.importorskip('playwright.sync_api')
@@ -162,6 +162,7 @@ def test_it_opens_with_a_finished_grid_and_hides_what_a_gan_lacks(served, visit)
     assert not tab.faults
 
 
+@LONG
 def test_a_link_restores_a_grid_and_its_settings(served, visit):
     """The images are those of the command below them, and of the link in the address bar."""
     tab = visit()
