@@ -13,7 +13,7 @@ python main.py --config=configs/ddpm_cifar.py:small
 python main.py --config=configs/ddpm_cifar.py:edm
   Hardware: two CPU cores
   Hours: 1.5 at 120 images/s, with nothing beside it
-  Expect: FID 51.7 and 63% seen as the class asked for, 10,000 images against the 50,000 of training;
+  Expect: FID 51.7 and 63% recognised as the requested class, 10,000 images against the 50,000 of training;
     ships and horses that can be named beside many that cannot (docs/results/ddpm_cifar_edm.md)
 
 python main.py --config=configs/ddpm_cifar.py:guide

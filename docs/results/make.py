@@ -17,7 +17,7 @@ COLUMNS: dict[str, Callable[[Mapping], str]] = {
     'KID': lambda result: f'{result["kid"]:.4f} ± {result["kid_std"]:.4f}',
     'precision': lambda result: f'{result["precision"]:.2f}',
     'recall': lambda result: f'{result["recall"]:.2f}',
-    'seen as the class asked for': lambda result: f'{result["judge"]["accuracy"]:.1%}',
+    'recognised as the requested class': lambda result: f'{result["judge"]["accuracy"]:.1%}',
 }
 
 
@@ -35,7 +35,7 @@ class Table:
     page: str
     head: str
     rows: Mapping[str, str]
-    columns: tuple[str, ...] = ('FID', 'KID', 'precision', 'recall', 'seen as the class asked for')
+    columns: tuple[str, ...] = ('FID', 'KID', 'precision', 'recall', 'recognised as the requested class')
 
     def text(self) -> str:
         """Return the table in Markdown."""
@@ -74,7 +74,7 @@ TABLES: dict[str, Table] = {
     ),
     'few_calls': Table(
         RECIPES,
-        'samples of',
+        'model and sampler',
         {
             'consistency tuning, 1 call': 'recipes/consistency_1.json',
             'consistency tuning, 2 calls': 'recipes/consistency_2.json',
@@ -84,7 +84,7 @@ TABLES: dict[str, Table] = {
             'before tuning: DPM-Solver++, 5 calls': 'ddpm_cifar_edm_network_calls/dpmpp_2m_05.json',
             'before tuning: DPM-Solver++, 15 calls': 'recipes/plain.json',
         },
-        ('FID', 'KID', 'seen as the class asked for'),
+        ('FID', 'KID', 'recognised as the requested class'),
     ),
 }
 

@@ -20,7 +20,7 @@ from jaxgen.metrics.registry import METRICS, Pair, parameters, require_enough
 from jaxgen.runtime.progress import Stage
 from jaxgen.types import JsonObject
 
-FEWEST = 2048  # with fewer images, the covariance of Inception's 2,048 features is singular
+FEWEST = 2048  # below this number of images, an FID says little: the covariance of 2,048 features is singular
 
 
 class Evaluator:
@@ -32,8 +32,8 @@ class Evaluator:
       extractor: the network whose features the metrics compare.
       reference: real images.
       metrics: keys of ``METRICS``.
-      classifier: predicts the classes of generated images, if they have the shape that it accepts. Its features may also be the
-        ones that the metrics compare.
+      classifier: predicts the classes of generated images, if they have the shape that it accepts. It may be the same network as
+        the extractor.
       mesh: the devices that compute features; the default device if not set.
       batch_size: images per batch (see ``Extraction``).
 
@@ -112,7 +112,7 @@ class Evaluator:
     def best(
         self, images: UInt8[np.ndarray, 'n h w c'], labels: Int[np.ndarray, ' n'] | None, class_names: Sequence[str]
     ) -> Int[np.ndarray, ' n']:
-        """Sort images by the classifier's confidence, the most confident first.
+        """Return the order of images by the confidence of the classifier.
 
         Args:
           images: generated images.
@@ -121,7 +121,7 @@ class Evaluator:
           class_names: the names that labels index.
 
         Returns:
-          The sorted indices of the images, or all indices in order if there is no classifier for images of this shape.
+          The indices of the images, the most confident first; 0 to n - 1 if there is no classifier for images of this shape.
         """
         if not self._can_classify(images.shape[1:]):
             return np.arange(len(images))
@@ -185,7 +185,7 @@ class Evaluator:
             whole = 'generated' if images.count <= self.reference.count else 'reference'
             smaller = min(images.count, self.reference.count)
             found.append(
-                f'every subset of KID is the whole set of {smaller} {whole} images: its deviation is not estimated'
+                f'KID has no standard deviation: with only {smaller} {whole} images, every subset is the whole set'
             )
         if 'fid_per_class' in result:
             found.append(
@@ -193,7 +193,7 @@ class Evaluator:
                 f'{distance} of all images'
             )
         if 'inception_score' in self._metrics and pair.fake.logits is None:
-            found.append('no Inception Score: the weights have no classifier')
+            found.append('no Inception Score: the weights of Inception lack its classification layer')
         return found
 
     def _class_warnings(self, images: ImageSet) -> list[str]:

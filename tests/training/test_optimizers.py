@@ -12,8 +12,9 @@ from jaxgen.optim.optimizer import make_optimizer
 from jaxgen.optim.options import OPTIMIZERS, OptimizerOptions
 
 RNG = np.random.default_rng(0)
-SIZES = np.array([0.1, 3, 0.2, 5, 1, 0.01, 2, 1])[:, None]  # of the gradients, on both sides of the clipping norm
-OURS_OF_TORCH = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
+# Factors of the gradients, so that only some of them are clipped
+SIZES = np.array([0.1, 3, 0.2, 5, 1, 0.01, 2, 1])[:, None]
+TORCH_OPTIMIZERS = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
 
 
 def run(options, params, gradients):
@@ -27,14 +28,14 @@ def run(options, params, gradients):
     return path
 
 
-@pytest.mark.parametrize('name', OURS_OF_TORCH)
-def test_with_clipping_and_warm_up_it_is_pytorchs(name):
+@pytest.mark.parametrize('name', TORCH_OPTIMIZERS)
+def test_clipping_and_warm_up_are_those_of_pytorch(name):
     decay = 0.0 if name == 'adam' else 0.3
     common = {'learning_rate': 0.1, 'beta1': 0.8, 'beta2': 0.97, 'weight_decay': decay}
     options = OptimizerOptions(name=name, warmup_steps=5, grad_clip_norm=1.0, **common)
     start, gradients = RNG.normal(size=7), RNG.normal(size=(8, 7)) * SIZES
     weight = torch.nn.Parameter(torch.tensor(start))
-    theirs = OURS_OF_TORCH[name]([weight], betas=(0.8, 0.97), weight_decay=decay)
+    theirs = TORCH_OPTIMIZERS[name]([weight], betas=(0.8, 0.97), weight_decay=decay)
     with jax.enable_x64(True):
         path = run(options, jnp.asarray(start), list(jnp.asarray(gradients)))
     for i, (g, ours) in enumerate(zip(gradients, path, strict=True)):
@@ -65,7 +66,8 @@ def test_muon_orthogonalises_the_momentum_of_kernels(shape):
     rows, columns = kernel.shape
     for i, (gradient, found) in enumerate(zip(gradients.reshape(3, rows, columns), path, strict=True), 1):
         momentum = 0.95 * momentum + 0.05 * gradient
-        ahead = 0.95 * momentum / (1 - 0.95 ** (i + 1)) + 0.05 * gradient / (1 - 0.95**i)  # Nesterov, without its bias
+        # Nesterov momentum, bias-corrected
+        ahead = 0.95 * momentum / (1 - 0.95 ** (i + 1)) + 0.05 * gradient / (1 - 0.95**i)
         step = 0.2 * np.sqrt(max(rows, columns)) * newton_schulz(ahead)
         kernel = kernel - 0.1 * (step + 0.3 * kernel)
         np.testing.assert_allclose(found['kernel'].reshape(rows, columns), kernel, rtol=1e-6)
@@ -86,8 +88,8 @@ def test_muon_updates_all_but_kernels_by_adamw_with_nesterov_momentum():
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
-def test_an_update_is_about_as_long_as_adams(name):
-    """One learning rate serves all of them: the root mean square of an update is 0.2 to 1 of the learning rate."""
+def test_updates_are_about_as_large_as_those_of_adam(name):
+    """One learning rate serves all of them: the root mean square of an update is 0.1 to 1.1 times the learning rate."""
     start = {'kernel': jnp.asarray(RNG.normal(size=(3, 3, 16, 8)))}
     gradient = {'kernel': jnp.asarray(RNG.normal(size=(3, 3, 16, 8)))}
     after = run(OptimizerOptions(name=name, learning_rate=1e-3), start, [gradient])[-1]

@@ -18,7 +18,7 @@ from tests.tiny import LONG, WITHOUT_TENSORFLOW, tiny_config
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS, LOG_EVERY = 120, 5
 
-# Dispatches of three steps do not divide the intervals of the log, of the checkpoints, and the run.
+# The intervals of the log and of the checkpoints are no multiples of the three steps of a dispatch.
 COMMON = {
     'train.steps': STEPS,
     'train.log_every': LOG_EVERY,
@@ -66,7 +66,7 @@ def rows(workdir):
 
 
 def wait_for_step(process, workdir, step):
-    """Wait until the log has passed ``step``; the process must still run then."""
+    """Wait until the log reaches ``step``; fail if the process ends first."""
     while process.poll() is None:
         text = (workdir / 'metrics.jsonl').read_text() if (workdir / 'metrics.jsonl').exists() else ''
         if any(json.loads(line)['step'] >= step for line in text.split('\n')[:-1]):
@@ -122,9 +122,9 @@ def test_the_log_of_the_other_families(references):
 
 @pytest.mark.parametrize('family', ['ddpm', *(pytest.param(f, marks=LONG) for f in methods.METHODS if f != 'ddpm')])
 def test_killed_at_any_moment(references, tmp_path, family):
-    """The moments of SIGKILL are counted in rows of the log plus a little time, so that some interrupt a save."""
+    """Each SIGKILL follows a logged step by a few milliseconds, so that some interrupt a save."""
     workdir = tmp_path / 'run'
-    for step, delay in ((20, 0.003), (50, 0.0), (80, 0.02))[family != 'ddpm' :]:
+    for step, delay in ((20, 0.003), (50, 0.0), (80, 0.02))[family != 'ddpm' :]:  # other methods are killed twice
         process = start(workdir, family)
         wait_for_step(process, workdir, step)
         time.sleep(delay)
@@ -141,7 +141,7 @@ def test_sigterm_saves_and_exits_143(references, tmp_path):
     wait_for_step(first, workdir, 30)
 
     second = start(workdir, 'ddpm')  # while the first lives
-    first.send_signal(signal.SIGSTOP)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end while the second one starts
     out, _ = second.communicate()
     assert second.returncode == 2 and 'another run is training in' in out
     first.send_signal(signal.SIGCONT)

@@ -15,11 +15,12 @@ TITLES = {
     'attention': 'attention and its gradients',
     'matmul': 'matrix product',
 }
+# A measured rate is a list of its median, its least and its largest value.
 HEAD = ('', 'images/s', 'least to most', 'steps/s', 'GFLOP/s', 'of the matrix rate', 'first after', 'memory')
 
 
 def ratios(report: Fields) -> dict[str, dict[str, float]]:
-    """Return the ratio of images/s between the fastest variants of jaxgen and PyTorch, by case and precision."""
+    """Return the images/s of jaxgen's fastest variant divided by those of PyTorch's, by case and precision."""
     found: dict[str, dict[str, float]] = {}
     for case, rows in report['rows'].items():
         for precision in dict.fromkeys(row['precision'] for row in rows):
@@ -58,7 +59,7 @@ def markdown(report: Fields) -> str:
 
 
 def stages(report: Fields) -> str:
-    """Return a table of the stages of jaxgen up to the end of the first training step; empty if they are not known.
+    """Return a table of the seconds in each stage up to the end of the first training step; empty if they are not known.
 
     Each column is a round: the first one compiles, if the compilation cache was empty, and the others read the cache.
     """
@@ -74,7 +75,7 @@ def stages(report: Fields) -> str:
 
 
 def peak_rates(rows: Sequence[Fields]) -> dict[str, float]:
-    """Return the FLOP/s of matrix products in each precision, on the faster side."""
+    """Return the FLOP/s of matrix products in each precision, of jaxgen or PyTorch, whichever is faster."""
     peaks: dict[str, float] = {}
     for row in _measured(rows):
         peaks[row['precision']] = max(peaks.get(row['precision'], 0.0), row['flops_per_sec'][0])
@@ -107,7 +108,7 @@ def _cells(row: Fields, peaks: Mapping[str, float]) -> list[str]:
 
 
 def chart(report: Fields) -> str:
-    """Return an SVG file with a chart for each case: images/s of each variant, with whiskers over the range."""
+    """Return an SVG file with a chart for each case: images/s of each variant, with whiskers of half the range."""
     charts = {}
     for case, rows in report['rows'].items():
         shown = [row for row in _measured(rows) if 'images_per_sec' in row]

@@ -1,6 +1,6 @@
 """``--mode=compile``: compile the training step and the sampler for a TPU slice without having one, and report estimates.
 
-Memory and work are estimates of the compiler; times follow from them and the data sheets of the chips.
+The compiler estimates memory and work. Times follow from these and the data sheets of the chips.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from jaxgen.training.state import initializer, state_template
 from jaxgen.training.step import make_dispatch
 from jaxgen.types import Fields, JsonObject
 
-# Environment variables; without them libtpu looks for a TPU on this machine, and waits for the network.
-QUIET = {'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost', 'TPU_SKIP_MDS_QUERY': '1'}
+# Environment variables; without them libtpu looks for a TPU on this machine, and waits for a metadata server.
+NO_TPU_LOOKUP = {'TPU_ACCELERATOR_TYPE': 'none', 'TPU_WORKER_HOSTNAMES': 'localhost', 'TPU_SKIP_MDS_QUERY': '1'}
 
 
 def compile_for(config: Config) -> JsonObject:
@@ -39,7 +39,7 @@ def compile_for(config: Config) -> JsonObject:
       ``config.compile.largest_batch`` asks for it.
 
     Raises:
-      UserError: if libtpu is missing or in use, there is no such topology, or the batches do not divide over it.
+      UserError: if libtpu is missing or in use, there is no such topology, or a batch size is not a multiple of its chips.
     """
     jax.config.update('jax_platforms', 'cpu')
     topology = config.compile.topology
@@ -60,7 +60,7 @@ def compile_for(config: Config) -> JsonObject:
 
 def _devices(topology: str) -> list[jax.Device]:
     """Return descriptions of the devices of a TPU slice, for which the TPU compiler can compile."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in NO_TPU_LOOKUP.items()})
     from jax.experimental import topologies
 
     try:
@@ -141,7 +141,7 @@ def bounds(
 ) -> dict[str, float]:
     """Return lower bounds on the seconds of a step, one for each resource by itself (the roofline model).
 
-    A collective of n devices in a ring sends (n - 1) / n of its bytes, an all-reduce twice that.
+    In a collective of n devices in a ring, each device sends (n - 1) / n of its bytes; in an all-reduce, twice that.
 
     Args:
       flops: floating-point operations on each device.
@@ -165,7 +165,7 @@ def _largest_batch(config: Config, mesh: Mesh, chip: Chip, train: Fields) -> int
     Args:
       config: the config of the run.
       mesh: the devices.
-      chip: the peak rates of a device.
+      chip: the peak rates and the memory of a device.
       train: the estimates of the training step with the batch of the config.
 
     Returns:
@@ -202,7 +202,10 @@ def markdown(report: Fields) -> str:
     for name, program in report['programs'].items():
         lines += ['', *_lines(name, program)]
     if 'largest_batch' in report:
-        lines += ['', f'largest batch in powers of two that fits: {report["largest_batch"] or "none"}']
+        lines += [
+            '',
+            f'largest batch that fits, doubling or halving data.batch_size: {report["largest_batch"] or "none"}',
+        ]
     return '\n'.join(lines) + '\n'
 
 
@@ -218,10 +221,10 @@ def _lines(name: str, program: Fields) -> list[str]:
     return [
         f'{name}: fits, {total} of {chip} on each chip ({parts})',
         f'  work: {program["flops"] / 1e9:.4g} GFLOP, {_size(program["bytes"])} of memory traffic',
-        f'  at least, in ms: {times}; the slowest is {max(seconds, key=lambda kind: seconds[kind])}',
+        f'  lower bounds of a step, in ms: {times}; the largest is {max(seconds, key=lambda kind: seconds[kind])}',
         *(f'  {kind}: {count}, {_size(volume)}' for kind, (count, volume) in program['collectives'].items()),
-        f'  copies: {_size(program["copies"])}; padding: {_size(program["padding"])} in addition to {arrays}',
-        f'  float32 products: {len(program["float32_products"])}',
+        f'  copies write {_size(program["copies"])}; padding adds {_size(program["padding"])} to {arrays}',
+        f'  convolutions and products in float32: {len(program["float32_products"])}',
     ]
 
 

@@ -19,7 +19,7 @@ GUIDE_FIELDS = ('guide', 'guide_step', 'guide_ema_length')  # the options of sam
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """The network, with the values of Ho et al. 2020 for CIFAR-10; each kind of network uses those that it needs."""
+    """The network, with the values of Ho et al. 2020 for CIFAR-10; each kind of network reads only the fields it needs."""
 
     name: str = option('unet', 'kind of network', choices=lambda: NETWORKS)
     conditional: bool = option(False, 'give the class label to the network as an input')
@@ -39,12 +39,13 @@ class NetworkOptions(Options):
     num_heads: int = option(1, 'number of attention heads', at_least=1, at_most=8192)
     attention_head_dim: int | None = option(
         None,
-        'channels of each attention head, from which their number follows; num_heads decides if not set',
+        'channels of each attention head; the number of heads is the channels of the layer divided by it; num_heads is used if '
+        'not set',
         at_least=1,
         at_most=8192,
     )
     dropout: float = option(0.1, 'share of the activations that is set to 0 in training', at_least=0, below=1)
-    norm_groups: int = option(32, 'number of groups of channels that are normalised together', at_least=1, at_most=8192)
+    norm_groups: int = option(32, 'number of groups in each group normalisation', at_least=1, at_most=8192)
     norm_eps: float = option(1e-6, 'number added to the variance before normalising', above=0, at_most=1)
     freq_shift: int = option(
         1,
@@ -98,15 +99,15 @@ class DiffusionOptions(Options):
     )
     consistency_q: float = option(
         2.0,
-        'with parameterisation=consistency, factor by which the two noise levels of the loss approach each other from stage to '
-        'stage',
+        'with parameterisation=consistency, factor by which each stage divides the distance between the two noise levels of the '
+        'loss',
         above=1,
         at_most=1e6,
     )
     consistency_stage_steps: int | None = option(
         None,
-        'training steps in a stage of consistency tuning; the last stage, where consistency_q ** stage = 256, does not end; an '
-        'eighth of train.steps if not set',
+        'training steps in a stage of consistency tuning; the last stage, the largest with consistency_q ** stage <= 256 or the '
+        'first, lasts to the end of the run; an eighth of train.steps if not set',
         at_least=1,
     )
 
@@ -123,7 +124,7 @@ class DiffusionOptions(Options):
 
     @property
     def stages(self) -> ConsistencyStages | None:
-        """The stages of consistency tuning, for options that are resolved; None for other parameterisations."""
+        """The stages of consistency tuning; None for other parameterisations, and for options that are not resolved."""
         if not self.has_stages or self.consistency_stage_steps is None:
             return None
         return ConsistencyStages(self.consistency_stage_steps, self.consistency_q)
@@ -131,14 +132,14 @@ class DiffusionOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiffusionOptimizerOptions(OptimizerOptions):
-    """The optimizer of Ho et al. 2020 for CIFAR-10, and averages from which an average of any length can be made later."""
+    """The optimizer of Ho et al. 2020 for CIFAR-10, and snapshots for post-hoc EMA (Karras et al. 2024)."""
 
     warmup_steps: int = with_default(OptimizerOptions, 'warmup_steps', 5000)
     grad_clip_norm: float | None = with_default(OptimizerOptions, 'grad_clip_norm', 1.0)
     ema_lengths: tuple[float, ...] | None = option(
         None,
-        'lengths of two or more averages, as shares of the run, from which an average of any length can be made after training, '
-        'as in 0.05,0.1; none if not set',
+        'lengths (sigma_rel) of two or more averages for post-hoc EMA, as shares of the run, as in 0.05,0.1; from them an '
+        'average of any length can be made after training; none if not set',
         above=0,
         at_most=LONGEST,
     )
@@ -170,7 +171,7 @@ class DiffusionSampleOptions(SampleOptions):
     eta: float = option(
         0.0, 'noise of ddim: 0 is deterministic, 1 adds as much as ddpm_fixedsmall', at_least=0, at_most=1
     )
-    churn: float = option(0.0, 'noise of edm (S_churn): 0 is deterministic', at_least=0, at_most=1e6)
+    churn: float = option(0.0, 'noise of the sampler edm (S_churn): 0 is deterministic', at_least=0, at_most=1e6)
     clip: bool = option(True, 'clip each estimate of the image to [-1, 1]')
     guidance_scale: float = option(
         1.0, "scale of classifier-free guidance: 1 is the network's own estimate", at_least=0, at_most=1000

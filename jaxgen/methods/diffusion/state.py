@@ -19,7 +19,7 @@ class DiffusionState(Struct):
     """The state of a diffusion model: everything that training changes.
 
     Attributes:
-      params: parameters of the network, and of a learned schedule under ``schedule``.
+      params: parameters of the network and, under ``schedule``, of a learned schedule.
       ema: moving average of ``params``.
       opt_state: state of the optimizer.
       updates: number of updates made.
@@ -65,7 +65,10 @@ def apply_gradients(
 def next_state(
     state: DiffusionState, params: PyTree, opt_state: PyTree, optimizer: DiffusionOptimizerOptions
 ) -> DiffusionState:
-    """Return the state after an update that led to these parameters, with all averages updated."""
+    """Return the state after an update that led to these parameters, with all averages updated.
+
+    Without ``ema_decay``, ``ema`` equals the parameters.
+    """
     decay = 0.0 if optimizer.ema_decay is None else optimizer.ema_decay
     after = {
         'params': params,

@@ -18,7 +18,8 @@ class R3GANNetworkOptions(Options):
     conditional: bool = option(False, 'give the class label to both networks as an input')
     channels: tuple[int, ...] = option(
         (768, 768, 768, 768),
-        'channels at 4, 8, 16 ... pixels; they halve at each size after the last one given, and sizes above the image are unused',
+        'channels at feature maps of 4, 8, 16 ... pixels; each further size has half the channels of the one before, and values '
+        'for sizes above the image are ignored',
         at_least=1,
         at_most=8192,
     )
@@ -57,7 +58,7 @@ class R3GANOptions(Options):
     )
 
     def check(self) -> None:
-        """Refuse one end of the burn-in without the other."""
+        """Refuse final_gamma without burn_in_steps, and burn_in_steps without final_gamma."""
         require(
             (self.final_gamma is None) == (self.burn_in_steps is None),
             'burn_in_steps',

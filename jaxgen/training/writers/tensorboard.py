@@ -12,7 +12,7 @@ from jaxgen.io.processes import is_first
 
 
 class TensorBoard:
-    """A writer of summaries, which runs clu in its own thread; it writes nothing if TensorFlow is not installed.
+    """A writer that calls the SummaryWriter of clu in a thread of its own; it writes nothing if TensorFlow is not installed.
 
     TensorFlow takes seconds to import. The thread imports it when there is something to write, so training does not wait.
     """
@@ -28,7 +28,7 @@ class TensorBoard:
 
         def write():
             if writer := future.result():
-                writer.flush()
+                writer.flush()  # shows the earlier points in TensorBoard
                 getattr(writer, method)(*args)
 
         self._thread.submit(write)
@@ -51,7 +51,9 @@ class TensorBoard:
 def _summary_writer(logdir: str):
     if not is_first():
         return None
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL='3', TF_ENABLE_ONEDNN_OPTS='0')  # its banners would bury the progress
+    os.environ.update(
+        TF_CPP_MIN_LOG_LEVEL='3', TF_ENABLE_ONEDNN_OPTS='0'
+    )  # TensorFlow's banners would bury the progress
     try:
         import tensorflow as tf
         from clu.metric_writers import SummaryWriter

@@ -56,7 +56,7 @@ def test_what_does_not_fit_is_said(tmp_path):
     report, out = compiled(tmp_path / 'run', **fields)
     assert not report['programs']['train']['fits'] and 'train: does not fit: ' in out
     assert 'compiling train with batches of 4 ' in out and report['largest_batch'] is None
-    assert 'largest batch in powers of two that fits: none' in out
+    assert 'largest batch that fits, doubling or halving data.batch_size: none' in out
 
 
 def test_two_at_once_are_told_of_each_other(tmp_path):

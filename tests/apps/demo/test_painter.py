@@ -21,7 +21,7 @@ def test_a_mask_has_the_painted_pixels():
 
 @pytest.mark.parametrize('cells', ['1' * 9, '1' * 17, '1'])
 def test_a_mask_of_another_size_is_refused(cells):
-    with pytest.raises(UserError, match=f'the mask has {len(cells)} pixels, but the picture 4x4'):
+    with pytest.raises(UserError, match=f'the mask has {len(cells)} pixels, the picture 4x4'):
         painter.mask(json.dumps({'cells': cells}), 4)
 
 

@@ -1,4 +1,4 @@
-"""The tab From an image: new images from a noisy version of a given one, or new content within a mask."""
+"""The tab "From an image": new images from a noisy version of a given one, or new content within a mask."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from jaxgen.io import images
 from jaxgen.types import Fields, JsonObject
 
 GO = 'make-images'  # identifier of the button
-NO_PICTURE = 'Upload a picture, or take one of the data set.'
+NO_PICTURE = 'Upload a picture, or take one from the data set.'
 NOT_SEEN = 'The part of it that the network sees appears here.'
-DOG_STRENGTH = 0.5  # strength of the edit in the example that makes a dog from a cat
+DOG_STRENGTH = 0.5  # strength of the edit in the example that turns a cat into a dog
 
 
 @dataclasses.dataclass(frozen=True)
 class Tab:
-    """The inputs of the tab, and the images made from the one that a visitor gives.
+    """The inputs of the tab, and the functions that make images from a visitor's picture.
 
     Attributes:
       workdirs: the run directories.
@@ -76,7 +76,7 @@ class Tab:
         return [self.fields['classes'], self.fields['steps'], self.fields['own_steps'], *self.given]
 
     def choose(self, model: str | None, request: gr.Request) -> list[Update]:
-        """Return updates of the components that depend on the model; the example picture is shown at its size."""
+        """Return updates of the components that depend on the model; the example picture is shown at its image size."""
         return self._choose(inputs.read(model=model).model, request)
 
     def choose_example(self, request: gr.Request) -> list[Update]:
@@ -96,7 +96,7 @@ class Tab:
         )
 
     def upload(self, file: JsonObject, model: str | None, request: gr.Request) -> list[Update]:
-        """Show an uploaded picture next to what the network sees of it, and delete its file, which Gradio describes."""
+        """Show an uploaded picture next to what the network sees of it, and delete its file; Gradio describes it in ``file``."""
         try:
             data = uploads.take(file['path'])
             return self._take(uploads.read_picture(data, self._shape(inputs.read(model=model).model)), request)
@@ -208,7 +208,7 @@ class Tab:
         picture, shape = self._given(session, name), self._shape(name)
         check(
             picture.seen.shape == shape,
-            f'{name} sees {shape[0]}x{shape[1]} pixels in {shape[2]} channels: give it the picture again',
+            f'{name} takes {shape[0]}x{shape[1]} pixels with {shape[2]} channels: upload the picture again to convert it',
         )
         return picture
 
@@ -259,7 +259,7 @@ def _given_updates(picture: uploads.Picture) -> list[Update]:
 
 
 def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
-    """Make the tab, with the inputs of the best model that can edit and the example picture."""
+    """Make the tab, with the example picture and the inputs of the best model that can edit."""
     names = _able_to_edit(workdirs)
     first = next(iter(names), None)
     config = None if first is None else workdirs.config(first)
@@ -273,13 +273,18 @@ def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
             file = gr.UploadButton('Upload a picture', type='filepath', size='sm')
             split, number, take = _data_set()
             classes = gr.Dropdown(
-                label='Classes', info='of the new images; none: all in turn', multiselect=True, **of_model['classes']
+                label='Classes',
+                info='if empty, each class in turn',
+                multiselect=True,
+                **of_model['classes'],
             )
-            strength = gr.Slider(0.05, 1, 0.6, step=0.05, label='Strength', info='share of noise: how much may change')
+            strength = gr.Slider(
+                0.05, 1, 0.6, step=0.05, label='Strength', info='near 0 changes almost nothing, 1 everything'
+            )
             has_picture = example is not None
-            with gr.Accordion('Mask: paint only a part anew', open=False, visible=has_picture) as box:
+            with gr.Accordion('Mask: change only a part', open=False, visible=has_picture) as box:
                 preset = gr.Dropdown(
-                    list(painter.PRESETS), value='nothing', label='Mask', info='what the model paints anew'
+                    painter.CHOICES, value='nothing', label='Mask', info='the part that the model may change'
                 )
                 mask = painter.painter(None if example is None else example.seen)
             with gr.Accordion('More settings', open=False):

@@ -12,6 +12,8 @@ from jaxgen.errors import check
 from jaxgen.io import images
 
 PRESETS = ('nothing', 'everything', 'left half', 'right half', 'top half', 'bottom half', 'middle')
+# The label and the value of each preset
+CHOICES = [('no mask: the whole picture may change', PRESETS[0]), *((name, name) for name in PRESETS[1:])]
 HTML = """<div class="jg"><canvas class="painter" width="384" height="384" tabindex="0" role="application"
 aria-label="Mask over the picture. Arrow keys move, the space bar paints or clears a pixel."></canvas>
 <p class="line small" role="status"></p></div>"""
@@ -41,7 +43,7 @@ function say() {
   const painted = cells.filter(on => on === '1').length;
   const here = cells[row * side + column] === '1' ? 'painted' : 'kept';
   element.querySelector('p').textContent =
-    `row ${row + 1}, column ${column + 1}: ${here}; ${painted} of ${cells.length} pixels are painted anew`;
+    `row ${row + 1}, column ${column + 1}: ${here}; ${painted} of ${cells.length} pixels may change`;
 }
 function keep() {
   props.value = JSON.stringify({...JSON.parse(props.value), cells: cells.join('')});
@@ -114,13 +116,13 @@ def mask(painted: str | None, side: int) -> np.ndarray | None:
         painted_cells = np.full(1, 2)
     check(
         bool((painted_cells <= 1).all()),
-        'the mask is not one that the painter made: give the picture again, and paint it anew',
+        'the mask is not one that the painter made: upload the picture again, and paint a new mask',
     )
     if not painted_cells.any():
         return None
     check(
         painted_cells.size == side * side,
-        f'the mask has {painted_cells.size} pixels, but the picture {side}x{side}: give the picture again, and paint it anew',
+        f'the mask has {painted_cells.size} pixels, the picture {side}x{side}: upload the picture again, and paint a new mask',
     )
     return painted_cells.astype(np.float32).reshape(side, side, 1)
 
