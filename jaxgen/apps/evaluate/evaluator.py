@@ -145,4 +145,4 @@ def _recognised(found: JsonObject) -> str:
     confidence = f'mean confidence {found["mean_confidence"]:.3f}'
     if found.get('accuracy') is None:
         return confidence
-    return f'{found["accuracy"]:.1%} recognised as the class asked for, {confidence}'
+    return f'{found["accuracy"]:.1%} recognised as the requested class, {confidence}'
