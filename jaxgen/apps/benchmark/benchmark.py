@@ -129,4 +129,4 @@ def _line(result: Fields) -> str:
         return reason(result)
     unit = np.median(result['seconds_per_unit'])
     amount, what = (result['images'], 'images/s') if 'images' in result else (result['flops'] / 1e9, 'GFLOP/s')
-    return f'{amount / unit:.4g} {what}, first after {result["seconds_to_first"]:.1f} s'
+    return f'{amount / unit:.4g} {what}, time to first result {result["seconds_to_first"]:.1f} s'

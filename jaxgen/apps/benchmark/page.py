@@ -75,7 +75,7 @@ def settings(report: Fields) -> str:
 
 def summary(reports: Sequence[Fields]) -> str:
     """Return the table of ratios: jaxgen's fastest variant over PyTorch's fastest, and over eager PyTorch."""
-    lines = ["| jaxgen's images/s as a multiple of PyTorch's | of its best | of eager |", '|---|---:|---:|']
+    lines = ["| jaxgen's images/s divided by those of | PyTorch's fastest variant | PyTorch eager |", '|---|---:|---:|']
     for report in reports:
         name = NETWORKS[report['config']['family']]
         for case, by_precision in table.ratios(report).items():

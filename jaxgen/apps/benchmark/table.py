@@ -16,7 +16,7 @@ TITLES = {
     'matmul': 'matrix product',
 }
 # A measured rate is a list of its median, its least and its largest value.
-HEAD = ('', 'images/s', 'least to most', 'steps/s', 'GFLOP/s', 'of the matrix rate', 'first after', 'memory')
+HEAD = ('', 'images/s', 'least to most', 'steps/s', 'GFLOP/s', 'of the matmul rate', 'time to first result', 'memory')
 
 
 def ratios(report: Fields) -> dict[str, dict[str, float]]:
