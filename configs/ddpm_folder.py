@@ -10,8 +10,8 @@ python main.py --config=configs/ddpm_folder.py:small --config.data.path=FOLDER
   Hours: 0.3 to 0.5: 4,000 steps took 27 minutes next to other work
   Expect: trained on 281 photographs of three breeds of dogs: fur in the colours of each breed on grass, few faces
 
-Other sides than 64 pixels are variants as well: configs/ddpm_folder.py:32, :128, :256. For a larger side, the network has more
-levels, down to 4 or 8 pixels, and the batch is smaller:
+Other sides than 64 pixels are variants as well: configs/ddpm_folder.py:32, :128, :256. From 64 pixels on,
+each doubling adds a level to the network, so that the lowest level has 8 pixels, and the batch shrinks with the side:
 
   side  channel_multipliers  batch
     32  1, 2, 2, 2             128

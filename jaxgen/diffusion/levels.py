@@ -47,7 +47,7 @@ class Schedule(Protocol):
     """The interface of all schedules."""
 
     def sample_levels(self, key: Array, num: int) -> Level:
-        """Sample ``num`` independent noise levels for training: arrays ``[num]``."""
+        """Sample ``num`` noise levels for training, each from the distribution of the schedule: arrays ``[num]``."""
 
     def levels(self, num_steps: int) -> Level:
         """Return the levels that a sampler of ``num_steps`` steps visits, from noise to data: arrays ``[num_steps + 1]``."""

@@ -1,4 +1,4 @@
-"""Noise schedules: the noise levels that training samples, and the levels that a sampler visits.
+"""Noise schedules: the noise levels that are sampled in training, and those that a sampler visits.
 
 At a noise level, x = alpha x_0 + sigma noise. Tables are float64 NumPy arrays unless they depend on learned parameters.
 """
@@ -218,7 +218,7 @@ class EDMSchedule:
 class FlowSchedule:
     """The straight line from noise to image, alpha = 1 - sigma (Liu et al. 2023, rectified flow; Lipman et al. 2023).
 
-    Training samples sigma uniformly, a sampler takes equal steps from 1 to 0, and the network is given 1000 sigma.
+    In training, sigma is sampled uniformly; a sampler takes equal steps from 1 to 0, and the network is given 1000 sigma.
 
     Example:
       >>> from jaxgen import diffusion

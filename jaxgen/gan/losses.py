@@ -85,7 +85,7 @@ def _fake_above_real(real: Logits, fake: Logits) -> Scalar:
     return _minus_log_sigmoid(fake - real)
 
 
-# Binary cross entropy with the labels swapped for the generator: -log D(x), -log(1 - D(G(z))), -log D(G(z))
+# Binary cross entropy, labels swapped for the generator; s = sigmoid: -log s(D(x)), -log(1 - s(D(G(z)))), -log s(D(G(z)))
 # (Goodfellow et al. 2014, section 3), as in the PyTorch tutorial.
 NON_SATURATING = Loss(_minus_log_sigmoid, _minus_log_one_minus_sigmoid, _minus_log_sigmoid)
 

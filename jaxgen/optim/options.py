@@ -34,7 +34,11 @@ class OptimizerOptions(Options):
         at_least=0,
         at_most=1000,
     )
-    warmup_steps: int = option(0, 'steps over which the learning rate rises from 0 to its peak', at_least=0)
+    warmup_steps: int = option(
+        0,
+        'steps over which the learning rate rises to its peak from 0 (with decay=triangular, from a fifth of it)',
+        at_least=0,
+    )
     decay: str = option('none', 'how the learning rate falls after its peak', choices=DECAYS)
     decay_start: int | None = option(
         None, 'step from which decay=inverse_sqrt falls; warmup_steps if not set', at_least=1
@@ -47,7 +51,7 @@ class OptimizerOptions(Options):
     )
     cooldown_steps: int | None = option(
         None,
-        'number of last steps over which decay=linear or inverse_sqrt falls to 0; if not set, a fifth of decay_steps for '
+        'length in steps of the final fall to 0 of decay=linear or inverse_sqrt; if not set, a fifth of decay_steps for '
         'linear, and no cool-down for inverse_sqrt',
         at_least=1,
     )

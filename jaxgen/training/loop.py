@@ -87,7 +87,7 @@ class Loop:
 
         Raises:
           DivergedError: if the loss is not finite.
-          SystemExit: after SIGTERM or SIGINT, when the state is saved.
+          SystemExit: after SIGTERM or SIGINT, once the state is saved, or at once if no step was taken.
         """
         plan, steps = self.plan, self.plan.train.steps
         self._log = RunLog(plan.workdir, self.step, steps, plan.log)
@@ -126,7 +126,7 @@ class Loop:
             self._profile.before(start)
             self.state, next_done = self._compiled[end - start](self.state, batch, *self._resident)
             if done is not None:
-                done.block_until_ready()  # one dispatch runs and one waits, so that a signal is answered within a step
+                done.block_until_ready()  # one dispatch runs and one waits: a signal is answered within two
             done, self.step = next_done, end
             if self._profile.after(done):
                 self._log.say(f'profile of the steps to {end}: {self.plan.workdir}/profile')
@@ -256,7 +256,7 @@ class Loop:
         )
 
     def _exit_without_a_step(self, signals: StopSignals) -> None:
-        """End at a signal before the first step; several processes agree on a signal only when they take steps."""
+        """Exit if a signal came before the first step; several processes go on, since they agree on it after a step."""
         if signals.received is not None and jax.process_count() == 1:
             name = signal.Signals(signals.received).name
             self._log.say(f'{name}: stopped before the next step, with nothing new to save')

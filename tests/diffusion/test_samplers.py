@@ -32,7 +32,7 @@ WRITTEN_HERE = (
     'edm',
     'dpmpp_2m',
     'dpmpp_2m_sde',
-)  # a new one has its other tests
+)  # samplers whose formulas this file repeats
 
 
 def registered(name):
@@ -147,7 +147,7 @@ def dpm_step(name, rates, x0, mean, variance, cov, before):
 def test_law_equals_the_papers_recursion(name, schedule):
     with jax.enable_x64(True):
         made = analytic.schedule(schedule)
-        # Heun's first steps multiply the variance if sigma / alpha begins at 80 or 20,000, so the error is relative there.
+        # Heun's first steps make the variance very large if sigma / alpha begins at 80 or 20,000, so the tolerance is relative.
         relative = 1e-9 if name in ('heun', 'edm') else 0
         for num_steps in (1, 2, 7, 100, 1000) if schedule == 'linear_betas' else (1, 8):
             levels = made.levels(num_steps)
@@ -179,7 +179,7 @@ def test_learned_variances_at_their_ends_and_eta_1_are_ddpm():
 
 
 def test_all_timesteps_reach_the_data():
-    """On the paper's schedule, both variances of Ho et al. and DDIM end close to the data, fixedlarge above it."""
+    """On the paper's schedule, DDIM and DDPM with either variance end near the mean and the deviation of the data."""
     with jax.enable_x64(True):
         for name in ('ddpm', 'ddpm_fixedsmall', 'ddim'):
             mean, variance = law(name, linear_betas(1000), linear_betas(1000).levels(1000), (0.0, 1.0))
@@ -203,7 +203,7 @@ def test_converges_to_the_data_at_its_order(name):
 
 @pytest.mark.parametrize('name', DENOISING)
 def test_two_modes_are_sampled_with_their_shares(name):
-    """Without noise a sampler of one number keeps the order, so quantiles go to quantiles; with noise, to moments."""
+    """Without noise a sampler keeps scalars in order and maps quantiles to quantiles; otherwise 20,000 samples are compared."""
     schedule = analytic.schedule('edm')
     levels = schedule.levels(200)
     ranks = np.concatenate(

@@ -21,7 +21,7 @@ from jaxgen.types import Fields
 # The metrics that can decide which model is best, in order of preference
 DECIDING = ('fid', 'kid', 'inception_score')
 FEW_DEVIATIONS = 2  # standard deviations over seeds below which a lead may be noise
-BY_CLASS_MARK = ' by class is of few images'  # in the warning that belongs to the chart of FID by class
+BY_CLASS_MARK = ' of each class uses few images'  # part of the warning that belongs to the chart of FID by class
 
 
 def page(comparison: Comparison) -> str:
@@ -63,7 +63,7 @@ def verdict(entries: Sequence[Entry]) -> str:
 
 
 def _doubt(best: Entry, second: Entry, path: str) -> str:
-    """Return a sentence if the lead of the best model may be noise, as far as the seeds of its samples show."""
+    """Return a warning if the lead of the best model may be noise, or if there is one seed; empty otherwise."""
     found = [values(entry, path) for entry in (best, second)]
     if min(map(len, found)) < 2:
         return ' With one seed of samples it is not known how much of the lead is noise.'
@@ -97,7 +97,7 @@ def _warnings(entries: Sequence[Entry]) -> list[str]:
 
 
 def _weak(entries: Sequence[Entry], name: Callable[[str, Fields], str]) -> dict[str, str]:
-    """Return why metrics of some model say little, by their names; ``name`` is ``words.title`` or ``words.axis``."""
+    """Return the reason for each unreliable metric by its name, which ``words.title`` or ``words.axis`` makes."""
     found = weak_metrics.reasons(result for entry in entries for result in entry.results)
     return {name(path, _protocol_of(entries)): why for path, why in found.items()}
 
@@ -247,7 +247,7 @@ def _by_class(comparison: Comparison) -> str:
         if values(e, 'judge.confusion')
     ]
     if confusions:
-        caption = 'Share of the images that should show a class (rows) and are recognised as each class (columns).'
+        caption = 'Of the images requested of each class (rows), the share recognised as each class (columns).'
         shown.append(charts(confusions, caption))
     return section('By class', ''.join(shown))
 
@@ -273,8 +273,9 @@ def _neighbours(comparison: Comparison) -> str:
     rows = [(name, *_quartiles(distances)) for name, distances in quartiles.items()]
     return section(
         'Nearest training images',
-        '<p>The samples of which the classifier is most confident, and below each the training image (or its mirror image) that '
-        'is nearest in pixels. If a model copies its training images, both are the same.</p>'
+        '<p>The samples of which the classifier is most confident (the first samples if there is no classifier), and below each '
+        'the training image that is nearest in pixels, mirrored or not. If a model copies its training images, the two look the '
+        'same.</p>'
         + side(shown)
         + '<p>Distances to the nearest training image, for pixels from 0 to 1:</p>'
         + table(['', 'lower quartile', 'median', 'upper quartile'], rows),
