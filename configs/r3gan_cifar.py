@@ -7,8 +7,8 @@ python main.py --config=configs/r3gan_cifar.py
 
 python main.py --config=configs/r3gan_cifar.py:small
   Hardware: two CPU cores
-  Hours: not yet measured
-  Expect: not yet measured
+  Hours: 0.9 at 96 images/s
+  Expect: far behind the DCGAN at equal time: outlines in the colours of each class, KID 0.159 (docs/results/recipes.md)
 """
 
 from jaxgen import config
@@ -42,10 +42,10 @@ def get_config(variant: str = ''):
         c.model.channels = (128, 64, 32, 16)
         c.model.num_blocks = 1
         c.model.group_size = 32  # each group is a convolution of its own on CPUs, so few large ones
-        c.train.steps = 8000
+        c.train.steps = 4800
         c.optimizer.decay_steps = None
         c.optimizer.ema_decay = 0.999
-        c.gan.burn_in_steps = 8000
+        c.gan.burn_in_steps = 4800
         c.gan.augment = None
         c.mesh.cpu_devices = 2
         c.checkpoint.every = 500

@@ -86,6 +86,14 @@ TABLES: dict[str, Table] = {
         },
         ('FID', 'KID', 'recognised as the requested class'),
     ),
+    'gans': Table(
+        RECIPES,
+        'model',
+        {
+            'R3GAN, 53 minutes': 'recipes/r3gan.json',
+            'DCGAN, 75 minutes': 'recipes/dcgan.json',
+        },
+    ),
 }
 
 
