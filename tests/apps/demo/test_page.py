@@ -247,7 +247,7 @@ def test_an_upload_is_shown_as_seen_edited_and_not_kept(served, visit, tmp_path)
     tab.locator('input[type=file]').set_input_files(tmp_path / 'photograph.png')
     done(tab, '60x20 pixels; the network sees its middle square at 8x8 pixels in grey')
     assert tab.get_by_alt_text('the picture as the network sees it').is_visible()
-    tab.get_by_text('Mask: paint only').click()
+    tab.get_by_text('Mask: change only').click()
     painted = tab.get_by_role('application')
     painted.focus()
     for key in ('Space', 'ArrowRight', 'Space', 'ArrowDown', 'Space', 'Space'):
