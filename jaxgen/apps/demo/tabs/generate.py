@@ -258,7 +258,7 @@ def _settings(
       The inputs, by their names and in the order of the arguments of ``Tab.sample``; the box with further settings; and the
       buttons that start and stop.
     """
-    classes = gr.Dropdown(label='Classes', info='none: all in turn', multiselect=True, **of_model['classes'])
+    classes = gr.Dropdown(label='Classes', info='if empty, each class in turn', multiselect=True, **of_model['classes'])
     steps = Steps.make(of_model['steps'], of_model['own_steps'])
     with gr.Row():
         count = gr.Slider(1, engine.MAX_IMAGES, FIRST, step=1, label='Images', min_width=140)
