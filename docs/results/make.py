@@ -70,6 +70,7 @@ TABLES: dict[str, Table] = {
             'autoguidance, 3': 'recipes/auto3.json',
             'classifier-free, 2.5': 'recipes/cfg2.5.json',
             'classifier-free, 2, and autoguidance, 1.5': 'recipes/both.json',
+            'classifier-free, 2, and autoguidance, 1.5, by `:guide`': 'recipes/both_small.json',
         },
     ),
     'few_calls': Table(

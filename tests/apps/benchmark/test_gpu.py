@@ -130,7 +130,9 @@ def test_the_readme_gets_the_table_between_its_marks():
     made = json.loads((ROOT / 'docs' / 'results' / 'benchmark_ddpm.json').read_text())
     readme = f'before\n{page.BEGIN}\nold\n{page.END}\nafter'
     text = page.in_readme(readme, [made])
-    assert text.startswith('before\n') and text.endswith('\nafter') and 'old' not in text and '| PyTorch eager |' in text
+    assert (
+        text.startswith('before\n') and text.endswith('\nafter') and 'old' not in text and '| PyTorch eager |' in text
+    )
     with pytest.raises(ValueError, match='the README has no'):
         page.in_readme('nothing', [made])
 
