@@ -23,9 +23,9 @@ import jax
 import numpy as np
 import jaxgen
 jax.config.update('jax_num_cpu_devices', 2)
-two = jaxgen.load('pretrained/ddpm_cifar').sample(64, num_steps=6, guidance_scale=2.5)
+two = jaxgen.load('pretrained/ddpm_cifar').sample(64, guidance_scale=2.5)
 jax.devices = lambda: jax.local_devices()[:1]
-one = jaxgen.load('pretrained/ddpm_cifar').sample(64, num_steps=6, guidance_scale=2.5)
+one = jaxgen.load('pretrained/ddpm_cifar').sample(64, guidance_scale=2.5)
 np.savez(sys.argv[1], one=one, two=two)
 """
 

@@ -33,7 +33,7 @@ def from_uint8(images: Any) -> Any:
 def png(image: np.ndarray) -> bytes:
     """Encode an image uint8 ``[H, W, 1 or 3]`` as a PNG file."""
     out = io.BytesIO()
-    _picture(image).save(out, 'PNG', optimize=True)
+    _picture(image).save(out, 'PNG')
     return out.getvalue()
 
 

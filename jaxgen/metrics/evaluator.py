@@ -21,6 +21,7 @@ from jaxgen.runtime.progress import Stage
 from jaxgen.types import JsonObject
 
 FEWEST = 2048  # below this number of images, an FID says little: the covariance of 2,048 features is singular
+FEW_PER_CLASS = ' of each class uses few images'  # part of the warning that belongs to the metrics of single classes
 
 
 class Evaluator:
@@ -189,7 +190,7 @@ class Evaluator:
             )
         if 'fid_per_class' in result:
             found.append(
-                f'the {distance} of each class uses few images: compare it between classes and models, but not with the '
+                f'the {distance}{FEW_PER_CLASS}: compare it between classes and models, but not with the '
                 f'{distance} of all images'
             )
         if 'inception_score' in self._metrics and pair.fake.logits is None:

@@ -18,7 +18,8 @@ from jaxgen.models.unet import fold
 from jaxgen.types import Array, PyTree
 
 IMAGE_SIZE = 224  # side in pixels to which images are resized
-MEAN, STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)  # of ImageNet, for pixels in [0, 1]
+# Mean and standard deviation of each colour over ImageNet, for pixels in [0, 1]
+MEAN, STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
 POSITION_OFFSET = 0.1  # in patches, see DINOv2.position_offset
 HIGHEST = jax.lax.Precision.HIGHEST  # TPUs and GPUs default to a lower precision
 

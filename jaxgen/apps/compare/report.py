@@ -16,12 +16,12 @@ from jaxgen.apps.reports.pages import beside, charts, charts_by_width, document,
 from jaxgen.io import grids
 from jaxgen.io.grids import Labels
 from jaxgen.io.run_directory import points
+from jaxgen.metrics.evaluator import FEW_PER_CLASS
 from jaxgen.types import Fields
 
 # The metrics that can decide which model is best, in order of preference
 DECIDING = ('fid', 'kid', 'inception_score')
 FEW_DEVIATIONS = 2  # standard deviations over seeds below which a lead may be noise
-BY_CLASS_MARK = ' of each class uses few images'  # part of the warning that belongs to the chart of FID by class
 
 
 def page(comparison: Comparison) -> str:
@@ -81,7 +81,7 @@ def _metrics(comparison: Comparison) -> str:
     reference = protocol['reference']
     source = ' '.join(str(reference[k]) for k in ('dataset', 'split', 'file', 'folder') if k in reference)
     notes = difference_notes(comparison.differences)
-    notes += [warning for warning in _warnings(entries) if BY_CLASS_MARK not in warning]
+    notes += [warning for warning in _warnings(entries) if FEW_PER_CLASS not in warning]
     extractor, instead = protocol['extractor']['name'], ''
     if uses_classifier(protocol):
         instead = ', a classifier of jaxgen instead of Inception, so no value can be compared with published ones'
@@ -240,7 +240,7 @@ def _by_class(comparison: Comparison) -> str:
         first = ', from the first of the seeds' if len(comparison.entries[0].results) > 1 else ''
         shown.append(charts(parts, f'A bar for each class and model{first}.'))
     if any(values(e, 'fid_per_class') for e in comparison.entries):
-        shown += [note(warning) for warning in _warnings(comparison.entries) if BY_CLASS_MARK in warning]
+        shown += [note(warning) for warning in _warnings(comparison.entries) if FEW_PER_CLASS in warning]
     confusions = [
         plots.confusion(e.name, np.array(values(e, 'judge.confusion')[0]), comparison.class_names)
         for e in comparison.entries

@@ -20,6 +20,7 @@ from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.data import load
 from jaxgen.errors import UserError
+from jaxgen.metrics.evaluator import FEW_PER_CLASS
 from jaxgen.metrics.features import Extraction
 from jaxgen.metrics.image_sets import open_set
 from jaxgen.models.dinov2_weights import dinov2_variables
@@ -218,6 +219,7 @@ def test_a_set_against_itself(capsys, tmp_path):
     assert result['judge']['accuracy'] > 0.97
     assert set(result['fid_per_class']) == set('0123456789')
     assert max(map(abs, result['fid_per_class'].values())) < 1e-6
+    assert sum(FEW_PER_CLASS in warning for warning in result['warnings']) == 1
     assert result['kid_std'] > 0 and f' +- {result["kid_std"]:.6f} over subsets' in summary(result)
     held_out = evaluate(epath.Path(tmp_path), capsys, **{**fields, 'evaluation.generated': 'digits:test'})
     assert held_out['fid'] > 1e-3 and held_out['judge']['accuracy'] > 0.95

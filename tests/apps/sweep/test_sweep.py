@@ -116,8 +116,7 @@ def wait_for_its_end(run):
     raise AssertionError('the run of a sweep that was killed trains on')
 
 
-@LONG
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=LONG)])
 def test_stopped_and_started_again(whole, tmp_path, number):
     sweep = tmp_path / 'run' / 'sweep'
     first, second = (sweep / name for name in NAMES[:2])
