@@ -19,6 +19,7 @@ from jaxgen.apps.demo.tabs.parts import (
     USES_DEVICE,
     Steps,
     Update,
+    choices_update,
     job_of,
     progress_bar,
     seed_field,
@@ -78,10 +79,7 @@ class Tab:
         page.load(self._opened, None, self.models, **QUIET)
 
     def _opened(self) -> Update:
-        chosen = first_models(self.workdirs)
-        choices = chosen['choices']
-        still_there = self.first and {*self.first} <= {name for _, name in choices}
-        return gr.update(choices=choices) if still_there else gr.update(**chosen)
+        return choices_update(first_models(self.workdirs), self.first)
 
     @property
     def sample(self) -> Callable[..., Iterator[str]]:

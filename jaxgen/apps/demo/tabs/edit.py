@@ -26,6 +26,7 @@ from jaxgen.apps.demo.tabs.parts import (
     Update,
     choices_update,
     job_of,
+    model_choices,
     model_inputs,
     progress_view,
     seed_field,
@@ -179,7 +180,10 @@ class Tab:
     def _opened(self, request: gr.Request) -> list[Update]:
         """Return the update of the list of models; the other inputs change only if the first model no longer exists."""
         names = _able_to_edit(self.workdirs)
-        update, others = choices_update(self.workdirs, names, self.first), [gr.skip()] * len(self.of_model())
+        update, others = (
+            choices_update(model_choices(self.workdirs, names), [self.first]),
+            [gr.skip()] * len(self.of_model()),
+        )
         if names and self.first not in names:
             others = self._choose(names[0], request)
         return [update, *others]
@@ -268,7 +272,7 @@ def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
     nothing = views.part(views.pair(views.empty(NO_PICTURE), views.empty(NOT_SEEN)))
     with gr.Tab('From an image', id='edit'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
-            model = gr.Dropdown(label='Model', choices=workdirs.choices(names), value=first)
+            model = gr.Dropdown(label='Model', **model_choices(workdirs, names))
             given = gr.HTML(nothing if example is None else _given_view(example), min_height=200, label='Given')
             file = gr.UploadButton('Upload a picture', type='filepath', size='sm')
             split, number, take = _data_set()

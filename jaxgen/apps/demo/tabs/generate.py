@@ -23,6 +23,7 @@ from jaxgen.apps.demo.tabs.parts import (
     Update,
     choices_update,
     job_of,
+    model_choices,
     model_inputs,
     model_line,
     progress_view,
@@ -165,7 +166,7 @@ class Tab:
             linked = None
         if linked is None and self.first in names:
             others = [gr.skip()] * (len(self.of_model()) + 2)
-            return [choices_update(self.workdirs, names, self.first), *others, *shown]
+            return [choices_update(model_choices(self.workdirs, names), [self.first]), *others, *shown]
         first = linked.asked.model if linked is not None else next(iter(names), None)
         seed = gr.update(value=linked.asked.seed or 0) if linked is not None else gr.skip()
         count = gr.update(value=linked.asked.images) if linked is not None else gr.skip()
@@ -223,7 +224,7 @@ def tab(workdirs: Workdirs, sessions: Sessions, status: Status) -> Tab:
     shown = _shown(workdirs, first)
     with gr.Tab('Generate', id='generate'), gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
-            model = gr.Dropdown(label='Model', choices=workdirs.choices(names), value=first)
+            model = gr.Dropdown(label='Model', **model_choices(workdirs, names))
             about = gr.HTML(shown[0], label='About the model')
             fields, more, go, stop = _settings(model_inputs(config), _denoises(config))
         with gr.Column(scale=3, min_width=280, elem_classes='first-on-phones'):

@@ -15,7 +15,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET, Update, choices_update, with_error_toasts
+from jaxgen.apps.demo.tabs.parts import QUIET, Update, choices_update, model_choices, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.edit.denoising_steps import noise_share
 from jaxgen.apps.edit.start import to_images
@@ -130,7 +130,7 @@ class Tab:
         return views.part(f'<iframe sandbox title="Inside {views.text(name)}" srcdoc="{page}"></iframe>')
 
     def _opened(self) -> Update:
-        return choices_update(self.workdirs, _diffusion_first(self.workdirs), self.first)
+        return choices_update(model_choices(self.workdirs, _diffusion_first(self.workdirs)), [self.first])
 
     def _levels(self, name: str | None) -> tuple[Config, Level]:
         """Return the config of a model, and the noise levels to show.
@@ -189,7 +189,7 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
     first = next(iter(names), None)
     with gr.Tab('Inside') as opened:
         with gr.Row():
-            model = gr.Dropdown(label='Model', choices=workdirs.choices(names), value=first, min_width=280)
+            model = gr.Dropdown(label='Model', **model_choices(workdirs, names), min_width=280)
             image = gr.Number(3, precision=0, minimum=0, label='Image number', info='of the test split')
             level = gr.Slider(
                 0, LEVELS, LEVELS // 2, step=1, label='Noise', info='from the image to noise', min_width=280

@@ -133,20 +133,23 @@ def steps_properties(steps: int, timesteps: int, is_shown: bool = True) -> tuple
     }
 
 
-def choices_update(workdirs: Workdirs, names: Sequence[str], chosen: str | None) -> Update:
-    """Return the update of a list of models when the page is opened.
+def model_choices(workdirs: Workdirs, names: Sequence[str]) -> Fields:
+    """Return the properties of a list of models, in which the first one is chosen."""
+    return {'choices': workdirs.choices(names), 'value': next(iter(names), None)}
+
+
+def choices_update(properties: Fields, chosen: Sequence[str | None]) -> Update:
+    """Return the update of a list when the page is opened.
 
     The page is built when the server starts, and a visitor may choose before the update arrives; the choice stays.
 
     Args:
-      workdirs: the run directories.
-      names: the names of the run directories to choose from.
-      chosen: the name that was chosen when the page was built; if it no longer exists, the first of ``names`` is chosen.
+      properties: the choices of the list as they are now, pairs of a label and a name, and the value to choose.
+      chosen: the names that were chosen when the page was built; if one of them no longer exists, the value is chosen.
     """
-    update: JsonObject = {'choices': workdirs.choices(names)}
-    if chosen not in names:
-        update['value'] = next(iter(names), None)
-    return gr.update(**update)
+    names = {name for _, name in properties['choices']}
+    is_there = bool(chosen) and names.issuperset(chosen)
+    return gr.update(choices=properties['choices']) if is_there else gr.update(**properties)
 
 
 def model_inputs(config: Config | None, linked: Linked | None = None) -> dict[str, Fields]:

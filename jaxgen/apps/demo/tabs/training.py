@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgen.apps.demo import inputs, views
 from jaxgen.apps.demo.sessions import Sessions
-from jaxgen.apps.demo.tabs.parts import QUIET, Update, with_error_toasts
+from jaxgen.apps.demo.tabs.parts import QUIET, Update, choices_update, with_error_toasts
 from jaxgen.apps.demo.workdirs import Workdirs
 from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.reports import words
@@ -101,9 +101,7 @@ class Tab:
         return views.part(views.grid(pixels, f'samples at {caption}', caption))
 
     def _opened(self) -> Update:
-        runs = _runs(self.workdirs)
-        is_there = self.first in [name for _, name in runs['choices']]
-        return gr.update(choices=runs['choices']) if is_there else gr.update(**runs)
+        return choices_update(_runs(self.workdirs), [self.first])
 
 
 def _runs(workdirs: Workdirs) -> Fields:
