@@ -14,9 +14,9 @@ from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.compatibility import FEW_STEP
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import absolute
-from jaxgen.methods.diffusion.denoiser import PreconditionedNetwork
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.methods.diffusion.options import GUIDE_FIELDS
+from jaxgen.methods.diffusion.sampling import PreconditionedNetwork
 from jaxgen.runtime.random import root_key, stream
 
 Restore = Callable[[Config, epath.Path, int | None], Trained]  # (config, run directory, step or None for the newest)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 from etils import epath
 
-from jaxgen.apps import from_config, guides, stored_config, weights
+from jaxgen.apps import guides, stored_config, weights
 from jaxgen.apps.config import Config
 from jaxgen.apps.data import load_split
 from jaxgen.apps.evaluate.during_training import DuringTraining
 from jaxgen.apps.finetune import adapters
 from jaxgen.apps.restore import build, restore
+from jaxgen.apps.same_run import require_same, run_fields
 from jaxgen.data import Dataset
 from jaxgen.data.options import kind_of
 from jaxgen.diffusion.compatibility import CONSISTENCY
 from jaxgen.errors import UserError, check
 from jaxgen.io import tensors
 from jaxgen.io.files import absolute
-from jaxgen.io.run_directory import CHECKPOINTS, numbered
+from jaxgen.io.run_directory import CHECKPOINTS, CONFIG, numbered
 from jaxgen.methods.base import Method
 from jaxgen.runtime.mesh import make_mesh, on_host
 from jaxgen.runtime.random import root_key
-from jaxgen.types import Fields, PyTree
+from jaxgen.training import Evaluation, SaveHook, Trainer
+from jaxgen.types import Fields, JsonObject, PyTree
 
 
 def train(config: Config, workdir: epath.Path) -> None:
@@ -57,6 +60,42 @@ def method_and_data(config: Config, workdir: epath.Path) -> tuple[Method, Datase
     return method, dataset.relabelled(class_names)
 
 
+def make_trainer(
+    config: Config,
+    method: Method,
+    dataset: Dataset,
+    workdir: epath.Path,
+    *,
+    evaluation: Evaluation | None = None,
+    on_save: SaveHook | None = None,
+    initial_weights: Callable[[], dict[str, PyTree]] | None = None,
+) -> Trainer:
+    """Return the trainer of a config; see ``Trainer`` for the arguments."""
+
+    def require_same_config(stored: JsonObject) -> None:
+        require_same(config, stored_config.modernised(stored, str(workdir / CONFIG)), run_fields(config), str(workdir))
+
+    return Trainer(
+        method,
+        dataset,
+        workdir,
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        random_flip=config.data.random_flip,
+        train=config.train,
+        sample=dataclasses.replace(config.sample, classes=config.sample.classes or config.data.classes),
+        checkpoint=config.checkpoint,
+        log=config.log if 'log' in config.sections else None,
+        mesh=make_mesh(config.mesh.fsdp),
+        snapshot_every=getattr(config.optimizer, 'ema_snapshot_every', None),
+        evaluation=evaluation,
+        on_save=on_save,
+        initial_weights=initial_weights,
+        config_json=config.to_tree(),
+        require_same=require_same_config,
+    )
+
+
 def _require_a_batch(config: Config, count: int) -> None:
     size = config.data.batch_size
     check(
@@ -88,7 +127,7 @@ def _train(config: Config, workdir: epath.Path) -> None:
 
     if config.evaluation.every is not None:
         evaluation = DuringTraining(config, method, mesh, dataset.class_names, workdir)
-    trainer = from_config.trainer(
+    make_trainer(
         config,
         method,
         dataset,
@@ -96,8 +135,7 @@ def _train(config: Config, workdir: epath.Path) -> None:
         evaluation=evaluation,
         on_save=on_save,
         initial_weights=_initial_weights(config, method, dataset.class_names, workdir),
-    )
-    trainer.train()
+    ).train()
 
 
 def _initial_weights(

@@ -3,7 +3,7 @@
 import jax
 from etils import epath
 
-from jaxgen.apps import from_config
+from jaxgen.apps.train import make_trainer
 from jaxgen.apps.untrained import build_method
 from jaxgen.data import load
 from jaxgen.runtime.mesh import make_mesh
@@ -21,7 +21,7 @@ def build(config):
 
 def train(config, workdir, evaluation=None):
     """Train the run of a config in a run directory."""
-    from_config.trainer(config, build(config), load('digits', 'train'), workdir, evaluation=evaluation).train()
+    make_trainer(config, build(config), load('digits', 'train'), workdir, evaluation=evaluation).train()
 
 
 def final_state(config, workdir, method=None):

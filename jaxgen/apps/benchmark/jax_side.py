@@ -10,13 +10,13 @@ import time
 import jax
 import jax.numpy as jnp
 
-from jaxgen.apps import from_config
 from jaxgen.apps.benchmark.describe import describe, flops
 from jaxgen.apps.benchmark.measure import MATRIX, Subject, attention_shape, examples, measure
 from jaxgen.apps.config import Config
 from jaxgen.apps.devices import set_up
 from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import read
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build
 from jaxgen.data import Dataset, pipeline
 from jaxgen.errors import UserError
@@ -142,7 +142,7 @@ def sample(config: Config, spec: Fields) -> Subject:
     config = config.replace({'sample.ema': False})
     method, class_names = build(config)
     model = jax.jit(method.init)(root_key(config.seed, config.train.prng))
-    sampler = from_config.sample_pipeline(config, method, make_mesh(config.mesh.fsdp), model, class_names)
+    sampler = Trained(config, method, make_mesh(config.mesh.fsdp), 0, model, class_names).sampler()
     size = config.sample.batch_size
 
     def run(units: int) -> None:

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxgen.apps import from_config
 from jaxgen.apps.compile import hlo
 from jaxgen.apps.compile.chips import CHIPS, Chip
 from jaxgen.apps.config import Config
 from jaxgen.apps.rules import validate_devices
+from jaxgen.apps.trained import Trained
 from jaxgen.apps.untrained import build
 from jaxgen.errors import UserError
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
@@ -94,7 +94,7 @@ def _lower_sample(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     """Return the program that samples one batch."""
     method, labelled = build(config)
     template = state_template(initializer(method, root_key(config.seed, config.train.prng)), mesh)
-    return from_config.sample_pipeline(config, method, mesh, template.model, labelled).lower(template.model)
+    return Trained(config, method, mesh, 0, template.model, labelled).sampler().lower(template.model)
 
 
 PROGRAMS: dict[str, Callable[[Config, Mesh], jax.stages.Lowered]] = {'train': lower_train, 'sample': _lower_sample}

@@ -19,8 +19,7 @@ from jaxgen.apps.demo.programs import Programs
 from jaxgen.apps.demo.settings import with_fields
 from jaxgen.apps.edit.denoising_steps import noise_share
 from jaxgen.apps.edit.start import EditStart, require_editable, start_edit, to_images
-from jaxgen.apps.from_config import classes_to_sample
-from jaxgen.apps.trained import Trained
+from jaxgen.apps.trained import Trained, classes_to_sample
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.levels import Level
 from jaxgen.errors import check

@@ -25,8 +25,8 @@ from jaxgen.io import grids, images
 from jaxgen.io.files import write_atomically
 from jaxgen.io.grids import Labels
 from jaxgen.io.run_directory import output_folder
-from jaxgen.methods.diffusion.denoiser import Edit, mean_only
 from jaxgen.methods.diffusion.method import Diffusion
+from jaxgen.methods.diffusion.sampling import Edit, mean_only
 from jaxgen.runtime import xla_flags
 from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.progress import Stage

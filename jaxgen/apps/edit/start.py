@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgen.apps.config import Config
-from jaxgen.apps.from_config import classes_to_sample
-from jaxgen.apps.trained import Trained
+from jaxgen.apps.trained import Trained, classes_to_sample
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.noise import step_noise

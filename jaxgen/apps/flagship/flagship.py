@@ -12,12 +12,12 @@ import time
 import jax
 from etils import epath
 
-from jaxgen.apps import from_config
 from jaxgen.apps.config import Config
 from jaxgen.apps.flagship.results import write_results
 from jaxgen.apps.restore import build
 from jaxgen.apps.rules import validate
 from jaxgen.apps.stored_config import read_run
+from jaxgen.apps.train import make_trainer
 from jaxgen.data import Dataset
 from jaxgen.errors import check
 from jaxgen.runtime.mesh import batch_sharding, make_mesh
@@ -73,7 +73,7 @@ def flagship(config: Config, workdir: epath.Path, dataset: Dataset, budget: Budg
     validate(config)
     method, _ = build(config, workdir)
     start = time.monotonic()
-    from_config.trainer(config, method, dataset, workdir).train()
+    make_trainer(config, method, dataset, workdir).train()
     seconds = time.monotonic() - start
     write_results(config, workdir, budget.samples, {'training_seconds': seconds, 'budget_minutes': budget.minutes})
 

@@ -19,7 +19,6 @@ from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.base import Capabilities, Method
-from jaxgen.methods.diffusion.denoiser import Edit, PreconditionedNetwork, sampling_denoiser
 from jaxgen.methods.diffusion.objective import (
     ConsistencyStages,
     Examples,
@@ -35,7 +34,13 @@ from jaxgen.methods.diffusion.options import (
     NetworkOptions,
 )
 from jaxgen.methods.diffusion.rules import require_together
-from jaxgen.methods.diffusion.sampling import SamplingRun, SamplingSettings
+from jaxgen.methods.diffusion.sampling import (
+    Edit,
+    PreconditionedNetwork,
+    SamplingRun,
+    SamplingSettings,
+    sampling_denoiser,
+)
 from jaxgen.methods.diffusion.state import (
     DiffusionState,
     apply_gradients,
