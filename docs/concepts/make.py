@@ -152,7 +152,7 @@ def path(name: str, mixture: toy.Mixture, normal: np.ndarray, num_steps: int) ->
         def denoiser(x: jax.Array, level: Level) -> jax.Array:
             return toy.follow(mixture.denoise, x, level, data)
 
-    x = diffusion.noise.initial_noise(levels, jnp.asarray(normal))
+    x = diffusion.initial_noise(levels, jnp.asarray(normal))
     key = jax.random.key(3)
     way = sampler.sample(denoiser, levels, x, key=key, schedule=schedule, keep_path=True)
     whole = np.concatenate([np.asarray(x)[None], np.asarray(way)])
@@ -191,7 +191,7 @@ def errors() -> None:
         found = []
         for count in (3, 5, 8, 12, 18, 27, 40, 60, 90, 135):
             levels = schedule.levels(count)
-            x = diffusion.noise.initial_noise(levels, normal)
+            x = diffusion.initial_noise(levels, normal)
             points = sampler.sample(mixture.denoise, levels, x, key=jax.random.key(1), schedule=schedule)
             found.append((sampler.network_calls(levels), mixture.distance(np.asarray(points))))
         print(name, [(calls, round(error, 4)) for calls, error in found])
@@ -223,7 +223,7 @@ def guided(model: toy.Mixture, scale: float, guide_scale: float, num: int = 1500
     null_label = 1 if scale != 1 else None
     denoiser = guidance(predict, labels, null_label=null_label, guide=guide if guide_scale != 1 else None)
     levels = EDMSchedule().levels(40)
-    x = diffusion.noise.initial_noise(levels, jax.random.normal(jax.random.key(0), (num, 2)))
+    x = diffusion.initial_noise(levels, jax.random.normal(jax.random.key(0), (num, 2)))
     return np.asarray(diffusion.samplers.heun(lambda x, level: denoiser(x, level).mean, levels, x))
 
 

@@ -7,7 +7,7 @@ Sample images in three lines. ``denoiser(x, level)`` estimates x_0; this one is 
 >>> def denoiser(x, level):
 ...     return level.alpha * x
 >>> levels = diffusion.cosine(1000).levels(50)
->>> noise = diffusion.noise.initial_noise(levels, jax.random.normal(jax.random.key(0), (2, 8, 8, 3)))
+>>> noise = diffusion.initial_noise(levels, jax.random.normal(jax.random.key(0), (2, 8, 8, 3)))
 >>> diffusion.samplers.ddim(denoiser, levels, noise).shape
 (2, 8, 8, 3)
 """
@@ -18,13 +18,13 @@ from jaxgen.diffusion import (
     editing,
     likelihood,
     losses,
-    noise,
     predictions,
     samplers,
     schedules,
 )
 from jaxgen.diffusion.guidance import Guidance
 from jaxgen.diffusion.levels import Level
+from jaxgen.diffusion.samplers.base import initial_noise
 from jaxgen.diffusion.schedules import (
     DiscreteSchedule,
     EDMSchedule,
@@ -45,11 +45,11 @@ __all__ = [
     'compatibility',
     'cosine',
     'editing',
+    'initial_noise',
     'likelihood',
     'linear',
     'linear_betas',
     'losses',
-    'noise',
     'predictions',
     'samplers',
     'schedules',

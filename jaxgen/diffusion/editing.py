@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level
-from jaxgen.diffusion.noise import initial_noise
+from jaxgen.diffusion.samplers.base import initial_noise
 from jaxgen.types import Array
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgen.diffusion.noise import initial_noise
 from jaxgen.diffusion.predictions import estimate_x0
 from jaxgen.diffusion.samplers import SAMPLERS
+from jaxgen.diffusion.samplers.base import initial_noise
 from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule, FlowSchedule
 
 RNG = np.random.default_rng(0)

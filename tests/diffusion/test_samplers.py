@@ -14,9 +14,9 @@ from scipy import special
 from jaxgen.diffusion import samplers
 from jaxgen.diffusion.compatibility import FEW_STEP, compatible_combinations
 from jaxgen.diffusion.levels import Level
-from jaxgen.diffusion.noise import initial_noise
 from jaxgen.diffusion.predictions import Prediction
 from jaxgen.diffusion.samplers import SAMPLERS, Ancestral
+from jaxgen.diffusion.samplers.base import initial_noise
 from jaxgen.diffusion.schedules import SCHEDULES, EDMSchedule, cosine, linear_betas, trailing_timesteps
 from tests.diffusion import analytic
 from tests.diffusion.analytic import MEAN, STD

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.samplers.base import step_noise
 from jaxgen.errors import UserError
 from jaxgen.io.images import from_uint8, to_uint8
 from jaxgen.runtime.mesh import make_mesh

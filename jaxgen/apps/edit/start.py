@@ -13,7 +13,7 @@ from jaxgen.apps.config import Config
 from jaxgen.apps.trained import Trained, classes_to_sample
 from jaxgen.diffusion import editing
 from jaxgen.diffusion.levels import Level
-from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.samplers.base import step_noise
 from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.methods.base import Method

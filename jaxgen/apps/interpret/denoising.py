@@ -12,7 +12,7 @@ import numpy as np
 from jaxgen.apps.interpret.options import InterpretOptions
 from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.editing import last_levels
-from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.samplers.base import step_noise
 from jaxgen.io.images import to_uint8
 from jaxgen.methods.diffusion.method import Diffusion
 from jaxgen.runtime.mesh import batch_sharding, replicated

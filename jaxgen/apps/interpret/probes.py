@@ -13,7 +13,7 @@ import numpy as np
 from jaxgen.apps.interpret.activations import Forward, Probe
 from jaxgen.apps.trained import Trained
 from jaxgen.diffusion.levels import Level
-from jaxgen.diffusion.noise import step_noise
+from jaxgen.diffusion.samplers.base import step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule
 from jaxgen.methods.adversarial import AdversarialMethod
 from jaxgen.methods.diffusion.method import Diffusion

@@ -22,7 +22,7 @@ from jaxgen.data import Dataset
 from jaxgen.diffusion import likelihood
 from jaxgen.diffusion.levels import Level
 from jaxgen.diffusion.losses import add_noise
-from jaxgen.diffusion.noise import Noise, step_noise
+from jaxgen.diffusion.samplers.base import Noise, step_noise
 from jaxgen.diffusion.schedules import DiscreteSchedule, LearnedSchedule
 from jaxgen.errors import UserError, check
 from jaxgen.io.files import write_json

@@ -21,9 +21,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.posterior import interpolated_variance, posterior_coefficients
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Noise, Sampler, Step, array_module, step_ends
 from jaxgen.types import Array
 
 

@@ -1,4 +1,4 @@
-"""The interface of all samplers, and the loop over their steps.
+"""The interface of all samplers, the loop over their steps, and the noise that they start from and add.
 
 ``init`` computes tables of coefficients with one row for each step, and ``step`` takes one step with its row. The same object
 therefore runs as one compiled loop (``sample``) or step by step::
@@ -21,12 +21,13 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
+from jaxgen.runtime.random import normal_of_each
 from jaxgen.types import Array, PyTree
 
+Noise = Callable[[Array], Array]  # noise(i): standard normal noise for step i of a sampler
 Denoiser = Callable[..., Any]  # denoiser(x, level): the estimate of x_0 from x [N, ...] at a scalar level
 
 
@@ -169,6 +170,41 @@ class Sampler(abc.ABC):
             noise = noise_of_key(jax.random.key(0) if key is None else key, x)  # without a key, no step calls it
         carry, steps = self.init(levels, x, schedule)
         return self.run(denoiser, carry, steps, noise, keep_path)
+
+
+def step_noise(keys: Key[Array, ' n'], i: Array | int, image_shape: tuple[int, ...]) -> Float[Array, 'n h w c']:
+    """Return standard normal noise number ``i`` of each image, which depends only on the image's key and ``i``.
+
+    Number 0 is the noise that sampling starts from, and step i of a sampler adds number i + 1; see ``noise_of_steps``.
+    """
+    numbered = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+    return normal_of_each(numbered, image_shape)
+
+
+def noise_of_steps(keys: Key[Array, ' n'], image_shape: tuple[int, ...]) -> Noise:
+    """Return the function that gives a sampler the noise of its step ``i``."""
+    return lambda i: step_noise(keys, i + 1, image_shape)
+
+
+def initial_noise(levels: Level, normal: Float[Array, 'n ...']) -> Float[Array, 'n ...']:
+    """Scale standard normal noise to alpha^2 + sigma^2 at the first level, the variance of noisy images of unit variance.
+
+    Args:
+      levels: the noise levels that a sampler visits, ``[S + 1]``, from noise to data.
+      normal: standard normal noise in the shape of the images.
+
+    Returns:
+      The noise from which the sampler starts.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jaxgen import diffusion
+      >>> levels = diffusion.EDMSchedule().levels(18)  # from sigma = 80 on
+      >>> round(float(diffusion.initial_noise(levels, jnp.ones((1, 8, 8, 3))).max()), 2)
+      80.01
+    """
+    std = jnp.sqrt(jnp.asarray(levels.alpha[0] ** 2 + levels.sigma[0] ** 2, jnp.float32))
+    return std * normal
 
 
 def noise_of_key(key: Array, x: Float[Array, 'n ...']) -> Noise:

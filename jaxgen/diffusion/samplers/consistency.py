@@ -17,8 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, step_ends
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Noise, Sampler, Step, step_ends
 from jaxgen.types import Array
 
 LAST_SIGMA = 0.821  # noise level of the second of two calls (Geng et al. 2024, Consistency Models Made Easy, CIFAR-10)

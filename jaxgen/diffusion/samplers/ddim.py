@@ -18,9 +18,8 @@ from typing import ClassVar, NamedTuple
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.posterior import posterior_coefficients
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Noise, Sampler, Step, array_module, step_ends
 from jaxgen.types import Array
 
 

@@ -23,8 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, array_module, step_ends
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Noise, Sampler, Step, array_module, step_ends
 from jaxgen.types import Array
 
 

@@ -20,8 +20,7 @@ import jax
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Sampler, Step, step_ends
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Noise, Sampler, Step, step_ends
 from jaxgen.types import Array, PyTree
 
 

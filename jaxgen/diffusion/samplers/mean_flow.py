@@ -17,8 +17,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
-from jaxgen.diffusion.samplers.base import Carry, Sampler, Step, step_ends
+from jaxgen.diffusion.samplers.base import Carry, Noise, Sampler, Step, step_ends
 from jaxgen.types import Array
 
 Jump = Callable[[Array, Level, Level], Array]  # jump(x, level, next_level): x at the next level

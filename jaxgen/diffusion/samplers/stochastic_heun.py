@@ -19,8 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step, step_ends
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Noise, Step, step_ends
 from jaxgen.diffusion.samplers.heun import Heun, HeunCoefficients, heun_coefficients, heun_step
 from jaxgen.types import Array, PyTree
 

@@ -15,7 +15,7 @@ from jaxgen.diffusion.augment import NUM_CONDITIONS, sample_parameters, transfor
 from jaxgen.diffusion.compatibility import FEW_STEP, MEAN_FLOW
 from jaxgen.diffusion.guidance import Predict
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import initial_noise, noise_of_steps, step_noise
+from jaxgen.diffusion.samplers.base import initial_noise, noise_of_steps, step_noise
 from jaxgen.diffusion.schedules import SCHEDULES, LearnedSchedule
 from jaxgen.io.hashes import weights_hash
 from jaxgen.methods.base import Capabilities, Method

@@ -14,10 +14,9 @@ from jaxgen.diffusion import predictions
 from jaxgen.diffusion.compatibility import CONSISTENCY, MEAN_FLOW
 from jaxgen.diffusion.guidance import Guidance, Predict
 from jaxgen.diffusion.levels import Level, Schedule
-from jaxgen.diffusion.noise import Noise
 from jaxgen.diffusion.predictions import Prediction
 from jaxgen.diffusion.samplers import DDIM, SAMPLERS, Ancestral, Sampler
-from jaxgen.diffusion.samplers.base import Carry, Denoiser, Step
+from jaxgen.diffusion.samplers.base import Carry, Denoiser, Noise, Step
 from jaxgen.diffusion.samplers.mean_flow import Jump
 from jaxgen.diffusion.schedules import LearnedSchedule
 from jaxgen.methods.diffusion.options import DiffusionSampleOptions
