@@ -53,3 +53,11 @@ def test_issue_forms_have_what_github_demands(load, name):
 def test_the_version_is_the_same_in_all_places(load):
     assert load('CITATION.cff')['version'] == jaxgen.__version__
     assert f'[{jaxgen.__version__}]' in (ROOT / 'CHANGELOG.md').read_text()
+
+
+def test_packages_have_at_most_2000_lines_and_files_350():
+    """Each file of jaxgen/apps is an app of its own, as each of its folders is."""
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / 'jaxgen').rglob('*.py')}
+    assert lines and max(lines.values()) <= 350
+    for folder in {path.parent for path in lines} - {ROOT / 'jaxgen' / 'apps'}:
+        assert sum(n for path, n in lines.items() if path.parent == folder) <= 2000, folder

@@ -17,7 +17,7 @@ from jaxgen import __version__
 from jaxgen.data import tfds_source
 from jaxgen.io.files import cache_dir
 from jaxgen.io.run_directory import CONFIG, PUBLISHED
-from jaxgen.models.inception_weights import PUBLISHED as INCEPTION
+from jaxgen.models.published.inception_weights import PUBLISHED as INCEPTION
 from jaxgen.runtime import hardware
 from jaxgen.runtime.progress import Stage
 

@@ -52,7 +52,7 @@ def _parameters(draft: ConfigDict) -> Iterator[str]:
 
     from jaxgen.apps.untrained import build
     from jaxgen.data.options import kind_of
-    from jaxgen.training.parameters import table
+    from jaxgen.models.parameters import table
 
     config = Config.from_tree(draft.to_dict())
     if kind_of(config.data.name) is not None or config.finetune.base is not None:

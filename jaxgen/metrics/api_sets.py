@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from jaxgen.metrics.features import Features
-    from jaxgen.metrics.image_sets import ImageSet
+    from jaxgen.metrics.sets.image_sets import ImageSet
 
 
 class Network(NamedTuple):
@@ -42,8 +42,8 @@ def open_sets(
     Raises:
       UserError: if a set cannot be read, or has too few images for the metric.
     """
-    from jaxgen.metrics.image_sets import from_array, open_set
     from jaxgen.metrics.registry import require_enough
+    from jaxgen.metrics.sets.image_sets import from_array, open_set
 
     opened = []
     for argument, (images, num) in sets.items():

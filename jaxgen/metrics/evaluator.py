@@ -15,8 +15,8 @@ from jaxgen.errors import MANY, UserError, names, pick
 from jaxgen.metrics import features
 from jaxgen.metrics.class_accuracy import TrainedClassifier, class_metrics
 from jaxgen.metrics.features import Extraction, Extractor
-from jaxgen.metrics.image_sets import ImageSet
 from jaxgen.metrics.registry import METRICS, Pair, parameters, require_enough
+from jaxgen.metrics.sets.image_sets import ImageSet
 from jaxgen.runtime.progress import Stage
 from jaxgen.types import JsonObject
 

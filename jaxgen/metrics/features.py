@@ -17,10 +17,10 @@ from jaxtyping import Float32, UInt8
 from jaxgen.data.pipeline import Prefetcher
 from jaxgen.errors import check, pick
 from jaxgen.io.files import cache_dir, read_npz, replacing
-from jaxgen.metrics.image_sets import ImageSet
-from jaxgen.models import dinov2, inception
-from jaxgen.models.dinov2_weights import dinov2_variables, network_of
-from jaxgen.models.inception_weights import inception_variables
+from jaxgen.metrics.sets.image_sets import ImageSet
+from jaxgen.models.published import dinov2, inception
+from jaxgen.models.published.dinov2_weights import dinov2_variables, network_of
+from jaxgen.models.published.inception_weights import inception_variables
 from jaxgen.runtime.compilation import compiled
 from jaxgen.runtime.mesh import batch_sharding, replicated
 from jaxgen.runtime.progress import Stage

@@ -15,10 +15,10 @@ from jaxgen.errors import check
 from jaxgen.metrics.class_probabilities import inception_score
 from jaxgen.metrics.features import Features
 from jaxgen.metrics.frechet import frechet_distance, frechet_distance_of_few
-from jaxgen.metrics.image_sets import SUBSET_SEED, subset
 from jaxgen.metrics.kernel import kernel_distance
 from jaxgen.metrics.manifold import density_coverage, precision_recall
 from jaxgen.metrics.moments import Moments
+from jaxgen.metrics.sets.image_sets import SUBSET_SEED, subset
 from jaxgen.types import JsonObject
 
 FEWEST_OF_A_CLASS = 100  # the FID of a class is left out if either set has fewer images of it

@@ -9,16 +9,17 @@ Example:
   (2, 8, 8, 1)
 """
 
-from jaxgen.models import inception, lora
+from jaxgen.models import lora
 from jaxgen.models.classifier import Classifier
 from jaxgen.models.cnn import CNN
 from jaxgen.models.dcgan import Discriminator, Generator
-from jaxgen.models.dinov2 import DINOv2
-from jaxgen.models.dinov2_weights import dinov2_variables
 from jaxgen.models.dit import DiT
-from jaxgen.models.inception import Inception
-from jaxgen.models.inception_weights import inception_variables
 from jaxgen.models.networks import NETWORKS, make_network
+from jaxgen.models.published import inception
+from jaxgen.models.published.dinov2 import DINOv2
+from jaxgen.models.published.dinov2_weights import dinov2_variables
+from jaxgen.models.published.inception import Inception
+from jaxgen.models.published.inception_weights import inception_variables
 from jaxgen.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from jaxgen.models.unet import UNet
 

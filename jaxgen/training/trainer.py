@@ -17,13 +17,13 @@ from jaxgen.io.lock import Lock, exclusive
 from jaxgen.io.run_directory import CHECKPOINTS, CONFIG, PARAMETERS, read_config, require_no_lost_checkpoints
 from jaxgen.methods.base import Method
 from jaxgen.methods.options import SampleOptions
+from jaxgen.models.parameters import count, table
 from jaxgen.runtime import hardware, progress
 from jaxgen.runtime.mesh import make_mesh, on_mesh
 from jaxgen.training.checkpoints import Checkpoints
 from jaxgen.training.evaluation import Evaluation, SaveHook
 from jaxgen.training.loop import Loop
 from jaxgen.training.options import CheckpointOptions, TrainOptions
-from jaxgen.training.parameters import count, table
 from jaxgen.training.plan import Plan
 from jaxgen.training.record import require_same_run, run_record
 from jaxgen.training.sampling import SamplePipeline, chosen_classes

@@ -19,8 +19,8 @@ from jaxgen.apps.untrained import build_method
 from jaxgen.cli import flagship as command_line
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.metrics.image_sets import open_set
-from jaxgen.metrics.npz_files import open_npz_files
+from jaxgen.metrics.sets.image_sets import open_set
+from jaxgen.metrics.sets.npz_files import open_npz_files
 from tests.tiny import tiny_config
 
 LIMIT = 15e6  # bytes of a file that can be committed

@@ -145,7 +145,7 @@ def test_what_cannot_be_trained_is_one_sentence(photos, tmp_path, fields, words,
 
 def test_metrics_take_the_split_of_the_run_as_reference(photos, tmp_path):
     from jaxgen.apps.evaluate.evaluator import make_evaluator
-    from jaxgen.metrics import image_sets
+    from jaxgen.metrics.sets import image_sets
 
     c = tiny_draft(**{**FIELDS, 'data.path': str(photos), 'data.max_refused': 0.1})
     config = resolve(modes.config_of(modes.MODES['evaluate'], c), epath.Path(tmp_path / 'run'))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from jaxgen.models import inception_weights
+from jaxgen.models.published import inception_weights
 from tests.helpers import commands, notebooks, random_inception
 from tests.tiny import LONG, untrained
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from jaxgen.models import dinov2, dinov2_weights
-from jaxgen.models.dinov2 import DINOv2
+from jaxgen.models.published import dinov2, dinov2_weights
+from jaxgen.models.published.dinov2 import DINOv2
 
 TINY = DINOv2(features=24, num_blocks=2, num_heads=3, grid=5)
 

@@ -5,7 +5,7 @@ import shutil
 
 import torch
 
-from jaxgen.models import inception_weights
+from jaxgen.models.published import inception_weights
 from tests.helpers import random_inception
 
 TRAINED = pathlib.Path(__file__).parents[1] / 'old_runs/ddpm'

@@ -13,7 +13,7 @@ import torch
 
 from jaxgen.apps.twins import torchvision_operators
 from jaxgen.data import load
-from jaxgen.models import inception
+from jaxgen.models.published import inception
 
 COUNT = 40  # images in each set
 # What running this file printed with torch-fidelity 0.4.0 and PyTorch 2.13.0, for the two sets.

@@ -18,7 +18,7 @@ from jaxgen.metrics.features import Extraction, dinov2_extractor
 from jaxgen.metrics.frechet import frechet_distance_of_few
 from jaxgen.metrics.kernel import kernel_distance
 from jaxgen.metrics.manifold import density_coverage, precision_recall
-from jaxgen.models import inception_weights
+from jaxgen.models.published import inception_weights
 from tests.helpers import dinov2 as random_dinov2
 from tests.helpers import random_inception
 

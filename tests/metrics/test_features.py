@@ -8,7 +8,7 @@ import pytest
 from jaxgen.errors import UserError
 from jaxgen.metrics import features
 from jaxgen.metrics.features import Extraction, Extractor, default_batch_size, stored_features
-from jaxgen.metrics.image_sets import open_set
+from jaxgen.metrics.sets.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.progress import Stage
 

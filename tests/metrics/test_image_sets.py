@@ -6,7 +6,7 @@ from PIL import Image
 
 from jaxgen.data import load
 from jaxgen.errors import UserError
-from jaxgen.metrics.image_sets import from_array, open_set, subset
+from jaxgen.metrics.sets.image_sets import from_array, open_set, subset
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (5, 6, 4, 3), np.uint8)

@@ -7,9 +7,9 @@ import pytest
 
 from jaxgen.metrics import registry
 from jaxgen.metrics.features import Features
-from jaxgen.metrics.image_sets import SUBSET_SEED
 from jaxgen.metrics.manifold import density_coverage, precision_recall
 from jaxgen.metrics.registry import METRICS, Pair, parameters
+from jaxgen.metrics.sets.image_sets import SUBSET_SEED
 
 RNG = np.random.default_rng(0)
 

@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 
 from jaxgen.errors import UserError
 from jaxgen.io import published
-from jaxgen.models import dinov2, dinov2_weights
-from jaxgen.models.dinov2 import DINOv2, position_weights, preprocess
-from jaxgen.models.dinov2_weights import dinov2_variables, read_variables
-from jaxgen.models.pil_resize import bicubic_resize
+from jaxgen.models.published import dinov2, dinov2_weights
+from jaxgen.models.published.dinov2 import DINOv2, position_weights, preprocess
+from jaxgen.models.published.dinov2_weights import dinov2_variables, read_variables
+from jaxgen.models.published.pil_resize import bicubic_resize
 from tests.helpers import dinov2 as random_dinov2
 
 RNG = np.random.default_rng(0)

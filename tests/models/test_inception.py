@@ -12,8 +12,8 @@ from PIL import Image
 
 from jaxgen.errors import UserError
 from jaxgen.io import published
-from jaxgen.models import inception
-from jaxgen.models import inception_weights as weights
+from jaxgen.models.published import inception
+from jaxgen.models.published import inception_weights as weights
 from tests.helpers import random_inception
 
 

@@ -21,7 +21,7 @@ from jaxgen.apps.untrained import build_method
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.methods.lora import FineTunedDiffusion, with_new_labels
-from jaxgen.metrics.image_sets import open_set
+from jaxgen.metrics.sets.image_sets import open_set
 from jaxgen.models import lora
 from jaxgen.runtime.mesh import make_mesh, replicated
 from jaxgen.training.checkpoints import Checkpoints

@@ -31,7 +31,7 @@ from jaxgen.io.names import safe_name
 from jaxgen.io.run_directory import CONFIG, EVALUATION, METRICS, points, read_metrics
 from jaxgen.methods.diffusion.options import GUIDE_FIELDS
 from jaxgen.metrics.evaluator import Evaluator
-from jaxgen.metrics.image_sets import ImageSet
+from jaxgen.metrics.sets.image_sets import ImageSet
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.progress import Stage
 from jaxgen.schema import to_tree

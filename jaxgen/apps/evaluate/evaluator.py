@@ -15,8 +15,8 @@ from jaxgen.errors import UserError, check
 from jaxgen.metrics.class_accuracy import TrainedClassifier, find_classifier
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.features import Extractor, make_extractor
-from jaxgen.metrics.image_sets import ImageSet, from_dataset, open_set
 from jaxgen.metrics.registry import require_enough
+from jaxgen.metrics.sets.image_sets import ImageSet, from_dataset, open_set
 from jaxgen.runtime.progress import Stage
 from jaxgen.schema import located
 from jaxgen.types import Fields, JsonObject

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgen.apps.trained import Trained
 from jaxgen.io.hashes import weights_hash
-from jaxgen.metrics.image_sets import ImageSet
+from jaxgen.metrics.sets.image_sets import ImageSet
 from jaxgen.runtime.random import IMAGES_PRNG
 from jaxgen.training.sampling import SamplePipeline
 

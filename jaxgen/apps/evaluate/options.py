@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jaxgen.metrics.features import DINOV2_SIZES
 from jaxgen.metrics.registry import METRICS
-from jaxgen.models.inception import RESIZES
+from jaxgen.models.published.inception import RESIZES
 from jaxgen.optim.power_ema import LONGEST
 from jaxgen.schema import Options, option, require
 

@@ -11,7 +11,7 @@ from jaxgen.errors import UserError, check
 from jaxgen.io import images
 from jaxgen.io.files import replacing_set
 from jaxgen.io.tensors import shape_text
-from jaxgen.metrics.npz_files import open_npz_files
+from jaxgen.metrics.sets.npz_files import open_npz_files
 
 IMAGES_PER_FILE = 10_000
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from jaxgen.apps.reports import words
 from jaxgen.apps.same_run import flatten
 from jaxgen.apps.trained import Trained
-from jaxgen.training.parameters import count
+from jaxgen.models.parameters import count
 from jaxgen.types import JsonObject
 
 FILE = 'README.md'

@@ -22,8 +22,8 @@ from jaxgen.data import load
 from jaxgen.errors import UserError
 from jaxgen.metrics.evaluator import FEW_PER_CLASS
 from jaxgen.metrics.features import Extraction
-from jaxgen.metrics.image_sets import open_set
-from jaxgen.models.dinov2_weights import dinov2_variables
+from jaxgen.metrics.sets.image_sets import open_set
+from jaxgen.models.published.dinov2_weights import dinov2_variables
 from jaxgen.runtime.mesh import make_mesh
 from tests.helpers import dinov2 as random_dinov2
 from tests.helpers import random_inception

@@ -300,7 +300,7 @@ import json, pathlib, sys
 import numpy as np
 from jaxgen.data import pipeline
 from jaxgen.data.dataset import Dataset, ImagesOnDisk
-from jaxgen.metrics import image_sets
+from jaxgen.metrics.sets import image_sets
 count = 1_300_000
 file = pathlib.Path(sys.argv[1])
 images = np.lib.format.open_memmap(file, 'w+', np.uint8, (count, 64, 64, 3))

@@ -16,7 +16,7 @@ from jaxgen.data.dataset import Images
 from jaxgen.errors import UserError, check
 from jaxgen.io import pictures
 from jaxgen.io.folders import files_below, unread
-from jaxgen.metrics import npz_files
+from jaxgen.metrics.sets import npz_files
 from jaxgen.schema import expanded
 from jaxgen.types import JsonObject
 
@@ -63,7 +63,7 @@ def open_set(
     Args:
       name: a split of a data set such as ``cifar10:test``; a folder with images (at any depth, sorted by path; see
         ``jaxgen.io.folders`` and ``jaxgen.io.pictures``) or with ``.npz`` files; or an ``.npz`` file (see
-        ``jaxgen.metrics.npz_files``).
+        ``jaxgen.metrics.sets.npz_files``).
       field: the option or argument that ``name`` comes from, for messages.
       num: number of images to use, chosen at random (see ``subset``); all if not set.
       class_names: the classes that may occur in an ``.npz`` file. Its labels index them, unless the file names its own

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxgen.models.layers import MakeLayer, attention
-from jaxgen.models.pil_resize import bicubic_resize
+from jaxgen.models.published.pil_resize import bicubic_resize
 from jaxgen.models.unet import fold
 from jaxgen.types import Array, PyTree
 

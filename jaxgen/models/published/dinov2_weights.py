@@ -11,7 +11,7 @@ from jaxgen.errors import UserError, pick
 from jaxgen.io import tensors as tensor_files
 from jaxgen.io.hashes import tensors_hash
 from jaxgen.io.published import PublishedFile, published_path
-from jaxgen.models.dinov2 import SIZES, DINOv2
+from jaxgen.models.published.dinov2 import SIZES, DINOv2
 from jaxgen.schema import expanded
 from jaxgen.types import Fields, PyTree
 

@@ -1,0 +1,1 @@
+"""Sets of images to evaluate: folders, ``.npz`` files, data sets and arrays."""
