@@ -42,7 +42,7 @@ STYLE = """
 .jg a.get { display: inline-block; padding: .45rem .9rem; margin: .3rem .5rem .3rem 0; border-radius: .4rem;
   border: 1px solid var(--body-text-color); color: var(--body-text-color); text-decoration: none; }
 .jg a.get:focus-visible, .jg pre:focus-visible, .jg .wide:focus-visible { outline: 3px solid var(--color-accent); }
-.jg .note { border-left: .3rem solid #c80; padding: .3rem .8rem; margin: .4rem 0; }
+.jg .note { border-left: .3rem solid #c80; padding: .3rem .8rem; margin: .4rem 0; overflow-wrap: anywhere; }
 .jg .wide { overflow-x: auto; }
 .jg .weak { color: var(--body-text-color-subdued); } .jg th small { display: block; font-weight: normal; }
 .jg table { border-collapse: collapse; font-variant-numeric: tabular-nums; }

@@ -117,7 +117,8 @@ def lines_on(ax: Axes, lines: Mapping[str, Points], x: str, y: str) -> None:
         ax.yaxis.set_major_formatter(_PlainNumbers())
         ax.yaxis.set_minor_formatter(_PlainNumbers(minor_thresholds=(2, 0.5)))
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.grid(True, which='both', alpha=0.3)
+    ax.grid(True, alpha=0.3)
+    ax.grid(True, which='minor', alpha=0.1)
 
 
 def side_by_side(panels: Sequence[tuple[Mapping[str, Points], str, str]]) -> Figure:

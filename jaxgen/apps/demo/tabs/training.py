@@ -161,14 +161,14 @@ def tab(workdirs: Workdirs, sessions: Sessions) -> Tab:
             metric = gr.Dropdown(label='Metric', choices=[], min_width=280)
         timer, seen = gr.Timer(SECONDS, active=False), gr.State()
         with gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=280):
+            with gr.Column(scale=2, min_width=280):
                 curves = gr.HTML(
                     views.part(views.empty('The curves of a run appear here.')),
                     min_height=300,
                     label='Curves',
                     elem_classes='result',
                 )
-            with gr.Column(scale=2, min_width=280):
+            with gr.Column(scale=3, min_width=280):
                 place = gr.Slider(0, 1, 0, step=1, label='Sample grids, from the first to the last')
                 grid = gr.HTML(
                     views.part(views.empty('The grids of samples appear here.')),
