@@ -27,7 +27,7 @@ FEW_PER_CLASS = ' of each class uses few images'  # part of the warning that bel
 class Evaluator:
     """An evaluator of any number of image sets against one reference under one protocol.
 
-    The features of the reference are computed when the evaluator is made, or read from the cache.
+    The features of the reference are computed when they are first needed, by ``reference_features``.
 
     Args:
       extractor: the network whose features the metrics compare.
@@ -58,6 +58,7 @@ class Evaluator:
         self._metrics = tuple(pick(metric, METRICS, 'the metric') for metric in metrics)
         self._extractor, self._classifier = extractor, classifier
         self.reference = reference
+        self._real: features.Features | None = None
         extractors = [extractor]
         if classifier is not None and classifier.description != extractor.description:
             extractors.append(classifier.extractor())
@@ -65,8 +66,14 @@ class Evaluator:
         self._classifier_index = len(extractors) - 1  # 0 if the classifier is the extractor
         self._require_compatible(reference, 'the reference images')
         require_enough(self._metrics, reference.count, 'the reference', is_reference=True)
-        stage = Stage('features of the reference', reference.count)
-        self._real = features.stored_features(self._extraction, extractor.description, reference, stage)
+
+    def reference_features(self) -> features.Features:
+        """Return the features of the reference, which the first call computes or reads from the cache."""
+        if self._real is None:
+            stage = Stage('features of the reference', self.reference.count)
+            description = self._extractor.description
+            self._real = features.stored_features(self._extraction, description, self.reference, stage)
+        return self._real
 
     def __call__(self, images: ImageSet, tick: Callable[[], None] = lambda: None) -> JsonObject:
         """Evaluate a set of images.
@@ -84,7 +91,7 @@ class Evaluator:
         """
         self._require_compatible(images, 'the generated images')
         require_enough(self._metrics, images.count, 'the generated set')
-        is_classified = self._can_classify(images.image_shape)
+        real, is_classified = self.reference_features(), self._can_classify(images.image_shape)
         stage = Stage('features of the generated images', images.count)
         marks: list[tuple[float, int]] = []
 
@@ -94,7 +101,7 @@ class Evaluator:
 
         which = sorted({0, self._classifier_index}) if is_classified else [0]
         found = self._extraction(images.pieces(), stage, which, tick=note_time)
-        pair = self._pair(images, found[0])
+        pair = self._pair(images, found[0], real)
         result: JsonObject = {}
         with Stage(f'computing {", ".join(self._metrics)}'):
             for name in self._metrics:
@@ -144,10 +151,10 @@ class Evaluator:
             **features.environment(),
         }
 
-    def _pair(self, images: ImageSet, fake: features.Features) -> Pair:
-        real = self.reference
-        is_labelled = images.labels is not None and real.labels is not None and images.class_names == real.class_names
-        return Pair(fake, self._real, images.labels, real.labels, images.class_names if is_labelled else ())
+    def _pair(self, images: ImageSet, fake: features.Features, real: features.Features) -> Pair:
+        labels, known = self.reference.labels, self.reference.class_names
+        is_labelled = images.labels is not None and labels is not None and images.class_names == known
+        return Pair(fake, real, images.labels, labels, images.class_names if is_labelled else ())
 
     def _can_classify(self, image_shape: tuple[int, ...]) -> bool:
         return self._classifier is not None and image_shape == self._classifier.image_shape

@@ -255,9 +255,13 @@ def _result(title: str, name: str, images: ImageSet, folder: epath.Path, shared:
 
 
 def unused_results(stored: Sequence[JsonObject], protocol: JsonObject) -> list[str]:
-    """Return sentences that explain why stored results of the same images do not match a protocol."""
+    """Return sentences that explain why stored results of the same images do not match a protocol.
+
+    An older result may lack some fields of the description of its images.
+    """
     protocol = json.loads(json.dumps(protocol))
-    of_these_images = [old['protocol'] for old in stored if old['protocol'].get('generated') == protocol['generated']]
+    images = protocol['generated']
+    of_these_images = [old['protocol'] for old in stored if old['protocol']['generated'].items() <= images.items()]
     fields = [differences([old, protocol]) for old in of_these_images]
     words = (
         f'a stored result of these images has another protocol ({", ".join(names)}), so they are evaluated again'

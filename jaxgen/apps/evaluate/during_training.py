@@ -34,6 +34,7 @@ class DuringTraining:
         self._about, self._workdir = (config, method, mesh, class_names), workdir
         self.every, self._num = cast(int, config.evaluation.every), config.evaluation.num
         self._evaluator = make_evaluator(config, mesh, METRICS)
+        self._evaluator.reference_features()  # before training, which waits for an evaluation
 
     def has(self, step: int) -> bool:
         """Return whether a step has been evaluated already."""

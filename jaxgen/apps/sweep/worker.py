@@ -93,6 +93,7 @@ def check_devices(settings: Sequence[tuple[str, Config]]) -> None:
             raise UserError(f'config.sweep.settings, the setting {name}: {e}') from e
     config = settings[0][1]
     evaluator, metric = _evaluator(config), config.sweep.metric
+    evaluator.reference_features()
     check(
         not metric.startswith('judge.') or evaluator.protocol(evaluator.reference)['judge'] is not None,
         f'config.sweep.metric={metric} needs a classifier, and jaxgen has none for these images: pass '

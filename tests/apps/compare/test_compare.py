@@ -17,6 +17,7 @@ from jaxgen.cli import modes
 from jaxgen.data import Dataset, loading
 from jaxgen.errors import UserError
 from jaxgen.io.run_directory import EVALUATION_IN_TRAINING
+from jaxgen.metrics import features
 from jaxgen.metrics.evaluator import Evaluator
 from jaxgen.metrics.registry import parameters
 from tests.helpers.html_page import Page
@@ -93,7 +94,8 @@ def test_the_verdict_names_the_best_model_and_doubts_a_small_lead():
 def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkeypatch):
     before = {p.name: p.read_bytes() for p in (report / 'evaluation').iterdir()}
     assert sorted(name.rpartition('.')[2] for name in before) == ['json'] * 4 + ['npz'] * 2
-    evaluated, sampled, read = [], [], []
+    evaluated, sampled, read, referred = [], [], [], []
+    reference = features.stored_features
     sample, load = page._sample, loading._known_by_name
     whole = Evaluator.__call__
 
@@ -104,12 +106,13 @@ def test_no_metric_is_computed_twice_under_one_protocol(report, workdirs, monkey
     monkeypatch.setattr(Evaluator, '__call__', counted)
     monkeypatch.setattr(page, '_sample', lambda *args: sampled.append(1) or sample(*args))
     monkeypatch.setattr(loading, '_known_by_name', lambda *args: read.append(args[1]) or load(*args))
+    monkeypatch.setattr(features, 'stored_features', lambda *args: referred.append(1) or reference(*args))
     fields = {**FIELDS, 'compare.workdirs': workdirs}
     modes.run('compare', tiny_config(**fields), report)
-    assert not evaluated and not sampled and read == ['train', 'test']
+    assert not evaluated and not sampled and not referred and read == ['train', 'test']
     assert before == {p.name: p.read_bytes() for p in (report / 'evaluation').iterdir()}
     modes.run('compare', tiny_config(**{**fields, 'evaluation.num': 151, 'compare.seeds': 1}), report)
-    assert evaluated == [0, 0]
+    assert evaluated == [0, 0] and referred == [1]
 
 
 def test_results_of_evaluate_are_used_again(workdirs, tmp_path, monkeypatch):
@@ -160,6 +163,9 @@ def test_older_results_with_other_subsets_are_told_apart():
     assert f'has another protocol ({compare.MANIFOLD_SUBSET}), so they are evaluated again' in sentence
     assert compare.unused_results([old], old['protocol']) == []
     assert compare.unused_results([old], {**today, 'generated': {'seed': 1}}) == []
+    named = {**old['protocol'], 'generated': {**old['protocol']['generated'], 'dtype': 'float32'}}
+    (sentence,) = compare.unused_results([old], named)
+    assert 'has another protocol (generated.dtype), so' in sentence
     small = json.loads((RESULTS / 'compare_cifar_seeds' / 'ddpm_seed_0.json').read_text())[
         'protocol'
     ]  # 1,500 against 2,000
