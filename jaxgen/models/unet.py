@@ -82,6 +82,8 @@ class UNet(nn.Module):
       downsample_padding: padding of a strided convolution: 0 pads only below and on the right, as TensorFlow does; 1 pads on all
         sides.
       patch_size: side p of the patches into which the image is folded (space to depth); 1 works on the pixels.
+      pixel_channels: width of the full-resolution convolutions before the folding and after the unfolding, without which neighbouring
+        pixels of different patches are drawn apart; none if not set.
       dtype: dtype of the computation (with bfloat16, norms, softmax and parameters stay in float32).
 
     Example:
@@ -109,6 +111,7 @@ class UNet(nn.Module):
     flip_sin_to_cos: bool = False
     downsample_padding: int = 0
     patch_size: int = 1
+    pixel_channels: int | None = None
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
@@ -142,7 +145,9 @@ class UNet(nn.Module):
         emb = conditioning(
             self, t, labels, sinusoids=self.base_channels, features=4 * self.base_channels, augment=augment
         )
-        h = conv(widths[0], name='conv_in')(fold(x.astype(self.dtype), self.patch_size))
+        x = x.astype(self.dtype)
+        pixels = x if self.pixel_channels is None else conv(self.pixel_channels, name='pixels_in')(x)
+        h = conv(widths[0], name='conv_in')(fold(pixels, self.patch_size))
         skips = [h]
         for level, width in enumerate(widths):
             for i in range(self.num_res_blocks):
@@ -163,8 +168,14 @@ class UNet(nn.Module):
                 h = Upsample(width, name=f'up{level}_sample', **common)(h)
 
         h = nn.swish(GroupNorm(self.norm_groups, self.param_dtype, self.norm_eps, name='norm_out')(h))
-        h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
-        return unfold(h, self.patch_size).astype(at_least_float32(self.dtype))
+        if self.pixel_channels is None:
+            h = conv(self.out_channels * self.patch_size**2, kernel_init=uniform_fan_avg(0.0), name='conv_out')(h)
+            h = unfold(h, self.patch_size)
+        else:
+            h = unfold(conv(self.pixel_channels * self.patch_size**2, name='to_pixels')(h), self.patch_size)
+            h = conv(self.pixel_channels, name='pixels_out')(jnp.concatenate([nn.swish(h), nn.swish(pixels)], axis=-1))
+            h = conv(self.out_channels, kernel_init=uniform_fan_avg(0.0), name='conv_out')(nn.swish(h))
+        return h.astype(at_least_float32(self.dtype))
 
 
 def attention_levels(num_levels: int, resolutions: Sequence[int], side: int) -> tuple[int, ...]:

@@ -62,6 +62,13 @@ class NetworkOptions(Options):
     patch_size: int = option(
         1, 'side in pixels of the patches that the network sees as one position', at_least=1, at_most=8192
     )
+    pixel_channels: int | None = option(
+        None,
+        'channels of the convolutions on single pixels with which the UNet begins and ends, so that patches fit together; no such '
+        'convolutions if not set',
+        at_least=1,
+        at_most=8192,
+    )
     dtype: str = option('float32', 'precision of the computation; parameters are float32', choices=DTYPES)
 
     def check(self) -> None:
