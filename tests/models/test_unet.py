@@ -6,6 +6,8 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
+from torch.nn import functional
 
 from jaxgen.models.layers import timestep_embedding
 from jaxgen.models.unet import UNet, fold, unfold
@@ -97,3 +99,36 @@ def test_patches_fold_and_unfold():
     network, params, image = tiny(patch_size=2)
     out = jax.eval_shape(network.apply, {'params': params}, image, jnp.array([1, 2]))
     assert out.shape == image.shape
+
+
+def test_pixel_channels_are_convolutions_on_single_pixels_around_the_patches():
+    """Both ends of the network against PyTorch with the same weights, given what the network between them made."""
+    network, params, x = tiny(patch_size=2, pixel_channels=6)
+    out, state = network.apply({'params': params}, x, jnp.array([3, 700]), capture_intermediates=True)
+    made = {name: values['__call__'][0] for name, values in state['intermediates'].items() if '__call__' in values}
+
+    def conv(name, h):
+        kernel, bias = (torch.from_numpy(np.array(params[name][part])) for part in ('kernel', 'bias'))
+        return functional.conv2d(h, kernel.permute(3, 2, 0, 1), bias, padding=1)
+
+    def channels_first(x):
+        return torch.from_numpy(np.array(x)).permute(0, 3, 1, 2)
+
+    pixels = conv('pixels_in', channels_first(x))
+    folded = functional.pixel_unshuffle(pixels, 2)  # PyTorch orders channels before places in the patch
+    folded = folded.unflatten(1, (6, 4)).transpose(1, 2).flatten(1, 2)
+    np.testing.assert_allclose(conv('conv_in', folded), channels_first(made['conv_in']), rtol=1e-4, atol=1e-4)
+
+    h = conv('to_pixels', functional.silu(channels_first(made['norm_out'])))
+    h = functional.pixel_shuffle(h.unflatten(1, (4, 6)).transpose(1, 2).flatten(1, 2), 2)
+    h = functional.silu(conv('pixels_out', functional.silu(torch.cat([h, pixels], 1))))
+    np.testing.assert_allclose(conv('conv_out', h), channels_first(out), rtol=1e-4, atol=1e-4)
+
+
+def test_pixel_channels_add_the_parameters_of_their_convolutions():
+    def count(**fields):
+        return sum(p.size for p in jax.tree.leaves(shapes(UNet(**TINY, patch_size=2, **fields), 8)))
+
+    width, wide = 6, 6 * 2**2
+    added = (9 * 3 + 1) * width + (9 * 8 + 1) * wide + (9 * 2 * width + 1) * width + (9 * width + 1) * 3
+    assert count(pixel_channels=width) - count() == added + 9 * 8 * (wide - 3 * 2**2) - (9 * 8 + 1) * 3 * 2**2

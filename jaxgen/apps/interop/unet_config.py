@@ -116,6 +116,7 @@ def to_model(theirs: Fields, model: NetworkOptions, image_size: int, where: obje
         'flip_sin_to_cos': t['flip_sin_to_cos'],
         'downsample_padding': int(t['downsample_padding']),
         'patch_size': 1,
+        'pixel_channels': None,
     }
     if attention_levels(levels, model.attention_resolutions, image_size) == attended:
         fields['attention_resolutions'] = model.attention_resolutions

@@ -60,6 +60,11 @@ def require_together(
         f'={image_size} does not divide by model.patch_size={model.patch_size}',
     )
     require(
+        model.pixel_channels is None or (model.name == 'unet' and model.patch_size > 1),
+        'model.pixel_channels',
+        f'={model.pixel_channels} is for a UNet on patches: set model.name=unet and model.patch_size above 1, or leave it out',
+    )
+    require(
         diffusion.augment is None or 'augment_dim' in NETWORKS[model.name].__dataclass_fields__,
         'diffusion.augment',
         f'={diffusion.augment} needs a network that takes the condition numbers of the augmentation: model.name={model.name} '
