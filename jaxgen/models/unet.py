@@ -82,8 +82,8 @@ class UNet(nn.Module):
       downsample_padding: padding of a strided convolution: 0 pads only below and on the right, as TensorFlow does; 1 pads on all
         sides.
       patch_size: side p of the patches into which the image is folded (space to depth); 1 works on the pixels.
-      pixel_channels: width of the full-resolution convolutions before the folding and after the unfolding, without which neighbouring
-        pixels of different patches are drawn apart; none if not set.
+      pixel_channels: channels of the convolutions on single pixels before the folding and after the unfolding, with which
+        neighbouring pixels of different patches fit together; no such convolutions if not set.
       dtype: dtype of the computation (with bfloat16, norms, softmax and parameters stay in float32).
 
     Example:

@@ -170,6 +170,11 @@ def test_a_process_that_is_refused_ends_with_2(tmp_path):
         ({'model.channel_multipliers': (1, 1, 1, 1, 1)}, 'config.data.image_size=8 does not divide by 16'),
         ({'model.channel_multipliers': ()}, 'config.model.channel_multipliers is empty'),
         ({'model.patch_size': 3}, 'config.data.image_size=8 does not divide by model.patch_size=3'),
+        ({'model.pixel_channels': 8}, 'config.model.pixel_channels=8 is for a UNet on patches: set model.name=unet'),
+        (
+            {'model.pixel_channels': 8, 'model.patch_size': 2, 'model.name': 'dit'},
+            'config.model.pixel_channels=8 is for',
+        ),
         ({'model.name': 'unnet'}, "config.model.name 'unnet' does not exist; did you mean unet"),
         ({'model.dtype': 'float16'}, 'config.model.dtype'),
         ({'model.dropout': 1.0}, 'config.model.dropout=1.0 must be below 1'),

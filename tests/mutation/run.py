@@ -38,6 +38,7 @@ TESTS = {
     'jaxgen/diffusion/samplers/*.py': ('tests/diffusion', 'tests/methods/test_ddpm.py'),
     'jaxgen/gan/*.py': ('tests/gan', 'tests/methods/test_randomness.py', 'tests/methods/test_methods.py'),
     'jaxgen/metrics/*.py': ('tests/metrics', 'tests/apps/evaluate/test_evaluate.py'),
+    'jaxgen/metrics/sets/*.py': ('tests/metrics', 'tests/apps/evaluate/test_evaluate.py'),
     'jaxgen/methods/diffusion/objective.py': DIFFUSION_TESTS,
     'jaxgen/methods/diffusion/method.py': (*METHOD_TESTS, 'tests/methods/test_ddpm.py', 'tests/training/test_step.py'),
     'jaxgen/methods/dcgan/method.py': ('tests/methods/test_randomness.py', 'tests/methods/test_methods.py'),

@@ -64,8 +64,8 @@ class NetworkOptions(Options):
     )
     pixel_channels: int | None = option(
         None,
-        'channels of the convolutions on single pixels with which the UNet begins and ends, so that patches fit together; no such '
-        'convolutions if not set',
+        'channels of the convolutions on single pixels with which a UNet on patches begins and ends; no such convolutions if not '
+        'set',
         at_least=1,
         at_most=8192,
     )
