@@ -18,7 +18,7 @@ python main.py --config=configs/ddpm_cifar.py:edm
 
 python main.py --config=configs/ddpm_cifar.py:cpu
   Hardware: two CPU cores
-  Hours: 2, reckoned from 90 images/s
+  Hours: not yet measured
   Expect: not yet run to its end; after 1,500 steps a training loss of 0.25, for which edm needs between 2,000 and 5,000
     steps (docs/results/recipes.md)
 

@@ -82,8 +82,8 @@ class UNet(nn.Module):
       downsample_padding: padding of a strided convolution: 0 pads only below and on the right, as TensorFlow does; 1 pads on all
         sides.
       patch_size: side p of the patches into which the image is folded (space to depth); 1 works on the pixels.
-      pixel_channels: channels of the convolutions on single pixels before the folding and after the unfolding, with which
-        neighbouring pixels of different patches fit together; no such convolutions if not set.
+      pixel_channels: channels of the convolutions on single pixels before the folding and after the unfolding; no such
+        convolutions if not set.
       dtype: dtype of the computation (with bfloat16, norms, softmax and parameters stay in float32).
 
     Example:
@@ -173,7 +173,7 @@ class UNet(nn.Module):
             h = unfold(h, self.patch_size)
         else:
             h = unfold(conv(self.pixel_channels * self.patch_size**2, name='to_pixels')(h), self.patch_size)
-            h = conv(self.pixel_channels, name='pixels_out')(jnp.concatenate([nn.swish(h), nn.swish(pixels)], axis=-1))
+            h = conv(self.pixel_channels, name='pixels_out')(nn.swish(jnp.concatenate([h, pixels], axis=-1)))
             h = conv(self.out_channels, kernel_init=uniform_fan_avg(0.0), name='conv_out')(nn.swish(h))
         return h.astype(at_least_float32(self.dtype))
 

@@ -11,6 +11,8 @@ from etils import epath
 from jaxgen.apps.evaluate import during_training
 from jaxgen.apps.restore import restore
 from jaxgen.cli import modes
+from jaxgen.errors import UserError
+from jaxgen.metrics.evaluator import Evaluator
 from tests.helpers.runs import train
 from tests.tiny import tiny_config
 
@@ -37,6 +39,16 @@ def test_the_best_step_is_kept_also_over_a_resumption(tmp_path):
         assert trained.step == best
         newest = restore(tiny_config('dcgan'), workdir)
         assert newest.step == 12
+
+
+def test_the_features_of_the_reference_are_computed_before_training(tmp_path, monkeypatch):
+    def computed(evaluator):
+        raise UserError('computing them')
+
+    monkeypatch.setattr(Evaluator, 'reference_features', computed)
+    with pytest.raises(UserError, match='computing them'):
+        modes.run('train', tiny_config('dcgan', **FIELDS), epath.Path(tmp_path) / 'run')
+    assert not (tmp_path / 'run').exists()
 
 
 class Scripted:

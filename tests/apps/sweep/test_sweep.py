@@ -20,6 +20,7 @@ from jaxgen.apps.sweep import plan, report, results, runs, worker
 from jaxgen.cli import modes
 from jaxgen.errors import UserError
 from jaxgen.io import images
+from jaxgen.metrics.evaluator import Evaluator
 from tests.helpers.html_page import Page
 from tests.tiny import LONG, WITHOUT_TENSORFLOW, tiny_config
 
@@ -219,6 +220,13 @@ def test_refused_before_the_first_run(fields, words, tmp_path):
     with pytest.raises(UserError, match=words):
         modes.run('sweep', sweep_config(**fields), epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run').exists()
+
+
+def test_the_features_of_the_reference_are_computed_before_the_first_run(monkeypatch):
+    computed = []
+    monkeypatch.setattr(Evaluator, 'reference_features', lambda self: computed.append(self))
+    worker.check_devices([('first', sweep_config()), ('second', sweep_config())])
+    assert len(computed) == 1
 
 
 def test_a_setting_may_make_work_what_does_not_by_itself(tmp_path, monkeypatch):

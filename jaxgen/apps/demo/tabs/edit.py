@@ -180,10 +180,8 @@ class Tab:
     def _opened(self, request: gr.Request) -> list[Update]:
         """Return the update of the list of models; the other inputs change only if the first model no longer exists."""
         names = _able_to_edit(self.workdirs)
-        update, others = (
-            choices_update(model_choices(self.workdirs, names), [self.first]),
-            [gr.skip()] * len(self.of_model()),
-        )
+        update = choices_update(model_choices(self.workdirs, names), [self.first])
+        others = [gr.skip()] * len(self.of_model())
         if names and self.first not in names:
             others = self._choose(names[0], request)
         return [update, *others]
