@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import jax
 import optax
-import optax.contrib
 
+from jaxgen.optim.muon import MOMENTUM, orthogonalise
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
 from jaxgen.types import Array, PyTree
@@ -40,26 +40,20 @@ def _muon(options: OptimizerOptions) -> optax.GradientTransformation:
     the other parameters. The updates of kernels are scaled to the size of Adam's (Liu et al. 2025, section 2.2), so that the
     same learning rate suits all parameters.
     """
-    return optax.contrib.muon(
-        learning_rate(options),
-        weight_decay=options.weight_decay,
-        adam_b1=options.beta1,
-        adam_b2=options.beta2,
-        adam_weight_decay=options.weight_decay,
-        muon_weight_dimension_numbers=_matrices,
-        consistent_rms=0.2,
+    rate = learning_rate(options)
+    kernels = optax.chain(
+        optax.trace(MOMENTUM, nesterov=True),
+        optax.stateless(lambda updates, params: jax.tree.map(orthogonalise, updates)),
+        optax.add_decayed_weights(options.weight_decay),
+        optax.scale_by_learning_rate(rate),
     )
+    others = optax.adamw(rate, options.beta1, options.beta2, weight_decay=options.weight_decay, nesterov=True)
+    return optax.partition({'kernel': kernels, 'other': others}, _kinds)
 
 
-def _matrices(params: PyTree) -> PyTree:
-    """Return the axes of the rows and of the columns of each kernel, and None for all other parameters."""
-
-    def axes(path: PyTree, x: Array) -> optax.contrib.MuonDimensionNumbers | None:
-        if path[-1].key != 'kernel' or x.ndim < 2:
-            return None
-        return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
-
-    return jax.tree.map_with_path(axes, params)
+def _kinds(params: PyTree) -> PyTree:
+    """Return for each parameter 'kernel' or 'other'."""
+    return jax.tree.map_with_path(lambda path, x: 'kernel' if path[-1].key == 'kernel' and x.ndim > 1 else 'other', params)
 
 
 OPTIMIZERS: dict[str, Callable[[OptimizerOptions], optax.GradientTransformation]] = {

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from jaxgen.errors import UserError
+from jaxgen.optim.muon import orthogonalise
 from jaxgen.optim.optimizer import make_optimizer
 from jaxgen.optim.options import OPTIMIZERS, OptimizerOptions
 
@@ -56,7 +57,7 @@ def newton_schulz(matrix):
     return x.T if len(matrix) > matrix.shape[1] else x
 
 
-@pytest.mark.parametrize('shape', [(6, 4), (3, 3, 2, 5)])
+@pytest.mark.parametrize('shape', [(6, 4), (4, 6), (5, 5), (3, 3, 2, 5)])
 def test_muon_orthogonalises_the_momentum_of_kernels(shape):
     options = OptimizerOptions(name='muon', learning_rate=0.1, weight_decay=0.3)
     start, gradients = RNG.normal(size=shape), RNG.normal(size=(3, *shape))
@@ -64,13 +65,21 @@ def test_muon_orthogonalises_the_momentum_of_kernels(shape):
         path = run(options, {'kernel': jnp.asarray(start)}, [{'kernel': jnp.asarray(g)} for g in gradients])
     kernel, momentum = start.reshape(-1, shape[-1]), 0
     rows, columns = kernel.shape
-    for i, (gradient, found) in enumerate(zip(gradients.reshape(3, rows, columns), path, strict=True), 1):
+    for gradient, found in zip(gradients.reshape(3, rows, columns), path, strict=True):
         momentum = 0.95 * momentum + 0.05 * gradient
-        # Nesterov momentum, bias-corrected
-        ahead = 0.95 * momentum / (1 - 0.95 ** (i + 1)) + 0.05 * gradient / (1 - 0.95**i)
+        ahead = 0.95 * momentum + 0.05 * gradient  # Nesterov momentum
         step = 0.2 * np.sqrt(max(rows, columns)) * newton_schulz(ahead)
         kernel = kernel - 0.1 * (step + 0.3 * kernel)
         np.testing.assert_allclose(found['kernel'].reshape(rows, columns), kernel, rtol=1e-6)
+
+
+def test_muon_of_float32_is_that_of_float64_for_gradients_of_low_rank():
+    """Singular values from 1 down to 1e-6, as those of a network's gradients, whose squares float32 hardly holds."""
+    left, right = (np.linalg.qr(RNG.normal(size=(n, 64)))[0] for n in (9 * 64, 64))
+    gradient = left * np.logspace(0, -6, 64) @ right.T
+    expected = 0.2 * np.sqrt(9 * 64) * newton_schulz(gradient)
+    found = orthogonalise(jnp.asarray(gradient.reshape(3, 3, 64, 64), jnp.float32)).reshape(expected.shape)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
 
 
 def test_muon_updates_all_but_kernels_by_adamw_with_nesterov_momentum():
