@@ -1,4 +1,4 @@
-# make run: an environment, then digits trained and drawn.  make demo: a page in the browser over what was trained.
+# make run: an environment, digits trained and drawn, then CIFAR-10 images of a pretrained model.  make demo: a page in the browser over what was trained.
 # make test: what tests need, then the tests.
 # make docs: the documentation, in site/index.html.
 # make benchmark: the README's table of speeds.  make benchmark-gpu: the same on a GPU.  make flagship: a model in minutes.
@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 
 run: $(VENV)/.run
 	$(BIN)/python main.py --config=configs/ddpm_digits.py
+	$(BIN)/python main.py --config=pretrained/ddpm_cifar/config.json --mode=sample --config.sample.num=100
 
 demo: $(VENV)/.demo
 	$(BIN)/python main.py --config=configs/ddpm_digits.py --mode=demo

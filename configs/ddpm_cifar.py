@@ -5,34 +5,28 @@ python main.py --config=configs/ddpm_cifar.py
   Hours: 10.6 for 800,000 steps at the paper's 21 steps/s; not yet run to its end with jaxgen
   Expect: FID 3.17 against the 50,000 training images (the paper's figure)
 
-python main.py --config=configs/ddpm_cifar.py:small
-  Hardware: two CPU cores
-  Hours: 2 to 3
-  Expect: loss 0.044 after 112,000 images, with colour and texture but no objects yet (docs/results/ddpm_cifar_small.md)
-
 python main.py --config=configs/ddpm_cifar.py:edm
   Hardware: two CPU cores
   Hours: 1.5 at 120 images/s, with nothing beside it
-  Expect: FID 51.7 and 63% recognised as the requested class, 10,000 images against the 50,000 of training;
-    ships and horses that can be named beside many that cannot (docs/results/ddpm_cifar_edm.md)
+  Expect: FID 51.7 and 63% recognised as the requested class, 10,000 images against the 50,000 of training
+    (docs/results/compare_cifar.md); the model in pretrained/ddpm_cifar
 
 python main.py --config=configs/ddpm_cifar.py:cpu
   Hardware: two CPU cores
-  Hours: not yet measured
-  Expect: not yet run to its end; after 1,500 steps a training loss of 0.25, for which edm needs between 2,000 and 5,000
-    steps (docs/results/recipes.md)
+  Hours: 3 at 57 images/s on cores without AVX-512, with nothing else on them
+  Expect: not yet run to its end; after 5,750 steps KID 0.062, where edm has 0.085 after 6,500 (docs/results/optimizers.md)
 
 python main.py --config=configs/ddpm_cifar.py:guide
   Hardware: two CPU cores
   Hours: 0.05 at 240 images/s
   Expect: a worse model to guide edm with: --mode=sample --config.sample.guide=runs/ddpm_cifar-guide; an early snapshot of
-    the same run guides better (docs/results/recipes.md)
+    the same run guides better (docs/results/guidance.md)
 
 python main.py --config=configs/ddpm_cifar.py:consistency
   Hardware: two CPU cores
-  Hours: 0.8 at 95 images/s, with nothing beside it
+  Hours: 0.8 at 95 images/s, with nothing else on the cores
   Expect: from the model in pretrained/ddpm_cifar one whose KID with two network calls (0.061) is near that of the model with
-    fifteen (0.054); one call is not enough (docs/results/recipes.md)
+    fifteen (0.054); one call is not enough (docs/results/few_calls.md)
 
 python main.py --config=configs/ddpm_cifar.py:flagship
   Hardware: one GPU
@@ -58,32 +52,16 @@ from jaxgen.errors import UserError
 def get_config(variant: str = ''):
     """Return the paper's recipe, or a variant of it.
 
-    ``small`` (4,448,076 parameters) and ``edm`` (1,585,116, class-conditional) work on 2x2 patches. ``cpu``
-    (2,559,987) is ``edm`` with a third level, convolutions on single pixels at both ends, and Muon. ``cnn`` (722,412) has no
-    down- and upsampling and is there to compare with ``edm``: its step is as much work, within 4%. ``flagship`` (6,475,011)
-    works on single pixels; ``jaxgen.cli.flagship`` sets its number of steps. ``one_class`` is ``edm`` for one class, dogs or
-    those of ``data.classes``. ``guide`` (401,460) is ``edm`` with half the width and a fifteenth of the images, for
-    autoguidance. ``consistency`` is ``edm`` once more, tuned to few calls (Geng et al. 2024).
+    ``edm`` (1,585,116 parameters) is class-conditional and works on 2x2 patches. ``cpu`` (2,559,987) is ``edm`` with a third
+    level, convolutions on single pixels at both ends, and Muon. ``cnn`` (722,412) has no down- and upsampling and is there to
+    compare with ``edm``: its step is as much work, within 4%. ``flagship`` (6,475,011) works on single pixels;
+    ``jaxgen.cli.flagship`` sets its number of steps. ``one_class`` is ``edm`` for one class, dogs or those of
+    ``data.classes``. ``guide`` (401,460) is ``edm`` with half the width and a fifteenth of the images, for autoguidance.
+    ``consistency`` is ``edm`` tuned to few calls (Geng et al. 2024).
     """
     c = config.base()
     c.data.random_flip = True
-    if variant == 'small':
-        c.data.batch_size = 32
-        c.model.patch_size = 2
-        c.model.base_channels = 64
-        c.model.channel_multipliers = (1, 2, 2)
-        c.model.num_res_blocks = 1
-        c.model.attention_resolutions = (8,)
-        c.model.dropout = 0.0
-        c.optimizer.learning_rate = 5e-4
-        c.optimizer.warmup_steps = 500
-        c.optimizer.ema_decay = 0.999
-        c.train.steps = 10_000
-        c.train.log_every = 50
-        c.mesh.cpu_devices = 2
-        c.checkpoint.every = 250
-        c.sample.every = 500
-    elif variant == 'edm':
+    if variant == 'edm':
         c.data.batch_size = 32
         c.model.conditional = True
         c.model.patch_size = 2
@@ -114,6 +92,8 @@ def get_config(variant: str = ''):
         c.model.channel_multipliers = (1, 2, 2)
         c.model.pixel_channels = 16
         c.optimizer.name = 'muon'
+        c.optimizer.learning_rate = 3.2e-3
+        c.optimizer.warmup_steps = 200
     elif variant == 'flagship':
         c.data.batch_size = 512
         c.model.conditional = True
@@ -168,7 +148,7 @@ def get_config(variant: str = ''):
         c.sample.every = 500
     elif variant:
         raise UserError(
-            f'configs/ddpm_cifar.py has no variant {variant!r}; it has small, edm, cpu, guide, consistency, flagship, cnn and '
+            f'configs/ddpm_cifar.py has no variant {variant!r}; it has edm, cpu, guide, consistency, flagship, cnn and '
             f'one_class'
         )
     return c

@@ -28,7 +28,7 @@ class Table:
     Attributes:
       page: the page that has it.
       head: the head of its first column.
-      rows: the file of each evaluation, by what the first column says of it.
+      rows: the file of each evaluation, by what the first column says of it; of a file with a list, ``FILE#INDEX``.
       columns: its other columns, names of ``COLUMNS``.
     """
 
@@ -41,58 +41,134 @@ class Table:
         """Return the table in Markdown."""
         lines = [f'| {self.head} | {" | ".join(self.columns)} |', '|---|' + '---:|' * len(self.columns)]
         for label, file in self.rows.items():
-            result = json.loads((FOLDER / file).read_text())
+            result = _read(file)
             lines.append(f'| {label} | {" | ".join(COLUMNS[name](result) for name in self.columns)} |')
         return '\n'.join(lines)
 
 
-RECIPES = 'recipes.md'
-TABLES: dict[str, Table] = {
-    'short': Table(
-        RECIPES,
-        'learning rate, augmentation; guidance',
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """A table of one metric of evaluations, with an evaluation in each cell.
+
+    Attributes:
+      page: the page that has it.
+      head: the head of its first column.
+      metric: the metric, as its key in the files.
+      rows: the file of each cell by column, by what the first column says of the row.
+    """
+
+    page: str
+    head: str
+    metric: str
+    rows: Mapping[str, Mapping[str, str]]
+
+    def text(self) -> str:
+        """Return the table in Markdown."""
+        columns = list(next(iter(self.rows.values())))
+        lines = [f'| {self.head} | {" | ".join(columns)} |', '|---|' + '---:|' * len(columns)]
+        for label, files in self.rows.items():
+            lines.append(f'| {label} | {" | ".join(f"{_read(files[name])[self.metric]:.4f}" for name in columns)} |')
+        return '\n'.join(lines)
+
+
+def _read(file: str) -> Mapping:
+    """Return an evaluation from ``FILE`` or ``FILE#INDEX``."""
+    name, _, index = file.partition('#')
+    content = json.loads((FOLDER / name).read_text())
+    return content[int(index)] if index else content
+
+
+SCALES = ('1.0', '1.5', '2.5', '4.0')
+LENGTHS = ('0: the average of training, `ema_decay=0.999`', '0.03', '0.05', '0.08', '0.12', '0.18')
+SAMPLERS = ('dpmpp_2m', 'ddim', 'heun', 'ddpm')
+CALLS = {'5': '05', '10': '10', '20': '20', '50': '50'}
+HEUN_CALLS = {'5': '05', '10': '09', '20': '19', '50': '49'}  # two in each step but the last
+
+TABLES: dict[str, Table | Matrix] = {
+    'compare': Table(
+        'compare_cifar.md',
+        'model',
+        {'diffusion': 'compare_cifar/ddpm_10000.json', 'DCGAN': 'compare_cifar/dcgan_10000.json'},
+    ),
+    'compare_seeds': Table(
+        'compare_cifar.md',
+        'model',
         {
-            'constant; 1': 'recipes/constant.json',
-            'cosine; 1': 'recipes/cosine.json',
-            'cosine, 0.12; 1': 'recipes/augment.json',
-            'constant; 2.5': 'recipes/constant_2.5.json',
-            'cosine; 2.5': 'recipes/cosine_2.5.json',
-            'cosine, 0.12; 2.5': 'recipes/augment_2.5.json',
+            'diffusion, seed 0': 'compare_cifar/ddpm_seed_0.json',
+            'diffusion, seed 1': 'compare_cifar/ddpm_seed_1.json',
+            'DCGAN, seed 0': 'compare_cifar/dcgan_seed_0.json',
+            'DCGAN, seed 1': 'compare_cifar/dcgan_seed_1.json',
         },
     ),
+    'decay': Table(
+        'optimizers.md',
+        'learning rate, augmentation; guidance',
+        {
+            'constant; 1': 'optimizers/constant.json',
+            'cosine; 1': 'optimizers/cosine.json',
+            'cosine, 0.12; 1': 'optimizers/augment.json',
+            'constant; 2.5': 'optimizers/constant_2.5.json',
+            'cosine; 2.5': 'optimizers/cosine_2.5.json',
+            'cosine, 0.12; 2.5': 'optimizers/augment_2.5.json',
+        },
+    ),
+    'scales': Table(
+        'guidance.md',
+        'guidance scale',
+        {scale: f'guidance/scale_{scale}.json' for scale in SCALES},
+        ('FID', 'KID', 'recognised as the requested class'),
+    ),
     'guides': Table(
-        RECIPES,
+        'guidance.md',
         'guidance',
         {
-            'none': 'recipes/plain.json',
-            'autoguidance, 1.5': 'recipes/auto1.5.json',
-            'autoguidance, 2': 'recipes/auto2.json',
-            'autoguidance, 3': 'recipes/auto3.json',
-            'classifier-free, 2.5': 'recipes/cfg2.5.json',
-            'classifier-free, 2, and autoguidance, 1.5': 'recipes/both.json',
-            'classifier-free, 2, and autoguidance, 1.5, by `:guide`': 'recipes/both_small.json',
+            'none': 'guidance/plain.json',
+            'autoguidance, 1.5': 'guidance/auto1.5.json',
+            'autoguidance, 2': 'guidance/auto2.json',
+            'autoguidance, 3': 'guidance/auto3.json',
+            'classifier-free, 2.5': 'guidance/cfg2.5.json',
+            'classifier-free, 2, and autoguidance, 1.5': 'guidance/both.json',
+            'classifier-free, 2, and autoguidance, 1.5, by `:guide`': 'guidance/both_small.json',
+        },
+    ),
+    'calls': Matrix(
+        'network_calls.md',
+        'network calls',
+        'kid',
+        {
+            calls: {
+                f'`{sampler}`': f'network_calls/{sampler}_{(HEUN_CALLS if sampler == "heun" else CALLS)[calls]}.json'
+                for sampler in SAMPLERS
+            }
+            for calls in CALLS
         },
     ),
     'few_calls': Table(
-        RECIPES,
+        'few_calls.md',
         'model and sampler',
         {
-            'consistency tuning, 1 call': 'recipes/consistency_1.json',
-            'consistency tuning, 2 calls': 'recipes/consistency_2.json',
-            'before tuning: DDIM, 1 call': 'recipes/few_ddim_1.json',
-            'before tuning: DDIM, 2 calls': 'recipes/few_ddim_2.json',
-            'before tuning: DPM-Solver++, 2 calls': 'recipes/few_dpmpp_2m_2.json',
-            'before tuning: DPM-Solver++, 5 calls': 'ddpm_cifar_edm_network_calls/dpmpp_2m_05.json',
-            'before tuning: DPM-Solver++, 15 calls': 'recipes/plain.json',
+            'consistency tuning, 1 call': 'few_calls/consistency_1.json',
+            'consistency tuning, 2 calls': 'few_calls/consistency_2.json',
+            'before tuning: DDIM, 1 call': 'few_calls/few_ddim_1.json',
+            'before tuning: DDIM, 2 calls': 'few_calls/few_ddim_2.json',
+            'before tuning: DPM-Solver++, 2 calls': 'few_calls/few_dpmpp_2m_2.json',
+            'before tuning: DPM-Solver++, 5 calls': 'network_calls/dpmpp_2m_05.json',
+            'before tuning: DPM-Solver++, 15 calls': 'guidance/plain.json',
         },
         ('FID', 'KID', 'recognised as the requested class'),
     ),
+    'lengths': Table(
+        'ema_length.md',
+        'EMA length',
+        {label: f'ema_length.json#{i}' for i, label in enumerate(LENGTHS)},
+        ('FID', 'KID', 'recognised as the requested class'),
+    ),
     'gans': Table(
-        RECIPES,
+        'r3gan_cifar.md',
         'model',
         {
-            'R3GAN, 53 minutes': 'recipes/r3gan.json',
-            'DCGAN, 75 minutes': 'recipes/dcgan.json',
+            'R3GAN, 53 minutes': 'r3gan/r3gan.json',
+            'DCGAN, 75 minutes': 'r3gan/dcgan.json',
         },
     ),
 }

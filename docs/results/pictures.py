@@ -1,4 +1,4 @@
-"""Draw the pictures of the recipes: ``python -m docs.results.pictures runs/ddpm_cifar-consistency runs/r3gan_cifar-small``."""
+"""Draw the grids of several models: ``python -m docs.results.pictures runs/consistency runs/ddpm_cifar-edm runs/r3gan_cifar-small``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ FOLDER = pathlib.Path(__file__).parent
 SEED = 1  # the metrics are of seed 0
 
 
-def few_calls(tuned_run: str) -> np.ndarray:
+def few_calls(tuned_run: str, run: str) -> np.ndarray:
     """Return a grid of a consistency model and of the model before tuning, with the same noise in all rows.
 
     Args:
       tuned_run: run directory of the model after consistency tuning.
+      run: run directory of the model before tuning.
     """
-    tuned, model = jaxgen.load(tuned_run), jaxgen.load('pretrained/ddpm_cifar')
+    tuned, model = jaxgen.load(tuned_run), jaxgen.load(run)
     num = len(model.class_names)
     rows = {
         'consistency, 1 call': tuned.sample(num, seed=SEED, num_steps=1),
@@ -47,5 +48,5 @@ def gans(r3gan_run: str) -> np.ndarray:
 
 
 if __name__ == '__main__':
-    (FOLDER / 'recipes_few_calls.png').write_bytes(images.png(few_calls(sys.argv[1])))
-    (FOLDER / 'recipes_gans.png').write_bytes(images.png(gans(sys.argv[2])))
+    (FOLDER / 'few_calls.png').write_bytes(images.png(few_calls(*sys.argv[1:3])))
+    (FOLDER / 'r3gan_cifar.png').write_bytes(images.png(gans(sys.argv[3])))
