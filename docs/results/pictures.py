@@ -1,4 +1,7 @@
-"""Draw the grids of several models: ``python -m docs.results.pictures runs/consistency runs/ddpm_cifar-edm runs/r3gan_cifar-small``."""
+"""Draw the grids of several models.
+
+``python -m docs.results.pictures runs/consistency runs/ddpm_cifar-edm runs/r3gan_cifar-small``
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import optax
 from jaxgen.optim.muon import MOMENTUM, orthogonalise
 from jaxgen.optim.options import OptimizerOptions
 from jaxgen.optim.schedules import learning_rate
-from jaxgen.types import Array, PyTree
+from jaxgen.types import PyTree
 
 
 def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
