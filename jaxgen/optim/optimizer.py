@@ -53,7 +53,9 @@ def _muon(options: OptimizerOptions) -> optax.GradientTransformation:
 
 def _kinds(params: PyTree) -> PyTree:
     """Return for each parameter 'kernel' or 'other'."""
-    return jax.tree.map_with_path(lambda path, x: 'kernel' if path[-1].key == 'kernel' and x.ndim > 1 else 'other', params)
+    return jax.tree.map_with_path(
+        lambda path, x: 'kernel' if path[-1].key == 'kernel' and x.ndim > 1 else 'other', params
+    )
 
 
 OPTIMIZERS: dict[str, Callable[[OptimizerOptions], optax.GradientTransformation]] = {
