@@ -14,7 +14,7 @@ FOLDER = pathlib.Path(__file__).parent
 
 COLUMNS: dict[str, Callable[[Mapping], str]] = {
     'FID': lambda result: f'{result["fid"]:.1f}',
-    'KID': lambda result: f'{result["kid"]:.4f} ± {result["kid_std"]:.4f}',
+    'KID': lambda result: f'{result["kid"]:.4f}' + (f' ± {result["kid_std"]:.4f}' if result['kid_std'] else ''),
     'precision': lambda result: f'{result["precision"]:.2f}',
     'recall': lambda result: f'{result["recall"]:.2f}',
     'recognised as the requested class': lambda result: f'{result["judge"]["accuracy"]:.1%}',
@@ -162,6 +162,14 @@ TABLES: dict[str, Table | Matrix] = {
         'EMA length',
         {label: f'ema_length.json#{i}' for i, label in enumerate(LENGTHS)},
         ('FID', 'KID', 'recognised as the requested class'),
+    ),
+    'hinge': Table(
+        'dcgan_cifar_small.md',
+        'discriminator',
+        {
+            'batch normalisation, cross entropy: 2,111 steps': 'dcgan_cifar_small/short.json',
+            'spectral normalisation, hinge loss: 2,363 steps': 'dcgan_cifar_small/short_hinge.json',
+        },
     ),
     'gans': Table(
         'r3gan_cifar.md',
