@@ -166,9 +166,7 @@ def test_older_results_with_other_subsets_are_told_apart():
     named = {**old['protocol'], 'generated': {**old['protocol']['generated'], 'dtype': 'float32'}}
     (sentence,) = compare.unused_results([old], named)
     assert 'has another protocol (generated.dtype), so' in sentence
-    small = json.loads((RESULTS / 'compare_cifar_seeds' / 'ddpm_seed_0.json').read_text())[
-        'protocol'
-    ]  # 1,500 against 2,000
+    small = json.loads((RESULTS / 'compare_cifar' / 'ddpm_seed_0.json').read_text())['protocol']  # 1,500 against 2,000
     assert compare.differences([small, {**small, 'parameters': parameters(1500, 2000)}]) == []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from jaxgen.apps.demo import programs
+from jaxgen.apps.demo import programs, warm_up
 from jaxgen.apps.demo.engine import Progress
 from jaxgen.apps.demo.warm_up import WarmUp
 from jaxgen.io import lock
@@ -67,8 +67,8 @@ class Models:
 
 @pytest.fixture
 def models(tmp_path, monkeypatch):
-    monkeypatch.setattr('jaxgen.apps.demo.warm_up.can_edit', lambda config: False)
-    monkeypatch.setattr('jaxgen.apps.demo.warm_up.SECONDS', 0.001)
+    monkeypatch.setattr(warm_up, 'can_edit', lambda config: False)
+    monkeypatch.setattr(warm_up, 'SECONDS', 0.001)
     made = Models(epath.Path(tmp_path))
     made.warm_up = WarmUp(made)
     return made
