@@ -1,4 +1,5 @@
-# make run: an environment, digits trained and drawn, then CIFAR-10 images of a pretrained model.  make demo: a page in the browser over what was trained.
+# make run: makes an environment, trains a model of digits, and samples CIFAR-10 images with a pretrained model.
+# make demo: serves a page in the browser with all trained models.
 # make test: what tests need, then the tests.
 # make docs: the documentation, in site/index.html.
 # make benchmark: the README's table of speeds.  make benchmark-gpu: the same on a GPU.  make flagship: a model in minutes.

@@ -11,7 +11,8 @@ from jaxgen.types import Array
 
 MOMENTUM = 0.95  # the default of Jordan et al.
 ITERATIONS = 5
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x^3 and x^5 in each iteration: take (0, 1] to about (0.7, 1.2)
+# The coefficients of x, x^3 and x^5. Five iterations bring a singular value between 0.002 and 1 to between 0.68 and 1.21.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(kernel: Array) -> Array:
