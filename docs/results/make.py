@@ -19,6 +19,15 @@ COLUMNS: dict[str, Callable[[Mapping], str]] = {
     'recall': lambda result: f'{result["recall"]:.2f}',
     'recognised as the requested class': lambda result: f'{result["judge"]["accuracy"]:.1%}',
 }
+CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+
+
+def _recognised(name: str) -> Callable[[Mapping], str]:
+    """Return what writes the share of a class that is recognised as such."""
+    return lambda result: f'{result["judge"]["accuracy_per_class"][name]:.0%}'
+
+
+COLUMNS |= {name: _recognised(name) for name in CLASSES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +171,10 @@ TABLES: dict[str, Table | Matrix] = {
         'EMA length',
         {label: f'ema_length.json#{i}' for i, label in enumerate(LENGTHS)},
         ('FID', 'KID', 'recognised as the requested class'),
+    ),
+    'dcgan': Table('dcgan_cifar_small.md', 'model', {'DCGAN': 'compare_cifar/dcgan_10000.json'}),
+    'dcgan_classes': Table(
+        'dcgan_cifar_small.md', 'recognised as', {'DCGAN': 'compare_cifar/dcgan_10000.json'}, CLASSES
     ),
     'hinge': Table(
         'dcgan_cifar_small.md',
