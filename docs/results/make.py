@@ -184,6 +184,36 @@ TABLES: dict[str, Table | Matrix] = {
             'spectral normalisation, hinge loss: 2,363 steps': 'dcgan_cifar_small/short_hinge.json',
         },
     ),
+    'dogs': Table(
+        'compare_dogs.md',
+        'images',
+        {
+            'diffusion': 'compare_dogs_ddpm.json',
+            'diffusion, guidance 1.5': 'compare_dogs_ddpm_1.5.json',
+            'diffusion, guidance 6': '../../pretrained/ddpm_dogs/evaluation/8580_images.json',
+            'DCGAN': '../../pretrained/dcgan_dogs/evaluation/8580_images.json',
+            'real: the 12,000 of training': 'compare_dogs_real.json',
+        },
+        ('FID', 'KID', 'precision', 'recall'),
+    ),
+    'dogs_guidance': Table(
+        'ddpm_dogs_small.md',
+        'guidance scale',
+        {
+            '1.5, epoch 10': 'ddpm_dogs_small_guidance/1.5_epoch_10.json',
+            **{scale: f'ddpm_dogs_small_guidance/{scale}.json' for scale in ('1.5', '2.5', '4', '6', '9', '13')},
+        },
+        ('FID', 'KID'),
+    ),
+    'dogs_augment': Table(
+        'dcgan_dogs_small.md',
+        'augmentation',
+        {
+            'none': 'dcgan_dogs_small_augment/none.json',
+            'translation and cutout': 'dcgan_dogs_small_augment/translation_cutout.json',
+        },
+        ('FID', 'KID'),
+    ),
     'gans': Table(
         'r3gan_cifar.md',
         'model',
