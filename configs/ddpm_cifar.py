@@ -9,7 +9,7 @@ python main.py --config=configs/ddpm_cifar.py:edm
   Hardware: two CPU cores
   Hours: 1.5 at 120 images/s, with nothing else on the cores
   Expect: FID 51.7 and 63% recognised as the requested class, 10,000 images against the 50,000 of training
-    (docs/results/compare_cifar.md); the model in pretrained/ddpm_cifar
+    (docs/results/compare_cifar.md)
 
 python main.py --config=configs/ddpm_cifar.py:cpu
   Hardware: two CPU cores
@@ -25,7 +25,7 @@ python main.py --config=configs/ddpm_cifar.py:guide
 python main.py --config=configs/ddpm_cifar.py:consistency
   Hardware: two CPU cores
   Hours: 0.8 at 95 images/s, with nothing else on the cores
-  Expect: from the model in pretrained/ddpm_cifar one whose KID with two network calls (0.061) is near that of the model with
+  Expect: from the model of edm in runs/ddpm_cifar-edm one whose KID with two network calls (0.061) is near that of the model with
     fifteen (0.054); one call is not enough (docs/results/few_calls.md)
 
 python main.py --config=configs/ddpm_cifar.py:flagship
@@ -129,7 +129,7 @@ def get_config(variant: str = ''):
         c = get_config('edm')
         c.diffusion.parameterisation = 'consistency'
         c.diffusion.consistency_q = 256.0  # one stage, as close as the paper's last one: its recipe of an hour
-        c.train.init_from = 'pretrained/ddpm_cifar'
+        c.train.init_from = 'runs/ddpm_cifar-edm'
         c.train.steps = 8000
         c.optimizer.learning_rate = 1e-4
         c.optimizer.warmup_steps = 0
