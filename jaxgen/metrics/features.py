@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +20,7 @@ from jaxtyping import Float32, UInt8
 from jaxgen.data.pipeline import Prefetcher
 from jaxgen.errors import check, pick
 from jaxgen.io.files import cache_dir, read_npz, replacing
-from jaxgen.metrics.sets.image_sets import ImageSet
+from jaxgen.metrics.sets.image_sets import PIECE, ImageSet
 from jaxgen.models.published import dinov2, inception
 from jaxgen.models.published.dinov2_weights import dinov2_variables, network_of
 from jaxgen.models.published.inception_weights import inception_variables
@@ -30,6 +33,7 @@ DINOV2_SIZES = {'dinov2': 'large', 'dinov2_base': 'base'}  # size of the network
 EXTRACTORS = ('inception', *DINOV2_SIZES)  # the networks that accept images of any data set
 # The Frechet distance of these extractors is not called FID, but has the name given here.
 DISTANCES = {'dinov2-vit-l14': 'FD-DINOv2', 'dinov2-vit-b14': 'FD-DINOv2 (ViT-B/14)'}
+PIECES_PER_PART = 20  # pieces of an image set whose features are stored together until all are there
 CPU_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 8, 64  # default number of images per device in a batch
 
 
@@ -194,10 +198,7 @@ class Extraction:
                 tick()
         finally:
             batches.close()
-        joined = []
-        for pairs in zip(*results, strict=True):
-            features, logits = zip(*pairs, strict=True)
-            joined.append(Features(np.concatenate(features), None if logits[0] is None else np.concatenate(logits)))
+        joined = [_joined([Features(*pair) for pair in pairs]) for pairs in zip(*results, strict=True)]
         check(all(np.isfinite(f.features).all() for f in joined), 'the features of the images are not finite')
         return joined
 
@@ -233,6 +234,12 @@ def _batches(pieces: Iterable[np.ndarray], size: int) -> Iterator[tuple[int, np.
         yield len(rest), np.concatenate([rest, np.zeros((size - len(rest), *rest.shape[1:]), rest.dtype)])
 
 
+def _joined(parts: Sequence[Features]) -> Features:
+    """Return the features of consecutive images as one."""
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Features(np.concatenate([part.features for part in parts]), np.concatenate(logits) if logits else None)
+
+
 def environment() -> JsonObject:
     """Return the device, the precision and the versions, on which metrics may depend in addition to images and weights.
 
@@ -252,7 +259,8 @@ def stored_features(
 ) -> Features:
     """Return the features of a stored set, from the cache (``JAXGEN_CACHE_DIR``) if they were computed before.
 
-    The name of the cached file contains a hash of the images, of the description of the extractor and of the environment.
+    While they are computed, each 5,120 images are stored, and a computation that was stopped resumes after them. The name of the
+    cached file contains a hash of the images, of the description of the extractor and of the environment.
 
     Args:
       extraction: computes the features, with its first extractor.
@@ -263,10 +271,43 @@ def stored_features(
     determined_by = {'images': images.description, 'extractor': description, **environment()}
     fingerprint = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()
     cached = cache_dir() / f'features-{fingerprint[:16]}.npz'
-    arrays = read_npz(cached)
-    if arrays is not None and len(arrays['features']) == images.count:
-        return Features(arrays['features'], arrays.get('logits'))
-    (found,) = extraction(images.pieces(), stage)
-    with replacing(cached) as temporary:
-        np.savez(temporary, **{k: v for k, v in dataclasses.asdict(found).items() if v is not None})
+    found = _read(cached, images.count)
+    if found is None:
+        files, parts = zip(*_parts(extraction, images, cached, stage), strict=True)
+        found = _joined(parts)
+        _write(cached, found)
+        for file in files:
+            file.unlink(missing_ok=True)
     return found
+
+
+def _parts(
+    extraction: Extraction, images: ImageSet, cached: pathlib.Path, stage: Stage | None
+) -> Iterator[tuple[pathlib.Path, Features]]:
+    """Yield the features of consecutive parts of a set, each with the file from which it can be read until all are there."""
+    pieces, size = images.pieces(), PIECES_PER_PART * PIECE
+    for start in range(0, images.count, size):
+        part, file = itertools.islice(pieces, PIECES_PER_PART), cached.with_name(f'{cached.stem}-{start}.npz')
+        found = _read(file, size)
+        if found is None:
+            (found,) = extraction(part, stage)
+            if start + size < images.count:  # the last part is stored with all the others
+                _write(file, found)
+        else:
+            collections.deque(part, maxlen=0)
+            if stage is not None:
+                stage.skip(size)
+        yield file, found
+
+
+def _read(file: pathlib.Path, count: int) -> Features | None:
+    """Return stored features; None if there are none of so many images."""
+    arrays = read_npz(file)
+    if arrays is None or len(arrays['features']) != count:
+        return None
+    return Features(arrays['features'], arrays.get('logits'))
+
+
+def _write(file: pathlib.Path, found: Features) -> None:
+    with replacing(file) as temporary:
+        np.savez(temporary, **{k: v for k, v in dataclasses.asdict(found).items() if v is not None})

@@ -104,6 +104,12 @@ class Stage:
         """Add ``count`` to the count."""
         self.reach(self.done + count)
 
+    def skip(self, count: int) -> None:
+        """Add ``count`` that was done before, which does not change the rate."""
+        self.done, self._start = self.done + count, self._start + count
+        self._marks = collections.deque(((t, done + count) for t, done in self._marks), maxlen=RATE_SECONDS)
+        self._last = (self._last[0], self._last[1] + count)
+
     def status(self) -> str:
         """Return the count, the rate and the time left; or the time spent if nothing is counted."""
         if self.total is None:

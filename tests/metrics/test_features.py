@@ -8,6 +8,7 @@ import pytest
 from jaxgen.errors import UserError
 from jaxgen.metrics import features
 from jaxgen.metrics.features import Extraction, Extractor, default_batch_size, stored_features
+from jaxgen.metrics.sets import image_sets
 from jaxgen.metrics.sets.image_sets import open_set
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.runtime.progress import Stage
@@ -85,6 +86,42 @@ def test_features_that_are_not_finite_are_refused():
     broken = Extractor(lambda w, x: (x.reshape(len(x), -1) / 0.0, None), 0.0, 1, None, {})
     with pytest.raises(UserError, match='not finite'):
         Extraction([broken], make_mesh(), 8)([IMAGES])
+
+
+def test_features_of_a_stored_set_resume_after_the_parts_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv('JAXGEN_CACHE_DIR', str(tmp_path))
+    monkeypatch.setattr(image_sets, 'PIECE', 8)
+    monkeypatch.setattr(features, 'PIECE', 8)
+    monkeypatch.setattr(features, 'PIECES_PER_PART', 2)
+    images = open_set('digits:test', 'field', 53)
+    extraction = Extraction([TINY], make_mesh(), 8)
+    (expected,) = extraction(images.pieces())
+
+    class Stopped(Extraction):
+        """Stops at the third call, as a process that is killed there."""
+
+        calls = 0
+
+        def __call__(self, pieces, stage):
+            self.calls += 1
+            if self.calls == 3:
+                raise KeyboardInterrupt
+            return super().__call__(pieces, stage)
+
+    with pytest.raises(KeyboardInterrupt):
+        stored_features(Stopped([TINY], make_mesh(), 8), TINY.description, images)
+    first, second = sorted(tmp_path.iterdir())
+    assert (first.name[-6:], second.name[-7:]) == ('-0.npz', '-16.npz')
+    second.write_bytes(second.read_bytes()[:-100])  # damaged, so computed again
+
+    stage, resumed = Stage('features', 53), Stopped([TINY], make_mesh(), 8)
+    resumed.calls = -10
+    found = stored_features(resumed, TINY.description, images, stage)
+    assert resumed.calls == -7 and stage.done == 53
+    np.testing.assert_array_equal(found.features, expected.features)
+    np.testing.assert_array_equal(found.logits, expected.logits)
+    (file,) = tmp_path.iterdir()
+    assert file.name == first.name.replace('-0.npz', '.npz')
 
 
 def test_the_cache_depends_on_images_network_and_environment(tmp_path, monkeypatch):

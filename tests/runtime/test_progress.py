@@ -87,6 +87,20 @@ def test_a_stage_that_is_entered_again_goes_on(clock):
     assert stage.summary() == 'sampling: 4 images in 2 s, 2 images/s'
 
 
+def test_what_was_done_before_does_not_change_the_rate(clock):
+    stage = Stage('features', 100)
+    with stage:
+        clock(4)
+        stage.advance(8)
+    stage.skip(60)
+    assert stage.rate == stage.mean_rate == 2
+    with stage:
+        clock(4)
+        stage.advance(8)
+    assert stage.status() == '76/100 images, 2 images/s, 12 s left'
+    assert stage.summary() == 'features: 16 images in 8 s, 2 images/s'
+
+
 def test_text_appears_above_the_bar_and_the_bar_after_it(clock, screen):
     shown, long = screen(), f'a [warning] of {90 * "x"}'
     with progress.shown(), Stage('sampling', 2) as stage:

@@ -32,7 +32,8 @@ class ImageSet:
       description: a description of the images with a hash of all of them, as JSON values for the protocol.
       count: number of images.
       image_shape: (height, width, channels) with one or three channels.
-      pieces: function that returns a new iterator over all images, in pieces uint8 ``[n, *image_shape]``.
+      pieces: function that returns a new iterator over all images, in pieces uint8 ``[n, *image_shape]`` of ``PIECE`` images;
+        the last may be shorter.
       labels: a class for each image, or None if the classes are not known.
       class_names: the names that labels index; empty if they are not known.
       notes: messages for the user, such as how many files of a folder are not read.
