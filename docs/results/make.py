@@ -94,6 +94,20 @@ CALLS = {'5': '05', '10': '10', '20': '20', '50': '50'}
 HEUN_CALLS = {'5': '05', '10': '09', '20': '19', '50': '49'}  # two in each step but the last
 
 TABLES: dict[str, Table | Matrix] = {
+    'cooldown': Table(
+        'ddpm_cifar.md',
+        'model',
+        {
+            '`:edm`, 20,000 steps': 'guidance/cfg2.5.json',
+            '`:cooldown`, 4,500 steps more': 'ddpm_cifar/cooldown.json',
+        },
+    ),
+    'cooldown_classes': Table(
+        'ddpm_cifar.md',
+        'model',
+        {'`:edm`': 'guidance/cfg2.5.json', '`:cooldown`': 'ddpm_cifar/cooldown.json'},
+        CLASSES,
+    ),
     'compare': Table(
         'compare_cifar.md',
         'model',

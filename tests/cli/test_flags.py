@@ -137,7 +137,7 @@ def test_the_sweep_of_earlier_command_lines():
     ('config', 'workdir'),
     [
         ('configs/ddpm_cifar.py', 'runs/ddpm_cifar'),
-        ('configs/ddpm_cifar.py:cpu', 'runs/ddpm_cifar-cpu'),
+        ('configs/ddpm_cifar.py:edm', 'runs/ddpm_cifar-edm'),
         ('configs/mine.py:a=1,b', 'runs/mine-a_1_b'),
         ('runs/x/config.json', 'runs/x'),
         ('config.json', '.'),
