@@ -3,12 +3,12 @@
 python main.py --config=configs/ddpm_cifar.py
   Hardware: an accelerator (the paper: TPU v3-8, 21 steps/s)
   Hours: 10.6 for 800,000 steps at the paper's 21 steps/s; not yet run to its end with jaxgen
-  Expect: FID 3.17 against the 50,000 training images (the paper's figure)
+  Expect: FID 3.17 against the 50,000 training images (reported in the paper)
 
 python main.py --config=configs/ddpm_cifar.py:edm
   Hardware: two CPU cores
   Hours: 1.5 at 120 images/s, with nothing else on the cores
-  Expect: FID 51.7 and 63% recognised as the requested class, 10,000 images against the 50,000 of training
+  Expect: FID 51.7 and 63% recognised as the requested class, 10,000 images against the 50,000 training images
     (docs/results/compare_cifar.md)
 
 python main.py --config=configs/ddpm_cifar.py:cooldown
@@ -27,7 +27,7 @@ python main.py --config=configs/ddpm_cifar.py:consistency
   Hardware: two CPU cores
   Hours: 0.8 at 95 images/s, with nothing else on the cores
   Expect: from the model of edm in runs/ddpm_cifar-edm one whose KID with two network calls (0.061) is near that of the model with
-    fifteen (0.054); one call is not enough (docs/results/few_calls.md)
+    fifteen without guidance (0.054); one call is not enough (docs/results/few_calls.md)
 
 python main.py --config=configs/ddpm_cifar.py:flagship
   Hardware: one GPU
@@ -37,12 +37,12 @@ python main.py --config=configs/ddpm_cifar.py:flagship
 python main.py --config=configs/ddpm_cifar.py:cnn
   Hardware: two CPU cores
   Hours: not yet run to its end
-  Expect: ahead of edm after 20,000 images, at equal work (docs/results/ddpm_cifar_networks.md)
+  Expect: a lower loss than edm after 20,000 images; neither shows objects by then (docs/results/ddpm_cifar_networks.md)
 
 python main.py --config=configs/ddpm_cifar.py:one_class
   Hardware: two CPU cores, or a GPU
-  Hours: 0.45, reckoned from 120 images/s; on an H100 under 7 minutes
-  Expect: FID 112 for dogs and 99 for horses, 5,000 images against the 5,000 of the class; 59% and 51% seen as such
+  Hours: 0.45, estimated from 120 images/s; on an H100 under 7 minutes
+  Expect: FID 112 for dogs and 99 for horses, 5,000 images against the 5,000 of the class; 59% and 51% recognised as the class
     (docs/results/one_class.md)
 """
 

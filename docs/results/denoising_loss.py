@@ -1,10 +1,12 @@
-"""Print the loss of trained denoisers on held-out images at fixed noise levels, as a table in Markdown.
+"""Store the loss of trained denoisers on held-out images at fixed noise levels.
 
-``python -m docs.results.denoising_loss runs/NAME ...``, for models with ``diffusion.schedule=edm`` of the same data set.
+``python -m docs.results.denoising_loss FILE.json runs/NAME ...``, for models of CIFAR-10 with ``diffusion.schedule=edm``.
 """
 
 from __future__ import annotations
 
+import json
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -54,17 +56,20 @@ def losses(model: Model, images: Array, labels: Array) -> np.ndarray:
     return np.array(found)
 
 
-def main(runs: Sequence[str]) -> None:
-    """Print the table of the models in some run directories, on the first images of CIFAR-10's test split."""
+def main(file: str, runs: Sequence[str]) -> None:
+    """Write the losses of the models in some run directories, on the first images of the test split, to a JSON file."""
     test = load('cifar10', 'test')
     images, labels = from_uint8(jnp.asarray(test.images[:IMAGES])), jnp.asarray(test.labels[:IMAGES])
-    print('| model | ' + ' | '.join(f'σ = {sigma:g}' for sigma in SIGMAS) + ' | mean |')
-    print('|---|' + '---:|' * (len(SIGMAS) + 1))
+    found = []
     for run in runs:
         model = jaxgen.load(run)
-        found = losses(model, images, labels)
-        print(f'| {run}, step {model.step:,} | ' + ' | '.join(f'{loss:.4f}' for loss in [*found, found.mean()]) + ' |')
+        by_sigma = {
+            f'{sigma:g}': round(loss, 5) for sigma, loss in zip(SIGMAS, losses(model, images, labels), strict=True)
+        }
+        print(f'{run}, step {model.step:,}: {by_sigma}')
+        found.append({'run': pathlib.Path(run).name, 'step': model.step, 'images': IMAGES, 'loss': by_sigma})
+    pathlib.Path(file).write_text(json.dumps(found, indent=1) + '\n')
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

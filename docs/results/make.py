@@ -80,6 +80,32 @@ class Matrix:
         return '\n'.join(lines)
 
 
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """A table of the losses that ``docs.results.denoising_loss`` stored, one model a row.
+
+    Attributes:
+      page: the page that has it.
+      rows: ``FILE#INDEX`` of each model, by what the first column says of it.
+    """
+
+    page: str
+    rows: Mapping[str, str]
+
+    def text(self) -> str:
+        """Return the table in Markdown."""
+        found = {label: _read(file)['loss'] for label, file in self.rows.items()}
+        sigmas = list(next(iter(found.values())))
+        lines = [
+            f'| model | {" | ".join(f"σ = {sigma}" for sigma in sigmas)} | mean |',
+            '|---|' + '---:|' * (len(sigmas) + 1),
+        ]
+        for label, loss in found.items():
+            values = [*loss.values(), sum(loss.values()) / len(loss)]
+            lines.append(f'| {label} | {" | ".join(f"{value:.4f}" for value in values)} |')
+        return '\n'.join(lines)
+
+
 def _read(file: str) -> Mapping:
     """Return an evaluation from ``FILE`` or ``FILE#INDEX``."""
     name, _, index = file.partition('#')
@@ -93,7 +119,7 @@ SAMPLERS = ('dpmpp_2m', 'ddim', 'heun', 'ddpm')
 CALLS = {'5': '05', '10': '10', '20': '20', '50': '50'}
 HEUN_CALLS = {'5': '05', '10': '09', '20': '19', '50': '49'}  # two in each step but the last
 
-TABLES: dict[str, Table | Matrix] = {
+TABLES: dict[str, Table | Matrix | Losses] = {
     'cooldown': Table(
         'ddpm_cifar.md',
         'model',
@@ -177,6 +203,7 @@ TABLES: dict[str, Table | Matrix] = {
             'before tuning: DPM-Solver++, 2 calls': 'few_calls/few_dpmpp_2m_2.json',
             'before tuning: DPM-Solver++, 5 calls': 'network_calls/dpmpp_2m_05.json',
             'before tuning: DPM-Solver++, 15 calls': 'guidance/plain.json',
+            'before tuning: DPM-Solver++, 15 calls, guidance 2.5': 'guidance/cfg2.5.json',
         },
         ('FID', 'KID', 'recognised as the requested class'),
     ),
@@ -214,8 +241,7 @@ TABLES: dict[str, Table | Matrix] = {
         'ddpm_dogs_small.md',
         'guidance scale',
         {
-            '1.5, epoch 10': 'ddpm_dogs_small_guidance/1.5_epoch_10.json',
-            **{scale: f'ddpm_dogs_small_guidance/{scale}.json' for scale in ('1.5', '2.5', '4', '6', '9', '13')},
+            scale: f'ddpm_dogs_small_guidance/{scale}.json' for scale in ('1.5', '2.5', '4', '6', '9', '13')
         },
         ('FID', 'KID'),
     ),

@@ -1,6 +1,7 @@
-"""Draw the grids of several models.
+"""Draw the grid of a page that shows several models.
 
-``python -m docs.results.pictures runs/consistency runs/ddpm_cifar-edm runs/r3gan_cifar-small``
+``python -m docs.results.pictures few_calls runs/consistency runs/ddpm_cifar-edm``
+``python -m docs.results.pictures r3gan_cifar runs/r3gan_cifar-small``
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def few_calls(tuned_run: str, run: str) -> np.ndarray:
     return labelled(np.concatenate(list(rows.values())), Labels(columns=model.class_names, rows=tuple(rows)))
 
 
-def gans(r3gan_run: str) -> np.ndarray:
+def r3gan_cifar(r3gan_run: str) -> np.ndarray:
     """Return a grid with two rows of an R3GAN and two of the DCGAN.
 
     Args:
@@ -51,5 +52,5 @@ def gans(r3gan_run: str) -> np.ndarray:
 
 
 if __name__ == '__main__':
-    (FOLDER / 'few_calls.png').write_bytes(images.png(few_calls(*sys.argv[1:3])))
-    (FOLDER / 'r3gan_cifar.png').write_bytes(images.png(gans(sys.argv[3])))
+    draw = {'few_calls': few_calls, 'r3gan_cifar': r3gan_cifar}[sys.argv[1]]
+    (FOLDER / f'{sys.argv[1]}.png').write_bytes(images.png(draw(*sys.argv[2:])))

@@ -22,6 +22,8 @@ from jaxgen.types import Fields, JsonObject
 
 NETWORKS = {'ddpm': 'UNet', 'dcgan': 'DCGAN'}  # the network that is measured, by method
 BEGIN, END = '<!-- begin of the benchmark -->', '<!-- end of the benchmark -->'
+WRITTEN_BY = '`make benchmark` wrote this page (`make benchmark-gpu` that of a GPU). A higher rate is better.'
+DEFAULTS = ('float32', 'bfloat16', 'in memory')  # jaxgen's variants without further settings
 MODEL_CASES = ('train', 'sample')  # cases in which the model is measured
 
 
@@ -32,7 +34,7 @@ def page(reports: Sequence[Fields], convolutions: str = '') -> str:
       reports: the contents of each ``benchmark.json``.
       convolutions: the table that ``convolutions.py`` printed; empty for none.
     """
-    parts = ['# Benchmarks against PyTorch', machine(reports[0]), summary(reports)]
+    parts = ['# Benchmarks against PyTorch', WRITTEN_BY, machine(reports[0]), summary(reports)]
     for report in reports:
         parts += [f'## {title(report)}', f'`{settings(report)}`', table.markdown(report).partition('\n\n')[2]]
     if convolutions:
@@ -74,28 +76,38 @@ def settings(report: Fields) -> str:
 
 
 def summary(reports: Sequence[Fields]) -> str:
-    """Return the table of ratios: jaxgen's fastest variant over PyTorch's fastest, and over eager PyTorch."""
-    lines = ["| jaxgen's images/s divided by those of | PyTorch's fastest variant | PyTorch eager |", '|---|---:|---:|']
+    """Return the table of ratios: jaxgen's fastest variant over PyTorch's fastest and over eager PyTorch, and its defaults."""
+    lines = [
+        '| images/s, jaxgen / PyTorch | fastest / fastest | default settings / fastest | fastest / eager |',
+        '|---|---:|---:|---:|',
+    ]
     for report in reports:
         name = NETWORKS[report['config']['family']]
         for case, by_precision in table.ratios(report).items():
             of_model = f'{name}, ' if case in MODEL_CASES else ''
-            for precision, ratio in by_precision.items():
+            for precision in by_precision:
                 words = '' if precision == 'float32' else f', {precision}'
-                eager = _of_eager(report['rows'][case], precision)
-                lines.append(f'| {of_model}{table.TITLES[case]}{words} | {ratio:.2f} | {eager} |')
+                rows = [
+                    row for row in report['rows'][case] if row['precision'] == precision and 'images_per_sec' in row
+                ]
+                ratios = ' | '.join(_ratios(rows))
+                lines.append(f'| {of_model}{table.TITLES[case]}{words} | {ratios} |')
     return '\n'.join(lines)
 
 
-def _of_eager(rows: Sequence[Fields], precision: str) -> str:
-    rates: dict[str, list[float]] = {side: [] for side in ('jaxgen', 'pytorch')}
-    for row in rows:
-        eager = row['side'] == 'jaxgen' or row['name'].startswith('eager')
-        if row['precision'] == precision and 'images_per_sec' in row and eager:
-            rates[row['side']].append(row['images_per_sec'][0])
-    if not all(rates.values()):
-        return ''
-    return f'{max(rates["jaxgen"]) / max(rates["pytorch"]):.2f}'
+def _ratios(rows: Sequence[Fields]) -> list[str]:
+    """Return the ratios of a case and a precision; one of a variant that was not measured is empty."""
+    rates = {
+        side: {r['name']: r['images_per_sec'][0] for r in rows if r['side'] == side} for side in ('jaxgen', 'pytorch')
+    }
+    fastest = {side: max(of_side.values()) for side, of_side in rates.items()}
+    defaults = [rate for name, rate in rates['jaxgen'].items() if name in DEFAULTS]
+    eager = [rate for name, rate in rates['pytorch'].items() if name.startswith('eager')]
+    return [
+        f'{fastest["jaxgen"] / fastest["pytorch"]:.2f}',
+        f'{defaults[0] / fastest["pytorch"]:.2f}' if defaults else '',
+        f'{fastest["jaxgen"] / max(eager):.2f}' if eager else '',
+    ]
 
 
 def in_readme(readme: str, reports: Sequence[Fields]) -> str:

@@ -131,10 +131,28 @@ def test_the_readme_gets_the_table_between_its_marks():
     readme = f'before\n{page.BEGIN}\nold\n{page.END}\nafter'
     text = page.in_readme(readme, [made])
     assert (
-        text.startswith('before\n') and text.endswith('\nafter') and 'old' not in text and '| PyTorch eager |' in text
+        text.startswith('before\n') and text.endswith('\nafter') and 'old' not in text and '| fastest / eager |' in text
     )
     with pytest.raises(ValueError, match='the README has no'):
         page.in_readme('nothing', [made])
+
+
+def test_ratios_are_those_of_the_rates_in_the_report():
+    rates = {
+        ('jaxgen', 'float32'): 3,
+        ('jaxgen', 'float32 with kept memory'): 6,
+        ('pytorch', 'eager'): 2,
+        ('pytorch', 'compiled'): 4,
+    }
+    rows = [
+        {'side': side, 'name': name, 'precision': 'float32', 'images_per_sec': [n, 1, 9]}
+        for (side, name), n in rates.items()
+    ]
+    report = {'config': {'family': 'dcgan'}, 'rows': {'train': rows, 'data': rows[1:3]}}
+    assert page.summary([report]).splitlines()[2:] == [
+        '| DCGAN, training step | 1.50 | 0.75 | 3.00 |',
+        '| input pipeline | 3.00 |  | 3.00 |',
+    ]
 
 
 def test_the_repositorys_readme_has_the_marks():
