@@ -8,7 +8,8 @@ python main.py --config=configs/r3gan_cifar.py
 python main.py --config=configs/r3gan_cifar.py:small
   Hardware: two CPU cores
   Hours: 0.9 at 96 images/s
-  Expect: far behind the DCGAN's 75 minutes: outlines in the colours of each class, KID 0.159 against 0.027 (docs/results/r3gan_cifar.md)
+  Expect: outlines in the colours of each class, KID 0.159, where the DCGAN has 0.027 after 1.25 hours
+    (docs/results/r3gan_cifar.md)
 """
 
 from jaxgen import config
