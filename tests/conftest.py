@@ -27,6 +27,7 @@ os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *QUICK])
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 import jaxgen.types  # noqa: E402
 from jaxgen.apps.twins import torchvision_operators  # noqa: E402
@@ -40,6 +41,17 @@ jaxgen.types.Array = jax.Array | np.ndarray
 install_import_hook(
     ['jaxgen.diffusion', 'jaxgen.gan', 'jaxgen.metrics', 'jaxgen.models'], f'{typechecking.__name__}.checked'
 )
+
+
+@pytest.fixture(autouse=True, scope='module')
+def without_tensorboard(request):
+    """Write no events for TensorBoard, except where they are read: TensorFlow takes long to import."""
+    from jaxgen.training.writers import tensorboard
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.name != 'test_loop.py':
+            patch.setattr(tensorboard, '_summary_writer', lambda logdir: None)
+        yield
 
 
 def pytest_collection_modifyitems(items):

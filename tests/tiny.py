@@ -18,7 +18,10 @@ UNET = {'model.name': 'unet'}  # for what is the UNet's own
 # Run by hand: JAXGEN_LONG_TESTS=1 python -m pytest tests
 LONG = pytest.mark.skipif(not os.environ.get('JAXGEN_LONG_TESTS'), reason='long: set JAXGEN_LONG_TESTS=1')
 # For processes that train: they write no events for TensorBoard, whose writer takes longer to import than they run.
-WITHOUT_TENSORFLOW = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).parent / 'without_tensorflow')}
+WITHOUT_TENSORFLOW = os.environ | {
+    'PYTHONPATH': str(pathlib.Path(__file__).parent / 'without_tensorflow'),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+}
 
 
 def tiny_config(family='ddpm', /, **fields):

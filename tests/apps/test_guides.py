@@ -95,22 +95,22 @@ def test_images_are_guided_as_the_formula_says(run, other):
     levels = method.levels(variables)
     first = jax.tree.map(lambda x: x[0], levels)
     x = method.prepare(variables, keys, labels).carry.x
-    own = method.predictor(variables, labels, clip=False)(x, first).mean
-    null = method.predictor(variables, np.full(4, 10), clip=False)(x, first).mean
-    bad = guide.method.predictor({'params': guide.model.ema}, labels, clip=False)(x, first).mean
+    estimate = jax.jit(lambda labels: method.predictor(variables, labels, clip=False)(x, first).mean)
+    own, null = estimate(labels), estimate(np.full(4, 10))
+    bad = jax.jit(lambda ema: guide.method.predictor({'params': ema}, labels, clip=False)(x, first).mean)(
+        guide.model.ema
+    )
     expected = np.clip(own + 2 * (own - null) + 0.5 * (own - bad), -1, 1)
-    np.testing.assert_allclose(method.sample(variables, keys, labels), expected, atol=2e-3)
+    np.testing.assert_allclose(jax.jit(method.sample)(variables, keys, labels), expected, atol=2e-3)
 
 
 def test_a_scale_of_one_is_no_guidance_and_others_change_images(run, other):
     plain = images(run)
-    guided = {
-        scale: images(run, **{'sample.guide': str(other), 'sample.guide_scale': scale}) for scale in (1.0, 2.0, 3.0)
-    }
+    guided = {scale: images(run, **{'sample.guide': str(other), 'sample.guide_scale': scale}) for scale in (1.0, 3.0)}
     np.testing.assert_array_equal(guided[1.0], plain)
-    assert np.any(guided[2.0] != plain) and np.any(guided[3.0] != guided[2.0])
-    assert restored(run, **{'sample.guide': str(other)}).method.sampling.guidance.guide_scale == 2  # if not set
+    assert np.any(guided[3.0] != plain)
     model = jaxgen.load(run, guide=str(other))
+    assert model.method.sampling.guidance.guide_scale == 2  # if not set
     np.testing.assert_array_equal(model.sample(6, guide_scale=3.0), guided[3.0])
 
 

@@ -25,7 +25,7 @@ FIELDS = {
     'data.test_fraction': 0.3,
     'train.steps': 2,
     'checkpoint.every': 2,
-    'sample.every': 2,
+    'sample.every': None,
     'sample.num': 8,
     'sample.batch_size': 8,
 }

@@ -5,6 +5,8 @@ The derivatives of that function, taken from the sampler itself, give the exact 
 formulas, written here without the sampler's tables, must give the same.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,16 +51,18 @@ def law(name, schedule, levels, start):
 
     ``start`` is the mean and the variance of x at the first of the levels.
     """
-    num_steps = len(levels.t) - 1
-
-    def sample(noises):
-        x = start[0] + jnp.sqrt(start[1]) * noises[0:1]
-        images = sampled(name, schedule, levels, denoiser=analytic.gaussian, x=x, noise=lambda i: noises[1:][i][None])
-        return images[0]
-
-    zeros = jnp.zeros(num_steps + 1, jnp.float64)
-    mean, slopes = jax.jit(jax.value_and_grad(sample))(zeros)
+    _, steps = registered(name).init(levels, jnp.zeros(1, jnp.float64), schedule)
+    mean, slopes = mean_and_slopes(name, start, steps)
     return float(mean), float(jnp.sum(slopes**2))
+
+
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for all schedules
+def mean_and_slopes(name, start, steps):
+    def sample(noises):
+        carry = registered(name).first_carry(start[0] + jnp.sqrt(start[1]) * noises[0:1])
+        return registered(name).run(analytic.gaussian, carry, steps, lambda i: noises[1:][i][None])[0]
+
+    return jax.value_and_grad(sample)(jnp.zeros(len(steps.level.t) + 1, jnp.float64))
 
 
 def recursion(name, schedule, num_steps):
@@ -290,19 +294,26 @@ def test_consistency_levels_are_those_of_the_paper():
 def test_a_perfect_denoiser_ends_at_x0_in_the_stated_calls(name, schedule):
     x0 = jnp.linspace(-1, 1, 6).reshape(2, 3)
     made = analytic.schedule(schedule)
-    calls = []
-
-    def denoiser(x, level):
-        jax.debug.callback(lambda: calls.append(1))
-        return x0
-
     for num_steps in (1, 10):
         levels = made.levels(num_steps)
-        x = sampled(name, made, levels, denoiser=denoiser, x=jnp.ones((2, 3)), noise=lambda i: jnp.ones((2, 3)))
-        np.testing.assert_allclose(x, x0, atol=1e-6)
+        _, steps = registered(name).init(levels, jnp.ones((2, 3)), made)
+        np.testing.assert_allclose(at_the_end(name, steps, x0), x0, atol=1e-6)
         jax.effects_barrier()
-        assert SAMPLERS[name].network_calls(levels) == len(calls)
-        calls.clear()
+        assert SAMPLERS[name].network_calls(levels) == len(CALLS)
+        CALLS.clear()
+
+
+CALLS = []
+
+
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for all schedules
+def at_the_end(name, steps, x0):
+    def denoiser(x, level):
+        jax.debug.callback(lambda: CALLS.append(1))
+        return x0
+
+    x = jnp.ones((2, 3))
+    return registered(name).run(denoiser, registered(name).first_carry(x), steps, lambda i: x)
 
 
 def test_trailing_timesteps():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from jaxgen import models
 from jaxgen.models.published import inception_weights
 from tests.helpers import commands, notebooks, random_inception
 from tests.tiny import LONG, untrained
@@ -72,7 +73,9 @@ def test_quickstart(folder):
     assert 0 <= found['recognised']['accuracy'] <= 1 and np.isfinite(found['kid'].mean)
 
 
-def test_a_diffusion_model_from_its_pieces(folder):
+def test_a_diffusion_model_from_its_pieces(folder, monkeypatch):
+    small = {'base_channels': 8, 'channel_multipliers': (1,), 'attention_resolutions': ()}
+    monkeypatch.setattr(models, 'UNet', lambda unet=models.UNet, **fields: unet(**{**fields, **small}))
     sizes = {'STEPS': 3, 'BATCH_SIZE': 8, 'TIMESTEPS': 20, 'SAMPLING_STEPS': 2, 'NUM_TESTED': 80}
     cells = notebooks.read('ddpm_from_pieces.ipynb')['cells']
     texts = [notebooks.text_of(cell) for cell in cells]

@@ -1,6 +1,7 @@
 """What the trainer expects of every method, and the steps and options of DCGAN."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -25,6 +26,14 @@ def build(name, **fields):
 def batch(size=16):
     rng = np.random.default_rng(0)
     return {'image': rng.uniform(-1, 1, (size, 8, 8, 1)), 'label': np.arange(size, dtype=np.int32) % 10}
+
+
+@functools.cache
+def first_step():
+    """Return a DCGAN, its first model, and that model and its metrics after a step on ``batch()``."""
+    method = build('dcgan')
+    model = jax.jit(method.init)(KEY)
+    return method, model, *jax.jit(method.step)(model, batch(), KEY)
 
 
 @pytest.mark.parametrize('name', [name for name, method in methods.METHODS.items() if method.supports.samples])
@@ -88,12 +97,10 @@ def test_steps_and_learning_rate_of_the_discriminator():
 
 
 def test_the_penalty_is_added_to_the_discriminators_loss():
-    model = jax.jit(build('dcgan').init)(KEY)
-    without, penalised = (
-        jax.jit(build('dcgan', **{'gan.r1_gamma': gamma}).step)(model, batch(), KEY)[1]['loss_discriminator']
-        for gamma in (None, 100.0)
-    )
-    discriminator = build('dcgan').discriminator
+    method, model, _, metrics = first_step()
+    step = jax.jit(build('dcgan', **{'gan.r1_gamma': 100.0}).step)
+    without, penalised = (m['loss_discriminator'] for m in (metrics, step(model, batch(), KEY)[1]))
+    discriminator = method.discriminator
 
     def critic(x):
         variables = {'params': model.discriminator.params, **model.discriminator.stats}
@@ -176,8 +183,7 @@ def test_the_discriminator_gets_its_images_and_its_loss(loss, turns):
 
 def test_gradient_norms_are_those_that_adam_is_given():
     """The first moment after the first step is (1 - beta1) times the gradient."""
-    method = build('dcgan')
-    after, metrics = jax.jit(method.step)(method.init(KEY), batch(), KEY)
+    method, _, after, metrics = first_step()
     for name, network in (('generator', after.generator), ('discriminator', after.discriminator)):
         gradient = optax.tree.norm(optax.tree.get(network.opt_state, 'mu')) / (1 - method.optimizer.beta1)
         np.testing.assert_allclose(metrics[f'grad_norm_{name}'], gradient, rtol=1e-5)

@@ -142,10 +142,9 @@ def test_one_full_step_is_pytorchs(dtype, tolerance, image_size, ngf, nz):
         model = model.replace(ema=jax.tree.map(lambda x: -x, model.ema))
         latent_key = jax.random.split(jax.random.fold_in(STEP_KEY, 1), 4)[0]
         z = np.asarray(jax.random.normal(latent_key, (BATCH, nz), dtype))
-        images = dcgan.generator.apply({'params': model.generator.params, **model.generator.stats}, z, label)
-        logits = dcgan.discriminator.apply(
-            {'params': model.discriminator.params, **model.discriminator.stats}, real, label
-        )
+        generate, judge = jax.jit(dcgan.generator.apply), jax.jit(dcgan.discriminator.apply)
+        images = generate({'params': model.generator.params, **model.generator.stats}, z, label)
+        logits = judge({'params': model.discriminator.params, **model.discriminator.stats}, real, label)
         after, metrics = jax.device_get(jax.jit(dcgan.step)(model, {'image': real, 'label': label}, STEP_KEY))
 
     noise = torch.from_numpy(z.copy())[:, :, None, None]

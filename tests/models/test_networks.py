@@ -54,7 +54,7 @@ def test_an_image_depends_on_itself_its_time_and_its_label(name, dtype):
 def test_a_step_moves_every_parameter(name):
     """The weights are random: a new network has layers at zero, and the layers before these get no gradient."""
     ddpm = family_of(name, **({} if name == 'mine' else {'diffusion.augment': 0.5}))
-    model = ddpm.initial_state(random_params(ddpm.network))
+    model = jax.jit(ddpm.initial_state)(random_params(ddpm.network))
     batch = {'image': X, 'label': LABELS}
     after, metrics = jax.jit(ddpm.step)(model, batch, KEY)
     assert all(np.isfinite(x) for x in metrics.values()), metrics
@@ -96,7 +96,9 @@ def test_zeros_describe_an_image_without_augmentation(name):
         return network.apply({'params': params}, X, T, LABELS, augment=augment)
 
     plain = network.clone(augment_dim=0)
-    without = plain.apply({'params': {name: p for name, p in params.items() if name != 'augment'}}, X, T, LABELS)
+    without = jax.jit(plain.apply)(
+        {'params': {name: p for name, p in params.items() if name != 'augment'}}, X, T, LABELS
+    )
     np.testing.assert_allclose(call(None), without, atol=1e-5)
     np.testing.assert_array_equal(call(np.zeros_like(conditions)), call(None))
     for i in range(9):

@@ -90,6 +90,7 @@ def test_the_initial_parameters_are_fix_up():
         'generator': jax.jit(generator.init)(KEY, jnp.zeros((2, latent)), label)['params'],
         'discriminator': jax.jit(discriminator.init)(KEY, jnp.zeros((2, 8, 8, 3)), label)['params'],
     }
+    made = jax.device_get(made)
     for kind, params in made.items():
         for path, values in jax.tree.leaves_with_path(params):
             *_, name = names = [key.key for key in path]

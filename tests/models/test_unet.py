@@ -30,7 +30,7 @@ def test_the_papers_parameter_count():
 def test_initialisation_is_the_papers():
     """Kernels are uniform with variance 1 / fan_avg, biases 0, norms 1; last layers of blocks and network have 1e-5 of that."""
     params = flax.traverse_util.flatten_dict(
-        init(UNet(base_channels=32, channel_multipliers=(1, 2), num_res_blocks=1), 32)
+        jax.device_get(init(UNet(base_channels=32, channel_multipliers=(1, 2), num_res_blocks=1), 32))
     )
     last = ('conv2', 'conv_out', 'out')
     seen = set()

@@ -84,7 +84,8 @@ def test_a_run_resumes_without_the_model_that_it_started_from(base, tmp_path):
 
 
 def test_stages_that_end_with_the_run_fix_its_length(base, tmp_path):
-    train(tmp_path / 'run', base, **{'train.steps': 4})
+    shorter = tiny_config(**{**TUNED, 'train.init_from': str(base), 'train.steps': 4})
+    untrained(shorter, epath.Path(tmp_path / 'run'))
     with pytest.raises(UserError, match='config.train.steps is 12, but the checkpoint'):
         train(tmp_path / 'run', base)
 

@@ -10,8 +10,11 @@ import time
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from jaxgen import methods
+from jaxgen.cli import modes
+from jaxgen.errors import UserError
 from tests.helpers.runs import WALL_CLOCK, final_state, without_wall_clock
 from tests.tiny import LONG, WITHOUT_TENSORFLOW, tiny_config
 
@@ -120,30 +123,27 @@ def test_the_log_of_the_other_families(references):
     assert len({row['noise_timesteps'] for row in rows(references['dcgan'])}) > 10
 
 
-@pytest.mark.parametrize('family', ['ddpm', *(pytest.param(f, marks=LONG) for f in methods.METHODS if f != 'ddpm')])
-def test_killed_at_any_moment(references, tmp_path, family):
-    """Each SIGKILL follows a logged step by a few milliseconds, so that some interrupt a save."""
-    workdir = tmp_path / 'run'
-    for step, delay in ((20, 0.003), (50, 0.0), (80, 0.02))[family != 'ddpm' :]:  # other methods are killed twice
-        process = start(workdir, family)
-        wait_for_step(process, workdir, step)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    assert 'resuming at step' in finish(workdir, family)
-    assert_same_run(workdir, references, family)
+def kill(workdir, family, step, delay):
+    """Kill a run ``delay`` seconds after it has logged ``step``."""
+    process = start(workdir, family)
+    wait_for_step(process, workdir, step)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
 
-def test_sigterm_saves_and_exits_143(references, tmp_path):
+def test_killed_and_stopped_at_any_moment(references, tmp_path):
+    """Each signal follows a logged step by a few milliseconds, so that some interrupt a save."""
     workdir = tmp_path / 'run'
+    kill(workdir, 'ddpm', 20, 0.003)
+    kill(workdir, 'ddpm', 50, 0.0)
+
     first = start(workdir, 'ddpm')
-    wait_for_step(first, workdir, 30)
-
-    second = start(workdir, 'ddpm')  # while the first lives
-    first.send_signal(signal.SIGSTOP)  # so that it does not end while the second one starts
-    out, _ = second.communicate()
-    assert second.returncode == 2 and 'another run is training in' in out
+    wait_for_step(first, workdir, 80)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end while a second one starts
+    with pytest.raises(UserError, match='another run is training in'):
+        modes.run('train', tiny_config('ddpm', **FIELDS['ddpm']), epath.Path(workdir))
     first.send_signal(signal.SIGCONT)
 
     first.send_signal(signal.SIGTERM)
@@ -151,6 +151,16 @@ def test_sigterm_saves_and_exits_143(references, tmp_path):
     assert first.returncode == 143, out
     assert 'SIGTERM: stopping after this step' in out
     stopped = int(out.split('SIGTERM: step ')[1].split()[0])
-    assert (workdir / 'checkpoints' / str(stopped)).is_dir() and 30 <= stopped < STEPS
+    assert (workdir / 'checkpoints' / str(stopped)).is_dir() and 80 <= stopped < STEPS
     assert f'resuming at step {stopped}' in finish(workdir, 'ddpm')
     assert_same_run(workdir, references, 'ddpm')
+
+
+@LONG
+@pytest.mark.parametrize('family', [f for f in methods.METHODS if f != 'ddpm'])
+def test_other_methods_are_killed_at_any_moment(references, tmp_path, family):
+    workdir = tmp_path / 'run'
+    kill(workdir, family, 50, 0.0)
+    kill(workdir, family, 80, 0.02)
+    assert 'resuming at step' in finish(workdir, family)
+    assert_same_run(workdir, references, family)

@@ -79,7 +79,6 @@ def test_one_and_eight_devices_agree_in_float64():
         one = run(ddpm)
         moved = one.model.params['conv_in']['kernel'] - randomised_state(ddpm).model.params['conv_in']['kernel']
         assert abs(moved).max() > 1e-5
-        assert_same(run(ddpm, devices=8), one, 1e-9)
         assert_same(run(ddpm, devices=8, fsdp=4), one, 1e-9)
 
 
@@ -100,10 +99,9 @@ def test_fsdp_shards_the_parameters():
 def test_micro_batches_make_the_same_update():
     with jax.enable_x64(True):
         whole = run(method(jnp.float64, dropout=0.0))
-        for devices in (1, 4):
-            pieces = run(method(jnp.float64, 4, dropout=0.0), devices=devices)
-            assert_same_gradients(pieces, whole, 1e-9)
-            np.testing.assert_allclose(pieces.sums['loss'], whole.sums['loss'], rtol=1e-12)
+        pieces = run(method(jnp.float64, 4, dropout=0.0), devices=4)
+        assert_same_gradients(pieces, whole, 1e-9)
+        np.testing.assert_allclose(pieces.sums['loss'], whole.sums['loss'], rtol=1e-12)
 
 
 def test_several_steps_a_dispatch_make_the_same_updates():

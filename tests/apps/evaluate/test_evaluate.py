@@ -89,7 +89,8 @@ def test_dinov2_is_named_in_protocol_and_summary(tmp_path, capsys, monkeypatch):
                 'evaluation.dinov2_weights': str(weights),
                 'evaluation.generated': 'digits:test',
                 'evaluation.metrics': ('fid', 'kid', 'inception_score', 'density_coverage'),
-                'evaluation.reference_num': 200,
+                'evaluation.num': 40,
+                'evaluation.reference_num': 40,
             },
         )
     result = found['dinov2']
@@ -105,7 +106,7 @@ def test_dinov2_is_named_in_protocol_and_summary(tmp_path, capsys, monkeypatch):
         'distances are computed from the features of dinov2-vit-l14: they cannot be compared with FID'
         in result['warnings']
     )
-    assert any(w.startswith('200 reference images are fewer than 2,048: FD-DINOv2 is') for w in result['warnings'])
+    assert any(w.startswith('40 reference images are fewer than 2,048: FD-DINOv2 is') for w in result['warnings'])
     lines = summary(result).splitlines()
     assert f'FD-DINOv2: {result["fid"]:.4f}' in lines and f'coverage: {result["coverage"]:.4f}' in lines
     assert f'FD-DINOv2 (ViT-B/14): {result["fid"]:.4f}' in summary(found['dinov2_base'])

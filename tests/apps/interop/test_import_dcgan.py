@@ -53,9 +53,10 @@ def folder(networks, tmp_path):
 def assert_is_theirs(method, model, networks):
     z = np.random.default_rng(1).normal(size=(3, 6)).astype('f')
     variables = jax.jit(lambda m: method.sampling_variables(m, jax.random.key(0), ema=True))(model)
-    images = method.generator.apply(variables, z, np.zeros(3, np.int32))
+    images = jax.jit(method.generator.apply)(variables, z, np.zeros(3, np.int32))
     player = model.discriminator
-    logits = method.discriminator.apply({'params': player.params, **player.stats}, images, np.zeros(3, np.int32))
+    judge = jax.jit(method.discriminator.apply)
+    logits = judge({'params': player.params, **player.stats}, images, np.zeros(3, np.int32))
     with torch.no_grad():
         expected = networks[0](torch.from_numpy(z)[:, :, None, None])
         judged = networks[1](nchw(images)).flatten()

@@ -95,13 +95,13 @@ def test_pipelines_sample_our_images_from_the_same_noise(there, tmp_path, monkey
     """With all timesteps and with some; like ours, diffusers' DDIM takes the noise from the clipped image, if asked to."""
     c = stored(there / 'run', **{'sample.sampler': sampler, 'interop.path': str(tmp_path / 'export')})
     modes.run('export', c, epath.Path(there / 'run'))
-    assert type(DDPMPipeline.from_pretrained(tmp_path / 'export').unet) is UNet2DModel
 
     given, name = iter(noises(steps)), sampler.partition('_')[0]
     kind = {'ddpm': DDPMPipeline, 'ddim': DDIMPipeline}[name]
     for module in (f'pipelines.{name}.pipeline_{name}', f'schedulers.scheduling_{name}'):
         monkeypatch.setattr(f'diffusers.{module}.randn_tensor', lambda *args, **kwargs: torch.from_numpy(next(given)))
     pipe = kind.from_pretrained(tmp_path / 'export')
+    assert type(pipe.unet) is UNet2DModel
     pipe.set_progress_bar_config(disable=True)
     options = {'use_clipped_model_output': True} if sampler == 'ddim' else {}
     expected = pipe(batch_size=2, num_inference_steps=steps, output_type='np', **options).images
@@ -139,14 +139,10 @@ def test_the_average_is_exported(there, tmp_path):
     assert abs(trained.model.ema['conv_in']['kernel'] - trained.model.params['conv_in']['kernel']).max() > 0
 
 
-def test_an_import_can_be_sampled_and_evaluated(there, tmp_path, capsys):
+def test_an_import_can_be_evaluated(there, tmp_path, capsys):
     shutil.copytree(there / 'run', tmp_path / 'run')
     c = stored(tmp_path / 'run', **{'evaluation.extractor': 'judge', 'evaluation.metrics': ('fid',)})
-    for mode in ('sample', 'evaluate'):
-        modes.run(mode, c, epath.Path(tmp_path / 'run'))
-    (file,) = (tmp_path / 'run' / 'samples').glob('*.npz')
-    with np.load(file) as drawn:
-        assert drawn['images'].shape == (16, 8, 8, 1) and drawn['images'].std() > 1
+    modes.run('evaluate', c, epath.Path(tmp_path / 'run'))
     assert json.loads(capsys.readouterr().out.splitlines()[-1])['fid'] > 0
 
 
@@ -418,19 +414,19 @@ def test_a_missing_network_name_or_library_is_explained(tmp_path, monkeypatch):
 
 
 def test_without_pytorch_from_the_command_line(there, tmp_path):
-    """Import, and export with the config of the run directory, in processes that cannot import torch or diffusers."""
-    blocked = 'import sys; sys.modules.update(torch=None, diffusers=None); import main; sys.exit(main.main(sys.argv))'
-
-    def run(*args):
-        done = subprocess.run([sys.executable, '-c', blocked, *args], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run(
-        '--config=configs/ddpm_digits.py', '--mode=import', f'--workdir={tmp_path}/run', '--config.mesh.cpu_devices=1',
+    """Import, and export with the config of the run directory, in a process that cannot import torch or diffusers."""
+    blocked = (
+        'import json, sys; sys.modules.update(torch=None, diffusers=None); import main; '
+        'sys.exit(any(main.main(["main.py", *args]) for args in json.loads(sys.argv[1])))'
+    )
+    imported = (
+        '--config=configs/ddpm_digits.py', '--mode=import', f'--workdir={tmp_path}/run', '--config.mesh.cpu_devices=None',
         f'--config.interop.path={there}/theirs', '--config.sample.num_steps=2',
     )  # fmt: skip
-    run(f'--config={tmp_path}/run/config.json', '--mode=export', f'--config.interop.path={tmp_path}/export')
+    exported = f'--config={tmp_path}/run/config.json', '--mode=export', f'--config.interop.path={tmp_path}/export'
+    command = [sys.executable, '-c', blocked, json.dumps([imported, exported])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     before, after = (
         load_file(folder / 'unet' / 'diffusion_pytorch_model.safetensors')
         for folder in (there / 'theirs', tmp_path / 'export')

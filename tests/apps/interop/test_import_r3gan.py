@@ -57,8 +57,8 @@ def test_an_import_samples_and_exports_the_same_networks(networks, folder, tmp_p
     trained = restore(c, workdir)
     z, label = np.random.default_rng(1).normal(size=(3, LATENT)).astype('f'), np.arange(3, dtype=np.int32)
     variables = trained.method.sampling_variables(trained.model, jax.random.key(0), ema=True)
-    images = trained.method.generator.apply(variables, z, label)
-    logits = trained.method.discriminate(trained.model.discriminator.variables, images, label)
+    images = jax.jit(trained.method.generator.apply)(variables, z, label)
+    logits = jax.jit(trained.method.discriminate)(trained.model.discriminator.variables, images, label)
     with torch.no_grad():
         expected = networks[0](torch.from_numpy(z), torch.arange(3))
         judged = networks[1](nchw(images), torch.arange(3))

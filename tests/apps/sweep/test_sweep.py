@@ -28,9 +28,9 @@ ROOT = pathlib.Path(__file__).parents[3]
 # The first two compile to the same programs.
 FIELDS = {
     'sweep.settings': 'max_examples=500 | max_examples=1000 | max_examples=500,learning_rate=4e9',
-    'sweep.images': 2560,
+    'sweep.images': 1280,
     'train.log_every': 2,
-    'checkpoint.every': 40,
+    'checkpoint.every': 20,
     'sample.every': None,
     'evaluation.num': 60,
     'evaluation.metrics': ('fid', 'kid'),
@@ -121,14 +121,15 @@ def wait_for_its_end(run):
 def test_stopped_and_started_again(whole, tmp_path, number):
     sweep = tmp_path / 'run' / 'sweep'
     first, second = (sweep / name for name in NAMES[:2])
-    shutil.copytree(whole / first.name, first)  # a run that another sweep has made
+    for name in (NAMES[0], NAMES[2]):  # runs that another sweep has made
+        shutil.copytree(whole / name, sweep / name)
     before = {path: path.stat().st_mtime_ns for path in first.rglob('*')}
 
     stopped = start(sweep.parent)
     wait_for_rows(stopped, second, 4)
     stopped.send_signal(number)
     out, err = stopped.communicate()
-    assert 'runs: 3, of which done: 1, steps of a run: 160' in out, err
+    assert 'runs: 3, of which done: 2, steps of a run: 80' in out, err
     if number == signal.SIGTERM:
         assert stopped.returncode == 143 and 'SIGTERM: step' in out, (out, err)
     wait_for_its_end(second)
@@ -152,7 +153,7 @@ def test_what_a_sweep_leaves(whole):
     }
     stored = json.loads((folder / 'config.json').read_text())
     assert (
-        stored['train']['steps'] == 160
+        stored['train']['steps'] == 80
         and stored['data']['max_examples'] == 1000
         and stored['sweep']['settings'] is None
     )
@@ -271,7 +272,7 @@ def test_refused_by_devices_and_data(fields, words, tmp_path, monkeypatch):
     ('fields', 'words'),
     [
         ({'model.latent_size': 9}, 'config.model.latent_size is 9, but the checkpoint in .*seed0 was made with 6'),
-        ({'sweep.images': 640}, 'seed0 is at step 160, beyond the 40 steps of this sweep: raise config.sweep.images'),
+        ({'sweep.images': 640}, 'seed0 is at step 80, beyond the 40 steps of this sweep: raise config.sweep.images'),
     ],
 )
 def test_a_folder_of_another_run_is_refused(whole, fields, words):
