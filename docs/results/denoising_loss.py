@@ -64,7 +64,8 @@ def main(file: str, runs: Sequence[str]) -> None:
     for run in runs:
         model = jaxgen.load(run)
         by_sigma = {
-            f'{sigma:g}': round(loss, 5) for sigma, loss in zip(SIGMAS, losses(model, images, labels), strict=True)
+            f'{sigma:g}': round(float(loss), 5)
+            for sigma, loss in zip(SIGMAS, losses(model, images, labels), strict=True)
         }
         print(f'{run}, step {model.step:,}: {by_sigma}')
         found.append({'run': pathlib.Path(run).name, 'step': model.step, 'images': IMAGES, 'loss': by_sigma})

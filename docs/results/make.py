@@ -126,13 +126,29 @@ TABLES: dict[str, Table | Matrix | Losses] = {
         {
             '`:edm`, 20,000 steps': 'guidance/cfg2.5.json',
             '`:cooldown`, 4,500 steps more': 'ddpm_cifar/cooldown.json',
+            '`:cpu`, 10,500 steps': 'ddpm_cifar/cpu.json',
         },
     ),
     'cooldown_classes': Table(
         'ddpm_cifar.md',
         'model',
-        {'`:edm`': 'guidance/cfg2.5.json', '`:cooldown`': 'ddpm_cifar/cooldown.json'},
+        {
+            '`:edm`': 'guidance/cfg2.5.json',
+            '`:cooldown`': 'ddpm_cifar/cooldown.json',
+            '`:cpu`': 'ddpm_cifar/cpu.json',
+        },
         CLASSES,
+    ),
+    'denoising': Losses(
+        'ddpm_cifar.md',
+        {f'`:{name}`': f'ddpm_cifar/loss.json#{i}' for i, name in enumerate(('edm', 'cooldown', 'cpu'))},
+    ),
+    'denoising_muon': Losses(
+        'optimizers.md',
+        {
+            'constant, 12,750 steps': 'optimizers/loss.json#0',
+            'and 600 steps of decay': 'optimizers/loss.json#1',
+        },
     ),
     'compare': Table(
         'compare_cifar.md',
@@ -240,9 +256,7 @@ TABLES: dict[str, Table | Matrix | Losses] = {
     'dogs_guidance': Table(
         'ddpm_dogs_small.md',
         'guidance scale',
-        {
-            scale: f'ddpm_dogs_small_guidance/{scale}.json' for scale in ('1.5', '2.5', '4', '6', '9', '13')
-        },
+        {scale: f'ddpm_dogs_small_guidance/{scale}.json' for scale in ('1.5', '2.5', '4', '6', '9', '13')},
         ('FID', 'KID'),
     ),
     'dogs_augment': Table(

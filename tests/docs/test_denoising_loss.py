@@ -1,11 +1,13 @@
 """Check the loss that a page of results quotes against its closed form for Gaussian images."""
 
+import json
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from docs.results import denoising_loss
 from docs.results.denoising_loss import SIGMA_DATA, losses
 
 
@@ -23,3 +25,20 @@ def test_the_best_denoiser_of_gaussian_images_has_loss_1():
     sigma = np.array([0.3, 1.0, 2.0, 4.0, 8.0, 16.0])
     ratio = SIGMA_DATA**2 / (SIGMA_DATA**2 + sigma**2)
     np.testing.assert_allclose(found, (1 - 0.75 * ratio) / (1 - ratio), rtol=0.01)
+
+
+def test_the_losses_of_each_run_are_stored(tmp_path, monkeypatch):
+    found = {'runs/a': 0.25, 'runs/b': 0.5}
+    monkeypatch.setattr(
+        denoising_loss,
+        'load',
+        lambda *_: types.SimpleNamespace(images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.zeros(2)),
+    )
+    monkeypatch.setattr(denoising_loss.jaxgen, 'load', lambda run: types.SimpleNamespace(step=7, loss=found[run]))
+    monkeypatch.setattr(denoising_loss, 'losses', lambda model, *_: np.full(6, model.loss, np.float32))
+    denoising_loss.main(str(tmp_path / 'loss.json'), list(found))
+    stored = json.loads((tmp_path / 'loss.json').read_text())
+    assert [(row['run'], row['step'], set(row['loss'].values())) for row in stored] == [
+        ('a', 7, {0.25}),
+        ('b', 7, {0.5}),
+    ]
