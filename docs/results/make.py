@@ -155,6 +155,16 @@ TABLES: dict[str, Table | Matrix | Losses] = {
         'model',
         {'diffusion': 'compare_cifar/ddpm_10000.json', 'DCGAN': 'compare_cifar/dcgan_10000.json'},
     ),
+    'compare_later': Table(
+        'compare_cifar.md',
+        'model',
+        {
+            'diffusion, `:edm`': 'guidance/cfg2.5.json',
+            'diffusion, `:cpu`': 'ddpm_cifar/cpu.json',
+            'diffusion, `:cooldown`': 'ddpm_cifar/cooldown.json',
+            'DCGAN': 'r3gan/dcgan.json',
+        },
+    ),
     'compare_seeds': Table(
         'compare_cifar.md',
         'model',
