@@ -60,7 +60,7 @@ def get_config(variant: str = ''):
     """Return the paper's recipe, or a variant of it.
 
     ``edm`` (1,585,116 parameters) is class-conditional and works on 2x2 patches. ``cpu`` trains the same network with Muon and
-    a learning rate that falls to 0 over the last third; ``cooldown`` trains ``edm`` on in that way. ``cnn`` (722,412) has no
+    a learning rate that falls to 0 over the last third; ``cooldown`` trains ``edm`` on while it falls. ``cnn`` (722,412) has no
     down- and upsampling and is there to compare with ``edm``: its step is as much work, within 4%. ``flagship`` (6,475,011)
     works on single pixels; ``jaxgen.cli.flagship`` sets its number of steps. ``one_class`` is ``edm`` for one class, dogs or
     those of ``data.classes``. ``guide`` (401,460) is ``edm`` with half the width and a fifteenth of the images, for autoguidance.

@@ -85,28 +85,33 @@ def summary(reports: Sequence[Fields]) -> str:
         name = NETWORKS[report['config']['family']]
         for case, by_precision in table.ratios(report).items():
             of_model = f'{name}, ' if case in MODEL_CASES else ''
-            for precision in by_precision:
+            for precision, fastest in by_precision.items():
                 words = '' if precision == 'float32' else f', {precision}'
                 rows = [
                     row for row in report['rows'][case] if row['precision'] == precision and 'images_per_sec' in row
                 ]
-                ratios = ' | '.join(_ratios(rows))
+                ratios = ' | '.join(_ratios(rows, fastest))
                 lines.append(f'| {of_model}{table.TITLES[case]}{words} | {ratios} |')
     return '\n'.join(lines)
 
 
-def _ratios(rows: Sequence[Fields]) -> list[str]:
-    """Return the ratios of a case and a precision; one of a variant that was not measured is empty."""
+def _ratios(rows: Sequence[Fields], fastest: float) -> list[str]:
+    """Return the ratios of a case and a precision; one of a variant that was not measured is empty.
+
+    Args:
+      rows: the variants that were measured.
+      fastest: the ratio of the fastest variants.
+    """
     rates = {
         side: {r['name']: r['images_per_sec'][0] for r in rows if r['side'] == side} for side in ('jaxgen', 'pytorch')
     }
-    fastest = {side: max(of_side.values()) for side, of_side in rates.items()}
+    best = max(rates['jaxgen'].values())
     defaults = [rate for name, rate in rates['jaxgen'].items() if name in DEFAULTS]
     eager = [rate for name, rate in rates['pytorch'].items() if name.startswith('eager')]
     return [
-        f'{fastest["jaxgen"] / fastest["pytorch"]:.2f}',
-        f'{defaults[0] / fastest["pytorch"]:.2f}' if defaults else '',
-        f'{fastest["jaxgen"] / max(eager):.2f}' if eager else '',
+        f'{fastest:.2f}',
+        f'{fastest * defaults[0] / best:.2f}' if defaults else '',
+        f'{best / max(eager):.2f}' if eager else '',
     ]
 
 
