@@ -5,113 +5,7 @@ A page marks the place of a table with ``<!-- begin NAME -->`` and ``<!-- end NA
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import pathlib
-from collections.abc import Callable, Mapping
-
-FOLDER = pathlib.Path(__file__).parent
-
-COLUMNS: dict[str, Callable[[Mapping], str]] = {
-    'FID': lambda result: f'{result["fid"]:.1f}',
-    'KID': lambda result: f'{result["kid"]:.4f}' + (f' ± {result["kid_std"]:.4f}' if result['kid_std'] else ''),
-    'precision': lambda result: f'{result["precision"]:.2f}',
-    'recall': lambda result: f'{result["recall"]:.2f}',
-    'recognised as the requested class': lambda result: f'{result["judge"]["accuracy"]:.1%}',
-}
-CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
-
-
-def _recognised(name: str) -> Callable[[Mapping], str]:
-    """Return what writes the share of a class that is recognised as such."""
-    return lambda result: f'{result["judge"]["accuracy_per_class"][name]:.0%}'
-
-
-COLUMNS |= {name: _recognised(name) for name in CLASSES}
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of evaluations, one a row.
-
-    Attributes:
-      page: the page that has it.
-      head: the head of its first column.
-      rows: the file of each evaluation, by what the first column says of it; of a file with a list, ``FILE#INDEX``.
-      columns: its other columns, names of ``COLUMNS``.
-    """
-
-    page: str
-    head: str
-    rows: Mapping[str, str]
-    columns: tuple[str, ...] = ('FID', 'KID', 'precision', 'recall', 'recognised as the requested class')
-
-    def text(self) -> str:
-        """Return the table in Markdown."""
-        lines = [f'| {self.head} | {" | ".join(self.columns)} |', '|---|' + '---:|' * len(self.columns)]
-        for label, file in self.rows.items():
-            result = _read(file)
-            lines.append(f'| {label} | {" | ".join(COLUMNS[name](result) for name in self.columns)} |')
-        return '\n'.join(lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class Matrix:
-    """A table of one metric of evaluations, with an evaluation in each cell.
-
-    Attributes:
-      page: the page that has it.
-      head: the head of its first column.
-      metric: the metric, as its key in the files.
-      rows: the file of each cell by column, by what the first column says of the row.
-    """
-
-    page: str
-    head: str
-    metric: str
-    rows: Mapping[str, Mapping[str, str]]
-
-    def text(self) -> str:
-        """Return the table in Markdown."""
-        columns = list(next(iter(self.rows.values())))
-        lines = [f'| {self.head} | {" | ".join(columns)} |', '|---|' + '---:|' * len(columns)]
-        for label, files in self.rows.items():
-            lines.append(f'| {label} | {" | ".join(f"{_read(files[name])[self.metric]:.4f}" for name in columns)} |')
-        return '\n'.join(lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class Losses:
-    """A table of the losses that ``docs.results.denoising_loss`` stored, one model a row.
-
-    Attributes:
-      page: the page that has it.
-      rows: ``FILE#INDEX`` of each model, by what the first column says of it.
-    """
-
-    page: str
-    rows: Mapping[str, str]
-
-    def text(self) -> str:
-        """Return the table in Markdown."""
-        found = {label: _read(file)['loss'] for label, file in self.rows.items()}
-        sigmas = list(next(iter(found.values())))
-        lines = [
-            f'| model | {" | ".join(f"σ = {sigma}" for sigma in sigmas)} | mean |',
-            '|---|' + '---:|' * (len(sigmas) + 1),
-        ]
-        for label, loss in found.items():
-            values = [*loss.values(), sum(loss.values()) / len(loss)]
-            lines.append(f'| {label} | {" | ".join(f"{value:.4f}" for value in values)} |')
-        return '\n'.join(lines)
-
-
-def _read(file: str) -> Mapping:
-    """Return an evaluation from ``FILE`` or ``FILE#INDEX``."""
-    name, _, index = file.partition('#')
-    content = json.loads((FOLDER / name).read_text())
-    return content[int(index)] if index else content
-
+from docs.results.tables import CLASSES, FOLDER, Losses, Matrix, Table
 
 SCALES = ('1.0', '1.5', '2.5', '4.0')
 LENGTHS = ('0: the average of training, `ema_decay=0.999`', '0.03', '0.05', '0.08', '0.12', '0.18')
@@ -138,6 +32,57 @@ TABLES: dict[str, Table | Matrix | Losses] = {
             '`:cpu`': 'ddpm_cifar/cpu.json',
         },
         CLASSES,
+    ),
+    'models': Table(
+        '../../README.md',
+        'model | config and training time',
+        {
+            '`pretrained/ddpm_cifar`, 3.2 MB | `configs/ddpm_cifar.py:edm`, then `:cooldown`, [a few hours on two CPU '
+            'cores](docs/results/ddpm_cifar.md)': 'ddpm_cifar/cooldown.json',
+            '`pretrained/dcgan_cifar`, 3.5 MB | `configs/dcgan_cifar.py:small`, [75 minutes on two CPU '
+            'cores](docs/results/dcgan_cifar_small.md)': 'r3gan/dcgan.json',
+        },
+    ),
+    'dog_models': Table(
+        '../../README.md',
+        'model | config and training time',
+        {
+            '`pretrained/ddpm_dogs`, 3.3 MB | `configs/ddpm_dogs.py:small`, [50 epochs on a '
+            'GPU](docs/results/ddpm_dogs_small.md)': '../../pretrained/ddpm_dogs/evaluation/8580_images.json',
+            '`pretrained/dcgan_dogs`, 3.6 MB | `configs/dcgan_dogs.py:small`, [50 epochs on a '
+            'GPU](docs/results/dcgan_dogs_small.md)': '../../pretrained/dcgan_dogs/evaluation/8580_images.json',
+        },
+        ('FID', 'KID', 'precision', 'recall'),
+    ),
+    **{
+        f'one_class_{name}': Table(
+            'one_class.md',
+            'images | trained on',
+            {
+                f'{label} | {count:,}': f'one_class/{family}_{name}_{count}.json'
+                for label, family in (('diffusion', 'ddpm'), ('DCGAN', 'dcgan'))
+                for count in (5000, 3000)
+            }
+            | {'1,000 held-out photographs | ': f'one_class/real_{name}.json'},
+            ('FID', 'KID', f'seen as {name}'),
+        )
+        for name in ('dog', 'horse')
+    },
+    'lora': Table(
+        'ddpm_cifar_lora.md',
+        'model | truck images',
+        {
+            f'{label} | {count}': f'ddpm_cifar_lora.json#{key}_{count}'
+            for count in (50, 500)
+            for label, key in (
+                ('LoRA, rank 1', 'r1'),
+                ('LoRA, rank 4', 'r4'),
+                ('LoRA, rank 16', 'r16'),
+                ('all parameters', 'full'),
+            )
+        }
+        | {'LoRA, rank 16, ten times the learning rate | 500': 'ddpm_cifar_lora.json#r16_500_fast'},
+        ('recognised as trucks', 'KID of trucks', 'the nine recognised', 'bytes'),
     ),
     'denoising': Losses(
         'ddpm_cifar.md',
