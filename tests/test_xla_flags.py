@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxgen.runtime import xla_flags
+from tests.tiny import LONG
 
 KERNEL_GRADIENT = """
 from tests.test_xla_flags import compiled_kernel_gradient
@@ -85,6 +86,7 @@ def test_programs_that_sample_convolve_as_without_the_flag():
     assert 'ynn_fusion' not in jax.jit(convolve).lower(x).compile().as_text()
 
 
+@LONG
 @pytest.mark.skipif(not xla_flags.is_known(importlib.metadata.version('jaxlib')), reason='no flag is set')
 def test_one_and_two_devices_sample_the_same_images(tmp_path):
     env = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'}  # compiled as for a user

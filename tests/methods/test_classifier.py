@@ -19,7 +19,7 @@ from jaxgen.optim.schedules import learning_rate
 from jaxgen.runtime.mesh import make_mesh
 from jaxgen.training.state import start_on_mesh
 from jaxgen.training.step import make_dispatch
-from tests.tiny import tiny_config
+from tests.tiny import LONG, tiny_config
 
 KEY = jax.random.key(0)
 
@@ -109,6 +109,7 @@ def test_a_step_is_that_of_pytorchs_loss():
     assert after.updates == 1 and metrics['learning_rate'] > 0
 
 
+@LONG
 def test_one_and_eight_devices_agree_in_float64():
     """The images are not shifted: a reflected pixel equals another one, and rounding would decide which one a pool takes."""
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 8, 8, 1), np.uint8)

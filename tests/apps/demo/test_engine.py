@@ -42,8 +42,11 @@ def by_mode(c, workdir, fields):
     'fields',
     [
         {'seed': 3, 'sample.num': 6, 'sample.classes': ('3', '8'), 'sample.sampler': 'ddim', 'sample.eta': 0.7},
-        {'sample.num': 20, 'sample.num_steps': 7, 'sample.guidance_scale': 2.5, 'sample.sampler': 'dpmpp_2m_sde'},
-        {'sample.sampler': 'ddpm', 'sample.num': 3},
+        pytest.param(
+            {'sample.num': 20, 'sample.num_steps': 7, 'sample.guidance_scale': 2.5, 'sample.sampler': 'dpmpp_2m_sde'},
+            marks=LONG,
+        ),
+        pytest.param({'sample.sampler': 'ddpm', 'sample.num': 3}, marks=LONG),
         {'sample.sampler': 'edm', 'sample.churn': 4.0, 'sample.num_steps': 6},
     ],
 )

@@ -27,7 +27,7 @@ from jaxgen.models.published.dinov2_weights import dinov2_variables
 from jaxgen.runtime.mesh import make_mesh
 from tests.helpers import dinov2 as random_dinov2
 from tests.helpers import random_inception
-from tests.tiny import tiny_config, untrained
+from tests.tiny import LONG, tiny_config, untrained
 
 TINY = {'evaluation.extractor': 'judge', 'evaluation.num': 200}
 
@@ -48,6 +48,7 @@ def evaluate(workdir, capsys, family='ddpm', **fields):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+@LONG
 def test_metrics_are_those_of_torch_fidelity(tmp_path, capsys):
     fake, real = random_inception.two_sets()
     np.savez(tmp_path / 'fake.npz', images=fake)

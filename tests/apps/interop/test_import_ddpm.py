@@ -90,7 +90,10 @@ def noises(steps):
     return [np.random.default_rng(i).normal(size=(2, 1, 8, 8)).astype('f') for i in range(steps + 1)]
 
 
-@pytest.mark.parametrize(('sampler', 'steps'), [('ddpm', 20), ('ddpm_fixedsmall', 5), ('ddim', 5)])
+@pytest.mark.parametrize(
+    ('sampler', 'steps'),
+    [('ddpm', 20), pytest.param('ddpm_fixedsmall', 5, marks=LONG), pytest.param('ddim', 5, marks=LONG)],
+)
 def test_pipelines_sample_our_images_from_the_same_noise(there, tmp_path, monkeypatch, sampler, steps):
     """With all timesteps and with some; like ours, diffusers' DDIM takes the noise from the clipped image, if asked to."""
     c = stored(there / 'run', **{'sample.sampler': sampler, 'interop.path': str(tmp_path / 'export')})

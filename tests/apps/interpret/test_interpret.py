@@ -14,7 +14,7 @@ from jaxgen.cli import modes
 from jaxgen.data import load
 from jaxgen.errors import UserError
 from tests.helpers.interpretation import interpret_config
-from tests.tiny import tiny_config, untrained
+from tests.tiny import LONG, tiny_config, untrained
 
 
 def test_from_a_run_directory_to_a_report(trained):
@@ -109,6 +109,7 @@ def test_an_impossible_interpretation_is_refused(ddpm, fields, words):
         modes.run('interpret', interpret_config('ddpm', **fields), workdir)
 
 
+@LONG
 def test_a_fine_tuned_model_is_examined_on_all_its_classes(tmp_path):
     base, tuned = (epath.Path(tmp_path) / name for name in ('base', 'tuned'))
     known = interpret_config('ddpm', **{'data.classes': ('8', '3'), 'data.max_examples': 20, 'interpret.levels': 1})

@@ -117,7 +117,8 @@ def wait_for_its_end(run):
     raise AssertionError('the run of a sweep that was killed trains on')
 
 
-@pytest.mark.parametrize('number', [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=LONG)])
+@LONG
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_and_started_again(whole, tmp_path, number):
     sweep = tmp_path / 'run' / 'sweep'
     first, second = (sweep / name for name in NAMES[:2])
