@@ -12,33 +12,21 @@ LENGTHS = ('0: the average of training, `ema_decay=0.999`', '0.03', '0.05', '0.0
 SAMPLERS = ('dpmpp_2m', 'ddim', 'heun', 'ddpm')
 CALLS = {'5': '05', '10': '10', '20': '20', '50': '50'}
 HEUN_CALLS = {'5': '05', '10': '09', '20': '19', '50': '49'}  # two in each step but the last
+CPU_RUNS = {
+    '`:edm`, 20,000 steps': 'guidance/cfg2.5.json',
+    '`:cpu`, cut to 10,500 steps': 'ddpm_cifar/cpu_10500.json',
+    '`:cpu`, 16,000 steps': 'ddpm_cifar/cpu.json',
+}
 
 TABLES: dict[str, Table | Matrix | Losses] = {
-    'cooldown': Table(
-        'ddpm_cifar.md',
-        'model',
-        {
-            '`:edm`, 20,000 steps': 'guidance/cfg2.5.json',
-            '`:cooldown`, 4,500 steps more': 'ddpm_cifar/cooldown.json',
-            '`:cpu`, 10,500 steps': 'ddpm_cifar/cpu.json',
-        },
-    ),
-    'cooldown_classes': Table(
-        'ddpm_cifar.md',
-        'model',
-        {
-            '`:edm`': 'guidance/cfg2.5.json',
-            '`:cooldown`': 'ddpm_cifar/cooldown.json',
-            '`:cpu`': 'ddpm_cifar/cpu.json',
-        },
-        CLASSES,
-    ),
+    'cpu': Table('ddpm_cifar.md', 'model', CPU_RUNS),
+    'cpu_classes': Table('ddpm_cifar.md', 'model', CPU_RUNS, CLASSES),
     'models': Table(
         '../../README.md',
         'model | config and training time',
         {
-            '`pretrained/ddpm_cifar`, 3.2 MB | `configs/ddpm_cifar.py:edm`, then `:cooldown`, [a few hours on two CPU '
-            'cores](docs/results/ddpm_cifar.md)': 'ddpm_cifar/cooldown.json',
+            '`pretrained/ddpm_cifar`, 3.2 MB | `configs/ddpm_cifar.py:cpu`, [2.7 hours on two CPU '
+            'cores](docs/results/ddpm_cifar.md)': '../../pretrained/ddpm_cifar/evaluation/2000_images.json',
             '`pretrained/dcgan_cifar`, 3.5 MB | `configs/dcgan_cifar.py:small`, [75 minutes on two CPU '
             'cores](docs/results/dcgan_cifar_small.md)': 'r3gan/dcgan.json',
         },
@@ -86,7 +74,7 @@ TABLES: dict[str, Table | Matrix | Losses] = {
     ),
     'denoising': Losses(
         'ddpm_cifar.md',
-        {f'`:{name}`': f'ddpm_cifar/loss.json#{i}' for i, name in enumerate(('edm', 'cooldown', 'cpu'))},
+        {name: f'ddpm_cifar/loss.json#{i}' for i, name in enumerate(CPU_RUNS)},
     ),
     'denoising_muon': Losses(
         'optimizers.md',
@@ -106,7 +94,6 @@ TABLES: dict[str, Table | Matrix | Losses] = {
         {
             'diffusion, `:edm`': 'guidance/cfg2.5.json',
             'diffusion, `:cpu`': 'ddpm_cifar/cpu.json',
-            'diffusion, `:cooldown`': 'ddpm_cifar/cooldown.json',
             'DCGAN': 'r3gan/dcgan.json',
         },
     ),

@@ -29,7 +29,7 @@ def refusal(*argv):
         ('xyzzy.py', 'is not a file; there are configs/'),
         ('configs', 'configs is a folder and not a file; there are configs/'),
         ('configs/ddpm_digits.py:nope', 'has no variants: leave out :nope'),
-        ('configs/ddpm_cifar.py:nope', "configs/ddpm_cifar.py has no variant 'nope'; it has edm, cpu, cooldown, "),
+        ('configs/ddpm_cifar.py:nope', "configs/ddpm_cifar.py has no variant 'nope'; it has edm, cpu, guide, "),
         ('pyproject.toml', 'pyproject.toml is not a Python file: name a config file, as in configs/ddpm_digits.py'),
     ],
 )
