@@ -138,6 +138,18 @@ TABLES: dict[str, Table | Matrix | Losses] = {
             'classifier-free, 2, and autoguidance, 1.5, by `:guide`': 'guidance/both_small.json',
         },
     ),
+    'cpu_guides': Table(
+        'guidance.md',
+        'guidance',
+        {
+            'classifier-free, 2.5': 'guidance/cpu_cfg2.5.json',
+            'classifier-free, 3.5 between noise levels 0.2 and 5': 'guidance/cpu_interval.json',
+            'classifier-free, 2.5, and autoguidance, 1.25': 'guidance/cpu_2.5_auto1.25.json',
+            'classifier-free, 2.5, and autoguidance, 1.5': 'guidance/cpu_2.5_auto1.5.json',
+            'classifier-free, 2, and autoguidance, 1.5': 'guidance/cpu_2_auto1.5.json',
+            'classifier-free, 2, and autoguidance, 2': 'guidance/cpu_2_auto2.json',
+        },
+    ),
     'calls': Matrix(
         'network_calls.md',
         'network calls',
