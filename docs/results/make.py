@@ -59,7 +59,8 @@ TABLES: dict[str, Table | Matrix | Losses] = {
     'lora': Table(
         'ddpm_cifar_lora.md',
         'model | truck images',
-        {
+        {'the base | 0': 'ddpm_cifar_lora.json#base'}
+        | {
             f'{label} | {count}': f'ddpm_cifar_lora.json#{key}_{count}'
             for count in (50, 500)
             for label, key in (

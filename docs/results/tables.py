@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -34,8 +34,16 @@ COLUMNS |= {  # of a fine-tuned model: its new class and the nine others
     'recognised as trucks': lambda result: COLUMNS['recognised as the requested class'](result['truck']),
     'KID of trucks': lambda result: COLUMNS['KID'](result['truck']),
     'the nine recognised': lambda result: COLUMNS['recognised as the requested class'](result['nine']),
-    'bytes': lambda result: f'{result["bytes"]:,}',
+    'bytes': lambda result: f'{result["bytes"]:,}' if 'bytes' in result else '',
 }
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a table in Markdown, all columns but the ``left`` first ones aligned right."""
+    ruler = ['---'] * left + ['---:'] * (len(head) - left)
+    return '\n'.join(
+        ['| ' + ' | '.join(head) + ' |', f'|{"|".join(ruler)}|', *(f'| {" | ".join(row)} |' for row in rows)]
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +64,12 @@ class Table:
 
     def text(self) -> str:
         """Return the table in Markdown."""
-        left = self.head.count('|') + 1
-        lines = [f'| {self.head} | {" | ".join(self.columns)} |', '|' + '---|' * left + '---:|' * len(self.columns)]
+        head = self.head.split(' | ')
+        rows = []
         for label, file in self.rows.items():
             result = read(file)
-            lines.append(f'| {label} | {" | ".join(COLUMNS[name](result) for name in self.columns)} |')
-        return '\n'.join(lines)
+            rows.append([label, *(COLUMNS[name](result) for name in self.columns)])
+        return _markdown([*head, *self.columns], rows, len(head))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +91,11 @@ class Matrix:
     def text(self) -> str:
         """Return the table in Markdown."""
         columns = list(next(iter(self.rows.values())))
-        lines = [f'| {self.head} | {" | ".join(columns)} |', '|---|' + '---:|' * len(columns)]
-        for label, files in self.rows.items():
-            lines.append(f'| {label} | {" | ".join(f"{read(files[name])[self.metric]:.4f}" for name in columns)} |')
-        return '\n'.join(lines)
+        rows = [
+            [label, *(f'{read(files[name])[self.metric]:.4f}' for name in columns)]
+            for label, files in self.rows.items()
+        ]
+        return _markdown([self.head, *columns], rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,14 +114,11 @@ class Losses:
         """Return the table in Markdown."""
         found = {label: read(file)['loss'] for label, file in self.rows.items()}
         sigmas = list(next(iter(found.values())))
-        lines = [
-            f'| model | {" | ".join(f"σ = {sigma}" for sigma in sigmas)} | mean |',
-            '|---|' + '---:|' * (len(sigmas) + 1),
-        ]
+        rows = []
         for label, loss in found.items():
             values = [*loss.values(), sum(loss.values()) / len(loss)]
-            lines.append(f'| {label} | {" | ".join(f"{value:.4f}" for value in values)} |')
-        return '\n'.join(lines)
+            rows.append([label, *(f'{value:.4f}' for value in values)])
+        return _markdown(['model', *(f'σ = {sigma}' for sigma in sigmas), 'mean'], rows)
 
 
 def read(file: str) -> Mapping:
